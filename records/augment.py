@@ -1,0 +1,160 @@
+"""Training augmentation: what the official loader draws, as one affine map per person.
+
+Every function works on a whole batch of NumPy arrays. Nothing touches pixels: the maps computed here are
+composed with the record's own and the crop is resampled once, so an augmented input is the same computation
+as drawing from the full picture.
+
+The rules are those of the official HRNet code (JointsDataset.__getitem__ and half_body_transform).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from records.geometry import (
+    affine_to_input,
+    compose_affine,
+    flip_keypoints,
+    half_body_box,
+    mirror_affine,
+    transform_points,
+)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How strongly to augment. The defaults are the official COCO recipe's.
+
+    Attributes:
+        scale_factor: the scale is multiplied by 1 + this times a standard normal, within 1 -+ this.
+        rotation_factor: degrees; the angle is this times a standard normal, within -+ twice this.
+        rotation_probability: how often a rotation is drawn at all.
+        flip_probability: how often the picture is mirrored.
+        half_body_probability: how often only the upper or lower half is shown.
+        half_body_min_keypoints: … for people with more labelled keypoints than this.
+    """
+
+    scale_factor: float = 0.35
+    rotation_factor: float = 45.0
+    rotation_probability: float = 0.6
+    flip_probability: float = 0.5
+    half_body_probability: float = 0.3
+    half_body_min_keypoints: int = 8
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What was drawn for each of N people.
+
+    Attributes:
+        half_body: (N,) bool: show half of the body, if enough keypoints are labelled.
+        upper_first: (N,) bool: prefer the upper half.
+        scale: (N,) float64 factor.
+        rotation: (N,) float64 degrees, positive counter-clockwise.
+        flip: (N,) bool.
+    """
+
+    half_body: np.ndarray
+    upper_first: np.ndarray
+    scale: np.ndarray
+    rotation: np.ndarray
+    flip: np.ndarray
+
+
+def draw(augmentation, seed, epoch, person_ids):
+    """Draws for each person from its own stream, keyed by (seed, epoch, person).
+
+    So what a person gets depends neither on the order of the records nor on the batch, and can be replayed.
+
+    Args:
+        augmentation: an `Augmentation`.
+        seed, epoch: non-negative ints.
+        person_ids: (N,) int64.
+
+    Returns:
+        `Draws` for the N people.
+    """
+    uniform = np.empty((len(person_ids), 3))
+    normal = np.empty((len(person_ids), 3))
+    for row, person in enumerate(np.asarray(person_ids, np.int64).view(np.uint64).tolist()):
+        stream = np.random.Generator(np.random.Philox(key=[seed, epoch], counter=[0, 0, 0, person]))
+        uniform[row], normal[row] = stream.random(3), stream.standard_normal(3)
+    a = augmentation
+    rotation = np.clip(a.rotation_factor * normal[:, 1], -2 * a.rotation_factor, 2 * a.rotation_factor)
+    return Draws(
+        half_body=uniform[:, 0] < a.half_body_probability,
+        upper_first=normal[:, 2] < 0.5,  # a normal, not a uniform: the official code's preference of 69 %
+        scale=np.clip(1 + a.scale_factor * normal[:, 0], 1 - a.scale_factor, 1 + a.scale_factor),
+        rotation=np.where(uniform[:, 1] < a.rotation_probability, rotation, 0.0),
+        flip=uniform[:, 2] < a.flip_probability,
+    )
+
+
+def choose_half_body(people, draws, skeleton, input_size, min_keypoints):
+    """Replaces centre and scale by those of half of the body where drawn and possible.
+
+    Args:
+        people: {"keypoints": (N, K, 3), "center": (N, 2), "scale": (N, 2), …} in image pixels.
+        draws: `Draws`.
+        skeleton: whose upper body to use.
+        input_size: (width, height) of the network input.
+        min_keypoints: only people with more labelled keypoints than this.
+
+    Returns:
+        A dict like `people`.
+    """
+    enough = (people["keypoints"][..., 2] > 0).sum(1) > min_keypoints
+    valid, center, scale = half_body_box(
+        people["keypoints"], skeleton.upper_body, draws.upper_first, input_size
+    )
+    use = (draws.half_body & enough & valid)[:, None]
+    return people | {
+        "center": np.where(use, center, people["center"]),
+        "scale": np.where(use, scale, people["scale"]),
+    }
+
+
+def place(people, scale, rotation, flip, skeleton, input_size):
+    """The map from the picture onto the network input, and the keypoints there.
+
+    Args:
+        people: {"keypoints": (N, K, 3), "center": (N, 2), "scale": (N, 2), "image_size": (N, 2)} in image
+            pixels.
+        scale: (N,) factor on the person's scale.
+        rotation: (N,) degrees.
+        flip: (N,) bool: mirror the picture first, and swap left and right keypoints.
+        skeleton: whose keypoints to swap.
+        input_size: (width, height) of the network input.
+
+    Returns:
+        input_affine: (N, 2, 3) float64: image pixels -> input pixels, mirroring included.
+        keypoints_input: (N, K, 3) float32: x, y in input pixels and visibility; all 0 where not labelled.
+    """
+    width, center = people["image_size"][:, 0], people["center"]
+    mirrored_center = np.stack([width - 1 - center[:, 0], center[:, 1]], axis=-1)
+    center = np.where(flip[:, None], mirrored_center, center)
+    affine = affine_to_input(center, people["scale"] * scale[:, None], rotation, input_size)
+    keypoints = np.where(
+        flip[:, None, None],
+        flip_keypoints(people["keypoints"], width, skeleton.flip_permutation),
+        people["keypoints"],
+    )
+    points = transform_points(keypoints[..., :2], affine)
+    visibility = keypoints[..., 2:]
+    keypoints_input = np.concatenate([points, visibility], axis=-1) * (visibility > 0)
+    mirrored = compose_affine(affine, mirror_affine(width))
+    return np.where(flip[:, None, None], mirrored, affine), keypoints_input.astype(np.float32)
+
+
+def augment(people, augmentation, seed, epoch, skeleton, input_size):
+    """Draws and applies the whole augmentation; with ``augmentation=None`` the plain view of each person.
+
+    Arguments and result as for `place` and `draw`; `people` also needs "person_id".
+    """
+    if augmentation is None:
+        count = len(people["center"])
+        still = np.zeros(count), np.zeros(count, bool)
+        return place(people, np.ones(count), *still, skeleton, input_size)
+    draws = draw(augmentation, seed, epoch, people["person_id"])
+    people = choose_half_body(people, draws, skeleton, input_size, augmentation.half_body_min_keypoints)
+    return place(people, draws.scale, draws.rotation, draws.flip, skeleton, input_size)

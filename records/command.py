@@ -1,0 +1,90 @@
+"""How every command of the project parses its flags, shows its help and ends."""
+
+import sys
+import textwrap
+
+from absl import flags
+
+
+class CommandError(Exception):
+    """Something the user can cause and mend. The message says what was received, expected, and what to do."""
+
+    exit_code = 1
+
+
+class UsageError(CommandError):
+    """The command was called wrongly."""
+
+    exit_code = 2
+
+
+def run(name, description, define_flags, main, argv=None, user_errors=()):
+    """Runs a command to its exit code, without a stack trace for anything the user can cause.
+
+    Args:
+        name: how the command is called, e.g. ``python train/main.py``.
+        description: what ``--help`` says before the list of flags.
+        define_flags: function of an absl `FlagValues`, defines the command's flags in it.
+        main: function of those values and of the list of arguments after ``--``. May return an exit code.
+        argv: the arguments without the program's name; `sys.argv`'s by default.
+        user_errors: further exception types to show as one line (exit code 1).
+
+    Returns:
+        0, or main's exit code; 2 for a usage error, 1 for a failed run, 130 after Ctrl-C.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    split = argv.index("--") if "--" in argv else len(argv)
+    own, rest = argv[:split], argv[split + 1 :]
+    values = flags.FlagValues()
+    define_flags(values)
+    if any(argument in ("--help", "-help", "-h", "--helpfull") for argument in own):
+        print(format_help(name, description, values))
+        return 0
+    try:
+        positional = values([name, *own])[1:]
+        if positional:
+            raise UsageError(f"unexpected argument {positional[0]!r}: every option is a --flag")
+        return main(values, rest) or 0
+    except flags.Error as error:
+        return _fail(name, f"{error}\nTry {name} --help", UsageError.exit_code)
+    except CommandError as error:
+        return _fail(name, error, error.exit_code)
+    except user_errors as error:
+        return _fail(name, error, CommandError.exit_code)
+    except KeyboardInterrupt:
+        return _fail(name, "interrupted", 130)
+
+
+def _fail(name, message, exit_code):
+    print(f"{name}: {message}", file=sys.stderr)
+    return exit_code
+
+
+def format_help(name, description, values):
+    """The text of ``--help``: the description and every flag in the order of definition."""
+    lines = [f"usage: {name} [--flag=value ...]", "", textwrap.dedent(description).strip(), "", "flags:"]
+    for module_flags in values.flags_by_module_dict().values():
+        for flag in module_flags:
+            if flag.boolean:
+                head = f"  --[no]{flag.name}"
+            else:
+                choices = getattr(flag.parser, "enum_values", None)
+                head = f"  --{flag.name}={'|'.join(choices) if choices else '...'}"
+            default = flag.default_as_str
+            known = default is not None and default != "''"
+            text = flag.help + (f" (default: {default})" if known else "")
+            lines += [head, textwrap.fill(text, 100, initial_indent=" " * 8, subsequent_indent=" " * 8)]
+    return "\n".join(lines)
+
+
+def integers(text, count, separator, what):
+    """Parses e.g. ``192x256``: `count` positive whole numbers between separators.
+
+    Raises:
+        UsageError: naming `what` if the text is anything else.
+    """
+    parts = text.split(separator)
+    if len(parts) != count or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        form = separator.join(["N"] * count)
+        raise UsageError(f"--{what}={text}: expected {count} positive whole numbers as {form}")
+    return tuple(int(part) for part in parts)

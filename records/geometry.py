@@ -1,0 +1,210 @@
+"""Boxes, affine maps and the part of a picture that training can reach. Pure functions of NumPy arrays.
+
+Coordinates are (x, y), x to the right and y down, with a pixel's centre at its integer index. An affine map
+is a (2, 3) matrix A: out = A[:, :2] @ p + A[:, 2]. All functions accept leading batch axes and compute in
+float64. Boxes are x, y, w, h.
+
+The rules are those of the official HRNet code (leoxiaobin/deep-high-resolution-net.pytorch:
+utils.transforms, dataset.JointsDataset, dataset.coco); its scales are divided by 200, ours are in pixels.
+"""
+
+import numpy as np
+
+
+def clean_box(box_xywh, image_size):
+    """Cuts an annotated box to its picture as the official loader does.
+
+    Args:
+        box_xywh: (..., 4) x, y, w, h in image pixels.
+        image_size: (..., 2) width, height.
+
+    Returns:
+        (..., 4) x, y, w, h. The official rule counts the last pixel inclusively, so a box that fits comes
+        back one pixel smaller. Width or height is negative if nothing of the box lies inside the picture.
+    """
+    box = np.asarray(box_xywh, np.float64)
+    low = np.maximum(box[..., :2], 0)
+    high = np.minimum(np.asarray(image_size) - 1, low + np.maximum(box[..., 2:] - 1, 0))
+    return np.concatenate([low, high - low], axis=-1)
+
+
+def fit_aspect(size, input_size):
+    """Grows width or height until their ratio is the network input's.
+
+    Args:
+        size: (..., 2) width, height.
+        input_size: (width, height) of the network input; only the ratio counts.
+
+    Returns:
+        (..., 2) width, height.
+    """
+    size = np.asarray(size, np.float64)
+    aspect = input_size[0] / input_size[1]
+    width = np.maximum(size[..., 0], size[..., 1] * aspect)
+    return np.stack([width, width / aspect], axis=-1)
+
+
+def box_to_center_scale(box_xywh, input_size, padding=1.25):
+    """The region of the picture that is shown to the network for a person box.
+
+    (Where the official code finds a centre at x = -1 exactly, its mark for "missing" in MPII, it leaves the
+    padding out. A box may well be centred there, so this function has no such exception.)
+
+    Args:
+        box_xywh: (..., 4) x, y, w, h in image pixels.
+        input_size: (width, height) of the network input; only the ratio counts.
+        padding: factor on the size (official: 1.25).
+
+    Returns:
+        center: (..., 2) float64, image pixels.
+        scale: (..., 2) float64, width and height in image pixels of the padded, aspect-corrected box.
+    """
+    box = np.asarray(box_xywh, np.float64)
+    return box[..., :2] + 0.5 * box[..., 2:], fit_aspect(box[..., 2:], input_size) * padding
+
+
+def affine_to_input(center, scale, rotation_degrees, output_size):
+    """The map from the picture onto the network input (or onto a heatmap).
+
+    Args:
+        center: (..., 2) image pixels; it lands on output_size / 2.
+        scale: (..., 2) image pixels; its width fills the output's width. As in the official code the height
+            has no influence.
+        rotation_degrees: (...) degrees; positive turns the picture counter-clockwise on screen.
+        output_size: (width, height) in output pixels.
+
+    Returns:
+        (..., 2, 3) float64: image pixels -> output pixels.
+    """
+    center, scale = np.asarray(center, np.float64), np.asarray(scale, np.float64)
+    angle = np.deg2rad(np.asarray(rotation_degrees, np.float64))
+    factor = output_size[0] / scale[..., 0]
+    cosine, sine = factor * np.cos(angle), factor * np.sin(angle)
+    x, y = center[..., 0], center[..., 1]
+    rows = [
+        [cosine, sine, output_size[0] * 0.5 - cosine * x - sine * y],
+        [-sine, cosine, output_size[1] * 0.5 + sine * x - cosine * y],
+    ]
+    return np.stack([np.stack(np.broadcast_arrays(*row), axis=-1) for row in rows], axis=-2)
+
+
+def mirror_affine(width):
+    """The map that mirrors a picture left to right: x -> width - 1 - x.
+
+    Args:
+        width: (...) picture width in pixels.
+
+    Returns:
+        (..., 2, 3) float64.
+    """
+    width = np.asarray(width, np.float64)
+    affine = np.zeros((*width.shape, 2, 3))
+    affine[..., 0, 0] = -1
+    affine[..., 0, 2] = width - 1
+    affine[..., 1, 1] = 1
+    return affine
+
+
+def compose_affine(outer, inner):
+    """The map that applies `inner` (..., 2, 3) first and `outer` (..., 2, 3) then."""
+    outer, inner = np.asarray(outer, np.float64), np.asarray(inner, np.float64)
+    result = outer[..., :2] @ inner
+    result[..., 2] += outer[..., 2]
+    return result
+
+
+def invert_affine(affine):
+    """The inverse of a map, (..., 2, 3) float64.
+
+    Raises:
+        numpy.linalg.LinAlgError: if it has none.
+    """
+    affine = np.asarray(affine, np.float64)
+    linear = np.linalg.inv(affine[..., :2])
+    return np.concatenate([linear, -linear @ affine[..., 2:]], axis=-1)
+
+
+def transform_points(points, affine):
+    """Maps points.
+
+    Args:
+        points: (..., P, 2).
+        affine: (..., 2, 3).
+
+    Returns:
+        (..., P, 2) float64.
+    """
+    affine = np.asarray(affine, np.float64)
+    return np.asarray(points, np.float64) @ np.swapaxes(affine[..., :2], -1, -2) + affine[..., None, :, 2]
+
+
+def flip_keypoints(keypoints, width, flip_permutation):
+    """Mirrors keypoints with their picture and swaps left and right.
+
+    Args:
+        keypoints: (..., K, 3) x, y in image pixels and visibility.
+        width: (...) picture width in pixels.
+        flip_permutation: (K,) int: for each keypoint the index of its mirror image.
+
+    Returns:
+        (..., K, 3) float64; x and y are 0 where the visibility is 0.
+    """
+    flipped = np.array(keypoints, np.float64)[..., flip_permutation, :]
+    flipped[..., 0] = np.asarray(width, np.float64)[..., None] - 1 - flipped[..., 0]
+    flipped[..., :2] *= flipped[..., 2:] > 0
+    return flipped
+
+
+def half_body_box(keypoints, upper_body, upper_first, input_size):
+    """The box of the upper or the lower half of a person (Wang et al. 2018, "Mscoco keypoints challenge").
+
+    The preferred half is taken if it has more than two labelled keypoints, otherwise the other under the same
+    condition, otherwise the upper. The box is centred on the keypoints' mean and is 1.5 times their extent.
+
+    Args:
+        keypoints: (N, K, 3) x, y in image pixels and visibility.
+        upper_body: indices of the upper half's keypoints.
+        upper_first: (N,) bool: whether the upper half is preferred. (The lower is taken first otherwise.)
+        input_size: (width, height) of the network input; only the ratio counts.
+
+    Returns:
+        valid: (N,) bool: False where the chosen half has fewer than two keypoints.
+        center: (N, 2) float64 image pixels; NaN where not valid.
+        scale: (N, 2) float64 image pixels; NaN where not valid.
+    """
+    keypoints = np.asarray(keypoints, np.float64)
+    labelled = keypoints[..., 2] > 0
+    is_upper = np.isin(np.arange(keypoints.shape[1]), upper_body)
+    upper, lower = labelled & is_upper, labelled & ~is_upper
+    use_upper = (upper_first & (upper.sum(1) > 2)) | (lower.sum(1) <= 2)
+    chosen = np.where(use_upper[:, None], upper, lower)
+    valid = chosen.sum(1) >= 2
+
+    points, mask = keypoints[..., :2], chosen[..., None]
+    center = np.where(mask, points, 0).sum(1) / np.maximum(chosen.sum(1), 1)[:, None]
+    extent = np.where(mask, points, -np.inf).max(1) - np.where(mask, points, np.inf).min(1)
+    scale = fit_aspect(np.where(valid[:, None], extent, np.nan), input_size) * 1.5
+    return valid, np.where(valid[:, None], center, np.nan), scale
+
+
+def covering_rectangle(center, scale, image_size, any_rotation):
+    """The smallest pixel-aligned part of a picture from which some crops can be resampled.
+
+    A bilinear sample reads the four pixels around it, which rounding outwards includes.
+
+    Args:
+        center: (M, 2) centres of the crops, image pixels.
+        scale: (M, 2) their widths and heights, image pixels.
+        image_size: (width, height) of the picture.
+        any_rotation: whether they may be turned by any angle about their centres.
+
+    Returns:
+        (x, y, width, height) ints in image pixels, inside the picture; None if they lie outside of it.
+    """
+    center, scale = np.asarray(center, np.float64), np.asarray(scale, np.float64)
+    reach = np.linalg.norm(scale, axis=1, keepdims=True) / 2 if any_rotation else scale / 2
+    low = np.maximum(np.floor((center - reach).min(0)), 0)
+    high = np.minimum(np.ceil((center + reach).max(0)) + 1, image_size)
+    if np.any(high <= low):
+        return None
+    return (*low.astype(int).tolist(), *(high - low).astype(int).tolist())

@@ -1,0 +1,106 @@
+"""The record: one table that the writer, the parser and the documentation derive from."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+#: Raised whenever the table below or the meaning of a field changes; a reader refuses another version.
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field: its name, element type, shape ("K" is the skeleton's number of keypoints) and meaning."""
+
+    name: str
+    dtype: str
+    shape: tuple
+    meaning: str
+
+
+FIELDS = (
+    Field("crop", "bytes", (), "JPEG of the part of the picture that any crop of this person can touch"),
+    Field("crop_affine", "float32", (2, 3), "full-image pixels -> crop pixels"),
+    Field("box", "float32", (4,), "x, y, w, h in image pixels: the person's box, cleaned but not padded"),
+    Field("center", "float32", (2,), "x, y in image pixels: centre of the padded, aspect-corrected box"),
+    Field("scale", "float32", (2,), "width, height in image pixels of the padded, aspect-corrected box"),
+    Field("keypoints", "float32", ("K", 3), "x, y in image pixels and COCO visibility (0, 1, 2)"),
+    Field("area", "float32", (), "square image pixels: the annotation's area, for a detection its box's"),
+    Field("score", "float32", (), "confidence of the box; 1 for ground truth"),
+    Field("image_id", "int64", (), "the picture, as the annotation file numbers it"),
+    Field("person_id", "int64", (), "the annotation's id; for a detection its position in the file"),
+    Field("image_size", "int64", (2,), "width, height of the full picture in pixels"),
+    Field("file_name", "bytes", (), "the picture's path below the image folder, UTF-8"),
+)
+
+
+def field_shapes(num_keypoints):
+    """{name: shape} with K filled in."""
+    return {
+        field.name: tuple(num_keypoints if size == "K" else size for size in field.shape) for field in FIELDS
+    }
+
+
+def to_example(values, num_keypoints):
+    """Serialises one record, always to the same bytes for the same values.
+
+    Args:
+        values: {field name: value}: bytes, numbers or arrays of the table's shapes.
+        num_keypoints: K.
+
+    Returns:
+        A serialised `tf.train.Example`.
+
+    Raises:
+        ValueError: if a field is missing, unknown or of another shape.
+    """
+    import tensorflow as tf
+
+    shapes = field_shapes(num_keypoints)
+    if set(values) != set(shapes):
+        raise ValueError(f"a record has the fields {sorted(shapes)}, received {sorted(values)}")
+    features = {}
+    for field in FIELDS:
+        value = values[field.name]
+        if field.dtype == "bytes":
+            features[field.name] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+            continue
+        array = np.asarray(value, field.dtype)
+        if array.shape != shapes[field.name]:
+            raise ValueError(f"field {field.name} has shape {shapes[field.name]}, received {array.shape}")
+        flat = array.ravel().tolist()
+        if field.dtype == "int64":
+            features[field.name] = tf.train.Feature(int64_list=tf.train.Int64List(value=flat))
+        else:
+            features[field.name] = tf.train.Feature(float_list=tf.train.FloatList(value=flat))
+    example = tf.train.Example(features=tf.train.Features(feature=features))
+    return example.SerializeToString(deterministic=True)
+
+
+def parse_examples(serialized, num_keypoints):
+    """Parses a batch of records inside or outside of a TensorFlow graph.
+
+    Args:
+        serialized: (B,) string tensor of serialised records.
+        num_keypoints: K.
+
+    Returns:
+        {field name: tensor (B, *shape)} with the table's types; "crop" and "file_name" are (B,) strings.
+    """
+    import tensorflow as tf
+
+    types = {"bytes": tf.string, "float32": tf.float32, "int64": tf.int64}
+    shapes = field_shapes(num_keypoints)
+    return tf.io.parse_example(
+        serialized,
+        {field.name: tf.io.FixedLenFeature(shapes[field.name], types[field.dtype]) for field in FIELDS},
+    )
+
+
+def markdown_table():
+    """The table as documentation shows it."""
+    rows = ["| field | type | shape | meaning |", "|---|---|---|---|"]
+    for field in FIELDS:
+        shape = ", ".join(map(str, field.shape))
+        rows.append(f"| `{field.name}` | {field.dtype} | ({shape}) | {field.meaning} |")
+    return "\n".join(rows)

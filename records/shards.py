@@ -1,0 +1,158 @@
+"""Shard files and the manifest that describes them."""
+
+import hashlib
+import json
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import google_crc32c
+
+from records.command import CommandError
+from records.schema import SCHEMA_VERSION
+from records.skeletons import Skeleton
+
+MANIFEST = "manifest.json"
+
+
+class RecordsError(CommandError):
+    """Records that are missing, damaged, or not what the caller needs."""
+
+
+def shard_name(dataset, split, index, count):
+    """A shard's file name, in the form TensorFlow Datasets uses."""
+    return f"{dataset}-{split}.tfrecord-{index:05d}-of-{count:05d}"
+
+
+def frame(payload):
+    """One record in TFRecord framing: length, masked CRC-32C of it, payload, masked CRC-32C of that.
+
+    The format is the one of TensorFlow's `RecordWriter` (tensorflow/core/lib/io/record_writer.h); written
+    here so that a shard can be made in memory and stored on any of Beam's file systems.
+    """
+
+    def masked(data):
+        crc = google_crc32c.value(data)
+        return struct.pack("<I", (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
+
+    length = struct.pack("<Q", len(payload))
+    return b"".join((length, masked(length), payload, masked(payload)))
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A finished shard: file name, number of records, size in bytes and SHA-256 of the file."""
+
+    name: str
+    records: int
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a folder of records holds.
+
+    Attributes:
+        dataset, split, boxes: what was built; boxes is "ground_truth" or "detections".
+        skeleton: whose keypoints the records carry.
+        options: everything that decides the shards' bytes, by name.
+        shards: the files, in order.
+        dropped: people left out on purpose (crowds, no keypoints …), counted by reason.
+        rejected: people left out because something was wrong with them, counted by reason.
+        images: number of pictures in the plan.
+        schema_version: of `records.schema`.
+    """
+
+    dataset: str
+    split: str
+    boxes: str
+    skeleton: Skeleton
+    options: dict
+    shards: tuple[Shard, ...]
+    dropped: dict = field(default_factory=dict)
+    rejected: dict = field(default_factory=dict)
+    images: int = 0
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def records(self):
+        """Number of records in all shards."""
+        return sum(shard.records for shard in self.shards)
+
+    @property
+    def input_size(self):
+        """(width, height) of the network input the build was for."""
+        return tuple(self.options["input_size"])
+
+    @property
+    def fingerprint(self):
+        """A hash of the shards' hashes: two folders with the same one hold the same records."""
+        return hashlib.sha256("".join(shard.sha256 for shard in self.shards).encode()).hexdigest()[:16]
+
+    def to_json(self):
+        """A dict of plain values."""
+        return {
+            "schema_version": self.schema_version,
+            "dataset": self.dataset,
+            "split": self.split,
+            "boxes": self.boxes,
+            "records": self.records,
+            "images": self.images,
+            "dropped": self.dropped,
+            "rejected": self.rejected,
+            "options": self.options,
+            "skeleton": self.skeleton.to_json(),
+            "shards": [vars(shard) for shard in self.shards],
+        }
+
+    @classmethod
+    def from_json(cls, data):
+        """The inverse of `to_json`.
+
+        Raises:
+            RecordsError: for another schema version.
+            KeyError, TypeError, ValueError: for anything that is not a manifest.
+        """
+        if data["schema_version"] != SCHEMA_VERSION:
+            raise RecordsError(
+                f"the records were built with schema version {data['schema_version']}, this code reads "
+                f"version {SCHEMA_VERSION}; build them again with --overwrite"
+            )
+        return cls(
+            dataset=data["dataset"],
+            split=data["split"],
+            boxes=data["boxes"],
+            skeleton=Skeleton.from_json(data["skeleton"]),
+            options=data["options"],
+            shards=tuple(Shard(**shard) for shard in data["shards"]),
+            dropped=data["dropped"],
+            rejected=data["rejected"],
+            images=data["images"],
+        )
+
+
+def read_manifest(folder):
+    """Reads a records folder's manifest.
+
+    Raises:
+        RecordsError: if there is none, if it cannot be read, or if a shard it names is missing.
+    """
+    folder = Path(folder)
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise RecordsError(
+            f"no records in {folder}: {MANIFEST} is missing. Build them with "
+            "python pipelines/build_records.py (its --help says how)"
+        )
+    try:
+        manifest = Manifest.from_json(json.loads(path.read_text()))
+    except (ValueError, KeyError, TypeError) as error:
+        raise RecordsError(f"{path} is not a manifest this version can read: {error!r}") from error
+    missing = [shard.name for shard in manifest.shards if not (folder / shard.name).is_file()]
+    if missing:
+        raise RecordsError(
+            f"{len(missing)} of {len(manifest.shards)} shards are missing in {folder}, the first is "
+            f"{missing[0]}; build the records again with --overwrite"
+        )
+    return manifest

@@ -1,0 +1,121 @@
+"""Which keypoints a dataset has, which mirror each other, and what their metric assumes of them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """One dataset's keypoints, checked when it is made.
+
+    Attributes:
+        name: how manifests and messages call it.
+        keypoints: names, in the order of the dataset's files; K of them.
+        flip_pairs: pairs of indices that swap when a picture is mirrored, left first.
+        limbs: pairs of indices to connect when drawing.
+        upper_body: indices the half-body augmentation takes for the upper half; the others are the lower.
+        sigmas: (K,) per-keypoint constants of OKS, as fractions of the person's scale (square root of area).
+
+    Raises:
+        ValueError: if the parts contradict each other; the message names the skeleton and the part.
+    """
+
+    name: str
+    keypoints: tuple[str, ...]
+    flip_pairs: tuple[tuple[int, int], ...]
+    limbs: tuple[tuple[int, int], ...]
+    upper_body: tuple[int, ...]
+    sigmas: tuple[float, ...]
+
+    def __post_init__(self):
+        count = len(self.keypoints)
+
+        def check(condition, what):
+            if not condition:
+                raise ValueError(f"skeleton {self.name!r} with {count} keypoints: {what}")
+
+        check(count > 0, "needs at least one keypoint")
+        check(len(set(self.keypoints)) == count, "keypoint names must be unique")
+        paired = [index for pair in self.flip_pairs for index in pair]
+        for part, indices in (
+            ("flip_pairs", paired),
+            ("limbs", [index for limb in self.limbs for index in limb]),
+            ("upper_body", self.upper_body),
+        ):
+            check(all(0 <= index < count for index in indices), f"{part} has an index outside 0..{count - 1}")
+        check(len(set(paired)) == len(paired), "flip_pairs names a keypoint twice")
+        check(len(self.sigmas) == count, f"sigmas has {len(self.sigmas)} values, one per keypoint expected")
+        check(all(0 < sigma < 1 for sigma in self.sigmas), "sigmas must lie between 0 and 1")
+
+    @property
+    def num_keypoints(self):
+        """K."""
+        return len(self.keypoints)
+
+    @property
+    def flip_permutation(self):
+        """(K,) int: for each keypoint the index of its mirror image (itself where it has none)."""
+        permutation = np.arange(self.num_keypoints)
+        for left, right in self.flip_pairs:
+            permutation[[left, right]] = right, left
+        return permutation
+
+    def to_json(self):
+        """A dict of plain lists, for manifests and run configurations."""
+        return {
+            "name": self.name,
+            "keypoints": list(self.keypoints),
+            "flip_pairs": [list(pair) for pair in self.flip_pairs],
+            "limbs": [list(limb) for limb in self.limbs],
+            "upper_body": list(self.upper_body),
+            "sigmas": list(self.sigmas),
+        }
+
+    @classmethod
+    def from_json(cls, data):
+        """The inverse of `to_json`."""
+        return cls(
+            name=data["name"],
+            keypoints=tuple(data["keypoints"]),
+            flip_pairs=tuple(tuple(pair) for pair in data["flip_pairs"]),
+            limbs=tuple(tuple(limb) for limb in data["limbs"]),
+            upper_body=tuple(data["upper_body"]),
+            sigmas=tuple(data["sigmas"]),
+        )
+
+
+#: COCO: names, order and limbs of the dataset's `categories` entry (indices there are 1-based), sigmas of
+#: pycocotools' `Params.setKpParams`, upper body of the official HRNet code.
+COCO = Skeleton(
+    name="coco",
+    keypoints=(
+        "nose",
+        "left_eye",
+        "right_eye",
+        "left_ear",
+        "right_ear",
+        "left_shoulder",
+        "right_shoulder",
+        "left_elbow",
+        "right_elbow",
+        "left_wrist",
+        "right_wrist",
+        "left_hip",
+        "right_hip",
+        "left_knee",
+        "right_knee",
+        "left_ankle",
+        "right_ankle",
+    ),
+    flip_pairs=((1, 2), (3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14), (15, 16)),
+    limbs=(
+        *((15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (6, 8)),
+        *((7, 9), (8, 10), (1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6)),
+    ),
+    upper_body=tuple(range(11)),
+    sigmas=(
+        *(0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072),
+        *(0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089),
+    ),
+)
