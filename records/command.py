@@ -1,6 +1,8 @@
 """How every command of the project parses its flags, shows its help and ends."""
 
+import os
 import sys
+import tempfile
 import textwrap
 
 from absl import flags
@@ -58,6 +60,30 @@ def run(name, description, define_flags, main, argv=None, user_errors=()):
 def _fail(name, message, exit_code):
     print(f"{name}: {message}", file=sys.stderr)
     return exit_code
+
+
+def import_tensorflow():
+    """Imports TensorFlow and finds its devices without the greeting on standard error.
+
+    Its native code writes about a dozen lines there before any setting is read. They are shown if the import
+    fails.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as greeting:
+        os.dup2(greeting.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()
+        except BaseException:
+            greeting.seek(0)
+            os.write(stderr, greeting.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 def format_help(name, description, values):

@@ -1,0 +1,109 @@
+"""From the network's poses to COCO results: rescoring and OKS NMS per image, as in the official HRNet code.
+
+A top-down pose has two sources of confidence, the box's and the joints'. The official
+``COCODataset.evaluate`` multiplies them, then removes the poses that say the same person twice.
+"""
+
+from collections import defaultdict
+
+import numpy as np
+
+from nms import oks_nms, soft_oks_nms
+
+PERSON_CATEGORY = 1
+"""COCO's category id of people."""
+
+
+def to_results(
+    keypoints,
+    areas,
+    box_scores,
+    image_ids,
+    oks_threshold=0.9,
+    min_visibility=0.2,
+    soft=False,
+    sigmas=None,
+):
+    """Rescores the poses, removes doubled ones within each image and writes the rest as COCO results.
+
+    The defaults are the official configuration's (OKS_THRE 0.9, IN_VIS_THRE 0.2, SOFT_NMS off).
+
+    Args:
+        keypoints: (N, K, 3) float, x and y in image pixels and the joint's score.
+        areas: (N,) float, square pixels, of the padded boxes (``prod(scale)``), as the official code has it.
+        box_scores: (N,) float, the detector's; 1 for ground-truth boxes.
+        image_ids: (N,) int; the poses of an image need not stand together.
+        oks_threshold: poses whose OKS with a better one is above this are dropped; with ``soft`` the width of
+            the decay (see `nms.soft_oks_nms`).
+        min_visibility: the joints with a score above it make the pose's score. As in the official code it has
+            no part in the OKS, where all joints count.
+        soft: lower the scores of overlapping poses instead of dropping them. Lowered scores decide the order
+            and which 20 poses of an image stay; the scores written are those before.
+        sigmas: (K,) float for the OKS; None: COCO's, for 17 joints only.
+
+    Returns:
+        List of JSON-ready dicts ``{"image_id", "category_id", "keypoints", "score"}``, ``keypoints`` flat
+        x, y, score of each joint. Images in the order first met, within an image in the order kept. The score
+        is the box score times the mean of the joint scores above ``min_visibility`` (0 if there is none).
+
+    Raises:
+        ValueError: on wrong shapes, numbers that are not finite, image ids that are not integers.
+    """
+    keypoints = np.asarray(keypoints, np.float64)
+    if keypoints.ndim != 3 or keypoints.shape[2] != 3:
+        raise ValueError(f"keypoints: received shape {keypoints.shape}; expected (N, K, 3)")
+    areas, box_scores = np.asarray(areas, np.float64), np.asarray(box_scores, np.float64)
+    image_ids = np.asarray(image_ids)
+    for name, values in (("areas", areas), ("box_scores", box_scores), ("image_ids", image_ids)):
+        if values.shape != (len(keypoints),):
+            raise ValueError(
+                f"{name}: received shape {values.shape}; expected ({len(keypoints)},), one per pose"
+            )
+    for name, values in (("keypoints", keypoints), ("areas", areas), ("box_scores", box_scores)):
+        finite = np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
+        if not finite.all():
+            row = int(np.argmin(finite))
+            raise ValueError(
+                f"{name}: pose {row} (image {image_ids[row]}) has numbers that are not finite; "
+                f"{int((~finite).sum())} poses in all"
+            )
+    if len(image_ids) and not np.issubdtype(image_ids.dtype, np.integer):
+        raise ValueError(f"image_ids: received {image_ids.dtype}; expected integers, as COCO image ids are")
+
+    scores = rescore(keypoints[:, :, 2], box_scores, min_visibility)
+
+    poses_of_image = defaultdict(list)
+    for pose, image_id in enumerate(image_ids.tolist()):
+        poses_of_image[image_id].append(pose)
+
+    suppress = soft_oks_nms if soft else oks_nms
+    results = []
+    for image_id, poses in poses_of_image.items():
+        kept = suppress(keypoints[poses], scores[poses], areas[poses], oks_threshold, sigmas)
+        results += [
+            {
+                "image_id": image_id,
+                "category_id": PERSON_CATEGORY,
+                "keypoints": keypoints[poses[index]].ravel().tolist(),
+                "score": float(scores[poses[index]]),
+            }
+            for index in kept
+        ]
+    return results
+
+
+def rescore(joint_scores, box_scores, min_visibility):
+    """Pose scores: the box score times the mean of the joint scores above ``min_visibility``.
+
+    Args:
+        joint_scores: (N, K) float.
+        box_scores: (N,) float.
+        min_visibility: float.
+
+    Returns:
+        (N,) float64; 0 where no joint score is above ``min_visibility``.
+    """
+    joint_scores = np.asarray(joint_scores, np.float64)
+    visible = joint_scores > min_visibility
+    total = np.where(visible, joint_scores, 0).sum(axis=1)
+    return total / np.maximum(visible.sum(axis=1), 1) * np.asarray(box_scores, np.float64)

@@ -1,0 +1,193 @@
+"""Non-maximum suppression of boxes and poses, in compiled code.
+
+    box_nms       greedy NMS by intersection over union
+    oks_nms       greedy NMS by object keypoint similarity (OKS)
+    soft_oks_nms  the same, but overlapping poses lose score instead of being removed
+    oks_matrix    OKS of every pose with every other
+
+OKS is the similarity of the COCO keypoint task (https://cocodataset.org/#keypoints-eval), here between two
+predictions, as Simple Baselines and HRNet use it to remove doubled people: the mean over the joints of
+exp(-d_k^2 / (2 s^2 k_k^2)), with d_k the distance between the two joints k, s^2 the mean of the areas and k_k
+twice the joint's sigma.
+
+All functions take anything ``np.asarray`` takes, compute in float64 and leave their arguments unchanged; the
+NMS functions return indices, best first. **Ties**: of equal scores, the lower index comes first. Bad input
+raises ValueError naming the argument, what was received and what was expected.
+
+``nms.reference`` has the same functions in plain NumPy, unchecked and slower; tests hold the two together.
+"""
+
+import numpy as np
+
+try:
+    from nms import _kernels
+except ImportError as error:
+    raise ImportError(
+        "The compiled part of nms (nms._kernels) is missing; build it with `pip install -e .` "
+        "in the repository root (see BUILD.md)."
+    ) from error
+
+__all__ = ["COCO_SIGMAS", "SOFT_MAX_KEPT", "box_nms", "oks_matrix", "oks_nms", "soft_oks_nms"]
+
+COCO_SIGMAS = np.array(
+    [0.26, 0.25, 0.25, 0.35, 0.35, 0.79, 0.79, 0.72, 0.72, 0.62, 0.62, 1.07, 1.07, 0.87, 0.87, 0.89, 0.89]
+) / 10  # fmt: skip
+"""(17,) float64: spread of COCO's annotators per joint, as a share of the person's scale (pycocotools)."""
+COCO_SIGMAS.setflags(write=False)
+
+SOFT_MAX_KEPT = 20
+"""Poses kept per image by soft NMS: as many as COCO's keypoint evaluation looks at."""
+
+
+def box_nms(boxes, scores, threshold):
+    """Greedy NMS: take the best box, drop those that overlap it by more than ``threshold``, repeat.
+
+    Boxes are inclusive pixel ranges, so widths are x2 - x1 + 1 (the convention of Fast R-CNN's NMS, which the
+    official HRNet code uses); a box with x1 == x2 and y1 == y2 covers one pixel.
+
+    Args:
+        boxes: (N, 4) float, x1 y1 x2 y2 in pixels, x1 <= x2 and y1 <= y2.
+        scores: (N,) float.
+        threshold: float; a box whose intersection over union with a kept box is exactly this, stays.
+
+    Returns:
+        (M,) intp: indices of the kept boxes, best score first.
+    """
+    boxes = _array("boxes", boxes, (None, 4))
+    scores = _array("scores", scores, (len(boxes),))
+    threshold = _finite("threshold", threshold)
+    inverted = (boxes[:, 0] > boxes[:, 2]) | (boxes[:, 1] > boxes[:, 3])
+    if inverted.any():
+        row = int(np.argmax(inverted))
+        raise ValueError(
+            f"boxes: row {row} is {boxes[row].tolist()}; expected x1 y1 x2 y2 with x1 <= x2 and y1 <= y2 "
+            "(convert boxes given as x y w h)"
+        )
+    return _kernels.box_nms(boxes, _best_first(scores), threshold)
+
+
+def oks_nms(keypoints, scores, areas, threshold, sigmas=None, min_visibility=None):
+    """Greedy NMS: take the best pose, drop those whose OKS with it is above ``threshold``, repeat.
+
+    Args:
+        keypoints: (N, K, 3) float, x and y in image pixels and the joint's score.
+        scores: (N,) float, one per pose.
+        areas: (N,) float, >= 0, the people's areas in square pixels (the official code: of the padded box).
+        threshold: float; a pose whose OKS with a kept pose is exactly this, stays.
+        sigmas: (K,) float, > 0, in parts of the person's scale; None: COCO's, for COCO's 17 joints only.
+        min_visibility: None: all joints count. A float: only joints whose score *in the pose that may be
+            dropped* is above it count, as in the official code; a pose without any is similar to nothing.
+
+    Returns:
+        (M,) intp: indices of the kept poses, best score first.
+    """
+    keypoints, areas, sigmas, min_visibility = _pose_arguments(keypoints, areas, sigmas, min_visibility)
+    scores = _array("scores", scores, (len(keypoints),))
+    threshold = _finite("threshold", threshold)
+    return _kernels.oks_nms(keypoints, areas, sigmas, min_visibility, _best_first(scores), threshold)
+
+
+def soft_oks_nms(
+    keypoints, scores, areas, threshold, sigmas=None, min_visibility=None, max_kept=SOFT_MAX_KEPT
+):
+    """Soft NMS (Bodla et al., 2017, Gaussian): take the best pose, lower the others' scores, repeat.
+
+    A pose with similarity o to the one just taken has its score multiplied by exp(-o^2 / threshold). Nothing
+    is dropped for its similarity; the end comes when ``max_kept`` poses are taken. The lowered scores decide
+    the order only and are not returned.
+
+    Args:
+        keypoints, scores, areas, sigmas, min_visibility: as for `oks_nms`.
+        threshold: float, > 0: the decay's width, smaller lowers more.
+        max_kept: int, >= 1.
+
+    Returns:
+        (min(N, max_kept),) intp: indices in the order taken.
+    """
+    keypoints, areas, sigmas, min_visibility = _pose_arguments(keypoints, areas, sigmas, min_visibility)
+    scores = _array("scores", scores, (len(keypoints),))
+    threshold = _finite("threshold", threshold)
+    if threshold <= 0:
+        raise ValueError(f"threshold: received {threshold}; soft NMS expects a number above 0")
+    if not isinstance(max_kept, int | np.integer) or max_kept < 1:
+        raise ValueError(f"max_kept: received {max_kept!r}; expected an integer of at least 1")
+    return _kernels.soft_oks_nms(keypoints, areas, sigmas, min_visibility, scores, threshold, max_kept)
+
+
+def oks_matrix(keypoints, areas, sigmas=None, min_visibility=None):
+    """OKS of every pose with every other.
+
+    Args:
+        keypoints, areas, sigmas, min_visibility: as for `oks_nms`.
+
+    Returns:
+        (N, N) float64 in [0, 1]: row i against column j, where the column's joint scores decide which joints
+        count; symmetric without ``min_visibility``.
+    """
+    return _kernels.oks_matrix(*_pose_arguments(keypoints, areas, sigmas, min_visibility))
+
+
+def _best_first(scores):
+    """Order of the scores, highest first and equal ones by index: (N,) float64 -> (N,) intp."""
+    return np.argsort(-scores, kind="stable")
+
+
+def _pose_arguments(keypoints, areas, sigmas, min_visibility):
+    """Checks what all OKS functions share and fills in the defaults the kernels expect."""
+    keypoints = _array("keypoints", keypoints, (None, None, 3))
+    count, joints, _ = keypoints.shape
+    areas = _array("areas", areas, (count,))
+    if (areas < 0).any():
+        row = int(np.argmax(areas < 0))
+        raise ValueError(f"areas: received {areas[row]} in row {row}; expected square pixels of at least 0")
+    if sigmas is None:
+        if joints != len(COCO_SIGMAS):
+            raise ValueError(
+                f"sigmas: received None with keypoints of {joints} joints; COCO's default sigmas are for "
+                f"{len(COCO_SIGMAS)} joints, expected ({joints},) sigmas of this skeleton"
+            )
+        sigmas = COCO_SIGMAS
+    else:
+        sigmas = _array("sigmas", sigmas, (joints,))
+        if (sigmas <= 0).any():
+            raise ValueError(f"sigmas: received {sigmas.tolist()}; expected numbers above 0")
+    # Every finite score is above -inf, so "all joints count" needs no case of its own in the kernels.
+    min_visibility = -np.inf if min_visibility is None else _finite("min_visibility", min_visibility)
+    return keypoints, areas, sigmas, min_visibility
+
+
+def _array(name, value, shape):
+    """A contiguous float64 array of this shape (None: any length), all finite, or ValueError."""
+    try:
+        array = np.ascontiguousarray(value, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name}: received a {type(value).__name__} that is no array of numbers ({error}); "
+            f"expected shape {_shape_text(shape)}"
+        ) from error
+    received = np.shape(value)  # ascontiguousarray makes a scalar one-dimensional
+    if len(received) != len(shape) or any(
+        want not in (None, have) for want, have in zip(shape, received, strict=True)
+    ):
+        raise ValueError(f"{name}: received shape {received}; expected {_shape_text(shape)}")
+    finite = np.isfinite(array)
+    if not finite.all():
+        place = tuple(int(i) for i in np.argwhere(~finite)[0])
+        raise ValueError(f"{name}: received {array[place]} at index {place}; expected finite numbers")
+    return array
+
+
+def _shape_text(shape):
+    """For people: (None, 4) -> "(any, 4)"."""
+    return str(shape).replace("None", "any")
+
+
+def _finite(name, value):
+    """A finite float, or ValueError."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = np.nan
+    if not np.isfinite(number):
+        raise ValueError(f"{name}: received {value!r}; expected a finite number")
+    return number

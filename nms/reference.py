@@ -1,0 +1,73 @@
+"""What the compiled functions of `nms` compute, in plain NumPy: to read, and to test against.
+
+Same arguments and results as in `nms`, where they are documented; input is not checked.
+"""
+
+import numpy as np
+
+from nms import COCO_SIGMAS, SOFT_MAX_KEPT
+
+
+def oks_matrix(keypoints, areas, sigmas=None, min_visibility=None):
+    """(N, N) float64: OKS of row i and column j over the joints the column's scores let count."""
+    keypoints = np.asarray(keypoints, np.float64)
+    areas = np.asarray(areas, np.float64)
+    sigmas = COCO_SIGMAS if sigmas is None else np.asarray(sigmas, np.float64)
+
+    points = keypoints[:, :, :2]
+    squared_distance = ((points[:, None] - points[None, :]) ** 2).sum(axis=-1)  # (N, N, K)
+    mean_area = (areas[:, None] + areas[None, :]) / 2 + np.spacing(1)  # as in pycocotools: no division by 0
+    similarity = np.exp(-squared_distance / (2 * mean_area[:, :, None] * (2 * sigmas) ** 2))
+
+    counts = np.ones(keypoints.shape[:2], bool)
+    if min_visibility is not None:
+        counts = keypoints[:, :, 2] > min_visibility
+    total = np.where(counts[None], similarity, 0).sum(axis=-1)
+    return total / np.maximum(counts.sum(axis=-1), 1)
+
+
+def iou_matrix(boxes):
+    """(N, N) float64: intersection over union of boxes (N, 4) x1 y1 x2 y2 of inclusive pixels."""
+    x1, y1, x2, y2 = np.asarray(boxes, np.float64).T
+    area = (x2 - x1 + 1) * (y2 - y1 + 1)
+    width = np.minimum(x2[:, None], x2) - np.maximum(x1[:, None], x1) + 1
+    height = np.minimum(y2[:, None], y2) - np.maximum(y1[:, None], y1) + 1
+    intersection = np.maximum(width, 0) * np.maximum(height, 0)
+    return intersection / (area[:, None] + area - intersection)
+
+
+def oks_nms(keypoints, scores, areas, threshold, sigmas=None, min_visibility=None):
+    """(M,) intp: indices kept by greedy NMS on OKS."""
+    return _greedy(oks_matrix(keypoints, areas, sigmas, min_visibility), scores, threshold)
+
+
+def box_nms(boxes, scores, threshold):
+    """(M,) intp: indices kept by greedy NMS on intersection over union."""
+    return _greedy(iou_matrix(boxes), scores, threshold)
+
+
+def soft_oks_nms(
+    keypoints, scores, areas, threshold, sigmas=None, min_visibility=None, max_kept=SOFT_MAX_KEPT
+):
+    """(min(N, max_kept),) intp: indices in the order taken by soft NMS."""
+    similarity = oks_matrix(keypoints, areas, sigmas, min_visibility)
+    scores = np.array(scores, np.float64)
+    remaining = np.arange(len(scores))
+    kept = []
+    while len(remaining) and len(kept) < max_kept:
+        best = remaining[np.argmax(scores[remaining])]  # argmax: the first, so the lowest index, of equals
+        kept.append(best)
+        remaining = remaining[remaining != best]
+        scores[remaining] *= np.exp(-(similarity[best, remaining] ** 2) / threshold)
+    return np.array(kept, np.intp)
+
+
+def _greedy(overlap, scores, threshold):
+    """Keeps the best, drops those that overlap it by more than the threshold, repeats."""
+    remaining = np.argsort(-np.asarray(scores, np.float64), kind="stable")
+    kept = []
+    while len(remaining):
+        best, remaining = remaining[0], remaining[1:]
+        kept.append(best)
+        remaining = remaining[overlap[best, remaining] <= threshold]
+    return np.array(kept, np.intp)

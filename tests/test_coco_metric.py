@@ -1,0 +1,186 @@
+"""COCO's ten numbers on people made here, where the answer is known, and on the official code's results."""
+
+import copy
+import json
+
+import numpy as np
+import pytest
+
+from evaluate.coco import METRICS, evaluate_coco, format_table
+from tests.shared import shared_data
+
+NAMES = ["AP", "AP .5", "AP .75", "AP (M)", "AP (L)", "AR", "AR .5", "AR .75", "AR (M)", "AR (L)"]
+
+
+def annotations(joints=17, sides=(60, 200)):
+    """Images 10, 20, each with one person per side length: 60 px is a medium person, 200 px a large one."""
+    rng = np.random.default_rng(0)
+    people = []
+    for image_id in (10, 20):
+        for side in sides:
+            points = np.concatenate([rng.uniform(0, side, (joints, 2)), np.full((joints, 1), 2)], axis=1)
+            people.append(
+                {
+                    "id": len(people),  # from 0, which pycocotools alone would take for "no match"
+                    "image_id": image_id,
+                    "category_id": 1,
+                    "keypoints": points.ravel().tolist(),
+                    "bbox": [0, 0, side, side],
+                    "area": side**2,
+                }
+            )
+    return {
+        "images": [{"id": 10}, {"id": 20}],
+        "annotations": people,
+        "categories": [{"id": 1, "name": "person"}],
+    }
+
+
+def perfect(truth):
+    return [
+        {key: person[key] for key in ("image_id", "category_id", "keypoints")} | {"score": 0.9}
+        for person in truth["annotations"]
+    ]
+
+
+def test_perfect_predictions_score_one_in_the_official_order():
+    truth = annotations()
+    metrics = evaluate_coco(truth, perfect(truth))
+    assert list(metrics) == NAMES == [name for name, *_ in METRICS]
+    assert list(metrics.values()) == pytest.approx([1] * 10)
+    assert all(type(value) is float for value in metrics.values())
+
+
+def test_a_miss_halves_the_recall():
+    truth = annotations()
+    metrics = evaluate_coco(truth, [result for result in perfect(truth) if result["image_id"] == 10])
+    assert metrics["AR"] == pytest.approx(0.5)
+    assert metrics["AP"] == pytest.approx(51 / 101)  # precision 1 at the 51 of 101 recall levels up to 0.5
+
+
+def test_the_oks_decides_which_thresholds_are_met():
+    """A shift by which every joint's OKS is 0.77 is right at .50 to .75 and wrong at .80 to .95."""
+    truth, sigma = annotations(joints=5), 0.05
+    results = perfect(truth)
+    for result, person in zip(results, truth["annotations"], strict=True):
+        shift = np.sqrt(-np.log(0.77) * 2 * person["area"]) * 2 * sigma
+        moved = np.reshape(person["keypoints"], (-1, 3)) + np.array([shift, 0, 0])
+        result["keypoints"] = moved.ravel().tolist()
+    metrics = evaluate_coco(truth, results, sigmas=np.full(5, sigma))
+    assert [metrics[name] for name in ("AP .5", "AP .75", "AP", "AR")] == pytest.approx([1, 1, 0.6, 0.6])
+    # Twice as strict sigmas: OKS 0.77^4 = 0.35, right nowhere.
+    assert evaluate_coco(truth, results, sigmas=np.full(5, sigma / 2))["AP"] == 0
+
+
+def test_ignored_crowds_of_other_skeletons_count_with_their_boxes():
+    """People without visible joints are ignored; a pose inside their doubled box is then no false alarm."""
+    truth = annotations(joints=5, sides=(60,))
+    results = perfect(truth)
+    results.append(copy.deepcopy(results[0]) | {"score": 1.0})
+    results[-1]["keypoints"] = [500 + value for value in results[-1]["keypoints"]]
+    sigmas = np.full(5, 0.05)
+    assert evaluate_coco(truth, results, sigmas)["AP"] < 0.9
+    truth["annotations"].append(
+        truth["annotations"][0] | {"keypoints": [0] * 15, "bbox": [500, 500, 80, 80], "iscrowd": 1}
+    )
+    assert evaluate_coco(truth, results, sigmas)["AP"] == pytest.approx(1)
+
+
+def test_nothing_found_is_zero_and_nothing_to_find_is_undefined():
+    metrics = evaluate_coco(annotations(sides=(60,)), [])
+    assert {name for name, value in metrics.items() if value == -1} == {"AP (L)", "AR (L)"}
+    assert {value for name, value in metrics.items() if "(L)" not in name} == {0}
+    truth = annotations()
+    truth["annotations"] = []
+    assert set(evaluate_coco(truth, []).values()) == {-1}
+
+
+def test_image_ids_restrict_the_evaluation():
+    truth = annotations()
+    results = [result for result in perfect(truth) if result["image_id"] == 10]
+    assert evaluate_coco(truth, results, image_ids=[10])["AP"] == pytest.approx(1)
+    assert evaluate_coco(truth, results, image_ids=np.array([20]))["AP"] == 0
+    with pytest.raises(ValueError, match=r"^image_ids: 1 image \(30\) not in the annotations"):
+        evaluate_coco(truth, results, image_ids=[10, 30])
+
+
+def test_paths_and_contents_are_the_same_and_left_unchanged(tmp_path, capfd):
+    truth = annotations()
+    results = perfect(truth)
+    for result in results:
+        result["bbox"] = [0, 0, 1, 1]  # with it pycocotools would take them for detections of boxes
+    before = copy.deepcopy((truth, results))
+    truth_path, results_path = tmp_path / "truth.json", tmp_path / "results.json"
+    truth_path.write_text(json.dumps(truth))
+    results_path.write_text(json.dumps(results))
+    metrics = evaluate_coco(truth, results)
+    assert (truth, results) == before
+    assert metrics == evaluate_coco(truth_path, str(results_path))
+    assert capfd.readouterr() == ("", "")
+
+
+def without(entry, key):
+    return {name: value for name, value in entry.items() if name != key}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"image_id": 99}, r"results on 1 image \(99\) not in the annotations; use the annotation file of"),
+        ({"category_id": 2}, r"category \[2\], but the annotations have \[1\]"),
+        ({"keypoints": [1.0] * 15}, r"result 0: 15 numbers in keypoints; expected 3 x 17"),
+        ({"score": float("nan")}, r"result 0 \(image 10\) has numbers not finite"),
+    ],
+)
+def test_results_that_do_not_fit_are_refused(change, says):
+    truth = annotations()
+    with pytest.raises(ValueError, match=says):
+        evaluate_coco(truth, [perfect(truth)[0] | change])
+
+
+def test_many_unknown_images_are_counted_and_some_named():
+    truth = annotations()
+    results = [perfect(truth)[0] | {"image_id": image_id} for image_id in range(100, 112)]
+    with pytest.raises(ValueError, match=r"12 images \(100, 101, 102, 103, 104, \.\.\.\)"):
+        evaluate_coco(truth, results)
+
+
+def test_bad_files_are_named_with_what_was_expected(tmp_path):
+    truth = annotations()
+    path = tmp_path / "file.json"
+    path.write_text("[{")
+    with pytest.raises(ValueError, match=r"file\.json: not valid JSON"):
+        evaluate_coco(truth, path)
+    path.write_text("{}")
+    with pytest.raises(ValueError, match=r"file\.json: received a dict; expected a list"):
+        evaluate_coco(truth, path)
+    with pytest.raises(ValueError, match=r"file\.json: not COCO annotations"):
+        evaluate_coco(path, [])
+    with pytest.raises(ValueError, match=r"result 0 has no score"):
+        evaluate_coco(truth, [without(perfect(truth)[0], "score")])
+    truth["annotations"][1] = without(truth["annotations"][1], "area")
+    with pytest.raises(ValueError, match=r"annotation 1 has no area"):
+        evaluate_coco(truth, [])
+    with pytest.raises(ValueError, match=r"expected 3 x 5"):
+        evaluate_coco(annotations(), [], sigmas=np.ones(5))
+    with pytest.raises(ValueError, match=r"^sigmas: "):
+        evaluate_coco(annotations(), [], sigmas=np.zeros(17))
+
+
+def test_table_has_a_readable_line_per_number():
+    metrics = dict(zip(NAMES, [0.765, 0.9, 0.8, 0.7, -1, 0.81, 0.9, 0.8, 0.7, -1], strict=True))
+    lines = format_table(metrics).splitlines()
+    assert len(lines) == 10
+    assert lines[0].startswith("Average Precision @[ OKS=0.50:0.95 | area=   all | maxDets=20 ]")
+    assert lines[0].endswith("AP     = 0.765")
+    assert lines[4].endswith("AP (L) = n/a (no such ground truth)")
+
+
+@pytest.mark.parametrize("kind", ["hard", "soft"])
+def test_official_metrics(kind):
+    folder = shared_data("golden", "coco_eval")
+    expected = json.loads((folder / "metrics.json").read_text())[kind]
+    metrics = evaluate_coco(folder / "gt_annotations.json", folder / f"results_{kind}.json")
+    # The official code spells one of the names "Ap .5".
+    assert [name.lower() for name in metrics] == [name.lower() for name in expected]
+    assert list(metrics.values()) == pytest.approx(list(expected.values()), abs=1e-6)
