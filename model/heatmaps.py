@@ -26,8 +26,8 @@ def encode(keypoints_input, input_size, heatmap_size, sigma, method="standard"):
     the map has weight 0.
 
     Args:
-        keypoints_input: (N, K, 3) float32: x, y in network-input pixels, and visibility; 0 means not
-            labelled, anything above counts alike (COCO's 1 and 2).
+        keypoints_input: (N, K, 3) float32 (or float64, which is then rounded as such): x, y in network-input
+            pixels, and visibility; 0 means not labelled, anything above counts alike (COCO's 1 and 2).
         input_size: (width, height) of the network input.
         heatmap_size: (width, height) of the heatmaps.
         sigma: standard deviation in heatmap pixels (official: 2 for 192x256 input, 3 for 288x384).
@@ -41,10 +41,12 @@ def encode(keypoints_input, input_size, heatmap_size, sigma, method="standard"):
         ValueError: for another method.
     """
     _check_method(method)
-    keypoints_input = ops.convert_to_tensor(keypoints_input, "float32")
+    keypoints_input = ops.convert_to_tensor(keypoints_input)
+    if keypoints_input.dtype not in ("float32", "float64"):
+        keypoints_input = ops.cast(keypoints_input, "float32")
     width, height = heatmap_size
-    centre_x = ops.trunc(keypoints_input[..., 0] * (width / input_size[0]) + 0.5)
-    centre_y = ops.trunc(keypoints_input[..., 1] * (height / input_size[1]) + 0.5)
+    centre_x = ops.cast(ops.trunc(keypoints_input[..., 0] * (width / input_size[0]) + 0.5), "float32")
+    centre_y = ops.cast(ops.trunc(keypoints_input[..., 1] * (height / input_size[1]) + 0.5), "float32")
     radius = 3 * sigma
     # The official test is on the patch's end, one past its last cell, so a patch that ends right before
     # cell 0 keeps its weight although no cell is set.
@@ -88,7 +90,7 @@ def decode(heatmaps, method="standard"):
     _, height, width, num_keypoints = heatmaps.shape
     cells = ops.transpose(ops.reshape(heatmaps, (-1, height * width, num_keypoints)), (0, 2, 1))
     index = ops.argmax(cells, axis=-1)
-    score = ops.max(cells, axis=-1)
+    score = ops.take_along_axis(cells, index[..., None], axis=-1)[..., 0]  # ops.max refuses N = 0
     index = ops.where(score > 0, index, 0)
     x, y = index % width, index // width
 

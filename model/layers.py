@@ -16,6 +16,22 @@ class BatchNorm(keras.layers.BatchNormalization):
     def __init__(self, **kwargs):
         super().__init__(**{"momentum": 0.9, "epsilon": 1e-5, **kwargs})
 
+    def build(self, input_shape):
+        """Makes the variables; under several replicas each keeps running statistics, read as their mean."""
+        if keras.backend.backend() != "tensorflow":
+            return super().build(input_shape)
+        import tensorflow as tf
+
+        def creator(create, **options):
+            # Keras gives no way to say this. Left to itself the first replica's statistics would be saved.
+            if not options["trainable"]:
+                options["synchronization"] = tf.VariableSynchronization.ON_READ
+                options["aggregation"] = tf.VariableAggregation.MEAN
+            return create(**options)
+
+        with tf.variable_creator_scope(creator):
+            super().build(input_shape)
+
     def call(self, inputs, training=None, mask=None):
         """Normalises ``inputs`` (N, H, W, C) over all but the last axis."""
         if keras.backend.backend() != "tensorflow":

@@ -95,10 +95,10 @@ def read_config(folder):
         raise RunError(f"no run in {folder}: {CONFIG} is missing. python train/main.py starts one")
     try:
         data = json.loads(path.read_text())
-        config = RunConfig(**{field.name: data[field.name] for field in fields(RunConfig)})
+        config = {field.name: data[field.name] for field in fields(RunConfig)}
+        return RunConfig(**(config | {"input_size": tuple(config["input_size"])}))
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path} is not a run configuration this version can read: {error!r}") from error
-    return RunConfig(**(vars(config) | {"input_size": tuple(config.input_size)}))
 
 
 def checkpoint_folder(folder, epoch):
@@ -150,12 +150,17 @@ def load_checkpoint(folder, epoch, model, optimizer=None):
         have = f"saved epochs: {_ranges(there)}" if there else "no epoch has been saved yet"
         raise RunError(f"epoch {epoch} was never saved in {folder}; {have}")
     try:
-        _assign(model, load_file(path / "model.safetensors"), path / "model.safetensors")
+        step = json.loads((path / "state.json").read_text())["step"]
+        parts = [(model, path / "model.safetensors")]
         if optimizer is not None:
-            _assign(optimizer, load_file(path / "optimizer.safetensors"), path / "optimizer.safetensors")
-        return json.loads((path / "state.json").read_text())["step"]
-    except (OSError, SafetensorError, ValueError, KeyError) as error:
+            parts.append((optimizer, path / "optimizer.safetensors"))
+        # Everything is read before anything is changed.
+        parts = [(target, load_file(file), file) for target, file in parts]
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"the checkpoint {path} is damaged: {error}") from error
+    for target, arrays, file in parts:
+        _assign(target, arrays, file)
+    return step
 
 
 def _arrays(keras_object):

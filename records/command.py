@@ -1,5 +1,6 @@
 """How every command of the project parses its flags, shows its help and ends."""
 
+import contextlib
 import os
 import sys
 import tempfile
@@ -62,28 +63,39 @@ def _fail(name, message, exit_code):
     return exit_code
 
 
-def import_tensorflow():
-    """Imports TensorFlow and finds its devices without the greeting on standard error.
+@contextlib.contextmanager
+def captured_stderr():
+    """Holds back what native code and child processes write to standard error.
 
-    Its native code writes about a dozen lines there before any setting is read. They are shown if the import
-    fails.
+    It is shown only if the body raises: TensorFlow greets with a dozen lines before any setting is read, and
+    Beam's local workers report every step of their lives.
+
+    Yields:
+        A text stream to the real standard error, for what the user shall see meanwhile.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.stderr.flush()
-    stderr = os.dup(2)
-    with tempfile.TemporaryFile() as greeting:
-        os.dup2(greeting.fileno(), 2)
+    with os.fdopen(os.dup(2), "w") as real, tempfile.TemporaryFile() as captured:
+        os.dup2(captured.fileno(), 2)
         try:
-            import tensorflow as tf
-
-            tf.config.list_physical_devices()
+            yield real
         except BaseException:
-            greeting.seek(0)
-            os.write(stderr, greeting.read())
+            sys.stderr.flush()
+            captured.seek(0)
+            real.write(captured.read().decode(errors="replace"))
             raise
         finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
+            sys.stderr.flush()
+            real.flush()
+            os.dup2(real.fileno(), 2)
+
+
+def import_tensorflow():
+    """Imports TensorFlow and finds its devices, without its greeting."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with captured_stderr():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
 
 
 def format_help(name, description, values):
@@ -91,14 +103,14 @@ def format_help(name, description, values):
     lines = [f"usage: {name} [--flag=value ...]", "", textwrap.dedent(description).strip(), "", "flags:"]
     for module_flags in values.flags_by_module_dict().values():
         for flag in module_flags:
+            choices = getattr(flag.parser, "enum_values", None)
             if flag.boolean:
                 head = f"  --[no]{flag.name}"
             else:
-                choices = getattr(flag.parser, "enum_values", None)
                 head = f"  --{flag.name}={'|'.join(choices) if choices else '...'}"
-            default = flag.default_as_str
-            known = default is not None and default != "''"
-            text = flag.help + (f" (default: {default})" if known else "")
+            default = (flag.default_as_str or "").strip("'")
+            text = flag.help.split(">: ", 1)[-1] if choices else flag.help  # absl names the choices there
+            text += f" (default: {default})" if default else ""
             lines += [head, textwrap.fill(text, 100, initial_indent=" " * 8, subsequent_indent=" " * 8)]
     return "\n".join(lines)
 

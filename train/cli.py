@@ -22,8 +22,8 @@ A checkpoint is saved after every epoch; the same command with --continue goes o
 Then: python evaluate/main.py --epoch=210
 """
 
-#: Names of `model.hrnet.ARCHITECTURES`; written again here because --help must not wait for TensorFlow (a test
-#: compares the two).
+#: Names of `model.hrnet.ARCHITECTURES`; written again here because --help must not wait for TensorFlow (a
+#: test compares the two).
 MODELS = ("w30", "w32", "w48", "w8_tiny")
 
 
@@ -39,7 +39,9 @@ def define_flags(values):
     )
     flags.DEFINE_enum("split", "train", ["train", "val"], "Which records to train on.", **add)
     flags.DEFINE_string("output_dir", "output", "Where log/ and model_dump/ go.", **add)
-    flags.DEFINE_integer("gpus", 1, "Number of GPUs on this machine; 0 trains on the CPU.", lower_bound=0, **add)
+    flags.DEFINE_integer(
+        "gpus", 1, "Number of GPUs on this machine; 0 trains on the CPU.", lower_bound=0, **add
+    )
     flags.DEFINE_bool("continue", False, "Go on from the last checkpoint in --output_dir.", **add)
     flags.DEFINE_enum(
         "model", "w32", MODELS, "The network: HRNet-W30, -W32, -W48, or a small one for trials.", **add
@@ -57,7 +59,10 @@ def define_flags(values):
     flags.DEFINE_integer("batch_size", 32, "People per GPU and update.", lower_bound=1, **add)
     flags.DEFINE_float("learning_rate", 1e-3, "Initial learning rate of Adam.", lower_bound=0, **add)
     flags.DEFINE_list(
-        "lr_steps", ["170", "200"], "After how many epochs the learning rate is multiplied by --lr_factor.", **add
+        "lr_steps",
+        ["170", "200"],
+        "After how many epochs the learning rate is multiplied by --lr_factor.",
+        **add,
     )
     flags.DEFINE_float("lr_factor", 0.1, "See --lr_steps.", **add)
     flags.DEFINE_float("scale_factor", 0.35, "Augmentation: scale by 1 ± this.", lower_bound=0, **add)

@@ -1,7 +1,7 @@
 """The trainer: reads top to bottom."""
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import keras
@@ -62,7 +62,7 @@ class TrainOptions:
     learning_rate: float = 1e-3
     lr_steps: tuple[int, ...] = (170, 200)
     lr_factor: float = 0.1
-    augmentation: Augmentation = Augmentation()
+    augmentation: Augmentation = field(default_factory=Augmentation)
     shuffle_buffer: int = 4096
     seed: int = 0
     resume: bool = False
@@ -102,7 +102,7 @@ def train(options):
     keras.utils.set_random_seed(options.seed)
     with strategy.scope():
         model = build(ARCHITECTURES[config.model], config.input_size, config.num_keypoints)
-        optimizer = keras.optimizers.Adam(options.learning_rate, epsilon=1e-8)
+        optimizer = keras.optimizers.Adam(options.learning_rate, epsilon=1e-8, name="adam")
         optimizer.build(model.trainable_variables)
     step = load_checkpoint(checkpoints, done, model, optimizer) if done else 0
     train_step = make_train_step(strategy, model, optimizer, config)
@@ -200,8 +200,8 @@ def settle_run(checkpoints, config, resume):
         differences = before.differences(config)
         if not resume:
             raise RunError(
-                f"{checkpoints} already holds a run ({before.model} on {before.dataset}, {len(epochs)} epochs "
-                "saved); --continue goes on with it, --output_dir starts one elsewhere"
+                f"{checkpoints} already holds a run ({before.model} on {before.dataset}, {len(epochs)} "
+                "epochs saved); --continue goes on with it, --output_dir starts one elsewhere"
             )
         if differences:
             raise RunError(

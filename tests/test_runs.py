@@ -1,0 +1,258 @@
+"""The run folder: configuration and checkpoints."""
+
+import json
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+from model.runs import (
+    CONFIG,
+    RunConfig,
+    RunError,
+    checkpoint_folder,
+    load_checkpoint,
+    read_config,
+    save_checkpoint,
+    saved_epochs,
+    write_config,
+)
+from records.skeletons import COCO
+
+CONFIGURATION = RunConfig(
+    dataset="coco",
+    records="0123abcd",
+    skeleton=COCO.to_json(),
+    model="w32",
+    input_size=(192, 256),
+    codec="standard",
+    sigma=2.0,
+    recipe={"batch_size": 32, "lr_steps": [170, 200], "seed": 0},
+)
+
+
+def make_model(units=3):
+    """A tiny model with its optimizer, two updates old, and a 0-d variable beside Adam's own."""
+    image = keras.Input((4,))
+    normed = keras.layers.BatchNormalization(name="norm")(keras.layers.Dense(units, name="dense")(image))
+    model = keras.Model(image, normed)
+    optimizer = keras.optimizers.Adam(0.01, name="adam")  # otherwise a second one is "adam_1"
+    optimizer.build(model.trainable_variables)
+    rng = np.random.default_rng(units)
+    for _ in range(2):
+        gradients = [
+            rng.normal(size=variable.shape).astype("float32") for variable in model.trainable_variables
+        ]
+        optimizer.apply([keras.ops.convert_to_tensor(gradient) for gradient in gradients])
+    for variable in model.non_trainable_variables:
+        variable.assign(rng.uniform(1, 2, variable.shape))
+    return model, optimizer
+
+
+def values(*keras_objects):
+    return {variable.path: variable.numpy() for object_ in keras_objects for variable in object_.variables}
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """(folder with epoch 7 in it, its model, its optimizer)."""
+    model, optimizer = make_model()
+    save_checkpoint(tmp_path, 7, 1234, model, optimizer)
+    return tmp_path, model, optimizer
+
+
+# ---- the configuration
+
+
+def test_a_configuration_comes_back_as_it_was_written(tmp_path):
+    write_config(tmp_path, CONFIGURATION)
+    read = read_config(tmp_path)
+    assert read == CONFIGURATION
+    assert isinstance(read.input_size, tuple)
+    assert [path.name for path in tmp_path.iterdir()] == [CONFIG]
+
+
+def test_a_configuration_knows_the_size_of_its_heatmaps_and_k():
+    assert CONFIGURATION.heatmap_size == (48, 64)
+    assert CONFIGURATION.num_keypoints == 17
+
+
+def test_differences_name_every_setting_with_both_values():
+    other = replace(
+        CONFIGURATION,
+        model="w48",
+        input_size=(288, 384),
+        skeleton=COCO.to_json() | {"name": "mpii"},
+        recipe={"batch_size": 16, "lr_steps": (170, 200), "workers": 2},
+    )
+    assert sorted(CONFIGURATION.differences(other)) == [
+        "batch_size: 32 → 16",
+        "input_size: [192, 256] → [288, 384]",
+        "model: w32 → w48",
+        "seed: 0 → None",
+        "skeleton: coco → mpii",
+        "workers: None → 2",
+    ]
+
+
+def test_a_configuration_does_not_differ_from_its_copy_on_disk(tmp_path):
+    config = replace(CONFIGURATION, recipe={"lr_steps": (170, 200)})
+    write_config(tmp_path, config)
+    assert config.differences(read_config(tmp_path)) == []
+
+
+def test_a_folder_without_a_run_says_what_starts_one(tmp_path):
+    with pytest.raises(RunError, match=r"no run in .*config.json is missing.*train/main.py"):
+        read_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        "{}",
+        "null",
+        json.dumps({"dataset": "coco"}),
+        json.dumps(vars(CONFIGURATION) | {"input_size": 5}),
+    ],
+)
+def test_a_damaged_configuration_is_named(tmp_path, text):
+    (tmp_path / CONFIG).write_text(text)
+    with pytest.raises(RunError, match=r"config.json is not a run configuration"):
+        read_config(tmp_path)
+
+
+# ---- checkpoints
+
+
+def test_a_checkpoint_brings_back_model_optimizer_and_progress(saved):
+    folder, model, optimizer = saved
+    other_model, other_optimizer = make_model()
+    for variable in (*other_model.variables, *other_optimizer.variables):
+        variable.assign(keras.ops.zeros_like(variable))
+    assert load_checkpoint(folder, 7, other_model, other_optimizer) == 1234
+    expected, loaded = values(model, optimizer), values(other_model, other_optimizer)
+    assert expected.keys() == loaded.keys()
+    for path, value in expected.items():
+        np.testing.assert_array_equal(loaded[path], value, err_msg=path)
+    assert int(other_optimizer.iterations) == 2
+    assert other_optimizer.iterations.shape == ()
+    assert float(other_optimizer.learning_rate) == pytest.approx(0.01)
+
+
+def test_the_model_alone_can_be_loaded(saved):
+    folder, model, _ = saved
+    other, _ = make_model()
+    other.get_layer("dense").kernel.assign(np.zeros((4, 3)))
+    assert load_checkpoint(folder, 7, other) == 1234
+    np.testing.assert_array_equal(other.get_layer("dense").kernel, model.get_layer("dense").kernel)
+
+
+def test_saving_an_epoch_again_replaces_it_whole(saved):
+    folder, model, optimizer = saved
+    (checkpoint_folder(folder, 7) / "left over").touch()
+    model.get_layer("dense").bias.assign([7, 8, 9])
+    save_checkpoint(folder, 7, 1300, model, optimizer)
+    other, _ = make_model()
+    assert load_checkpoint(folder, 7, other) == 1300
+    np.testing.assert_array_equal(other.get_layer("dense").bias, [7, 8, 9])
+    assert sorted(path.name for path in checkpoint_folder(folder, 7).iterdir()) == [
+        "model.safetensors",
+        "optimizer.safetensors",
+        "state.json",
+    ]
+    assert [path.name for path in folder.iterdir()] == ["epoch-0007"]
+
+
+def test_a_save_that_fails_leaves_the_checkpoint_before_it(saved, monkeypatch):
+    folder, model, optimizer = saved
+    expected = model.get_layer("dense").kernel.numpy()
+    model.get_layer("dense").kernel.assign(np.zeros((4, 3)))
+
+    def full_disk(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("model.runs.os.fsync", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        save_checkpoint(folder, 7, 2000, model, optimizer)
+    assert saved_epochs(folder) == [7]
+    assert load_checkpoint(folder, 7, model) == 1234
+    np.testing.assert_array_equal(model.get_layer("dense").kernel, expected)
+
+
+def test_an_interrupted_save_is_no_checkpoint_and_does_not_disturb_the_next(saved):
+    folder, model, optimizer = saved
+    partial = folder / "epoch-0008.partial"
+    partial.mkdir()
+    (partial / "model.safetensors").write_bytes(b"half")
+    (partial / "junk").touch()
+    assert saved_epochs(folder) == [7]
+    with pytest.raises(RunError, match="epoch 8 was never saved"):
+        load_checkpoint(folder, 8, model)
+    save_checkpoint(folder, 8, 2000, model, optimizer)
+    assert saved_epochs(folder) == [7, 8]
+    assert not partial.exists()
+    assert not (checkpoint_folder(folder, 8) / "junk").exists()
+
+
+def test_epochs_are_in_the_order_of_numbers_also_above_9999(tmp_path):
+    for epoch in (10000, 9999, 2, 123456, 10):
+        checkpoint_folder(tmp_path, epoch).mkdir()
+    for name in ("epoch-12", "epoch-final", "epoch-0003.partial", "epoch-0004-copy", CONFIG):
+        (tmp_path / name).mkdir()
+    assert saved_epochs(tmp_path) == [2, 10, 9999, 10000, 123456]
+
+
+def test_a_folder_that_is_not_there_has_no_epochs(tmp_path):
+    assert saved_epochs(tmp_path / "nowhere") == []
+
+
+@pytest.mark.parametrize(
+    ("epochs", "says"),
+    [
+        ((), "no epoch has been saved yet"),
+        ((3,), "saved epochs: 3$"),
+        ((1, 2, 3, 5, 8, 9), "saved epochs: 1-3, 5, 8-9$"),
+    ],
+)
+def test_an_epoch_that_was_never_saved_names_those_there_are(tmp_path, epochs, says):
+    for epoch in epochs:
+        checkpoint_folder(tmp_path, epoch).mkdir()
+    with pytest.raises(RunError, match=rf"epoch 210 was never saved in .*{says}"):
+        load_checkpoint(tmp_path, 210, make_model()[0])
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json"])
+@pytest.mark.parametrize("damage", ["cut short", "empty", "gone"])
+def test_a_damaged_checkpoint_is_named(saved, name, damage):
+    folder, model, optimizer = saved
+    path = checkpoint_folder(folder, 7) / name
+    content = path.read_bytes()
+    path.unlink()
+    if damage != "gone":
+        path.write_bytes(content[: len(content) // 2] if damage == "cut short" else b"")
+    with pytest.raises(RunError, match=r"the checkpoint .*epoch-0007 is damaged"):
+        load_checkpoint(folder, 7, model, optimizer)
+
+
+def test_a_checkpoint_of_another_network_is_refused_and_changes_nothing(saved):
+    folder, _, _ = saved
+    wider, optimizer = make_model(units=5)
+    before = values(wider)
+    with pytest.raises(RunError, match=r"model.safetensors belongs to another network; .*dense/bias"):
+        load_checkpoint(folder, 7, wider, optimizer)
+    renamed = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="other")])
+    with pytest.raises(RunError, match="belongs to another network"):
+        load_checkpoint(folder, 7, renamed)
+    for path, value in values(wider).items():
+        np.testing.assert_array_equal(value, before[path])
+
+
+def test_an_optimizer_of_another_kind_is_refused(saved):
+    folder, model, _ = saved
+    optimizer = keras.optimizers.SGD(0.1)
+    optimizer.build(model.trainable_variables)
+    with pytest.raises(RunError, match=r"optimizer.safetensors belongs to another"):
+        load_checkpoint(folder, 7, model, optimizer)

@@ -1,0 +1,95 @@
+"""What training computes on two replicas, as JSON on standard output.
+
+    python -m tests.two_replicas
+
+The two are virtual CPUs, which have to be declared before TensorFlow starts; so tests/test_layers.py runs
+this as a process of its own.
+"""
+
+import json
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from model.layers import BatchNorm, conv
+from train.loop import make_train_step
+
+CONFIG = SimpleNamespace(input_size=(32, 32), heatmap_size=(8, 8), sigma=2, codec="standard")
+
+
+def batch(people=4):
+    """(images, keypoints_input) of people whose pictures differ in brightness."""
+    rng = np.random.default_rng(0)
+    brightness = np.linspace(20, 250, people)[:, None, None, None]
+    images = rng.integers(0, brightness, (people, 32, 32, 3)).astype(np.uint8)
+    keypoints = np.concatenate(
+        [rng.uniform(0, 32, (people, 3, 2)), rng.integers(0, 3, (people, 3, 1))], axis=-1
+    )
+    return images, keypoints.astype(np.float32)
+
+
+def small_network(train_norm):
+    """A stand-in for HRNet: convolution, normalisation, convolution; always with the same weights."""
+    keras.utils.set_random_seed(1)
+    image = keras.Input((32, 32, 3))
+    norm = BatchNorm(name="norm")
+    norm.trainable = train_norm
+    x = norm(conv(4, 3, 2, name="first")(image))
+    x = conv(3, 3, 2, name="second", use_bias=True)(keras.layers.Activation("relu")(x))
+    model = keras.Model(image, x)
+    for kernel in (model.get_layer("first").kernel, model.get_layer("second").kernel):
+        kernel.assign(kernel * 100)  # conv() starts at 0.001, where gradients drown in rounding
+    return model
+
+
+def train_once(strategy, train_norm, people=slice(None)):
+    """What one update gives: loss, gradients, running statistics, and whether all replicas have the same."""
+    with strategy.scope():
+        model = small_network(train_norm)
+        optimizer = keras.optimizers.SGD(1.0)
+        optimizer.build(model.trainable_variables)
+    before = {variable.path: variable.numpy() for variable in model.trainable_variables}
+    train_step = make_train_step(strategy, model, optimizer, CONFIG)
+    images, keypoints = (array[people] for array in batch())
+    dataset = tf.data.Dataset.from_tensor_slices((images, keypoints)).batch(len(images))
+    (shares,) = strategy.experimental_distribute_dataset(dataset)
+    loss = train_step(*shares)
+    norm = model.get_layer("norm")
+    copies = [strategy.experimental_local_results(variable.value) for variable in model.trainable_variables]
+    result = {
+        "loss": float(loss),
+        "gradients": {
+            variable.path: (before[variable.path] - variable.numpy()).tolist()
+            for variable in model.trainable_variables
+        },
+        "moving_mean": norm.moving_mean.numpy().tolist(),
+        "moving_variance": norm.moving_variance.numpy().tolist(),
+        "replicas_agree": all(np.array_equal(first, other) for first, *others in copies for other in others),
+    }
+    # As a checkpoint is loaded.
+    norm.moving_mean.assign(np.arange(4))
+    result["assigned"] = [
+        copy.numpy().tolist() for copy in strategy.experimental_local_results(norm.moving_mean.value)
+    ]
+    return result
+
+
+def main():
+    """Prints the results for one replica, for two, and for each half of the batch on one replica."""
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    one, two = tf.distribute.OneDeviceStrategy("CPU:0"), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    results = {
+        "one_frozen": train_once(one, train_norm=False),
+        "two_frozen": train_once(two, train_norm=False),
+        "two": train_once(two, train_norm=True),
+        "first_half": train_once(one, train_norm=True, people=slice(2)),
+        "second_half": train_once(one, train_norm=True, people=slice(2, 4)),
+    }
+    print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()
