@@ -76,8 +76,10 @@ def draw(augmentation, seed, epoch, person_ids):
     """
     uniform = np.empty((len(person_ids), 3))
     normal = np.empty((len(person_ids), 3))
-    for row, person in enumerate(np.asarray(person_ids, np.int64).view(np.uint64).tolist()):
-        stream = np.random.Generator(np.random.Philox(key=[seed, epoch], counter=[0, 0, 0, person]))
+    key, counter = np.array([seed, epoch], np.uint64), np.zeros(4, np.uint64)
+    for row, person in enumerate(np.asarray(person_ids, np.int64).view(np.uint64)):
+        counter[3] = person
+        stream = np.random.Generator(np.random.Philox(key=key, counter=counter))
         uniform[row], normal[row] = stream.random(3), stream.standard_normal(3)
     a = augmentation
     rotation = np.clip(a.rotation_factor * normal[:, 1], -2 * a.rotation_factor, 2 * a.rotation_factor)

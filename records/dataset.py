@@ -115,6 +115,13 @@ def check_usable(manifest, input_size, augmentation):
             f"the records' crops have room for {have}, but training asks for {needed}; "
             "build them again with --overwrite"
         )
+    if augmentation is not None and augmentation.half_body_probability:
+        room, needed = manifest.options["half_body_min_keypoints"], augmentation.half_body_min_keypoints
+        if needed < room:
+            raise RecordsError(
+                f"the records' crops have room for half bodies of people with more than {room} keypoints, "
+                f"but training asks for more than {needed}; build them again with --overwrite"
+            )
     if not manifest.records:
         raise RecordsError("the records folder holds no people")
 

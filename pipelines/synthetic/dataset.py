@@ -1,0 +1,273 @@
+"""The built-in "synthetic" dataset: drawn people in COCO's layout, made in seconds and without a download.
+
+It is there to try every step on, from building records to evaluation, and to see a small network learn.
+Under the given directory:
+
+    images/train/*.jpg, images/val/*.jpg
+    annotations/person_keypoints_train.json, annotations/person_keypoints_val.json
+    dets/human_detection.json       what a person detector might say about the val images (COCO results)
+    synthetic.json                  the options; written last, so it says that the dataset is complete
+
+Coordinates have a pixel's centre at its integer index; boxes are COCO's x y w h of the pixels in sight.
+A keypoint is hidden (1) where something else is drawn over its pixel, and left out (0) beyond the image's
+border and, for nose and eyes, on a head seen from behind.
+"""
+
+import json
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from pipelines.synthetic.detections import DetectorOptions, simulate_detections
+from pipelines.synthetic.scenes import MAX_PEOPLE, Scene, draw_scene
+from records.skeletons import COCO
+
+FORMAT = 1  # raised whenever the same options give other files
+SPLITS = ("train", "val")
+CATEGORY = {
+    "id": 1,
+    "name": "person",
+    "supercategory": "person",
+    "keypoints": list(COCO.keypoints),
+    "skeleton": [[start + 1, end + 1] for start, end in COCO.limbs],  # COCO counts from 1
+}
+INFO = {"description": "HRPose synthetic people", "version": str(FORMAT), "contributor": "HRPose"}
+LICENSES = [{"id": 1, "name": "Apache License 2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"}]
+
+VAL_ID_OFFSET = 1_000_000  # image ids: 1, 2, ... in train, this much more in val
+IDS_PER_IMAGE = 100  # person ids: 100 * image id, 100 * image id + 1, ...
+IMAGES_PER_TASK = 16
+# Detections have random numbers of their own, so that changing them changes no picture.
+DETECTION_STREAM = len(SPLITS)
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class SyntheticOptions:
+    """What the dataset contains; the same options give the same bytes.
+
+    train_images, val_images: number of pictures. seed: a picture depends on (seed, split, its index) only.
+    people_weights: chances of 1, 2, ... people in a picture, in proportion.
+    min_height, max_height: range of a standing person's height in pixels.
+    back_view_fraction: of the people are seen from behind. jpeg_quality: 1 to 100.
+    detector: how good the simulated detector of the val images is.
+    """
+
+    train_images: int = 1500
+    val_images: int = 150
+    seed: int = 0
+    people_weights: tuple[float, ...] = (0.3, 0.3, 0.25, 0.15)
+    min_height: float = 80.0
+    max_height: float = 300.0
+    back_view_fraction: float = 0.3
+    jpeg_quality: int = 90
+    detector: DetectorOptions = field(default_factory=DetectorOptions)
+
+    def __post_init__(self):
+        """Refuse options that cannot be met."""
+        checks = {
+            "train_images": (1 <= self.train_images < VAL_ID_OFFSET, f"1 to {VAL_ID_OFFSET - 1}"),
+            "val_images": (1 <= self.val_images < VAL_ID_OFFSET, f"1 to {VAL_ID_OFFSET - 1}"),
+            "seed": (self.seed >= 0, "0 or more"),
+            "people_weights": (
+                1 <= len(self.people_weights) <= MAX_PEOPLE
+                and min(self.people_weights) >= 0
+                and sum(self.people_weights) > 0,
+                f"1 to {MAX_PEOPLE} numbers, none negative, not all zero",
+            ),
+            "min_height": (20 <= self.min_height <= self.max_height, "20 to max_height"),
+            "max_height": (self.max_height <= 1000, "at most 1000"),
+            "jpeg_quality": (1 <= self.jpeg_quality <= 100, "1 to 100"),
+            "back_view_fraction": (0 <= self.back_view_fraction <= 1, "0 to 1"),
+        }
+        for name, (met, expected) in checks.items():
+            if not met:
+                raise ValueError(f"synthetic dataset: {name} is {getattr(self, name)}; expected {expected}")
+
+
+def generate(
+    directory: Path,
+    options: SyntheticOptions,
+    workers: int = 1,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> bool:
+    """Write the dataset into `directory`; True when it was written, False when it was already there.
+
+    The files do not depend on `workers`, the number of processes; more than one are started afresh (`spawn`),
+    so a script that calls this needs the usual `if __name__ == "__main__":`. `progress` is called with the
+    number of images done and of all images. A complete dataset of other options raises FileExistsError unless
+    `overwrite`; so do, always, images, annotations or detections that this function did not write. What an
+    interrupted run has left is replaced.
+    """
+    directory = Path(directory)
+    if workers < 1:
+        raise ValueError(f"synthetic dataset: workers is {workers}; expected 1 or more")
+    marker, unfinished = directory / "synthetic.json", directory / "synthetic.unfinished.json"
+    wanted = {
+        "format": FORMAT,
+        "options": {**asdict(options), "people_weights": list(options.people_weights)},
+    }
+    if marker.exists():
+        if not overwrite and _read_marker(marker) == wanted:
+            return False
+        if not overwrite:
+            raise FileExistsError(
+                f"{directory} holds a synthetic dataset of other options (see {marker}); "
+                "pass overwrite to replace it, or choose another directory"
+            )
+        marker.replace(unfinished)
+    elif not unfinished.exists():
+        _refuse_foreign_files(directory)
+    _remove_old_files(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    _write_json(unfinished, wanted)
+
+    truths: dict[str, list[tuple[dict, list[dict]]]] = {split: [] for split in SPLITS}
+    done, total = 0, options.train_images + options.val_images
+    for split, truth in _draw_all(directory, options, workers):
+        truths[split] += truth
+        done += len(truth)
+        if progress is not None:
+            progress(done, total)
+
+    for split, truth in truths.items():
+        content = {
+            "info": INFO,
+            "licenses": LICENSES,
+            "images": [image for image, _ in truth],
+            "annotations": [person for _, people in truth for person in people],
+            "categories": [CATEGORY],
+        }
+        _write_json(_annotation_path(directory, split), content)
+    detections = []
+    for index, (image, people) in enumerate(truths["val"]):
+        rng = _random(options, DETECTION_STREAM, index)
+        size = (image["width"], image["height"])
+        boxes = np.array([person["bbox"] for person in people]).reshape(-1, 4)
+        detections += [
+            {
+                "image_id": image["id"],
+                "category_id": CATEGORY["id"],
+                "bbox": np.round(box, 2).tolist(),
+                "score": round(score, 4),
+            }
+            for box, score in simulate_detections(rng, boxes, size, options.detector)
+        ]
+    _write_json(directory / "dets" / "human_detection.json", detections)
+    unfinished.replace(marker)
+    return True
+
+
+def _annotation_path(directory: Path, split: str) -> Path:
+    return directory / "annotations" / f"person_keypoints_{split}.json"
+
+
+def _read_marker(path: Path) -> object:
+    """The marker's content; None when it is not JSON, which equals no options."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+
+
+def _refuse_foreign_files(directory: Path) -> None:
+    for name in ("images", "annotations", "dets"):
+        first = next((directory / name).glob("*"), None)
+        if first is not None:
+            raise FileExistsError(
+                f"{directory} holds files that are not a synthetic dataset ({first}, but no synthetic.json); "
+                "choose an empty directory"
+            )
+
+
+def _remove_old_files(directory: Path) -> None:
+    """Remove what an earlier run has written: it may have had more images than this one."""
+    for split in SPLITS:
+        for path in (directory / "images" / split).glob("*.jpg"):
+            path.unlink()
+        _annotation_path(directory, split).unlink(missing_ok=True)
+    (directory / "dets" / "human_detection.json").unlink(missing_ok=True)
+
+
+def _write_json(path: Path, content: object) -> None:
+    """Write under another name and rename, so that the file is never seen half written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(content), encoding="utf-8")
+    temporary.replace(path)
+
+
+def _draw_all(
+    directory: Path, options: SyntheticOptions, workers: int
+) -> Iterator[tuple[str, list[tuple[dict, list[dict]]]]]:
+    """Draw all images; yields (split, their COCO image and annotations), in order."""
+    tasks = []
+    for split, count in zip(SPLITS, (options.train_images, options.val_images), strict=True):
+        (directory / "images" / split).mkdir(parents=True, exist_ok=True)
+        starts = range(0, count, IMAGES_PER_TASK)
+        tasks += [(directory, options, split, start, min(start + IMAGES_PER_TASK, count)) for start in starts]
+    splits = [task[2] for task in tasks]
+    if workers == 1:
+        yield from zip(splits, map(_draw_range, tasks), strict=True)
+        return
+    # The caller may hold threads and accelerators, which a forked child must not inherit.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        yield from zip(splits, pool.map(_draw_range, tasks), strict=True)
+
+
+def _draw_range(task: tuple[Path, SyntheticOptions, str, int, int]) -> list[tuple[dict, list[dict]]]:
+    """Draw and write images start to stop of a split."""
+    directory, options, split, start, stop = task
+    return [_draw_image(directory, options, split, index) for index in range(start, stop)]
+
+
+def _draw_image(
+    directory: Path, options: SyntheticOptions, split: str, index: int
+) -> tuple[dict, list[dict]]:
+    """Draw one image and write it; returns its COCO image and annotations."""
+    scene = draw_scene(
+        _random(options, SPLITS.index(split), index),
+        options.people_weights,
+        (options.min_height, options.max_height),
+        options.back_view_fraction,
+    )
+    image_id = SPLITS.index(split) * VAL_ID_OFFSET + index + 1
+    name = f"{image_id:012d}.jpg"
+    _, data = cv2.imencode(".jpg", scene.image, [cv2.IMWRITE_JPEG_QUALITY, options.jpeg_quality])
+    (directory / "images" / split / name).write_bytes(data.tobytes())
+    height, width = scene.image.shape[:2]
+    image = {"id": image_id, "file_name": name, "width": width, "height": height, "license": 1}
+    return image, _annotations(scene, image_id)
+
+
+def _random(options: SyntheticOptions, stream: int, index: int) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence([options.seed, stream, index]))
+
+
+def _annotations(scene: Scene, image_id: int) -> list[dict]:
+    return [
+        {
+            "id": image_id * IDS_PER_IMAGE + i,
+            "image_id": image_id,
+            "category_id": CATEGORY["id"],
+            "keypoints": [
+                number
+                for x, y, v in person.keypoints.tolist()
+                for number in (round(x, 2), round(y, 2), int(v))
+            ],
+            "num_keypoints": int(np.count_nonzero(person.keypoints[:, 2])),
+            "bbox": [float(number) for number in person.box],
+            "area": float(person.area),
+            "iscrowd": 0,
+            "segmentation": [],
+        }
+        for i, person in enumerate(scene.people)
+    ]

@@ -1,0 +1,177 @@
+"""The Beam side of a build: one chain, whose elements are shard numbers.
+
+Neither pixels nor annotations travel through the runner. A worker reads a shard's plan file, writes the
+shard and a side file that says what became of everyone in the plan, and passes the shard's number on.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass
+
+import apache_beam as beam
+import cv2
+import numpy as np
+from apache_beam.io.filesystems import FileSystems
+
+from pipelines.crops import CropOptions, make_record
+from pipelines.people import rejection
+from pipelines.plan import hash_key, load_plan
+from records.schema import to_example
+from records.shards import frame, shard_name
+from records.skeletons import Skeleton
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """What a worker needs to know besides the number of its shard.
+
+    Attributes:
+        images: the picture folder.
+        folder: where the shards go.
+        dataset, split: parts of the shards' names.
+        count: number of shards.
+        skeleton: the `Skeleton`.
+        options: `CropOptions`.
+    """
+
+    images: str
+    folder: str
+    dataset: str
+    split: str
+    count: int
+    skeleton: Skeleton
+    options: CropOptions
+
+    @property
+    def work_folder(self):
+        """Plan and side files; removed when the manifest is written."""
+        return FileSystems.join(self.folder, ".build")
+
+    def shard_path(self, index):
+        """Where a finished shard stands."""
+        return FileSystems.join(self.folder, shard_name(self.dataset, self.split, index, self.count))
+
+    def plan_path(self, index):
+        """A shard's plan file."""
+        return FileSystems.join(self.work_folder, f"plan-{index:05d}.json")
+
+    def side_path(self, index):
+        """A shard's side file: records, size, sha256, and the people rejected on the way."""
+        return FileSystems.join(self.work_folder, f"shard-{index:05d}.json")
+
+
+class WriteShards(beam.PTransform):
+    """Shard numbers → the same numbers, each once its shard is complete."""
+
+    def __init__(self, job):
+        super().__init__()
+        self.job = job
+
+    def expand(self, numbers):
+        """`numbers`: a PCollection of ints."""
+        return numbers | "Spread" >> beam.Reshuffle() | "WriteShard" >> beam.ParDo(WriteShard(self.job))
+
+
+class WriteShard(beam.DoFn):
+    """Writes one shard and its side file; a shard that is already complete is left as it is."""
+
+    def __init__(self, job):
+        self.job = job
+        self.people = beam.metrics.Metrics.counter("hrpose", "people")
+
+    def setup(self):
+        """Leaves the cores to the runner's workers."""
+        cv2.setNumThreads(1)
+
+    def process(self, index):
+        """Yields `index` when the shard is complete."""
+        job = self.job
+        if not FileSystems.exists(job.shard_path(index)):
+            with FileSystems.open(job.plan_path(index)) as file:
+                pictures = load_plan(file.read())
+            records, rejected = make_records(pictures, job)
+            content = b"".join(map(frame, records))
+            side = {
+                "records": len(records),
+                "size": len(content),
+                "sha256": hashlib.sha256(content).hexdigest(),
+                "rejected": rejected,
+            }
+            # The shard comes last: where it exists, it is complete and its side file stands beside it.
+            write_whole(job.side_path(index), json.dumps(side).encode())
+            write_whole(job.shard_path(index), content)
+            self.people.inc(len(records))
+        yield index
+
+
+def make_records(pictures, job):
+    """The serialised records of a shard, in their final order, and who could not be made one.
+
+    Args:
+        pictures: list of `Picture`.
+        job: `ShardJob`.
+
+    Returns:
+        records: list of bytes, in hash order of the people.
+        rejected: list of dicts as `pipelines.people.rejection` makes them.
+    """
+    keyed, rejected = [], []
+    for picture in pictures:
+        pixels, reason, detail = read_picture(job.images, picture)
+        for person in picture.people:
+            where = picture.image_id, person.person_id
+            values = (
+                None if pixels is None else make_record(pixels, picture, person, job.skeleton, job.options)
+            )
+            if values is not None:
+                keyed.append((hash_key(*where), to_example(values, job.skeleton.num_keypoints)))
+            elif pixels is None:
+                rejected.append(rejection(*where, reason, detail))
+            else:
+                rejected.append(rejection(*where, "box_outside", f"box {person.box}"))
+    return [record for _, record in sorted(keyed)], rejected
+
+
+def read_picture(folder, picture):
+    """Reads and decodes a picture; EXIF orientation is ignored, as COCO's own tools do.
+
+    Returns:
+        (pixels (height, width, 3) uint8 BGR, None, None), or (None, reason, detail).
+    """
+    parts = picture.file_name.replace("\\", "/").split("/")
+    if ".." in parts or parts[0] in ("", "~"):
+        return None, "unsafe_path", f"{picture.file_name!r} leaves the image folder"
+    path = FileSystems.join(folder, *parts)
+    if not FileSystems.exists(path):
+        return None, "missing_image", path
+    try:
+        with FileSystems.open(path, compression_type="uncompressed") as file:
+            data = np.frombuffer(file.read(), np.uint8)
+    except (IsADirectoryError, PermissionError) as error:
+        return None, "unreadable_image", str(error)
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    pixels = cv2.imdecode(data, flags) if data.size else None
+    if pixels is None:
+        return None, "unreadable_image", f"{path}: {data.size} bytes that OpenCV cannot decode"
+    if pixels.shape[:2] != (picture.height, picture.width):
+        received = f"{pixels.shape[1]}x{pixels.shape[0]}"
+        return None, "wrong_image_size", f"{path} is {received}, annotated {picture.width}x{picture.height}"
+    return pixels, None, None
+
+
+def write_whole(path, content):
+    """Writes a file so that it appears under its name only when it is complete."""
+    temporary = f"{path}.partial"
+    with FileSystems.create(
+        temporary, mime_type="application/octet-stream", compression_type="uncompressed"
+    ) as file:
+        file.write(content)
+    if FileSystems.exists(path):
+        FileSystems.delete([path])
+    FileSystems.rename([temporary], [path])
+
+
+def count_reasons(rejected):
+    """{reason: count}, the most frequent first."""
+    return dict(Counter(entry["reason"] for entry in rejected).most_common())

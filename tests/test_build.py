@@ -1,0 +1,436 @@
+"""A whole build: exact contents, the same bytes every time, resuming, and what happens to bad inputs."""
+
+import hashlib
+import json
+import os
+import shutil
+import struct
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipelines import transforms
+from pipelines.job import build_records
+from pipelines.people import BuildError
+from records.schema import parse_examples
+from records.shards import read_manifest
+from tests.builders import (
+    annotations,
+    image,
+    make_build,
+    make_dataset,
+    person,
+    random_annotations,
+    shard_bytes,
+    write_detections,
+    write_json,
+    write_split,
+)
+from tests.shared import ROOT
+
+
+@pytest.fixture(scope="module")
+def dataset_dir(tmp_path_factory):
+    """24 people in 12 pictures, none of them rejected."""
+    folder = tmp_path_factory.mktemp("dataset")
+    data = random_annotations(0, images=12)
+    sizes = {entry["id"]: (entry["width"], entry["height"]) for entry in data["images"]}
+    inside = [p for p in data["annotations"] if np.less(p["bbox"][:2], sizes[p["image_id"]]).all()]
+    data["annotations"] = inside[:24]
+    write_split(folder, "train", data)
+    write_detections(folder, data)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(dataset_dir, tmp_path_factory):
+    """Their records in 4 shards."""
+    folder = tmp_path_factory.mktemp("records") / "train"
+    build_records(make_build(dataset_dir, folder, people_per_shard=6))
+    assert len(shard_bytes(folder)) == 4
+    return folder
+
+
+def quiet(build):
+    return build_records(build, say=lambda line: None)
+
+
+def parse(folder):
+    """Everybody in a folder, as {name: array}, in the order of the files."""
+    manifest = read_manifest(folder)
+    paths = [f"{folder}/{shard.name}" for shard in manifest.shards]
+    parsed = parse_examples(list(tf.data.TFRecordDataset(paths)), manifest.skeleton.num_keypoints)
+    return {name: tensor.numpy() for name, tensor in parsed.items()}
+
+
+def rejected(folder):
+    return [json.loads(line) for line in (Path(folder) / "rejected.jsonl").read_text().splitlines()]
+
+
+# ---- what is in it
+
+
+def test_records_hold_exactly_what_the_annotations_say(tmp_path):
+    people = [person(31, 7, [60, 40, 40, 80], area=1234.5), person(32, 7, [100, 30, 20, 20])]
+    people += [person(33, 8, [10, 10, 30, 40]), person(34, 8, [0, 0, 9, 9], iscrowd=1)]
+    write_split(tmp_path, "train", annotations([image(7, 160, 140), image(8, 120, 90), image(9)], people))
+    manifest = quiet(make_build(tmp_path, tmp_path / "out", crop={"max_crop_scale": 100.0}))
+
+    assert (manifest.records, manifest.images) == (3, 2)
+    assert (manifest.dropped, manifest.rejected) == ({"crowd": 1}, {})
+    assert (manifest.dataset, manifest.split, manifest.boxes) == ("coco", "train", "ground_truth")
+    records = parse(tmp_path / "out")
+    assert sorted(records["person_id"].tolist()) == [31, 32, 33]
+    one = {name: values[records["person_id"].tolist().index(31)] for name, values in records.items()}
+    np.testing.assert_array_equal(one["box"], [60, 40, 39, 79])
+    np.testing.assert_array_equal(one["center"], [79.5, 79.5])
+    np.testing.assert_allclose(one["scale"], [79 * 1.25 * 0.75, 79 * 1.25])
+    np.testing.assert_array_equal(one["keypoints"].ravel(), np.float32(people[0]["keypoints"]))
+    assert (one["area"], one["score"], one["image_id"]) == (1234.5, 1, 7)
+    assert one["file_name"] == b"000000000007.jpg"
+    np.testing.assert_array_equal(one["image_size"], [160, 140])
+
+    # The crop reaches 1.35 times half of the box's diagonal around the centre, or to the picture's edge.
+    reach = 79 * 1.25 * 1.25 / 2 * 1.35
+    low = np.maximum(np.floor(79.5 - reach), 0).astype(int)
+    high = np.minimum(np.ceil(79.5 + reach) + 1, (160, 140)).astype(int)
+    np.testing.assert_array_equal(one["crop_affine"], [[1, 0, -low], [0, 1, -low]])
+    crop = cv2.imdecode(np.frombuffer(one["crop"], np.uint8), cv2.IMREAD_COLOR)
+    pixels = cv2.imread(str(tmp_path / "images/train2017/000000000007.jpg"))
+    part = pixels[low : high[1], low : high[0]]
+    assert crop.shape == part.shape
+    assert np.abs(crop.astype(int) - part).mean() < 1.5  # quality 95
+
+
+def test_the_manifest_describes_the_files(finished):
+    manifest = read_manifest(finished)
+    contents = shard_bytes(finished)
+    assert [shard.name for shard in manifest.shards] == sorted(contents)
+    for shard in manifest.shards:
+        content = contents[shard.name]
+        assert shard.size == len(content)
+        assert shard.sha256 == hashlib.sha256(content).hexdigest()
+        assert shard.records == len(list(tf.data.TFRecordDataset(str(finished / shard.name))))
+    assert {path.name for path in finished.iterdir()} == {*contents, "manifest.json"}
+
+
+def test_detections_are_built_from_the_detectors_boxes(dataset_dir, tmp_path):
+    manifest = quiet(make_build(dataset_dir, tmp_path, boxes="detections", score_threshold=0.2))
+    detections = json.loads((dataset_dir / "dets/human_detection.json").read_text())
+    kept = [position for position, entry in enumerate(detections) if entry["score"] >= 0.2]
+    assert 0 < len(kept) < len(detections)
+    assert manifest.dropped == {"low_score": len(detections) - len(kept)}
+    records = parse(tmp_path)
+    assert sorted(records["person_id"].tolist()) == kept
+    assert manifest.options["score_threshold"] == 0.2
+
+
+def test_a_grey_picture_becomes_a_grey_crop(tmp_path):
+    write_split(tmp_path, "train", annotations([image(1, 120, 90)], [person(1, 1, [20, 10, 50, 70])]))
+    path = tmp_path / "images/train2017/000000000001.jpg"
+    cv2.imwrite(str(path), cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2GRAY))
+    assert cv2.imread(str(path), cv2.IMREAD_UNCHANGED).ndim == 2
+    assert quiet(make_build(tmp_path, tmp_path / "out")).records == 1
+    crop = cv2.imdecode(np.frombuffer(parse(tmp_path / "out")["crop"][0], np.uint8), cv2.IMREAD_COLOR)
+    assert crop.std() > 10
+    assert np.ptp(crop.astype(int), axis=2).max() <= 2
+
+
+def test_the_orientation_a_camera_noted_is_ignored(tmp_path):
+    """As by COCO's own tools: annotations are of the pixels as they are stored."""
+    write_split(tmp_path, "train", annotations([image(1, 120, 90)], [person(1, 1, [20, 10, 50, 70])]))
+    path = tmp_path / "images/train2017/000000000001.jpg"
+    plain = path.read_bytes()
+    quiet(make_build(tmp_path, tmp_path / "plain"))
+    # An EXIF segment with one entry, "orientation" (0x112), of value 6: to be turned by a quarter.
+    entry = struct.pack(">HHIHH", 0x112, 3, 1, 6, 0)
+    exif = b"Exif\0\0MM\0*" + struct.pack(">IH", 8, 1) + entry + struct.pack(">I", 0)
+    path.write_bytes(plain[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + plain[2:])
+    assert cv2.imread(str(path)).shape == (120, 90, 3)
+    quiet(make_build(tmp_path, tmp_path / "turned"))
+    assert shard_bytes(tmp_path / "turned") == shard_bytes(tmp_path / "plain")
+
+
+# ---- the same bytes
+
+
+def test_another_folder_gives_the_same_bytes(dataset_dir, finished, tmp_path):
+    elsewhere = tmp_path / "moved"
+    shutil.copytree(dataset_dir, elsewhere)
+    quiet(make_build(elsewhere, tmp_path / "out", people_per_shard=6))
+    assert shard_bytes(tmp_path / "out") == shard_bytes(finished)
+    assert read_manifest(tmp_path / "out").fingerprint == read_manifest(finished).fingerprint
+
+
+def test_the_order_of_the_annotation_file_does_not_matter(dataset_dir, finished, tmp_path):
+    shutil.copytree(dataset_dir, tmp_path / "data")
+    path = tmp_path / "data/annotations/person_keypoints_train2017.json"
+    data = json.loads(path.read_text())
+    rng = np.random.default_rng(1)
+    for name in ("images", "annotations"):
+        data[name] = [data[name][i] for i in rng.permutation(len(data[name]))]
+    path.write_text(json.dumps(data))
+    quiet(make_build(tmp_path / "data", tmp_path / "out", people_per_shard=6))
+    assert shard_bytes(tmp_path / "out") == shard_bytes(finished)
+    first, second = (read_manifest(folder).options for folder in (finished, tmp_path / "out"))
+    assert {name for name in first if first[name] != second[name]} == {"annotations_sha256"}
+
+
+def test_worker_processes_are_told_where_our_packages_are(dataset_dir, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    for folder in ("a", "b"):
+        quiet(make_build(dataset_dir, tmp_path / folder))
+        assert os.environ["PYTHONPATH"].split(os.pathsep) == [str(ROOT), "/elsewhere"]
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_same_bytes(dataset_dir, finished, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
+    quiet(make_build(dataset_dir, tmp_path / "out", people_per_shard=6, beam_args=arguments))
+    assert shard_bytes(tmp_path / "out") == shard_bytes(finished)
+
+
+# ---- resuming
+
+
+def test_a_finished_build_says_so_and_writes_nothing(dataset_dir, finished):
+    before = {path: path.stat().st_mtime_ns for path in finished.iterdir()}
+    said = []
+    manifest = build_records(make_build(dataset_dir, finished, people_per_shard=6), say=said.append)
+    assert manifest == read_manifest(finished)
+    assert len(said) == 1
+    assert "already built" in said[0]
+    assert {path: path.stat().st_mtime_ns for path in finished.iterdir()} == before
+
+
+def fail_at(monkeypatch, shard):
+    """Makes the build fail when it comes to its n-th shard; returns the numbers of shards it began."""
+    begun, make_records = [], transforms.make_records
+
+    def failing(pictures, job):
+        begun.append(len(begun))
+        if len(begun) == shard:
+            raise OSError("disk full")
+        return make_records(pictures, job)
+
+    monkeypatch.setattr(transforms, "make_records", failing)
+    return begun
+
+
+def test_an_interrupted_build_goes_on_at_the_first_unfinished_shard(
+    dataset_dir, finished, tmp_path, monkeypatch
+):
+    build = make_build(dataset_dir, tmp_path, people_per_shard=6)
+    fail_at(monkeypatch, 3)
+    with pytest.raises(Exception, match="disk full"):
+        quiet(build)
+    monkeypatch.undo()
+    done = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.tfrecord-*")}
+    assert len(done) == 2
+    assert not (tmp_path / "manifest.json").exists()
+
+    begun = fail_at(monkeypatch, shard=None)
+    quiet(build)
+    assert len(begun) == 2  # the other two
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    assert shard_bytes(tmp_path) == shard_bytes(finished)
+    assert (tmp_path / "manifest.json").read_bytes() == (finished / "manifest.json").read_bytes()
+    assert not (tmp_path / ".build").exists()
+
+
+KILLED = """
+import os, signal, sys
+from pipelines import transforms
+from pipelines.job import build_records
+from tests.builders import make_build
+
+write_whole, shards = transforms.write_whole, []
+
+def killing(path, content):
+    if "tfrecord" in path:
+        shards.append(path)
+        if len(shards) == 2:  # in the middle of writing the second shard
+            with open(path + ".partial", "wb") as file:
+                file.write(content[: len(content) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+    write_whole(path, content)
+
+transforms.write_whole = killing
+build_records(make_build(sys.argv[1], sys.argv[2], people_per_shard=6))
+"""
+
+
+def test_a_killed_build_leaves_no_half_a_shard_and_goes_on(dataset_dir, finished, tmp_path):
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, str(dataset_dir), str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+    )
+    assert killed.returncode == -9, killed.stderr.decode()[-2000:]
+    (done,) = [path for path in tmp_path.glob("*.tfrecord-*") if path.suffix != ".partial"]
+    assert done.read_bytes() == shard_bytes(finished)[done.name]
+    before = done.stat().st_mtime_ns
+    quiet(make_build(dataset_dir, tmp_path, people_per_shard=6))
+    assert done.stat().st_mtime_ns == before
+    assert shard_bytes(tmp_path) == shard_bytes(finished)
+
+
+# ---- other options
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"crop": {"quality": 80}}, "quality was 95, now 80"),
+        ({"crop": {"scale_factor": 0.2}}, r"scale_factor was 0\.35, now 0\.2"),
+        ({"crop": {"input_size": (96, 128)}}, "input_size"),
+        ({"people_per_shard": 7}, "people_per_shard was 6, now 7"),
+    ],
+)
+def test_other_options_are_refused_by_name_and_nothing_is_touched(dataset_dir, finished, change, named):
+    before = shard_bytes(finished)
+    with pytest.raises(BuildError, match=named) as error:
+        quiet(make_build(dataset_dir, finished, **{"people_per_shard": 6} | change))
+    assert "--overwrite" in str(error.value)
+    assert shard_bytes(finished) == before
+
+
+def test_changed_annotations_are_refused_and_overwrite_replaces_everything(tmp_path):
+    data = make_dataset(tmp_path, images=5)
+    build = make_build(tmp_path, tmp_path / "out", people_per_shard=2, max_bad_fraction=1)
+    quiet(build)
+    data["annotations"] = data["annotations"][:3]
+    write_json(Path(build.annotations), data)
+    with pytest.raises(BuildError, match="annotations_sha256"):
+        quiet(build)
+    manifest = quiet(replace(build, overwrite=True))
+    assert manifest.records + sum(manifest.rejected.values()) == 3
+    assert sorted(shard_bytes(tmp_path / "out")) == [shard.name for shard in manifest.shards]
+
+
+def test_an_interrupted_build_with_other_options_is_refused(dataset_dir, tmp_path, monkeypatch):
+    build = make_build(dataset_dir, tmp_path, people_per_shard=6)
+    fail_at(monkeypatch, 2)
+    with pytest.raises(Exception, match="disk full"):
+        quiet(build)
+    monkeypatch.undo()
+    with pytest.raises(BuildError, match="quality was 95, now 50"):
+        quiet(make_build(dataset_dir, tmp_path, people_per_shard=6, crop={"quality": 50}))
+
+
+# ---- bad inputs
+
+
+def broken_dataset(folder):
+    """Ten good people and, each in a picture of its own, the reasons to reject somebody."""
+    good = [person(n, 1, [10 * n, 10, 40, 60]) for n in range(1, 11)]
+    names = {
+        "missing_image": "missing.jpg",
+        "unreadable_image": "text.jpg",
+        "unreadable_image ": "empty.jpg",
+        "unreadable_image  ": "cut.jpg",
+        "unreadable_image   ": "folder.jpg",
+        "wrong_image_size": "wrong.jpg",
+        "unsafe_path": "../train2017/../secret.jpg",
+        "unsafe_path ": str(folder / "secret.jpg"),
+        "unsafe_path  ": "..\\secret.jpg",
+        "unsafe_path   ": "",
+    }
+    images = [image(1, 160, 120)]
+    bad, expected = [], {}
+    for number, (reason, name) in enumerate(names.items(), start=50):
+        images.append(image(number, 100, 80) | {"file_name": name})
+        bad.append(person(number, number, [20, 10, 30, 40]))
+        expected[number] = reason.strip()
+    write_split(folder, "train", annotations(images[:1], []))
+    write_json(folder / "annotations/person_keypoints_train2017.json", annotations(images, good + bad))
+    pictures = folder / "images/train2017"
+    picture = cv2.imread(str(pictures / "000000000001.jpg"))
+    cv2.imwrite(str(folder / "secret.jpg"), picture[:80, :100])
+    cv2.imwrite(str(folder / "images/secret.jpg"), picture[:80, :100])
+    (pictures / "text.jpg").write_text("<html>404</html>")
+    (pictures / "empty.jpg").write_bytes(b"")
+    (pictures / "folder.jpg").mkdir()
+    whole = (folder / "secret.jpg").read_bytes()
+    (pictures / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    cv2.imwrite(str(pictures / "wrong.jpg"), picture[:80, :99])
+    return expected
+
+
+def test_people_of_bad_pictures_are_rejected_with_the_reason_and_the_others_built(tmp_path):
+    expected = broken_dataset(tmp_path)
+    manifest = quiet(make_build(tmp_path, tmp_path / "out", people_per_shard=3, max_bad_fraction=0.5))
+    assert manifest.records == 10
+    assert manifest.rejected == {
+        "unreadable_image": 4,
+        "unsafe_path": 4,
+        "missing_image": 1,
+        "wrong_image_size": 1,
+    }
+    entries = rejected(tmp_path / "out")
+    assert {entry["person_id"]: entry["reason"] for entry in entries} == expected
+    assert all(entry["image_id"] == entry["person_id"] and entry["detail"] for entry in entries)
+    details = {entry["person_id"]: entry["detail"] for entry in entries}
+    assert "missing.jpg" in details[50]
+    assert "99x80, annotated 100x80" in details[55]
+
+
+def test_too_many_bad_people_fail_the_build_without_a_manifest(tmp_path):
+    broken_dataset(tmp_path)
+    with pytest.raises(BuildError, match=r"10 of 20 people .*4 unreadable_image.*rejected\.jsonl"):
+        quiet(make_build(tmp_path, tmp_path / "out", people_per_shard=3, max_bad_fraction=0.49))
+    assert not (tmp_path / "out/manifest.json").exists()
+    assert len(rejected(tmp_path / "out")) == 10
+
+
+def test_after_too_many_bad_people_the_mended_pictures_are_tried_again(tmp_path):
+    data = make_dataset(tmp_path, images=6)
+    build = make_build(tmp_path, tmp_path / "out", people_per_shard=3, max_bad_fraction=0.0)
+    data["annotations"] = [person(n, n, [20, 20, 40, 60]) for n in range(1, 7)]
+    write_json(Path(build.annotations), data)
+    away = tmp_path / "images/train2017/000000000003.jpg"
+    content = away.read_bytes()
+    away.unlink()
+    with pytest.raises(BuildError, match="1 missing_image"):
+        quiet(build)
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.tfrecord-*")}
+    away.write_bytes(content)
+    manifest = quiet(build)
+    assert (manifest.records, manifest.rejected) == (6, {})
+    assert len(kept) == len(manifest.shards) - 1
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert not (tmp_path / "out/rejected.jsonl").exists()
+
+
+def test_annotation_errors_are_in_the_same_file_as_picture_errors(tmp_path):
+    people = [person(1, 1, [5, 5, 30, 30]), person(2, 1, [1, 1, -3, 4]), person(3, 2, [5, 5, 30, 30])]
+    write_split(tmp_path, "train", annotations([image(1), image(2)], people))
+    (tmp_path / "images/train2017/000000000002.jpg").unlink()
+    manifest = quiet(make_build(tmp_path, tmp_path / "out", max_bad_fraction=0.7))
+    assert manifest.rejected == {"bad_box": 1, "missing_image": 1}
+    assert [(e["person_id"], e["reason"]) for e in rejected(tmp_path / "out")] == [
+        (2, "bad_box"),
+        (3, "missing_image"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["run*", "run[1]", "run?"])
+def test_a_folder_that_could_be_a_pattern_is_refused(dataset_dir, tmp_path, name):
+    """Beam's file systems delete by pattern, so --overwrite would delete others' folders."""
+    with pytest.raises(BuildError, match="must not hold"):
+        quiet(make_build(dataset_dir, tmp_path / name))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dataset_without_anybody_is_refused(tmp_path):
+    write_split(tmp_path, "train", annotations([image(1)], [person(1, 1, [1, 1, 9, 9], iscrowd=1)]))
+    with pytest.raises(BuildError, match=r"nobody to build records of.*crowd"):
+        quiet(make_build(tmp_path, tmp_path / "out"))

@@ -1,0 +1,122 @@
+"""Shard files in TensorFlow's framing, and the manifest beside them."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import tensorflow as tf
+
+from records.command import CommandError
+from records.shards import MANIFEST, Manifest, RecordsError, Shard, frame, read_manifest, shard_name
+from records.skeletons import COCO
+
+MANIFEST_OF_TWO = Manifest(
+    dataset="coco",
+    split="val",
+    boxes="ground_truth",
+    skeleton=COCO,
+    options={"input_size": [192, 256], "quality": 90, "scale_factor": None},
+    shards=(Shard("a-00000", 3, 100, "ab" * 32), Shard("a-00001", 4, 120, "cd" * 32)),
+    dropped={"crowd": 2},
+    rejected={"missing_image": 1},
+    images=5,
+)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for shard in MANIFEST_OF_TWO.shards:
+        (tmp_path / shard.name).write_bytes(b"")
+    (tmp_path / MANIFEST).write_text(json.dumps(MANIFEST_OF_TWO.to_json()))
+    return tmp_path
+
+
+def test_framed_records_are_tensorflows_own_format(tmp_path):
+    payloads = [b"", b"one", bytes(range(256)) * 300]
+    theirs = tmp_path / "theirs"
+    with tf.io.TFRecordWriter(str(theirs)) as writer:
+        for payload in payloads:
+            writer.write(payload)
+    framed = b"".join(map(frame, payloads))
+    assert framed == theirs.read_bytes()
+    (tmp_path / "ours").write_bytes(framed)
+    assert [r.numpy() for r in tf.data.TFRecordDataset(str(tmp_path / "ours"))] == payloads
+
+
+@pytest.mark.parametrize("position", [0, 9, 12, -1], ids=["length", "its checksum", "payload", "checksum"])
+def test_a_flipped_bit_is_noticed(tmp_path, position):
+    framed = bytearray(frame(b"some payload"))
+    framed[position] ^= 1
+    path = tmp_path / "damaged"
+    path.write_bytes(bytes(framed))
+    with pytest.raises(tf.errors.DataLossError):
+        list(tf.data.TFRecordDataset(str(path)))
+
+
+def test_shard_names_are_those_of_tensorflow_datasets():
+    assert shard_name("coco", "train", 7, 150) == "coco-train.tfrecord-00007-of-00150"
+
+
+def test_manifest_round_trip(folder):
+    manifest = read_manifest(folder)
+    assert manifest == MANIFEST_OF_TWO
+    assert manifest.records == 7
+    assert manifest.input_size == (192, 256)
+
+
+def test_fingerprint_depends_on_the_shards_contents_alone():
+    first, second = MANIFEST_OF_TWO.shards
+    same = replace(MANIFEST_OF_TWO, options={}, shards=(replace(first, name="elsewhere"), second))
+    other = replace(MANIFEST_OF_TWO, shards=(first, replace(second, sha256="ee" * 32)))
+    assert same.fingerprint == MANIFEST_OF_TWO.fingerprint
+    assert other.fingerprint != MANIFEST_OF_TWO.fingerprint
+
+
+def test_no_manifest_says_how_to_build_records(tmp_path):
+    with pytest.raises(RecordsError, match=r"no records in .*build_records\.py"):
+        read_manifest(tmp_path)
+    with pytest.raises(RecordsError, match="no records in"):
+        read_manifest(tmp_path / "nowhere")
+
+
+def test_a_missing_shard_is_named(folder):
+    (folder / "a-00001").unlink()
+    with pytest.raises(RecordsError, match=r"1 of 2 shards are missing .*a-00001"):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        "3",
+        "{}",
+        '{"schema_version": 1}',
+        "\x00\x01",
+        json.dumps(MANIFEST_OF_TWO.to_json() | {"shards": [{"name": "a"}]}),
+        json.dumps(MANIFEST_OF_TWO.to_json() | {"shards": None}),
+        json.dumps(MANIFEST_OF_TWO.to_json() | {"skeleton": {}}),
+        json.dumps(MANIFEST_OF_TWO.to_json() | {"skeleton": COCO.to_json() | {"sigmas": [1]}}),
+        b"\xff\xfe\xff",
+    ],
+)
+def test_garbage_for_a_manifest_is_refused_with_its_path(folder, text):
+    path = folder / MANIFEST
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(RecordsError, match=r"is not a manifest") as error:
+        read_manifest(folder)
+    assert str(path) in str(error.value)
+
+
+def test_another_schema_version_is_refused_with_both_versions(folder):
+    data = MANIFEST_OF_TWO.to_json() | {"schema_version": 99}
+    (folder / MANIFEST).write_text(json.dumps(data))
+    with pytest.raises(RecordsError, match=r"version 99.*version 1.*--overwrite"):
+        read_manifest(folder)
+
+
+def test_records_errors_are_shown_as_one_line_by_every_command():
+    assert issubclass(RecordsError, CommandError)
