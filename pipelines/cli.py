@@ -22,7 +22,8 @@ evaluator need to know about them.
 
 Without --split and --boxes it builds what there is: train and val from the annotated boxes, and val once
 more from the person detector's boxes. Run it again to go on after an interruption; nothing is built twice.
-The dataset's folder is expected to look like this (or see --dataset_dir, --annotations, --images, --detections):
+The dataset's folder is expected to look like this (--dataset_dir, --annotations, --images and --detections
+say where else things are):
 
   dataset/COCO/annotations/person_keypoints_{train,val}2017.json
   dataset/COCO/images/{train,val}2017/*.jpg
@@ -91,7 +92,7 @@ def define_flags(values):
     )
     flags.DEFINE_bool("overwrite", False, "Replace records that were built with other options.", **add)
     flags.DEFINE_integer("workers", 1, "Processes on this machine.", lower_bound=1, **add)
-    flags.DEFINE_integer("train_images", 1350, "synthetic: pictures to draw for train.", lower_bound=1, **add)
+    flags.DEFINE_integer("train_images", 1500, "synthetic: pictures to draw for train.", lower_bound=1, **add)
     flags.DEFINE_integer("val_images", 150, "synthetic: pictures to draw for val.", lower_bound=1, **add)
     flags.DEFINE_integer("seed", 0, "synthetic: seed of the drawn pictures.", lower_bound=0, **add)
 

@@ -1,7 +1,7 @@
 """COCO-format annotation files and detection results, as people to cut out.
 
 Which people count is the official HRNet code's rule (lib/dataset/coco.py): no crowds, nobody without a
-labelled keypoint, boxes cut to the picture.
+labelled keypoint or without area, boxes cut to the picture.
 """
 
 import json
@@ -97,6 +97,7 @@ def read_ground_truth(annotations, path, skeleton):
             rejected.append(rejection(None, None, "bad_annotation", detail))
             continue
         if entry.get("category_id", category) != category:
+            dropped["not_a_person"] += 1
             continue
         keypoints = entry.get("keypoints")
         if entry.get("iscrowd"):
@@ -116,14 +117,17 @@ def read_ground_truth(annotations, path, skeleton):
         elif problem := wrong_keypoints(keypoints, skeleton.num_keypoints):
             rejected.append(rejection(image_id, person_id, "bad_keypoints", problem))
         else:
+            area = entry.get("area")
+            if is_number(area) and area <= 0:
+                dropped["no_area"] += 1
+                continue
             box = clean_box(entry["bbox"], (picture.width, picture.height)).tolist()
-            if min(box[2:]) <= 0:
+            if min(box[2:]) < 0 or max(box[2:]) <= 0:
                 detail = f"{entry['bbox']} in a picture of {picture.width}x{picture.height} pixels"
                 rejected.append(rejection(image_id, person_id, "box_outside", detail))
                 continue
-            area = entry.get("area")
-            known = is_number(area) and area > 0
-            picture.people.append(Person(person_id, box, keypoints, area if known else box[2] * box[3]))
+            area = area if is_number(area) else box[2] * box[3]
+            picture.people.append(Person(person_id, box, keypoints, area))
     return Source([p for p in pictures.values() if p.people], dict(dropped), rejected)
 
 

@@ -21,6 +21,7 @@ from pipelines.people import BuildError
 from pipelines.plan import dump_plan, load_plan, plan_shards, shard_count
 from pipelines.transforms import ShardJob, WriteShards, count_reasons, write_whole
 from records.command import captured_stderr
+from records.schema import SCHEMA_VERSION
 from records.shards import MANIFEST, Manifest, Shard, shard_name
 from records.skeletons import Skeleton
 
@@ -113,6 +114,7 @@ def build_options(build):
     """Everything that decides the shards' bytes but the pictures themselves, as the manifest keeps it."""
     options = dataclasses.asdict(build.options)
     options["input_size"] = list(build.options.input_size)
+    options["schema_version"] = SCHEMA_VERSION
     options["people_per_shard"] = build.people_per_shard
     options["annotations_sha256"] = _sha256(build.annotations)
     if build.boxes == "detections":
@@ -180,24 +182,32 @@ def _settle_folder(build, options):
     """What is in the folder already: the manifest of a finished build with these options, or None.
 
     Raises:
-        BuildError: if the folder was built, or begun, with other options and may not be overwritten.
+        BuildError: if the folder was built, or begun, with other options or is damaged, and may not be
+            overwritten.
     """
-    manifest = _read_json_if_there(FileSystems.join(build.folder, MANIFEST))
-    begun = _read_json_if_there(FileSystems.join(build.folder, ".build", "options.json"))
-    before = manifest["options"] if manifest else begun
-    if before is None:
-        return None
-    differing = [name for name in {**options, **before} if options.get(name) != before.get(name)]
-    if build.overwrite and (manifest or differing):
-        FileSystems.delete([build.folder])
-        return None
-    if differing:
-        changes = "; ".join(
+    try:
+        manifest = _read_json_if_there(FileSystems.join(build.folder, MANIFEST))
+        begun = _read_json_if_there(FileSystems.join(build.folder, ".build", "options.json"))
+        before = manifest["options"] if manifest else begun
+        if before is None:
+            return None
+        differing = [name for name in {**options, **before} if options.get(name) != before.get(name)]
+        problem = "; ".join(
             f"{name} was {before.get(name)}, now {options.get(name)}" for name in sorted(differing)
         )
+        if manifest and not problem:
+            shards = [FileSystems.join(build.folder, shard["name"]) for shard in manifest["shards"]]
+            missing = [path for path in shards if not FileSystems.exists(path)]
+            problem = f"{len(missing)} shards are missing now" if missing else ""
+    except (ValueError, KeyError, TypeError) as error:
+        manifest, problem = {}, f"its manifest or options cannot be read: {error!r}"
+    if build.overwrite and (manifest or problem):
+        FileSystems.delete([build.folder])
+        return None
+    if problem:
         raise BuildError(
-            f"{build.folder} was built with other options ({changes}). --overwrite replaces it, "
-            "--records_dir builds elsewhere"
+            f"{build.folder} was built differently ({problem}). --overwrite replaces it, --records_dir "
+            "builds elsewhere"
         )
     return Manifest.from_json(manifest) if manifest else None
 

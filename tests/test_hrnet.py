@@ -39,7 +39,7 @@ def test_the_number_of_trainable_parameters_is_the_published_one(name):
 )
 def test_heatmaps_are_a_quarter_of_any_input(input_size, num_keypoints):
     width, height = input_size
-    model = build(ARCHITECTURES["w8_tiny"], input_size, num_keypoints)
+    model = build(ARCHITECTURES["w16_tiny"], input_size, num_keypoints)
     assert model.input_shape == (None, height, width, 3)
     assert model.output_shape == (None, height // 4, width // 4, num_keypoints)
     assert model(np.zeros((2, height, width, 3), "float32")).shape == (
@@ -70,7 +70,7 @@ def test_a_network_without_keypoints_is_refused(num_keypoints):
 
 
 @pytest.mark.parametrize(
-    "case", [("w8_tiny",), pytest.param(PUBLISHED["w32_256x192_j17"][:3], marks=pytest.mark.slow)], ids=str
+    "case", [("w16_tiny",), pytest.param(PUBLISHED["w32_256x192_j17"][:3], marks=pytest.mark.slow)], ids=str
 )
 def test_every_layer_is_named_after_its_place(case):
     model = network(*case)
@@ -88,7 +88,7 @@ def test_mixed_precision_computes_in_bfloat16_and_answers_and_remembers_in_float
     policy = keras.config.dtype_policy()
     try:
         keras.config.set_dtype_policy("mixed_bfloat16")
-        model = build(ARCHITECTURES["w8_tiny"], (64, 64), 17)
+        model = build(ARCHITECTURES["w16_tiny"], (64, 64), 17)
     finally:
         keras.config.set_dtype_policy(policy)
     assert model.get_layer("stage4.module0.branch0.block0.conv1").compute_dtype == "bfloat16"

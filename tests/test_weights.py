@@ -36,14 +36,14 @@ def check_equal(before, after):
 @pytest.fixture
 def model():
     """A small network, its weights known."""
-    model = network("w8_tiny")
+    model = network("w16_tiny")
     load_state_dict(model, state_of(model, seed=1))
     return model
 
 
 @pytest.mark.parametrize(
     "case",
-    [("w8_tiny",), *(pytest.param(case[:3], marks=pytest.mark.slow) for case in PUBLISHED.values())],
+    [("w16_tiny",), *(pytest.param(case[:3], marks=pytest.mark.slow) for case in PUBLISHED.values())],
     ids=str,
 )
 def test_every_variable_has_an_official_name_of_its_own(case):
@@ -66,7 +66,7 @@ def test_variables_are_one_to_one_the_entries_of_the_official_state(name):
 
 def test_the_small_network_uses_the_official_names_too():
     names = {name for name, _ in official_state("w32_256x192_j17")}
-    assert set(official_names(network("w8_tiny"))) < names
+    assert set(official_names(network("w16_tiny"))) < names
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,11 @@ def test_an_unused_entry_is_named_and_nothing_changes(model):
     ("name", "shape", "says"),
     [
         # The head of another skeleton; the last variable, so that all others had been read before.
-        (HEAD, (16, 8, 1, 1), r"final_layer.weight .*\(1, 1, 8, 16\).* head.conv/kernel has \(1, 1, 8, 17\)"),
+        (
+            HEAD,
+            (16, 16, 1, 1),
+            r"final_layer.weight .*\(1, 1, 16, 16\).* head.conv/kernel .*\(1, 1, 16, 17\)",
+        ),
         ("bn1.bias", (64,), r"bn1.bias .*\(64,\).* stem.bn1/beta has \(16,\)"),
     ],
 )

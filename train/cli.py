@@ -6,6 +6,7 @@ from absl import flags
 
 from records.command import UsageError, import_tensorflow, integers, run
 from records.layout import LAYOUTS, records_folder
+from train.schedule import SHAPES, Schedule
 
 NAME = "python train/main.py"
 
@@ -14,7 +15,7 @@ Trains an HRNet on records made by pipelines/build_records.py. The defaults are 
 
   python train/main.py --gpus=4
   python train/main.py --dataset coco --gpus=1 --model w48 --batch_size 16
-  python train/main.py --dataset synthetic --gpus=0 --model w8_tiny --epochs 5 --output_dir output/tiny
+  python train/main.py --dataset synthetic --gpus=0 --model w16_tiny --epochs 5 --output_dir output/tiny
 
 A checkpoint is saved after every epoch; the same command with --continue goes on from the last one.
   output/model_dump/   the run's configuration and its checkpoints (epoch-0001 …)
@@ -24,7 +25,7 @@ Then: python evaluate/main.py --epoch=210
 
 #: Names of `model.hrnet.ARCHITECTURES`; written again here because --help must not wait for TensorFlow (a
 #: test compares the two).
-MODELS = ("w30", "w32", "w48", "w8_tiny")
+MODELS = ("w30", "w32", "w48", "w16_tiny")
 
 
 def define_flags(values):
@@ -57,14 +58,30 @@ def define_flags(values):
     )
     flags.DEFINE_integer("epochs", 210, "Passes over the records in all.", lower_bound=1, **add)
     flags.DEFINE_integer("batch_size", 32, "People per GPU and update.", lower_bound=1, **add)
-    flags.DEFINE_float("learning_rate", 1e-3, "Initial learning rate of Adam.", lower_bound=0, **add)
-    flags.DEFINE_list(
-        "lr_steps",
-        ["170", "200"],
-        "After how many epochs the learning rate is multiplied by --lr_factor.",
+    flags.DEFINE_float(
+        "learning_rate",
+        1e-3,
+        "Learning rate of Adam, at the start or after the warm-up.",
+        lower_bound=0,
         **add,
     )
-    flags.DEFINE_float("lr_factor", 0.1, "See --lr_steps.", **add)
+    flags.DEFINE_enum(
+        "lr_schedule",
+        "step",
+        SHAPES,
+        "step: multiply the learning rate by --lr_factor after each of --lr_steps; cosine: let it fall to 0 "
+        "over the run.",
+        **add,
+    )
+    flags.DEFINE_list("lr_steps", ["170", "200"], "After how many epochs; see --lr_schedule.", **add)
+    flags.DEFINE_float("lr_factor", 0.1, "See --lr_schedule.", **add)
+    flags.DEFINE_integer(
+        "warmup_steps",
+        0,
+        "Updates over which the learning rate rises from 0; a few dozen help short runs from random weights.",
+        lower_bound=0,
+        **add,
+    )
     flags.DEFINE_float("scale_factor", 0.35, "Augmentation: scale by 1 ± this.", lower_bound=0, **add)
     flags.DEFINE_float(
         "rotation_factor",
@@ -113,9 +130,13 @@ def main(values, rest):
             epochs=values.epochs,
             batch_size=values.batch_size,
             gpus=values.gpus,
-            learning_rate=values.learning_rate,
-            lr_steps=steps,
-            lr_factor=values.lr_factor,
+            schedule=Schedule(
+                initial=values.learning_rate,
+                shape=values.lr_schedule,
+                milestones=steps,
+                factor=values.lr_factor,
+                warmup_steps=values.warmup_steps,
+            ),
             augmentation=Augmentation(
                 scale_factor=values.scale_factor,
                 rotation_factor=values.rotation_factor,

@@ -25,7 +25,7 @@ from records.augment import Augmentation
 from records.dataset import check_usable, read_records
 from records.shards import RecordsError, read_manifest
 from train.losses import heatmap_loss
-from train.schedule import step_decay
+from train.schedule import Schedule
 from train.strategy import make_strategy
 
 
@@ -43,7 +43,7 @@ class TrainOptions:
         epochs: how many in all.
         batch_size: people per GPU and update.
         gpus: number of GPUs; 0 is the CPU.
-        learning_rate, lr_steps, lr_factor: see `train.schedule.step_decay`.
+        schedule: the learning rate's, a `train.schedule.Schedule`.
         augmentation: an `Augmentation`.
         shuffle_buffer: people to shuffle among.
         seed: of initial weights, order and augmentation.
@@ -59,9 +59,7 @@ class TrainOptions:
     epochs: int = 210
     batch_size: int = 32
     gpus: int = 1
-    learning_rate: float = 1e-3
-    lr_steps: tuple[int, ...] = (170, 200)
-    lr_factor: float = 0.1
+    schedule: Schedule = field(default_factory=Schedule)
     augmentation: Augmentation = field(default_factory=Augmentation)
     shuffle_buffer: int = 4096
     seed: int = 0
@@ -102,7 +100,7 @@ def train(options):
     keras.utils.set_random_seed(options.seed)
     with strategy.scope():
         model = build(ARCHITECTURES[config.model], config.input_size, config.num_keypoints)
-        optimizer = keras.optimizers.Adam(options.learning_rate, epsilon=1e-8, name="adam")
+        optimizer = keras.optimizers.Adam(options.schedule.initial, epsilon=1e-8, name="adam")
         optimizer.build(model.trainable_variables)
     step = load_checkpoint(checkpoints, done, model, optimizer) if done else 0
     train_step = make_train_step(strategy, model, optimizer, config)
@@ -123,9 +121,6 @@ def train(options):
         mininterval=1,
     )
     for epoch in range(done, options.epochs):
-        optimizer.learning_rate.assign(
-            step_decay(epoch, options.learning_rate, options.lr_steps, options.lr_factor)
-        )
         dataset = read_records(
             options.records,
             global_batch,
@@ -139,6 +134,9 @@ def train(options):
         bar.set_description(f"epoch {epoch + 1}/{options.epochs}")
         total, started = 0.0, time.monotonic()
         for images, keypoints in strategy.experimental_distribute_dataset(dataset):
+            optimizer.learning_rate.assign(
+                options.schedule.learning_rate(step, steps_per_epoch, options.epochs)
+            )
             loss = train_step(images, keypoints)
             total, step = total + loss, step + 1
             bar.update(global_batch)
@@ -175,12 +173,12 @@ def run_config(options, manifest):
         recipe={
             "batch_size": options.batch_size,
             "gpus": options.gpus,
-            "learning_rate": options.learning_rate,
-            "lr_steps": list(options.lr_steps),
-            "lr_factor": options.lr_factor,
+            **{f"schedule.{name}": value for name, value in asdict(options.schedule).items()},
+            # A cosine ends with the run, so another length is another schedule.
+            "schedule.epochs": options.epochs if options.schedule.shape == "cosine" else None,
             "seed": options.seed,
             "shuffle_buffer": options.shuffle_buffer,
-            **asdict(options.augmentation),
+            **{f"augmentation.{name}": value for name, value in asdict(options.augmentation).items()},
         },
     )
 

@@ -1,0 +1,55 @@
+# Everything a newcomer needs: `make demo` and `make test`. `make` alone explains the rest.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+DEMO_DATA := dataset/Synthetic
+DEMO_RUN := output/demo
+DEMO_EPOCHS := 9
+
+.PHONY: help setup demo test bench lint clean
+
+help:
+	@echo "make setup   create $(VENV), install what is needed, build the native extension"
+	@echo "make demo    the whole path on drawn people: records, training, evaluation, a picture (about 5 min)"
+	@echo "make test    the test suite (about 5 min)"
+	@echo "make bench   the benchmarks: ratios against a bare OpenCV loop and against NumPy (about 1 min)"
+	@echo "make lint    ruff: lint and format check"
+	@echo "make clean   remove $(VENV), build files, the demo's data and its results"
+	@echo
+	@echo "Variables: PYTHON=$(PYTHON) (3.11 or newer)"
+
+setup: $(READY)
+
+$(READY): requirements.txt requirements-dev.txt constraints.txt pyproject.toml setup.py nms/_kernels.pyx
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is older than Python 3.11; say which to use with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check \
+		-r requirements.txt -r requirements-dev.txt -c constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/python pipelines/build_records.py --dataset synthetic --dataset_dir $(DEMO_DATA) \
+		--input_size 128x192 --workers 2
+	$(BIN)/python train/main.py --flagfile train/recipes/synthetic_tiny.cfg --dataset_dir $(DEMO_DATA) \
+		--output_dir $(DEMO_RUN) --epochs $(DEMO_EPOCHS) --continue
+	$(BIN)/python evaluate/main.py --dataset_dir $(DEMO_DATA) --output_dir $(DEMO_RUN) --epoch=$(DEMO_EPOCHS)
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+bench: $(READY)
+	@for benchmark in benchmarks/*.py; do $(BIN)/python $$benchmark || exit 1; done
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info nms/_kernels.c nms/*.so $(DEMO_DATA) $(DEMO_RUN)
+	rm -rf .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,87 @@
+"""Flags of ``evaluate/main.py``."""
+
+from absl import flags
+
+from model.runs import RunError
+from records.command import UsageError, import_tensorflow, run
+from records.layout import BOXES
+
+NAME = "python evaluate/main.py"
+
+DESCRIPTION = """
+Measures a training run: predicts the keypoints of every person box, removes doubles, and reports the
+dataset's metric. Dataset, network and input size are those of the run.
+
+  python evaluate/main.py --epoch=210
+  python evaluate/main.py --epoch=210 --boxes=ground_truth
+  python evaluate/main.py --output_dir output/tiny --noflip_test
+
+Written to output/result/: the poses in COCO results form, the metrics as JSON, and a picture of some people
+with the predicted skeletons.
+"""
+
+
+def define_flags(values):
+    """Defines the command's flags in an absl `FlagValues`."""
+    add = dict(flag_values=values)
+    flags.DEFINE_integer(
+        "epoch", None, "Which checkpoint, by the number of epochs done; by default the last.", **add
+    )
+    flags.DEFINE_string("output_dir", "output", "The run's folder.", **add)
+    flags.DEFINE_enum("split", "val", ["train", "val"], "Which records to evaluate on.", **add)
+    flags.DEFINE_enum(
+        "boxes",
+        None,
+        BOXES,
+        "Whose boxes: a person detector's (detections) or the annotations' (ground_truth); by default the "
+        "detector's where records of them were built.",
+        **add,
+    )
+    flags.DEFINE_string(
+        "dataset_dir", None, "The dataset's folder; by default dataset/COCO and so on.", **add
+    )
+    flags.DEFINE_string(
+        "records_dir", None, "Folder of the records; by default the dataset folder's records/.", **add
+    )
+    flags.DEFINE_string("annotations", None, "Annotation file, if it is elsewhere.", **add)
+    flags.DEFINE_integer("batch_size", 32, "People per forward pass.", lower_bound=1, **add)
+    flags.DEFINE_bool("flip_test", True, "Average with the heatmaps of the mirrored picture.", **add)
+    flags.DEFINE_float(
+        "oks_threshold", 0.9, "OKS-NMS: drop poses more alike than this to a better one.", **add
+    )
+    flags.DEFINE_float(
+        "min_visibility", 0.2, "Rescoring: keypoints with a higher score make the pose's score.", **add
+    )
+    flags.DEFINE_bool("soft_nms", False, "Lower the scores of doubles instead of dropping them.", **add)
+    flags.DEFINE_integer("pictures", 24, "How many people the picture shows.", lower_bound=1, **add)
+
+
+def main(values, rest):
+    """Evaluates what the flags ask for."""
+    if rest:
+        raise UsageError(f"nothing is expected after --, received {rest[0]!r}")
+    import_tensorflow()
+    from evaluate.run import EvaluateOptions, evaluate_run
+
+    evaluate_run(
+        EvaluateOptions(
+            output=values.output_dir,
+            epoch=values.epoch,
+            split=values.split,
+            boxes=values.boxes,
+            dataset_dir=values.dataset_dir,
+            records_dir=values.records_dir,
+            annotations=values.annotations,
+            batch_size=values.batch_size,
+            flip_test=values.flip_test,
+            oks_threshold=values.oks_threshold,
+            min_visibility=values.min_visibility,
+            soft_nms=values.soft_nms,
+            pictures=values.pictures,
+        )
+    )
+
+
+def command(argv=None):
+    """Runs the command and returns its exit code."""
+    return run(NAME, DESCRIPTION, define_flags, main, argv, user_errors=(RunError,))

@@ -1,0 +1,105 @@
+"""From box records to keypoints in image pixels: forward pass, flip test, decoding, mapping back."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from model.heatmaps import decode, flip_back
+from model.inputs import normalize
+from records.geometry import affine_to_input, invert_affine, transform_points
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What the network says of N people, in the order of the records.
+
+    Attributes:
+        keypoints: (N, K, 3) float64: x, y in image pixels, and score.
+        areas: (N,) float64, square image pixels, of the padded boxes.
+        box_scores: (N,) float64.
+        image_ids: (N,) int64.
+        person_ids: (N,) int64.
+    """
+
+    keypoints: np.ndarray
+    areas: np.ndarray
+    box_scores: np.ndarray
+    image_ids: np.ndarray
+    person_ids: np.ndarray
+
+
+def make_predict_step(model, codec, flip_permutation=None):
+    """The device's part, compiled: image uint8 (B, h, w, 3) → keypoints in heatmap pixels (B, K, 3).
+
+    Args:
+        model: an HRNet.
+        codec: method of `model.heatmaps`.
+        flip_permutation: (K,) int for the flip test: the heatmaps of the picture and, mirrored back and
+            shifted by a cell, of its mirror image are averaged, as the official `validate` does. None leaves
+            it out.
+    """
+
+    @tf.function(reduce_retracing=True)
+    def predict_step(images):
+        inputs = normalize(images)
+        heatmaps = model(inputs, training=False)
+        if flip_permutation is not None:
+            mirrored = model(inputs[:, :, ::-1], training=False)
+            heatmaps = 0.5 * (heatmaps + flip_back(mirrored, flip_permutation))
+        return decode(heatmaps, codec)
+
+    return predict_step
+
+
+def to_image(keypoints_heatmap, center, scale, heatmap_size):
+    """Maps decoded keypoints back to the picture.
+
+    The inverse of the map that shows the padded box on the heatmap, as the official `transform_preds`. How
+    large the record's crop was stored cancels out.
+
+    Args:
+        keypoints_heatmap: (N, K, 3): x, y in heatmap pixels, and score.
+        center, scale: (N, 2) image pixels, of the padded boxes.
+        heatmap_size: (width, height).
+
+    Returns:
+        (N, K, 3) float64: x, y in image pixels, and score.
+    """
+    to_picture = invert_affine(affine_to_input(center, scale, 0.0, heatmap_size))
+    points = transform_points(keypoints_heatmap[..., :2], to_picture)
+    return np.concatenate([points, keypoints_heatmap[..., 2:]], axis=-1)
+
+
+def predict(predict_step, dataset, heatmap_size, total):
+    """Runs a network over box records, with a progress bar.
+
+    Args:
+        predict_step: from `make_predict_step`.
+        dataset: from `records.dataset.read_records`, without augmentation.
+        heatmap_size: (width, height).
+        total: number of records, for the bar.
+
+    Returns:
+        `Predictions`.
+    """
+    parts = []
+    with tqdm(total=total, desc="predict", unit=" people", dynamic_ncols=True, mininterval=1) as bar:
+        for batch in dataset:
+            keypoints_heatmap = predict_step(batch["image"]).numpy()
+            batch = {name: tensor.numpy() for name, tensor in batch.items() if name != "image"}
+            center, scale = batch["center"].astype(np.float64), batch["scale"].astype(np.float64)
+            parts.append(
+                Predictions(
+                    keypoints=to_image(keypoints_heatmap, center, scale, heatmap_size),
+                    areas=scale.prod(axis=1),
+                    box_scores=batch["score"].astype(np.float64),
+                    image_ids=batch["image_id"],
+                    person_ids=batch["person_id"],
+                )
+            )
+            bar.update(len(center))
+    return Predictions(
+        *(np.concatenate([vars(part)[name] for part in parts]) for name in Predictions.__dataclass_fields__)
+    )

@@ -1,0 +1,166 @@
+"""Evaluates a training run: records in, result files, metrics and a picture out."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+
+from evaluate.coco import evaluate_coco, format_table
+from evaluate.inference import make_predict_step, predict
+from evaluate.rescoring import to_results
+from evaluate.sheet import draw_people
+from model.hrnet import ARCHITECTURES, build
+from model.runs import RunError, load_checkpoint, read_config, saved_epochs
+from records.dataset import read_records
+from records.layout import LAYOUTS, records_folder
+from records.shards import MANIFEST, RecordsError, read_manifest
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """One evaluation.
+
+    Attributes:
+        output: the run's folder, with model_dump/; result/ goes there.
+        epoch: which checkpoint; None for the last.
+        split: which records.
+        boxes: "ground_truth", "detections", or None for detections where they were built.
+        dataset_dir: the dataset's folder; None for the default one.
+        records_dir: folder of the records; None for the dataset folder's records/.
+        annotations: annotation file; None for the dataset's own.
+        batch_size: people per forward pass.
+        flip_test: whether to average with the mirrored picture's heatmaps.
+        oks_threshold, min_visibility, soft_nms: see `evaluate.rescoring.to_results`.
+        pictures: how many people the contact sheet shows.
+    """
+
+    output: str
+    epoch: int | None = None
+    split: str = "val"
+    boxes: str | None = None
+    dataset_dir: str | None = None
+    records_dir: str | None = None
+    annotations: str | None = None
+    batch_size: int = 32
+    flip_test: bool = True
+    oks_threshold: float = 0.9
+    min_visibility: float = 0.2
+    soft_nms: bool = False
+    pictures: int = 24
+
+
+def evaluate_run(options):
+    """Evaluates and shows the result.
+
+    Args:
+        options: `EvaluateOptions`.
+
+    Returns:
+        The ten COCO metrics by name.
+
+    Raises:
+        RunError: if there is no such run or epoch.
+        RecordsError: if there are no records to evaluate on, or they do not belong to the run.
+    """
+    checkpoints = Path(options.output) / "model_dump"
+    config = read_config(checkpoints)
+    epochs = saved_epochs(checkpoints)
+    if options.epoch is None and not epochs:
+        raise RunError(f"no epoch has been saved in {checkpoints} yet")
+    epoch = epochs[-1] if options.epoch is None else options.epoch
+    folder = find_records(options, config)
+    manifest = read_manifest(folder)
+    if manifest.skeleton.to_json() != config.skeleton:
+        raise RecordsError(
+            f"the run in {checkpoints} predicts the {config.num_keypoints} keypoints of "
+            f"{config.skeleton['name']}, the records in {folder} have the {manifest.skeleton.num_keypoints} "
+            f"of {manifest.skeleton.name}; evaluate on records of {config.dataset}"
+        )
+    annotations = find_annotations(options, config, manifest)
+
+    model = build(ARCHITECTURES[config.model], config.input_size, config.num_keypoints)
+    load_checkpoint(checkpoints, epoch, model)
+    print(
+        f"{config.model} after epoch {epoch}, {manifest.records:,} {manifest.boxes.replace('_', ' ')} boxes "
+        f"of {config.dataset} {options.split}, flip test {'on' if options.flip_test else 'off'}"
+    )
+    step = make_predict_step(
+        model, config.codec, manifest.skeleton.flip_permutation if options.flip_test else None
+    )
+    dataset = read_records(folder, options.batch_size, input_size=config.input_size)
+    predictions = predict(step, dataset, config.heatmap_size, manifest.records)
+    results = to_results(
+        predictions.keypoints,
+        predictions.areas,
+        predictions.box_scores,
+        predictions.image_ids,
+        options.oks_threshold,
+        options.min_visibility,
+        options.soft_nms,
+        manifest.skeleton.sigmas,
+    )
+    truth = json.loads(annotations.read_text())
+    metrics = evaluate_coco(truth, results, manifest.skeleton.sigmas)
+
+    result_folder = Path(options.output) / "result"
+    result_folder.mkdir(parents=True, exist_ok=True)
+    name = f"{annotations.stem}_{config.model}_epoch-{epoch:04d}_{manifest.boxes}"
+    results_path = result_folder / f"{name}_results.json"
+    results_path.write_text(json.dumps(results))
+    summary = {"metrics": metrics, "epoch": epoch, "boxes": manifest.boxes, "results": results_path.name}
+    (result_folder / f"{name}_metrics.json").write_text(json.dumps(summary, indent=1))
+    picture = result_folder / f"{name}.png"
+    sheet = draw_people(
+        folder,
+        manifest.skeleton,
+        config.input_size,
+        predictions,
+        truth,
+        options.pictures,
+        title=f"{config.model} epoch {epoch}, {config.dataset} {options.split}: AP {metrics['AP']:.3f}",
+    )
+    cv2.imwrite(str(picture), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+
+    print(f"{len(results):,} people kept of {manifest.records:,} boxes after OKS-NMS\n")
+    print(format_table(metrics))
+    print(f"\nresults: {results_path}\npicture: {picture}")
+    return metrics
+
+
+def find_records(options, config):
+    """The records folder to evaluate on.
+
+    Raises:
+        RecordsError: if the dataset is unknown.
+    """
+    layout = LAYOUTS.get(config.dataset)
+    if layout is None:
+        raise RecordsError(f"the run is on a dataset {config.dataset!r} that this version does not know")
+    records_dir = options.records_dir or Path(options.dataset_dir or layout.default_dir()) / "records"
+    detections = records_folder(records_dir, options.split, "detections")
+    if options.boxes == "detections" or (options.boxes is None and (detections / MANIFEST).exists()):
+        return detections
+    return records_folder(records_dir, options.split, "ground_truth")
+
+
+def find_annotations(options, config, manifest):
+    """The annotation file the records were built with.
+
+    Raises:
+        RecordsError: if it is missing or has changed since.
+    """
+    layout = LAYOUTS[config.dataset]
+    path = Path(options.dataset_dir or layout.default_dir()) / layout.annotations.format(split=options.split)
+    path = Path(options.annotations or path)
+    if not path.is_file():
+        raise RecordsError(
+            f"the annotation file {path} does not exist; --annotations or --dataset_dir says where it is"
+        )
+    if hashlib.sha256(path.read_bytes()).hexdigest() != manifest.options["annotations_sha256"]:
+        raise RecordsError(
+            f"{path} is not the annotation file the records were built with; build them again with "
+            "--overwrite, or name the right file with --annotations"
+        )
+    return path

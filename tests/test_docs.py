@@ -1,0 +1,73 @@
+"""What the documents say stays true."""
+
+import re
+from pathlib import Path
+
+import pytest
+from absl import flags
+
+import evaluate.cli
+import pipelines.cli
+import train.cli
+from records.command import format_help
+from records.schema import markdown_table
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMANDS = {
+    "pipelines/build_records.py": pipelines.cli,
+    "train/main.py": train.cli,
+    "evaluate/main.py": evaluate.cli,
+}
+
+
+def defined(module):
+    values = flags.FlagValues()
+    module.define_flags(values)
+    return values
+
+
+def test_build_md_holds_the_schema_table():
+    text = (ROOT / "BUILD.md").read_text()
+    table = re.search(r"<!-- schema -->\n(.*)\n<!-- /schema -->", text, re.DOTALL)
+    assert table[1] == markdown_table()
+
+
+@pytest.mark.parametrize("document", ["README.md", "BUILD.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_every_flag_and_file_the_documents_name_exists(document):
+    text = (ROOT / document).read_text()
+    known = {name for module in COMMANDS.values() for name in defined(module)} | {"help", "logdir"}
+    named = set(re.findall(r"(?<![\w-])--([a-z_]+)", text))
+    assert named <= known
+    for path in re.findall(r"\]\((\w[\w./]*)\)", text):
+        assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("path", COMMANDS)
+def test_help_explains_every_flag_within_a_terminal_s_width(path):
+    module = COMMANDS[path]
+    values = defined(module)
+    text = format_help(module.NAME, module.DESCRIPTION, values)
+    for name in values:
+        assert values[name].help.endswith("."), name
+        assert f"{name}" in text
+    assert max(map(len, text.splitlines())) <= 115
+
+
+def test_every_requirement_has_a_reason_in_build_md():
+    build = (ROOT / "BUILD.md").read_text()
+    for file in ("requirements.txt", "requirements-dev.txt"):
+        for line in (ROOT / file).read_text().splitlines():
+            if line and not line.startswith("#"):
+                assert re.match(r"[\w-]+", line)[0] in build, line
+
+
+def test_constraints_pin_every_requirement():
+    pinned = {
+        line.split("==")[0].lower().replace("_", "-")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line
+    }
+    for file in ("requirements.txt", "requirements-dev.txt"):
+        for line in (ROOT / file).read_text().splitlines():
+            if line and not line.startswith("#"):
+                assert re.match(r"[\w-]+", line)[0].lower() in pinned | {"setuptools"}, line

@@ -1,0 +1,83 @@
+"""From box records to keypoints in image pixels."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from evaluate.inference import Predictions, make_predict_step, predict, to_image
+from records.geometry import affine_to_input
+from records.skeletons import COCO
+from tests.shared import shared_data
+
+
+def stand_in(*outputs):
+    """A network that answers its calls with the given heatmaps (N, h, w, K), in turn."""
+    answers = iter(outputs)
+    return lambda inputs, training: tf.constant(next(answers))
+
+
+def test_flip_test_and_mapping_back_equal_the_official_validate():
+    golden = np.load(shared_data("golden", "decode.npz"))
+    output, mirrored = (
+        golden[f"flip_coco_{name}"].transpose(0, 2, 3, 1) for name in ("output", "output_flipped_input")
+    )
+    count, height, width, _ = output.shape
+    step = make_predict_step(stand_in(output, mirrored), "standard", COCO.flip_permutation)
+    keypoints = step(np.zeros((count, 4 * height, 4 * width, 3), np.uint8)).numpy()
+    scale = 200 * golden["flip_coco_scale"].astype(np.float64)
+    ours = to_image(keypoints, golden["flip_coco_center"], scale, (width, height))
+    official = golden["flip_coco_all_preds_shift"]
+    np.testing.assert_allclose(ours[..., :2], official[..., :2], atol=1e-3)
+    np.testing.assert_allclose(ours[..., 2], official[..., 2], atol=1e-6)
+
+
+def test_without_flip_test_the_network_is_asked_once():
+    heatmaps = np.zeros((1, 12, 8, 17), np.float32)
+    heatmaps[0, 5, 3] = 0.5
+    step = make_predict_step(stand_in(heatmaps), "standard")
+    np.testing.assert_allclose(step(np.zeros((1, 48, 32, 3), np.uint8))[0], [[3, 5, 0.5]] * 17)
+
+
+def test_mapping_back_undoes_the_view_of_the_padded_box():
+    rng = np.random.default_rng(0)
+    center, scale = rng.uniform(50, 400, (5, 2)), np.array([[120.0, 160.0]]) * rng.uniform(0.5, 3, (5, 1))
+    points = rng.uniform(0, 48, (5, 17, 2))
+    keypoints = np.concatenate([points, np.ones((5, 17, 1))], axis=-1)
+    image = to_image(keypoints, center, scale, (48, 64))
+    affine = affine_to_input(center, scale, 0.0, (48, 64))
+    again = np.einsum("nij,nkj->nki", affine[..., :2], image[..., :2]) + affine[:, None, :, 2]
+    np.testing.assert_allclose(again, points, atol=1e-9)
+    np.testing.assert_array_equal(image[..., 2], 1)
+
+
+def test_predictions_follow_the_records_over_several_batches():
+    count = 5
+    fields = {
+        "image": np.zeros((count, 48, 32, 3), np.uint8),
+        "center": np.full((count, 2), 100, np.float32),
+        "scale": np.tile(np.float32([[80, 120]]), (count, 1)),
+        "score": np.arange(count, dtype=np.float32) / 10,
+        "image_id": np.arange(count, dtype=np.int64) + 7,
+        "person_id": np.arange(count, dtype=np.int64) * 11,
+    }
+    dataset = tf.data.Dataset.from_tensor_slices(fields).batch(2)
+
+    def step(images):
+        return tf.ones((len(images), 17, 3)) * 4
+
+    predictions = predict(step, dataset, (8, 12), count)
+    assert isinstance(predictions, Predictions)
+    assert predictions.keypoints.shape == (5, 17, 3)
+    # Heatmap (4, 4) is 2 cells above the middle of 8x12, and a cell is 10 image pixels wide.
+    np.testing.assert_allclose(predictions.keypoints[:, :, :2], np.broadcast_to([100, 80], (5, 17, 2)))
+    np.testing.assert_allclose(predictions.areas, 80 * 120)
+    np.testing.assert_allclose(predictions.box_scores, fields["score"])
+    assert predictions.image_ids.tolist() == [7, 8, 9, 10, 11]
+    assert predictions.person_ids.tolist() == [0, 11, 22, 33, 44]
+
+
+def test_another_codec_is_refused_by_name():
+    with pytest.raises(ValueError, match="dark"):
+        make_predict_step(stand_in(np.zeros((1, 12, 8, 17), np.float32)), "dark")(
+            np.zeros((1, 48, 32, 3), np.uint8)
+        )

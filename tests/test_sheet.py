@@ -1,0 +1,65 @@
+"""Whom the contact sheet shows, and the OKS in its captions."""
+
+import numpy as np
+import pytest
+from pycocotools import coco
+from pycocotools.cocoeval import COCOeval
+
+from evaluate.sheet import best_of_each, best_oks
+from records.skeletons import COCO
+
+
+def annotation(keypoints, person_id=1, image_id=3, area=4000.0):
+    return {
+        "id": person_id,
+        "image_id": image_id,
+        "category_id": 1,
+        "keypoints": np.asarray(keypoints, float).ravel().tolist(),
+        "num_keypoints": int((np.asarray(keypoints)[:, 2] > 0).sum()),
+        "bbox": [0, 0, 100, 100],
+        "area": area,
+        "iscrowd": 0,
+    }
+
+
+@pytest.fixture
+def pose():
+    rng = np.random.default_rng(1)
+    return np.concatenate([rng.uniform(0, 100, (17, 2)), rng.integers(0, 3, (17, 1))], axis=1)
+
+
+def test_equals_pycocotools(pose):
+    rng = np.random.default_rng(2)
+    predicted = pose + rng.normal(0, 4, pose.shape)
+    truth, results = coco.COCO(), coco.COCO()
+    images, categories = [{"id": 3, "width": 100, "height": 100}], [{"id": 1}]
+    truth.dataset = {"images": images, "annotations": [annotation(pose)], "categories": categories}
+    results.dataset = {
+        "images": images,
+        "annotations": [annotation(predicted) | {"score": 1.0}],
+        "categories": categories,
+    }
+    truth.createIndex()
+    results.createIndex()
+    evaluation = COCOeval(truth, results, "keypoints")
+    evaluation._prepare()
+    expected = evaluation.computeOks(3, 1)[0, 0]
+    assert best_oks(predicted, [annotation(pose)], 3, COCO.sigmas) == pytest.approx(expected, abs=1e-12)
+
+
+def test_takes_the_person_that_fits_best(pose):
+    far = pose + np.array([50, 0, 0])
+    people = [annotation(far, 1), annotation(pose, 2)]
+    assert best_oks(pose, people, 3, COCO.sigmas) == pytest.approx(1.0)
+    assert best_oks(pose, people[:1], 3, COCO.sigmas) < 0.9
+
+
+def test_is_none_where_nobody_is_labelled(pose):
+    unlabelled = pose * [[1, 1, 0]]
+    assert best_oks(pose, [annotation(unlabelled)], 3, COCO.sigmas) is None
+    assert best_oks(pose, [annotation(pose, image_id=4)], 3, COCO.sigmas) is None
+
+
+def test_the_sheet_shows_the_best_of_each_picture_in_the_order_of_the_records():
+    groups, scores = np.array([7, 3, 7, 5, 3]), np.array([0.2, 0.9, 0.4, 0.1, 0.8])
+    assert best_of_each(groups, scores) == [2, 1, 3]
