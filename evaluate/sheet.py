@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from evaluate.drawing import contact_sheet, draw_skeleton, joint_sides
 from records.dataset import read_records
+from records.drawing import contact_sheet, draw_skeleton, joint_sides
 from records.geometry import transform_points
 
 TILE_HEIGHT = 288

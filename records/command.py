@@ -21,16 +21,19 @@ class UsageError(CommandError):
     exit_code = 2
 
 
-def run(name, description, define_flags, main, argv=None, user_errors=()):
+def run(name, description, define_flags, main, argv=None, user_errors=(), positional=()):
     """Runs a command to its exit code, without a stack trace for anything the user can cause.
 
     Args:
         name: how the command is called, e.g. ``python train/main.py``.
         description: what ``--help`` says before the list of flags.
         define_flags: function of an absl `FlagValues`, defines the command's flags in it.
-        main: function of those values and of the list of arguments after ``--``. May return an exit code.
+        main: function of those values, of the list of arguments after ``--``, and of one more argument for
+            each of `positional`. May return an exit code.
         argv: the arguments without the program's name; `sys.argv`'s by default.
         user_errors: further exception types to show as one line (exit code 1).
+        positional: what the arguments that are no flags are called in the help, e.g. ``("DIR",)``; each has
+            to be given.
 
     Returns:
         0, or main's exit code; 2 for a usage error, 1 for a failed run, 130 after Ctrl-C.
@@ -41,13 +44,18 @@ def run(name, description, define_flags, main, argv=None, user_errors=()):
     values = flags.FlagValues()
     define_flags(values)
     if any(argument in ("--help", "-help", "-h", "--helpfull") for argument in own):
-        print(format_help(name, description, values))
+        print(format_help(name, description, values, positional))
         return 0
+    # absl would take everything after the first argument that is no flag for such arguments.
+    values.set_gnu_getopt(bool(positional))
     try:
-        positional = values([name, *own])[1:]
-        if positional:
-            raise UsageError(f"unexpected argument {positional[0]!r}: every option is a --flag")
-        return main(values, rest) or 0
+        given = values([name, *own])[1:]
+        if len(given) > len(positional):
+            other = "every other" if positional else "every"
+            raise UsageError(f"unexpected argument {given[len(positional)]!r}: {other} option is a --flag")
+        if len(given) < len(positional):
+            raise UsageError(f"{positional[len(given)]} is missing\nTry {name} --help")
+        return main(values, rest, *given) or 0
     except flags.Error as error:
         return _fail(name, f"{error}\nTry {name} --help", UsageError.exit_code)
     except CommandError as error:
@@ -98,9 +106,10 @@ def import_tensorflow():
         tf.config.list_physical_devices()
 
 
-def format_help(name, description, values):
+def format_help(name, description, values, positional=()):
     """The text of ``--help``: the description and every flag in the order of definition."""
-    lines = [f"usage: {name} [--flag=value ...]", "", textwrap.dedent(description).strip(), "", "flags:"]
+    usage = " ".join(["usage:", name, *positional, "[--flag=value ...]"])
+    lines = [usage, "", textwrap.dedent(description).strip(), "", "flags:"]
     for module_flags in values.flags_by_module_dict().values():
         for flag in module_flags:
             choices = getattr(flag.parser, "enum_values", None)

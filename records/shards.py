@@ -31,12 +31,43 @@ def frame(payload):
     here so that a shard can be made in memory and stored on any of Beam's file systems.
     """
 
-    def masked(data):
-        crc = google_crc32c.value(data)
-        return struct.pack("<I", (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
-
     length = struct.pack("<Q", len(payload))
-    return b"".join((length, masked(length), payload, masked(payload)))
+    return b"".join((length, _masked_crc(length), payload, _masked_crc(payload)))
+
+
+def unframe(content):
+    """The inverse of `frame` for a whole file.
+
+    Args:
+        content: the file's bytes.
+
+    Yields:
+        The payload of each record.
+
+    Raises:
+        RecordsError: at the first record that is damaged or cut off, with its number from 0 and its place.
+    """
+    content, start, number = memoryview(content), 0, 0
+    while start < len(content):
+        place = f"record {number} at byte {start:,}"
+        header = content[start : start + 12]
+        if len(header) < 12:
+            raise RecordsError(f"{place} is cut off")
+        if _masked_crc(bytes(header[:8])) != header[8:]:
+            raise RecordsError(f"{place} has a wrong checksum of its length")
+        end = start + 12 + struct.unpack("<Q", header[:8])[0]
+        payload, checksum = bytes(content[start + 12 : end]), content[end : end + 4]
+        if len(checksum) < 4:
+            raise RecordsError(f"{place} is cut off")
+        if _masked_crc(payload) != checksum:
+            raise RecordsError(f"{place} has a wrong checksum")
+        yield payload
+        start, number = end + 4, number + 1
+
+
+def _masked_crc(data):
+    crc = google_crc32c.value(data)
+    return struct.pack("<I", (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
 @dataclass(frozen=True)
@@ -132,8 +163,12 @@ class Manifest:
         )
 
 
-def read_manifest(folder):
+def read_manifest(folder, missing_ok=False):
     """Reads a records folder's manifest.
+
+    Args:
+        folder: of one build.
+        missing_ok: whether shards that it names may be missing.
 
     Raises:
         RecordsError: if there is none, if it cannot be read, or if a shard it names is missing.
@@ -150,7 +185,7 @@ def read_manifest(folder):
     except (ValueError, KeyError, TypeError) as error:
         raise RecordsError(f"{path} is not a manifest this version can read: {error!r}") from error
     missing = [shard.name for shard in manifest.shards if not (folder / shard.name).is_file()]
-    if missing:
+    if missing and not missing_ok:
         raise RecordsError(
             f"{len(missing)} of {len(manifest.shards)} shards are missing in {folder}, the first is "
             f"{missing[0]}; build the records again with --overwrite"

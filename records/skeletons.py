@@ -119,3 +119,78 @@ COCO = Skeleton(
         *(0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089),
     ),
 )
+
+
+#: PoseTrack 2018 and 2021: names and order of the dataset's `categories` entry. The ears are placeholders
+#: that nobody annotated. Lines: those of the `categories` entry that do not end at an ear, and from the lower
+#: end of the head (the neck) to the shoulders as in mmpose. The dataset is measured by PCKh and defines no
+#: constants of OKS; these are mmpose's for it (configs/_base_/datasets/posetrack18.py): by position, COCO's.
+#: Upper body as there too: the head down to the wrists.
+POSETRACK = Skeleton(
+    name="posetrack",
+    keypoints=(
+        "nose",
+        "head_bottom",
+        "head_top",
+        "left_ear",
+        "right_ear",
+        "left_shoulder",
+        "right_shoulder",
+        "left_elbow",
+        "right_elbow",
+        "left_wrist",
+        "right_wrist",
+        "left_hip",
+        "right_hip",
+        "left_knee",
+        "right_knee",
+        "left_ankle",
+        "right_ankle",
+    ),
+    flip_pairs=((3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14), (15, 16)),
+    limbs=(
+        *((15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (6, 8)),
+        *((7, 9), (8, 10), (1, 2), (0, 1), (0, 2), (1, 5), (1, 6)),
+    ),
+    upper_body=tuple(range(11)),
+    sigmas=(
+        *(0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072),
+        *(0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089),
+    ),
+)
+
+#: MPII Human Pose: order of the joint ids in the release's `annopoints`; limbs, flip pairs and upper body of
+#: the official HRNet code (lib/dataset/mpii.py: parent_ids, flip_pairs, upper_body_ids). The dataset is
+#: measured by PCKh and defines no OKS constants; these are mmpose's for it (configs/_base_/datasets/mpii.py),
+#: its 0.179 at the shoulders, where COCO has 0.079, included.
+MPII = Skeleton(
+    name="mpii",
+    keypoints=(
+        "r_ankle",
+        "r_knee",
+        "r_hip",
+        "l_hip",
+        "l_knee",
+        "l_ankle",
+        "pelvis",
+        "thorax",
+        "upper_neck",
+        "head_top",
+        "r_wrist",
+        "r_elbow",
+        "r_shoulder",
+        "l_shoulder",
+        "l_elbow",
+        "l_wrist",
+    ),
+    flip_pairs=((5, 0), (4, 1), (3, 2), (15, 10), (14, 11), (13, 12)),
+    limbs=(
+        *((0, 1), (1, 2), (2, 6), (7, 12), (12, 11), (11, 10), (5, 4), (4, 3), (3, 6), (7, 13)),
+        *((13, 14), (14, 15), (6, 7), (7, 8), (8, 9)),
+    ),
+    upper_body=tuple(range(7, 16)),
+    sigmas=(
+        *(0.089, 0.083, 0.107, 0.107, 0.083, 0.089, 0.026, 0.026),
+        *(0.026, 0.026, 0.062, 0.072, 0.179, 0.179, 0.072, 0.062),
+    ),
+)

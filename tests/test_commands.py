@@ -134,7 +134,7 @@ def test_no_records_yet_says_what_to_run(tmp_path):
     assert not (tmp_path / "output").exists()
 
 
-@pytest.mark.parametrize("command", ["train/main.py", "evaluate/main.py"])
+@pytest.mark.parametrize("command", ["train/main.py", "evaluate/main.py", "records/check.py"])
 def test_help_is_there_from_any_folder(tmp_path, command):
     result = succeeds(tmp_path, command, "--help")
     assert result.stdout.startswith(f"usage: python {command}")

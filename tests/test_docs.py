@@ -8,6 +8,7 @@ from absl import flags
 
 import evaluate.cli
 import pipelines.cli
+import records.cli
 import train.cli
 from records.command import format_help
 from records.schema import markdown_table
@@ -17,6 +18,7 @@ COMMANDS = {
     "pipelines/build_records.py": pipelines.cli,
     "train/main.py": train.cli,
     "evaluate/main.py": evaluate.cli,
+    "records/check.py": records.cli,
 }
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from evaluate.drawing import (
+from records.drawing import (
     CAPTION_HEIGHT,
     MARGIN,
     PAPER,

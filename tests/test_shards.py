@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from records.command import CommandError
-from records.shards import MANIFEST, Manifest, RecordsError, Shard, frame, read_manifest, shard_name
+from records.shards import MANIFEST, Manifest, RecordsError, Shard, frame, read_manifest, shard_name, unframe
 from records.skeletons import COCO
 
 MANIFEST_OF_TWO = Manifest(
@@ -41,6 +41,7 @@ def test_framed_records_are_tensorflows_own_format(tmp_path):
     assert framed == theirs.read_bytes()
     (tmp_path / "ours").write_bytes(framed)
     assert [r.numpy() for r in tf.data.TFRecordDataset(str(tmp_path / "ours"))] == payloads
+    assert list(unframe(framed)) == payloads
 
 
 @pytest.mark.parametrize("position", [0, 9, 12, -1], ids=["length", "its checksum", "payload", "checksum"])
@@ -51,6 +52,17 @@ def test_a_flipped_bit_is_noticed(tmp_path, position):
     path.write_bytes(bytes(framed))
     with pytest.raises(tf.errors.DataLossError):
         list(tf.data.TFRecordDataset(str(path)))
+    with pytest.raises(RecordsError, match=r"record 0 at byte 0 has a wrong checksum"):
+        list(unframe(bytes(framed)))
+
+
+def test_a_file_that_ends_early_is_noticed_wherever_it_ends():
+    whole = frame(b"first")
+    for length in range(1, len(frame(b"second"))):
+        records = unframe(whole + frame(b"second")[:length])
+        assert next(records) == b"first"
+        with pytest.raises(RecordsError, match=rf"record 1 at byte {len(whole)} is cut off"):
+            next(records)
 
 
 def test_shard_names_are_those_of_tensorflow_datasets():
@@ -83,6 +95,7 @@ def test_a_missing_shard_is_named(folder):
     (folder / "a-00001").unlink()
     with pytest.raises(RecordsError, match=r"1 of 2 shards are missing .*a-00001"):
         read_manifest(folder)
+    assert read_manifest(folder, missing_ok=True) == MANIFEST_OF_TWO
 
 
 @pytest.mark.parametrize(

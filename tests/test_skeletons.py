@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pycocotools.cocoeval import Params
 
-from records.skeletons import COCO, Skeleton
+from records.skeletons import COCO, MPII, POSETRACK, Skeleton
 
 
 def test_coco_flip_pairs_are_exactly_the_left_and_right_names():
@@ -46,6 +46,82 @@ def test_coco_upper_body_ends_at_the_wrists():
 
 def test_coco_sigmas_are_those_of_cocos_own_tool():
     np.testing.assert_allclose(COCO.sigmas, Params("keypoints").kpt_oks_sigmas, rtol=1e-12)
+
+
+def test_posetrack_has_both_ends_of_the_head_where_coco_has_eyes():
+    expected = [
+        name.replace("left_eye", "head_bottom").replace("right_eye", "head_top") for name in COCO.keypoints
+    ]
+    assert list(POSETRACK.keypoints) == expected
+
+
+def test_posetrack_flips_every_left_and_right_even_ears_nobody_annotated():
+    for index, name in enumerate(POSETRACK.keypoints):
+        mirrored = name.replace("left_", "#").replace("right_", "left_").replace("#", "right_")
+        assert POSETRACK.keypoints[POSETRACK.flip_permutation[index]] == mirrored
+    assert len(POSETRACK.flip_pairs) == 7
+
+
+def test_posetrack_limbs_join_what_is_annotated_and_look_the_same_in_the_mirror():
+    permutation = POSETRACK.flip_permutation
+    limbs = {frozenset(limb) for limb in POSETRACK.limbs}
+    assert {frozenset(permutation[list(limb)].tolist()) for limb in POSETRACK.limbs} == limbs
+    joined = {POSETRACK.keypoints[index] for limb in limbs for index in limb}
+    assert set(POSETRACK.keypoints) - joined == {"left_ear", "right_ear"}
+
+
+def test_posetrack_sigmas_are_those_mmpose_gives_it():
+    expected = [
+        0.026,
+        0.025,
+        0.025,
+        0.035,
+        0.035,
+        0.079,
+        0.079,
+        0.072,
+        0.072,
+        0.062,
+        0.062,
+        0.107,
+        0.107,
+        0.087,
+        0.087,
+        0.089,
+        0.089,
+    ]
+    assert list(POSETRACK.sigmas) == expected
+
+
+def mirrored_in_mpii(name):
+    return {"r": "l", "l": "r"}[name[0]] + name[1:] if name[1] == "_" else name
+
+
+def test_mpii_flip_pairs_are_exactly_the_left_and_right_names_left_first():
+    assert len(MPII.flip_pairs) == 6
+    for left, right in MPII.flip_pairs:
+        assert MPII.keypoints[left].startswith("l_")
+        assert MPII.keypoints[right] == mirrored_in_mpii(MPII.keypoints[left])
+    official = [[0, 5], [1, 4], [2, 3], [10, 15], [11, 14], [12, 13]]  # lib/dataset/mpii.py, right first
+    assert sorted([right, left] for left, right in MPII.flip_pairs) == official
+    for index, name in enumerate(MPII.keypoints):
+        assert MPII.keypoints[MPII.flip_permutation[index]] == mirrored_in_mpii(name)
+
+
+def test_mpii_limbs_are_the_official_tree_and_look_the_same_in_the_mirror():
+    parents = [1, 2, 6, 6, 3, 4, 6, 6, 7, 8, 11, 12, 7, 7, 13, 14]  # lib/dataset/mpii.py
+    limbs = {frozenset(limb) for limb in MPII.limbs}
+    assert limbs == {frozenset(pair) for pair in enumerate(parents) if pair[0] != pair[1]}
+    assert {frozenset(MPII.flip_permutation[list(limb)].tolist()) for limb in MPII.limbs} == limbs
+    assert len(limbs) == len(MPII.limbs) == 15
+
+
+def test_mpii_upper_body_starts_at_the_thorax_and_sigmas_are_mirrored():
+    assert [MPII.keypoints[index] for index in range(16) if index not in MPII.upper_body] == [
+        *("r_ankle", "r_knee", "r_hip", "l_hip", "l_knee", "l_ankle", "pelvis")
+    ]
+    sigmas = np.array(MPII.sigmas)
+    np.testing.assert_array_equal(sigmas[MPII.flip_permutation], sigmas)
 
 
 def test_json_round_trip():
