@@ -40,10 +40,10 @@ def run(name, description, define_flags, main, argv=None, user_errors=()):
     own, rest = argv[:split], argv[split + 1 :]
     values = flags.FlagValues()
     define_flags(values)
-    if any(argument in ("--help", "-help", "-h", "--helpfull") for argument in own):
-        print(format_help(name, description, values))
-        return 0
     try:
+        if any(argument in ("--help", "-help", "-h", "--helpfull") for argument in own):
+            print(format_help(name, description, values), flush=True)
+            return 0
         positional = values([name, *own])[1:]
         if positional:
             raise UsageError(f"unexpected argument {positional[0]!r}: every option is a --flag")
@@ -56,6 +56,11 @@ def run(name, description, define_flags, main, argv=None, user_errors=()):
         return _fail(name, error, CommandError.exit_code)
     except KeyboardInterrupt:
         return _fail(name, "interrupted", 130)
+    except BrokenPipeError:  # the reader of our output has left, e.g. `--help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:  # a folder that cannot be written, a full disk …
+        return _fail(name, error, CommandError.exit_code)
 
 
 def _fail(name, message, exit_code):
@@ -78,7 +83,7 @@ def captured_stderr():
         os.dup2(captured.fileno(), 2)
         try:
             yield real
-        except BaseException:
+        except Exception:
             sys.stderr.flush()
             captured.seek(0)
             real.write(captured.read().decode(errors="replace"))
@@ -126,3 +131,18 @@ def integers(text, count, separator, what):
         form = separator.join(["N"] * count)
         raise UsageError(f"--{what}={text}: expected {count} positive whole numbers as {form}")
     return tuple(int(part) for part in parts)
+
+
+def parse_input_size(text):
+    """Parses --input_size: (width, height) of a network input in pixels.
+
+    Raises:
+        UsageError: if it is not two multiples of 32.
+    """
+    size = integers(text, 2, "x", "input_size")
+    if any(side % 32 for side in size):
+        raise UsageError(
+            f"--input_size={text}: width and height must be multiples of 32, because the network's lowest "
+            "resolution is a thirty-second of its input"
+        )
+    return size
