@@ -7,7 +7,8 @@ READY := $(VENV)/.ready
 
 DEMO_DATA := dataset/Synthetic
 DEMO_RUN := output/demo
-DEMO_EPOCHS := 9
+DEMO_RECIPE := train/recipes/synthetic_tiny.cfg
+DEMO_EPOCHS := $(shell sed -n 's/^--epochs=//p' $(DEMO_RECIPE))
 
 .PHONY: help setup demo test bench lint clean
 
@@ -29,14 +30,14 @@ $(READY): requirements.txt requirements-dev.txt constraints.txt pyproject.toml s
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check \
 		-r requirements.txt -r requirements-dev.txt -c constraints.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 demo: $(READY)
 	$(BIN)/python pipelines/build_records.py --dataset synthetic --dataset_dir $(DEMO_DATA) \
 		--input_size 128x192 --workers 2
-	$(BIN)/python train/main.py --flagfile train/recipes/synthetic_tiny.cfg --dataset_dir $(DEMO_DATA) \
-		--output_dir $(DEMO_RUN) --epochs $(DEMO_EPOCHS) --continue
+	$(BIN)/python train/main.py --flagfile $(DEMO_RECIPE) --dataset_dir $(DEMO_DATA) \
+		--output_dir $(DEMO_RUN) --continue
 	$(BIN)/python evaluate/main.py --dataset_dir $(DEMO_DATA) --output_dir $(DEMO_RUN) --epoch=$(DEMO_EPOCHS)
 
 test: $(READY)

@@ -1,4 +1,4 @@
-"""OKS-NMS: the Cython kernel over the NumPy reference, on as many people as COCO val's detections hold.
+"""OKS-NMS: the Cython kernel over the NumPy reference, on random poses.
 
 Run alone with ``python benchmarks/oks_nms.py``.
 """

@@ -47,13 +47,19 @@ def define_flags(values):
     flags.DEFINE_integer("batch_size", 32, "People per forward pass.", lower_bound=1, **add)
     flags.DEFINE_bool("flip_test", True, "Average with the heatmaps of the mirrored picture.", **add)
     flags.DEFINE_float(
-        "oks_threshold", 0.9, "OKS-NMS: drop poses more alike than this to a better one.", **add
+        "oks_threshold",
+        0.9,
+        "OKS-NMS: drop poses more alike than this to a better one.",
+        lower_bound=0.01,
+        **add,
     )
     flags.DEFINE_float(
         "min_visibility", 0.2, "Rescoring: keypoints with a higher score make the pose's score.", **add
     )
     flags.DEFINE_bool("soft_nms", False, "Lower the scores of doubles instead of dropping them.", **add)
-    flags.DEFINE_integer("pictures", 24, "How many people the picture shows.", lower_bound=1, **add)
+    flags.DEFINE_integer(
+        "pictures", 24, "How many people the picture shows.", lower_bound=1, upper_bound=200, **add
+    )
 
 
 def main(values, rest):

@@ -13,6 +13,7 @@ from evaluate.rescoring import to_results
 from evaluate.sheet import draw_people
 from model.hrnet import ARCHITECTURES, build
 from model.runs import RunError, load_checkpoint, read_config, saved_epochs
+from records.command import CommandError
 from records.dataset import read_records
 from records.layout import LAYOUTS, records_folder
 from records.shards import MANIFEST, RecordsError, read_manifest
@@ -63,6 +64,7 @@ def evaluate_run(options):
     Raises:
         RunError: if there is no such run or epoch.
         RecordsError: if there are no records to evaluate on, or they do not belong to the run.
+        CommandError: if the predictions cannot be scored, for example because the network says NaN.
     """
     checkpoints = Path(options.output) / "model_dump"
     config = read_config(checkpoints)
@@ -80,6 +82,8 @@ def evaluate_run(options):
         )
     annotations = find_annotations(options, config, manifest)
 
+    if config.model not in ARCHITECTURES:
+        raise RunError(f"the run's network {config.model!r} is unknown; known: {', '.join(ARCHITECTURES)}")
     model = build(ARCHITECTURES[config.model], config.input_size, config.num_keypoints)
     load_checkpoint(checkpoints, epoch, model)
     print(
@@ -91,24 +95,26 @@ def evaluate_run(options):
     )
     dataset = read_records(folder, options.batch_size, input_size=config.input_size)
     predictions = predict(step, dataset, config.heatmap_size, manifest.records)
-    results = to_results(
-        predictions.keypoints,
-        predictions.areas,
-        predictions.box_scores,
-        predictions.image_ids,
-        options.oks_threshold,
-        options.min_visibility,
-        options.soft_nms,
-        manifest.skeleton.sigmas,
-    )
-    truth = json.loads(annotations.read_text())
-    metrics = evaluate_coco(truth, results, manifest.skeleton.sigmas)
-
     result_folder = Path(options.output) / "result"
     result_folder.mkdir(parents=True, exist_ok=True)
     name = f"{annotations.stem}_{config.model}_epoch-{epoch:04d}_{manifest.boxes}"
     results_path = result_folder / f"{name}_results.json"
-    results_path.write_text(json.dumps(results))
+    truth = json.loads(annotations.read_text())
+    try:
+        results = to_results(
+            predictions.keypoints,
+            predictions.areas,
+            predictions.box_scores,
+            predictions.image_ids,
+            options.oks_threshold,
+            options.min_visibility,
+            options.soft_nms,
+            manifest.skeleton.sigmas,
+        )
+        results_path.write_text(json.dumps(results))
+        metrics = evaluate_coco(truth, results, manifest.skeleton.sigmas)
+    except ValueError as error:
+        raise CommandError(f"{config.model} after epoch {epoch} on {annotations}: {error}") from error
     summary = {"metrics": metrics, "epoch": epoch, "boxes": manifest.boxes, "results": results_path.name}
     (result_folder / f"{name}_metrics.json").write_text(json.dumps(summary, indent=1))
     picture = result_folder / f"{name}.png"

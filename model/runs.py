@@ -96,7 +96,10 @@ def read_config(folder):
     try:
         data = json.loads(path.read_text())
         config = {field.name: data[field.name] for field in fields(RunConfig)}
-        return RunConfig(**(config | {"input_size": tuple(config["input_size"])}))
+        width, height = map(int, config["input_size"])
+        config = RunConfig(**(config | {"input_size": (width, height)}))
+        _ = config.num_keypoints, config.skeleton["name"], dict(config.recipe)
+        return config
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path} is not a run configuration this version can read: {error!r}") from error
 

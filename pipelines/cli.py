@@ -1,5 +1,6 @@
 """Flags of ``pipelines/build_records.py``."""
 
+import time
 from pathlib import Path
 
 from absl import flags
@@ -7,7 +8,7 @@ from tqdm import tqdm
 
 from pipelines.people import BuildError
 from pipelines.synthetic import SyntheticOptions, generate
-from records.command import UsageError, captured_stderr, integers, run
+from records.command import UsageError, captured_stderr, parse_input_size, run
 from records.layout import BOXES, LAYOUTS, records_folder
 
 NAME = "python pipelines/build_records.py"
@@ -92,8 +93,17 @@ def define_flags(values):
     )
     flags.DEFINE_bool("overwrite", False, "Replace records that were built with other options.", **add)
     flags.DEFINE_integer("workers", 1, "Processes on this machine.", lower_bound=1, **add)
-    flags.DEFINE_integer("train_images", 1500, "synthetic: pictures to draw for train.", lower_bound=1, **add)
-    flags.DEFINE_integer("val_images", 150, "synthetic: pictures to draw for val.", lower_bound=1, **add)
+    flags.DEFINE_integer(
+        "train_images",
+        1500,
+        "synthetic: pictures to draw for train.",
+        lower_bound=1,
+        upper_bound=999_999,
+        **add,
+    )
+    flags.DEFINE_integer(
+        "val_images", 150, "synthetic: pictures to draw for val.", lower_bound=1, upper_bound=999_999, **add
+    )
     flags.DEFINE_integer("seed", 0, "synthetic: seed of the drawn pictures.", lower_bound=0, **add)
 
 
@@ -116,7 +126,7 @@ def plan_builds(values, layout, beam_args):
     if (values.annotations or values.images) and not values.split:
         raise UsageError("--annotations and --images belong to one split: say which with --split")
     detections = Path(values.detections or dataset_dir / layout.detections)
-    input_size = integers(values.input_size, 2, "x", "input_size")
+    input_size = parse_input_size(values.input_size)
 
     builds = []
     for split in [values.split] if values.split else layout.splits:
@@ -125,8 +135,10 @@ def plan_builds(values, layout, beam_args):
         if not values.split and not annotations.exists():
             continue
         for boxes in [values.boxes] if values.boxes else BOXES:
-            if boxes == "detections" and not values.boxes and (split == "train" or not detections.exists()):
+            if boxes == "detections" and not values.boxes and not detections.exists():
                 continue
+            if boxes == "detections" and split == "train" and not (values.split and values.boxes):
+                continue  # a detector's file is usually for the pictures that are evaluated only
             for path, what in ((annotations, "annotation file"), (images, "picture folder")):
                 if not path.exists():
                     raise BuildError(f"the {what} {path} does not exist")
@@ -169,7 +181,7 @@ def plan_builds(values, layout, beam_args):
 def main(values, rest):
     """Builds what the flags ask for."""
     with captured_stderr():  # Beam warns of parts that are not installed
-        from pipelines.job import build_records, timed
+        from pipelines.job import build_records
     layout = LAYOUTS[values.dataset]
     if layout.name == "synthetic":
         draw_synthetic(values, Path(values.dataset_dir or layout.default_dir()))
@@ -182,8 +194,9 @@ def main(values, rest):
             f"--direct_num_workers={values.workers}",
         )
     for build in plan_builds(values, layout, beam_args):
-        manifest, seconds = timed(lambda build=build: build_records(build))
-        print(summary(manifest, build.folder, seconds))
+        start = time.monotonic()
+        manifest = build_records(build)
+        print(summary(manifest, build.folder, time.monotonic() - start))
 
 
 def summary(manifest, folder, seconds):

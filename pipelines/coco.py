@@ -38,7 +38,7 @@ def read_json(path):
         text = file.read()
     try:
         return json.loads(text)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also bad UTF-8, endless nesting, endless numbers
         raise BuildError(f"{path} is not JSON: {error}") from error
 
 
@@ -124,7 +124,8 @@ def read_ground_truth(annotations, path, skeleton):
             box = clean_box(entry["bbox"], (picture.width, picture.height)).tolist()
             if min(box[2:]) < 0 or max(box[2:]) <= 0:
                 detail = f"{entry['bbox']} in a picture of {picture.width}x{picture.height} pixels"
-                rejected.append(rejection(image_id, person_id, "box_outside", detail))
+                reason = "box_outside" if min(box[2:]) < 0 else "box_too_small"
+                rejected.append(rejection(image_id, person_id, reason, detail))
                 continue
             area = area if is_number(area) else box[2] * box[3]
             picture.people.append(Person(person_id, box, keypoints, area))
@@ -150,7 +151,13 @@ def _check_category(annotations, path, skeleton):
             f"{path} has the keypoints {', '.join(names)}; --dataset expects those of {skeleton.name}: "
             f"{', '.join(skeleton.keypoints)}"
         )
-    return with_keypoints[0].get("id", PERSON_CATEGORY)
+    category = with_keypoints[0].get("id", PERSON_CATEGORY)
+    if category != PERSON_CATEGORY:
+        raise BuildError(
+            f"{path}: the category with keypoints has the id {category!r}; expected {PERSON_CATEGORY}, the "
+            "category of results and detections"
+        )
+    return category
 
 
 def read_detections(detections, path, pictures, skeleton, score_threshold=0.0):

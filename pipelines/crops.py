@@ -31,7 +31,7 @@ class CropOptions:
     quality: int = 90
 
 
-def crop_rectangle(center, scale, keypoints, image_size, skeleton, options):
+def crop_rectangle(center, scale, keypoints, image_size, skeleton, options, margin=0.0):
     """The part of a picture that every crop drawn from a person lies in.
 
     Args:
@@ -40,12 +40,13 @@ def crop_rectangle(center, scale, keypoints, image_size, skeleton, options):
         image_size: (width, height) of the picture.
         skeleton: the `Skeleton`.
         options: `CropOptions`.
+        margin: image pixels to add on every side, see `covering_rectangle`.
 
     Returns:
         (x, y, width, height) ints in image pixels, or None if nothing lies inside the picture.
     """
     if options.scale_factor is None:
-        return covering_rectangle(center[None], scale[None], image_size, any_rotation=False)
+        return covering_rectangle(center[None], scale[None], image_size, False, margin)
     centers, scales = [center], [scale]
     if (keypoints[:, 2] > 0).sum() > options.half_body_min_keypoints:
         for upper_first in (True, False):
@@ -56,7 +57,7 @@ def crop_rectangle(center, scale, keypoints, image_size, skeleton, options):
                 centers.append(half_center[0])
                 scales.append(half_scale[0])
     largest = np.stack(scales) * (1 + options.scale_factor)
-    return covering_rectangle(np.stack(centers), largest, image_size, any_rotation=True)
+    return covering_rectangle(np.stack(centers), largest, image_size, True, margin)
 
 
 def make_record(pixels, picture, person, skeleton, options):
@@ -75,12 +76,13 @@ def make_record(pixels, picture, person, skeleton, options):
     image_size = (picture.width, picture.height)
     keypoints = keypoint_array(person)
     center, scale = box_to_center_scale(person.box, options.input_size, options.padding)
-    rectangle = crop_rectangle(center, scale, keypoints, image_size, skeleton, options)
+    shrink = min(1.0, options.max_crop_scale * options.input_size[0] / scale[0])
+    margin = 0.5 / shrink if shrink < 1 else 0.0
+    rectangle = crop_rectangle(center, scale, keypoints, image_size, skeleton, options, margin)
     if rectangle is None:
         return None
     left, top, width, height = rectangle
     crop = pixels[top : top + height, left : left + width]
-    shrink = min(1.0, options.max_crop_scale * options.input_size[0] / scale[0])
     if shrink < 1:
         stored = max(1, round(width * shrink)), max(1, round(height * shrink))
         crop = cv2.resize(crop, stored, interpolation=cv2.INTER_AREA)

@@ -5,20 +5,19 @@ import dataclasses
 import hashlib
 import json
 import os
-import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
-from tqdm import tqdm
 
 from pipelines import coco
 from pipelines.crops import CropOptions
+from pipelines.folder import DEAD_LETTERS, OPTIONS, settle
 from pipelines.people import BuildError
-from pipelines.plan import dump_plan, load_plan, plan_shards, shard_count
+from pipelines.plan import dump_plan, plan_shards, shard_count
+from pipelines.progress import ShardProgress
 from pipelines.transforms import ShardJob, WriteShards, count_reasons, write_whole
 from records.command import captured_stderr
 from records.schema import SCHEMA_VERSION
@@ -80,7 +79,7 @@ def build_records(build, say=print):
     if set("*?[") & set(build.folder):
         raise BuildError(f"{build.folder}: the path of a records folder must not hold the signs * ? [")
     options = build_options(build)
-    finished = _settle_folder(build, options)
+    finished = settle(build.folder, f"{build.dataset}-{build.split}.tfrecord-", options, build.overwrite)
     if finished:
         say(f"{build.folder}: already built, {finished.records:,} people in {len(finished.shards)} shards")
         return finished
@@ -103,11 +102,14 @@ def build_records(build, say=print):
     )
     say(f"{build.folder}: {people:,} people in {len(source.pictures):,} pictures → {job.count} shards")
     FileSystems.exists(job.work_folder) or FileSystems.mkdirs(job.work_folder)
-    write_whole(FileSystems.join(job.work_folder, "options.json"), json.dumps(options).encode())
+    write_whole(FileSystems.join(job.work_folder, OPTIONS), json.dumps(options).encode())
+    _judge(build, source.rejected, people + len(source.rejected))
+    planned = []
     for index, pictures in enumerate(plan_shards(source.pictures, job.count)):
         write_whole(job.plan_path(index), dump_plan(pictures))
+        planned.append(sum(len(picture.people) for picture in pictures))
     run_pipeline(job, build.beam_args, people)
-    return _finish(build, job, options, source, people)
+    return _finish(build, job, options, source, planned)
 
 
 def build_options(build):
@@ -152,7 +154,10 @@ def run_pipeline(job, beam_args, people):
     local = not any(argument.startswith("--runner") for argument in beam_args)
     # Beam's plain DirectRunner would first try to download a Go binary, so the local runner is named.
     options = PipelineOptions(["--runner=FnApiRunner", *beam_args] if local else list(beam_args))
-    with captured_stderr() if local else contextlib.nullcontext() as stderr, _Progress(job, people, stderr):
+    with (
+        captured_stderr() if local else contextlib.nullcontext() as stderr,
+        ShardProgress(job, people, stderr),
+    ):
         pipeline = beam.Pipeline(options=options)
         _ = pipeline | "Shards" >> beam.Create(range(job.count), reshuffle=False) | WriteShards(job)
         pipeline.run().wait_until_finish()
@@ -171,57 +176,14 @@ def _sha256(path):
     return digest.hexdigest()
 
 
-def _read_json_if_there(path):
-    if not FileSystems.exists(path):
-        return None
-    with FileSystems.open(path, compression_type="uncompressed") as file:
-        return json.loads(file.read())
-
-
-def _settle_folder(build, options):
-    """What is in the folder already: the manifest of a finished build with these options, or None.
-
-    Raises:
-        BuildError: if the folder was built, or begun, with other options or is damaged, and may not be
-            overwritten.
-    """
-    try:
-        manifest = _read_json_if_there(FileSystems.join(build.folder, MANIFEST))
-        begun = _read_json_if_there(FileSystems.join(build.folder, ".build", "options.json"))
-        before = manifest["options"] if manifest else begun
-        if before is None:
-            return None
-        differing = [name for name in {**options, **before} if options.get(name) != before.get(name)]
-        problem = "; ".join(
-            f"{name} was {before.get(name)}, now {options.get(name)}" for name in sorted(differing)
-        )
-        if manifest and not problem:
-            shards = [FileSystems.join(build.folder, shard["name"]) for shard in manifest["shards"]]
-            missing = [path for path in shards if not FileSystems.exists(path)]
-            problem = f"{len(missing)} shards are missing now" if missing else ""
-    except (ValueError, KeyError, TypeError) as error:
-        manifest, problem = {}, f"its manifest or options cannot be read: {error!r}"
-    if build.overwrite and (manifest or problem):
-        FileSystems.delete([build.folder])
-        return None
-    if problem:
-        raise BuildError(
-            f"{build.folder} was built differently ({problem}). --overwrite replaces it, --records_dir "
-            "builds elsewhere"
-        )
-    return Manifest.from_json(manifest) if manifest else None
-
-
-def _finish(build, job, options, source, people):
+def _finish(build, job, options, source, planned):
     """Checks the shards against the plan, writes the manifest, removes the work folder."""
     shards, lossy, rejected = [], [], list(source.rejected)
-    for index in range(job.count):
-        side = _read_json_if_there(job.side_path(index))
-        with FileSystems.open(job.plan_path(index), compression_type="uncompressed") as file:
-            planned = sum(len(picture.people) for picture in load_plan(file.read()))
-        if side is None or side["records"] + len(side["rejected"]) != planned:
+    for index, people in enumerate(planned):
+        side = job.finished(index)
+        if side is None or side["records"] + len(side["rejected"]) != people:
             raise BuildError(
-                f"shard {index} of {build.folder} does not add up: {planned} people planned, the runner left "
+                f"shard {index} of {build.folder} does not add up: {people} people planned, the runner left "
                 f"{side and side['records']} records; run the same command again"
             )
         rejected += side["rejected"]
@@ -229,6 +191,12 @@ def _finish(build, job, options, source, people):
             lossy.append(job.shard_path(index))
         name = shard_name(build.dataset, build.split, index, job.count)
         shards.append(Shard(name, side["records"], side["size"], side["sha256"]))
+    try:
+        _judge(build, rejected, sum(planned) + len(source.rejected))
+    except BuildError:
+        # What was wrong may be mended before the next try, which keeps finished shards: not these.
+        FileSystems.delete(lossy)
+        raise
     manifest = Manifest(
         dataset=build.dataset,
         split=build.split,
@@ -240,63 +208,25 @@ def _finish(build, job, options, source, people):
         rejected=count_reasons(rejected),
         images=len(source.pictures),
     )
-    dead_letters = FileSystems.join(build.folder, "rejected.jsonl")
-    if rejected:
-        write_whole(dead_letters, "".join(json.dumps(entry) + "\n" for entry in rejected).encode())
-    elif FileSystems.exists(dead_letters):
-        FileSystems.delete([dead_letters])
-    share = len(rejected) / (people + len(source.rejected))
-    if share > build.max_bad_fraction:
-        # What was wrong may be mended before the next try, which keeps finished shards: not these.
-        FileSystems.delete(lossy)
-        raise BuildError(
-            f"{len(rejected)} of {people + len(source.rejected)} people were rejected "
-            f"({', '.join(f'{n} {reason}' for reason, n in manifest.rejected.items())}), more than "
-            f"--max_bad_fraction={build.max_bad_fraction} allows; {build.folder}/rejected.jsonl lists them"
-        )
     write_whole(FileSystems.join(build.folder, MANIFEST), json.dumps(manifest.to_json(), indent=1).encode())
     FileSystems.delete([job.work_folder])
     return manifest
 
 
-class _Progress:
-    """Shows finished people and shards while any runner works, by looking at the side files."""
+def _judge(build, rejected, people):
+    """Writes the dead-letter file.
 
-    def __init__(self, job, people, stderr):
-        self.job = job
-        self.bar = tqdm(
-            total=people, desc=job.split, unit=" people", file=stderr, dynamic_ncols=True, mininterval=0.5
+    Raises:
+        BuildError: if too many of so many people were rejected.
+    """
+    dead_letters = FileSystems.join(build.folder, DEAD_LETTERS)
+    if rejected:
+        write_whole(dead_letters, "".join(json.dumps(entry) + "\n" for entry in rejected).encode())
+    elif FileSystems.exists(dead_letters):
+        FileSystems.delete([dead_letters])
+    if len(rejected) > build.max_bad_fraction * people:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in count_reasons(rejected).items())
+        raise BuildError(
+            f"{len(rejected)} of {people} people were rejected ({reasons}), more than --max_bad_fraction="
+            f"{build.max_bad_fraction} allows; {dead_letters} lists them"
         )
-        self.waiting = set(range(job.count))
-        self.stop = threading.Event()
-        self.thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *exception):
-        self.stop.set()
-        self.thread.join()
-        self.bar.close()
-
-    def _watch(self):
-        while True:
-            last = self.stop.is_set()
-            for index in sorted(self.waiting):
-                if FileSystems.exists(self.job.shard_path(index)):
-                    side = _read_json_if_there(self.job.side_path(index))
-                    self.waiting.discard(index)
-                    self.bar.set_postfix_str(
-                        f"{self.job.count - len(self.waiting)}/{self.job.count} shards", refresh=False
-                    )
-                    self.bar.update(side["records"] + len(side["rejected"]))
-            if last:
-                return
-            self.stop.wait(0.5)
-
-
-def timed(function):
-    """(result, seconds) of a call."""
-    start = time.monotonic()
-    return function(), time.monotonic() - start

@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 import apache_beam as beam
 import cv2
@@ -20,6 +21,9 @@ from pipelines.plan import hash_key, load_plan
 from records.schema import to_example
 from records.shards import frame, shard_name
 from records.skeletons import Skeleton
+
+#: Inside a records folder: plan and side files while a build is under way.
+WORK_FOLDER = ".build"
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class ShardJob:
     @property
     def work_folder(self):
         """Plan and side files; removed when the manifest is written."""
-        return FileSystems.join(self.folder, ".build")
+        return FileSystems.join(self.folder, WORK_FOLDER)
 
     def shard_path(self, index):
         """Where a finished shard stands."""
@@ -59,6 +63,12 @@ class ShardJob:
     def side_path(self, index):
         """A shard's side file: records, size, sha256, and the people rejected on the way."""
         return FileSystems.join(self.work_folder, f"shard-{index:05d}.json")
+
+    def finished(self, index):
+        """The content of a finished shard's side file; None while the shard is not there, or not whole."""
+        if not FileSystems.exists(self.shard_path(index)):
+            return None
+        return read_json_if_there(self.side_path(index))
 
 
 class WriteShards(beam.PTransform):
@@ -78,7 +88,6 @@ class WriteShard(beam.DoFn):
 
     def __init__(self, job):
         self.job = job
-        self.people = beam.metrics.Metrics.counter("hrpose", "people")
 
     def setup(self):
         """Leaves the cores to the runner's workers."""
@@ -87,7 +96,7 @@ class WriteShard(beam.DoFn):
     def process(self, index):
         """Yields `index` when the shard is complete."""
         job = self.job
-        if not FileSystems.exists(job.shard_path(index)):
+        if job.finished(index) is None:
             with FileSystems.open(job.plan_path(index)) as file:
                 pictures = load_plan(file.read())
             records, rejected = make_records(pictures, job)
@@ -101,7 +110,6 @@ class WriteShard(beam.DoFn):
             # The shard comes last: where it exists, it is complete and its side file stands beside it.
             write_whole(job.side_path(index), json.dumps(side).encode())
             write_whole(job.shard_path(index), content)
-            self.people.inc(len(records))
         yield index
 
 
@@ -145,13 +153,18 @@ def read_picture(folder, picture):
     path = FileSystems.join(folder, *parts)
     if not FileSystems.exists(path):
         return None, "missing_image", path
+    if not Path(path).resolve().is_relative_to(Path(folder).resolve()):
+        return None, "unsafe_path", f"{path} is a link that leaves the image folder"
     try:
         with FileSystems.open(path, compression_type="uncompressed") as file:
             data = np.frombuffer(file.read(), np.uint8)
     except (IsADirectoryError, PermissionError) as error:
         return None, "unreadable_image", str(error)
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    pixels = cv2.imdecode(data, flags) if data.size else None
+    try:
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        pixels = cv2.imdecode(data, flags) if data.size else None
+    except cv2.error as error:  # for example a header that promises more pixels than OpenCV allows
+        return None, "unreadable_image", f"{path}: {error.err}"
     if pixels is None:
         return None, "unreadable_image", f"{path}: {data.size} bytes that OpenCV cannot decode"
     if pixels.shape[:2] != (picture.height, picture.width):
@@ -170,6 +183,18 @@ def write_whole(path, content):
     if FileSystems.exists(path):
         FileSystems.delete([path])
     FileSystems.rename([temporary], [path])
+
+
+def read_json_if_there(path):
+    """The parsed content of a JSON file, or None if there is none.
+
+    Raises:
+        ValueError: if it is not JSON.
+    """
+    if not FileSystems.exists(path):
+        return None
+    with FileSystems.open(path, compression_type="uncompressed") as file:
+        return json.loads(file.read())
 
 
 def count_reasons(rejected):

@@ -109,7 +109,8 @@ def choose_half_body(people, draws, skeleton, input_size, min_keypoints):
     valid, center, scale = half_body_box(
         people["keypoints"], skeleton.upper_body, draws.upper_first, input_size
     )
-    use = (draws.half_body & enough & valid)[:, None]
+    spans = scale[:, 0] > 0  # keypoints in one point are a valid half without a box
+    use = (draws.half_body & enough & valid & spans)[:, None]
     return people | {
         "center": np.where(use, center, people["center"]),
         "scale": np.where(use, scale, people["scale"]),

@@ -43,12 +43,12 @@ def run(name, description, define_flags, main, argv=None, user_errors=(), positi
     own, rest = argv[:split], argv[split + 1 :]
     values = flags.FlagValues()
     define_flags(values)
-    if any(argument in ("--help", "-help", "-h", "--helpfull") for argument in own):
-        print(format_help(name, description, values, positional))
-        return 0
     # absl would take everything after the first argument that is no flag for such arguments.
     values.set_gnu_getopt(bool(positional))
     try:
+        if any(argument in ("--help", "-help", "-h", "--helpfull") for argument in own):
+            print(format_help(name, description, values, positional), flush=True)
+            return 0
         given = values([name, *own])[1:]
         if len(given) > len(positional):
             other = "every other" if positional else "every"
@@ -64,6 +64,11 @@ def run(name, description, define_flags, main, argv=None, user_errors=(), positi
         return _fail(name, error, CommandError.exit_code)
     except KeyboardInterrupt:
         return _fail(name, "interrupted", 130)
+    except BrokenPipeError:  # the reader of our output has left, e.g. `--help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:  # a folder that cannot be written, a full disk …
+        return _fail(name, error, CommandError.exit_code)
 
 
 def _fail(name, message, exit_code):
@@ -86,7 +91,7 @@ def captured_stderr():
         os.dup2(captured.fileno(), 2)
         try:
             yield real
-        except BaseException:
+        except Exception:
             sys.stderr.flush()
             captured.seek(0)
             real.write(captured.read().decode(errors="replace"))
@@ -135,3 +140,18 @@ def integers(text, count, separator, what):
         form = separator.join(["N"] * count)
         raise UsageError(f"--{what}={text}: expected {count} positive whole numbers as {form}")
     return tuple(int(part) for part in parts)
+
+
+def parse_input_size(text):
+    """Parses --input_size: (width, height) of a network input in pixels.
+
+    Raises:
+        UsageError: if it is not two multiples of 32.
+    """
+    size = integers(text, 2, "x", "input_size")
+    if any(side % 32 for side in size):
+        raise UsageError(
+            f"--input_size={text}: width and height must be multiples of 32, because the network's lowest "
+            "resolution is a thirty-second of its input"
+        )
+    return size

@@ -29,7 +29,8 @@ def read_records(
 ):
     """Streams one pass over a folder of records.
 
-    The order depends only on (seed, epoch) and the folder, the augmentation only on (seed, epoch, person).
+    The order depends on (seed, epoch), the folder and TensorFlow's global seed, which `Dataset.shuffle` mixes
+    in; the augmentation on (seed, epoch, person) alone.
 
     Args:
         folder: of one build, with its ``manifest.json``.
@@ -110,17 +111,17 @@ def check_usable(manifest, input_size, augmentation):
     room = manifest.options["scale_factor"]
     needed = 0.0 if augmentation is None else augmentation.scale_factor
     if augmentation is not None and (room is None or needed > room):
-        have = "only the plain view of each person" if room is None else f"a scale factor up to {room}"
+        have = "the plain view of each person only" if room is None else f"a scale factor up to {room}"
         raise RecordsError(
-            f"the records' crops have room for {have}, but training asks for {needed}; "
-            "build them again with --overwrite"
+            f"the records' crops have room for {have}, but the augmentation asks for {needed}; build them "
+            f"again with --boxes=ground_truth --scale_factor={needed} --overwrite, or augment less"
         )
     if augmentation is not None and augmentation.half_body_probability:
         room, needed = manifest.options["half_body_min_keypoints"], augmentation.half_body_min_keypoints
         if needed < room:
             raise RecordsError(
                 f"the records' crops have room for half bodies of people with more than {room} keypoints, "
-                f"but training asks for more than {needed}; build them again with --overwrite"
+                f"but the augmentation asks for more than {needed}"
             )
     if not manifest.records:
         raise RecordsError("the records folder holds no people")

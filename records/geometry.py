@@ -187,7 +187,7 @@ def half_body_box(keypoints, upper_body, upper_first, input_size):
     return valid, np.where(valid[:, None], center, np.nan), scale
 
 
-def covering_rectangle(center, scale, image_size, any_rotation):
+def covering_rectangle(center, scale, image_size, any_rotation, margin=0.0):
     """The smallest pixel-aligned part of a picture from which some crops can be resampled.
 
     A bilinear sample reads the four pixels around it, which rounding outwards includes.
@@ -197,12 +197,15 @@ def covering_rectangle(center, scale, image_size, any_rotation):
         scale: (M, 2) their widths and heights, image pixels.
         image_size: (width, height) of the picture.
         any_rotation: whether they may be turned by any angle about their centres.
+        margin: image pixels to add on every side: half a stored pixel where the part will be stored smaller,
+            since samples between the outermost stored centres and the edge would mix with what is not there.
 
     Returns:
         (x, y, width, height) ints in image pixels, inside the picture; None if they lie outside of it.
     """
     center, scale = np.asarray(center, np.float64), np.asarray(scale, np.float64)
     reach = np.linalg.norm(scale, axis=1, keepdims=True) / 2 if any_rotation else scale / 2
+    reach = reach + margin
     low = np.maximum(np.floor((center - reach).min(0)), 0)
     high = np.minimum(np.ceil((center + reach).max(0)) + 1, image_size)
     if np.any(high <= low):

@@ -168,10 +168,10 @@ def read_manifest(folder, missing_ok=False):
 
     Args:
         folder: of one build.
-        missing_ok: whether shards that it names may be missing.
+        missing_ok: whether shards that it names may be missing or of another size.
 
     Raises:
-        RecordsError: if there is none, if it cannot be read, or if a shard it names is missing.
+        RecordsError: if there is none, if it cannot be read, or if a shard it names is missing or cut off.
     """
     folder = Path(folder)
     path = folder / MANIFEST
@@ -184,10 +184,13 @@ def read_manifest(folder, missing_ok=False):
         manifest = Manifest.from_json(json.loads(path.read_text()))
     except (ValueError, KeyError, TypeError) as error:
         raise RecordsError(f"{path} is not a manifest this version can read: {error!r}") from error
-    missing = [shard.name for shard in manifest.shards if not (folder / shard.name).is_file()]
-    if missing and not missing_ok:
-        raise RecordsError(
-            f"{len(missing)} of {len(manifest.shards)} shards are missing in {folder}, the first is "
-            f"{missing[0]}; build the records again with --overwrite"
-        )
+    for shard in manifest.shards:
+        file = folder / shard.name
+        if file.parent != folder:
+            raise RecordsError(f"{path} names a shard outside of its folder: {shard.name}")
+        if not missing_ok and (not file.is_file() or file.stat().st_size != shard.size):
+            raise RecordsError(
+                f"the shard {file} is missing or not the {shard.size:,} bytes that {MANIFEST} says; build "
+                "the records again with --overwrite"
+            )
     return manifest

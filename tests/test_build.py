@@ -326,7 +326,86 @@ def test_an_interrupted_build_with_other_options_is_refused(dataset_dir, tmp_pat
         quiet(make_build(dataset_dir, tmp_path, people_per_shard=6, crop={"quality": 50}))
 
 
+def test_overwrite_removes_the_files_of_a_build_and_nothing_else(tmp_path):
+    make_dataset(tmp_path, images=5)
+    build = make_build(tmp_path, tmp_path / "out", people_per_shard=2, max_bad_fraction=1)
+    quiet(build)
+    (tmp_path / "out/precious.txt").write_text("not ours")
+    manifest = quiet(replace(build, people_per_shard=5, overwrite=True))
+    assert sorted(shard_bytes(tmp_path / "out")) == [shard.name for shard in manifest.shards]
+    assert (tmp_path / "out/precious.txt").read_text() == "not ours"
+
+
+def test_a_manifest_of_something_else_is_refused_even_with_overwrite(dataset_dir, tmp_path):
+    (tmp_path / "manifest.json").write_text('{"name": "a web app"}')
+    with pytest.raises(BuildError, match="not one of records"):
+        quiet(make_build(dataset_dir, tmp_path, overwrite=True))
+    assert (tmp_path / "manifest.json").read_text() == '{"name": "a web app"}'
+
+
+@pytest.mark.parametrize("damage", ["no manifest", "half a manifest", "no shard"])
+def test_a_damaged_build_says_so_and_overwrite_builds_it_again(tmp_path, damage):
+    make_dataset(tmp_path, images=5)
+    build = make_build(tmp_path, tmp_path / "out", people_per_shard=2, max_bad_fraction=1)
+    quiet(build)
+    before, manifest = shard_bytes(tmp_path / "out"), tmp_path / "out/manifest.json"
+    if damage == "no manifest":
+        manifest.unlink()
+    elif damage == "half a manifest":
+        manifest.write_text(manifest.read_text()[:100])
+    else:
+        next((tmp_path / "out").glob("*.tfrecord-00001-*")).unlink()
+    with pytest.raises(BuildError, match="--overwrite"):
+        quiet(build)
+    quiet(replace(build, overwrite=True))
+    assert shard_bytes(tmp_path / "out") == before
+
+
+def test_a_shard_without_its_side_file_is_made_again(tmp_path, monkeypatch):
+    make_dataset(tmp_path, images=5)
+    build = make_build(tmp_path, tmp_path / "out", people_per_shard=2, max_bad_fraction=1)
+    quiet(build)
+    before = shard_bytes(tmp_path / "out")
+    shutil.rmtree(tmp_path / "out")
+    fail_at(monkeypatch, 3)
+    with pytest.raises(Exception, match="disk full"):
+        quiet(build)
+    monkeypatch.undo()
+    next((tmp_path / "out/.build").glob("shard-*.json")).unlink()
+    quiet(build)
+    assert shard_bytes(tmp_path / "out") == before
+
+
 # ---- bad inputs
+
+
+def test_a_picture_behind_a_link_out_of_the_folder_is_rejected(tmp_path):
+    data = make_dataset(tmp_path, images=3)
+    pictures = tmp_path / "images/train2017"
+    secret = tmp_path / "secret.jpg"
+    first = pictures / data["images"][0]["file_name"]
+    first.rename(secret)
+    first.symlink_to(secret)
+    linked = tmp_path / "linked"
+    linked.symlink_to(pictures)  # a link to the folder itself is what users have
+    build = make_build(tmp_path, tmp_path / "out", images=str(linked), max_bad_fraction=1)
+    manifest = quiet(build)
+    there = sum(p["image_id"] == data["images"][0]["id"] for p in data["annotations"])
+    assert 0 < manifest.rejected["unsafe_path"] <= there
+    assert manifest.records > 0
+
+
+def test_a_header_that_promises_too_many_pixels_is_an_unreadable_picture(tmp_path):
+    data = make_dataset(tmp_path, images=2)
+    path = tmp_path / "images/train2017" / data["images"][0]["file_name"]
+    content = bytearray(path.read_bytes())
+    frame = next(
+        content.index(bytes([0xFF, marker])) for marker in (0xC0, 0xC2) if bytes([0xFF, marker]) in content
+    )
+    content[frame + 5 : frame + 9] = b"\xff\xdc\xff\xdc"  # height and width, 65500 each
+    path.write_bytes(content)
+    manifest = quiet(make_build(tmp_path, tmp_path / "out", max_bad_fraction=1))
+    assert manifest.rejected["unreadable_image"] > 0
 
 
 def broken_dataset(folder):

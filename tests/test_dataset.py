@@ -16,7 +16,7 @@ from records.geometry import compose_affine, invert_affine, mirror_affine, trans
 from records.schema import parse_examples
 from records.shards import RecordsError, read_manifest
 from records.skeletons import COCO
-from tests.builders import make_build, make_dataset, write_detections
+from tests.builders import annotations, image, make_build, make_dataset, person, write_detections, write_split
 from tests.shared import shared_data
 
 AUGMENTATION = Augmentation(half_body_probability=0.5)
@@ -296,16 +296,16 @@ def test_inputs_of_another_aspect_ratio_are_refused(folder):
 
 
 def test_more_augmentation_than_there_is_room_for_is_refused(folder, detections_folder):
-    with pytest.raises(RecordsError, match=r"scale factor up to 0\.35, but training asks for 0\.4"):
+    with pytest.raises(RecordsError, match=r"scale factor up to 0\.35, but the augmentation asks for 0\.4"):
         read_records(folder, 4, augmentation=Augmentation(scale_factor=0.4))
-    with pytest.raises(RecordsError, match="only the plain view"):
+    with pytest.raises(RecordsError, match="the plain view"):
         read_records(detections_folder, 4, augmentation=Augmentation(scale_factor=0))
 
 
 def test_half_bodies_the_crops_have_no_room_for_are_refused(folder):
     fewer = Augmentation(half_body_min_keypoints=4)
     with pytest.raises(
-        RecordsError, match="people with more than 8 keypoints, but training asks for more than 4"
+        RecordsError, match="people with more than 8 keypoints, but the augmentation asks for more than 4"
     ):
         read_records(folder, 4, augmentation=fewer)
     read_records(folder, 4, augmentation=replace(fewer, half_body_probability=0))
@@ -320,10 +320,35 @@ def test_records_of_nobody_are_refused(folder, tmp_path):
         read_records(tmp_path / "nowhere", 4)
 
 
-def test_a_shard_that_was_cut_off_is_an_error_not_a_shorter_pass(folder, tmp_path):
+def test_a_damaged_shard_is_an_error_not_a_shorter_pass(folder, tmp_path):
     for path in folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     last = sorted(tmp_path.glob("*.tfrecord-*"))[-1]
-    last.write_bytes(last.read_bytes()[:-100])
-    with pytest.raises(tf.errors.DataLossError, match="truncated"):
+    content = bytearray(last.read_bytes())
+    content[-100] ^= 1
+    last.write_bytes(content)
+    with pytest.raises(tf.errors.DataLossError, match="corrupted"):
         read_all(tmp_path)
+
+
+@pytest.mark.parametrize("boxes", ["ground_truth", "detections"])
+def test_nothing_of_the_edge_of_a_crop_stored_smaller_is_seen(tmp_path, boxes):
+    """An evenly grey picture must give an evenly grey input: black would come from beyond the crop."""
+    rng = np.random.default_rng(0)
+    count, size = 40, 1600
+    entries = [image(number, size, size) for number in range(1, count + 1)]
+    people = []
+    for number in range(1, count + 1):
+        box = rng.uniform(250, 380, 2)
+        corner = size / 2 - box / 2 + rng.uniform(-3, 3, 2)
+        people.append(person(number, number, [*corner, *box]))
+    data = annotations(entries, people)
+    write_split(tmp_path, "train", data)
+    write_detections(tmp_path, data)
+    for path in (tmp_path / "images/train2017").iterdir():
+        cv2.imwrite(str(path), np.full((size, size, 3), 200, np.uint8))
+    build_records(make_build(tmp_path, tmp_path / "out", boxes=boxes, crop={"max_crop_scale": 1.0}))
+    for epoch in range(4):
+        augmentation = AUGMENTATION if boxes == "ground_truth" else None
+        people = read_all(tmp_path / "out", augmentation=augmentation, epoch=epoch)
+        assert np.abs(people["image"].astype(int) - 200).max() <= 2

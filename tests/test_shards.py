@@ -26,7 +26,7 @@ MANIFEST_OF_TWO = Manifest(
 @pytest.fixture
 def folder(tmp_path):
     for shard in MANIFEST_OF_TWO.shards:
-        (tmp_path / shard.name).write_bytes(b"")
+        (tmp_path / shard.name).write_bytes(bytes(shard.size))
     (tmp_path / MANIFEST).write_text(json.dumps(MANIFEST_OF_TWO.to_json()))
     return tmp_path
 
@@ -93,9 +93,23 @@ def test_no_manifest_says_how_to_build_records(tmp_path):
 
 def test_a_missing_shard_is_named(folder):
     (folder / "a-00001").unlink()
-    with pytest.raises(RecordsError, match=r"1 of 2 shards are missing .*a-00001"):
+    with pytest.raises(RecordsError, match=r"a-00001 is missing or not the 120 bytes"):
         read_manifest(folder)
     assert read_manifest(folder, missing_ok=True) == MANIFEST_OF_TWO
+
+
+def test_a_shard_that_was_cut_off_is_named(folder):
+    (folder / "a-00000").write_bytes(bytes(99))
+    with pytest.raises(RecordsError, match=r"a-00000 is missing or not the 100 bytes"):
+        read_manifest(folder)
+
+
+def test_a_shard_outside_of_the_folder_is_not_looked_at(folder):
+    (folder.parent / "outside").write_bytes(bytes(100))
+    shards = (replace(MANIFEST_OF_TWO.shards[0], name="../outside"),)
+    (folder / MANIFEST).write_text(json.dumps(replace(MANIFEST_OF_TWO, shards=shards).to_json()))
+    with pytest.raises(RecordsError, match=r"outside of its folder: \.\./outside"):
+        read_manifest(folder)
 
 
 @pytest.mark.parametrize(

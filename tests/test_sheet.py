@@ -1,12 +1,18 @@
 """Whom the contact sheet shows, and the OKS in its captions."""
 
+import cv2
 import numpy as np
 import pytest
 from pycocotools import coco
 from pycocotools.cocoeval import COCOeval
 
+from evaluate import sheet
+from evaluate.inference import Predictions
 from evaluate.sheet import best_of_each, best_oks
+from pipelines.job import build_records
+from records.dataset import read_records
 from records.skeletons import COCO
+from tests.builders import annotations, image, make_build, person, write_split
 
 
 def annotation(keypoints, person_id=1, image_id=3, area=4000.0):
@@ -63,3 +69,28 @@ def test_is_none_where_nobody_is_labelled(pose):
 def test_the_sheet_shows_the_best_of_each_picture_in_the_order_of_the_records():
     groups, scores = np.array([7, 3, 7, 5, 3]), np.array([0.2, 0.9, 0.4, 0.1, 0.8])
     assert best_of_each(groups, scores) == [2, 1, 3]
+
+
+def test_every_tile_shows_the_person_its_caption_names(tmp_path, monkeypatch):
+    """Pictures of one colour each, so that a tile gives away whose it is."""
+    entries = [image(number, 96, 96) for number in range(1, 7)]
+    data = annotations(entries, [person(number, number, [20, 10, 40, 70]) for number in range(1, 7)])
+    write_split(tmp_path, "train", data)
+    for number, path in enumerate(sorted((tmp_path / "images/train2017").iterdir()), start=1):
+        cv2.imwrite(str(path), np.full((96, 96, 3), 40 * number, np.uint8))
+    build_records(make_build(tmp_path, tmp_path / "out"), say=lambda line: None)
+    (batch,) = read_records(tmp_path / "out", 6)
+    order = batch["image_id"].numpy()
+    keypoints = batch["keypoints"].numpy().astype(float)
+    keypoints[:, :, 2] = 0.1  # too low to be drawn
+    predictions = Predictions(keypoints, np.ones(6), np.ones(6), order)
+    shown = []
+    monkeypatch.setattr(
+        sheet, "contact_sheet", lambda tiles, captions, *rest: shown.append((tiles, captions))
+    )
+    sheet.draw_people(tmp_path / "out", COCO, (48, 64), predictions, data, 4, "title")
+    ((tiles, captions),) = shown
+    assert len(tiles) == 4
+    for tile, caption, number in zip(tiles, captions, order[:4].tolist(), strict=True):
+        assert caption == f"{number}: OKS 1.00, score 0.10"
+        assert abs(int(tile[64, 48].mean()) - 40 * number) <= 2

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from absl import flags
 
-from records.command import UsageError, import_tensorflow, integers, run
+from records.command import UsageError, import_tensorflow, integers, parse_input_size, run
 from records.layout import LAYOUTS, records_folder
 from train.schedule import SHAPES, Schedule
 
@@ -54,7 +54,11 @@ def define_flags(values):
         **add,
     )
     flags.DEFINE_float(
-        "sigma", 2.0, "Width of the target Gaussians in heatmap pixels (3 is usual for 288x384).", **add
+        "sigma",
+        2.0,
+        "Width of the target Gaussians in heatmap pixels (3 is usual for 288x384).",
+        lower_bound=0.1,
+        **add,
     )
     flags.DEFINE_integer("epochs", 210, "Passes over the records in all.", lower_bound=1, **add)
     flags.DEFINE_integer("batch_size", 32, "People per GPU and update.", lower_bound=1, **add)
@@ -74,7 +78,7 @@ def define_flags(values):
         **add,
     )
     flags.DEFINE_list("lr_steps", ["170", "200"], "After how many epochs; see --lr_schedule.", **add)
-    flags.DEFINE_float("lr_factor", 0.1, "See --lr_schedule.", **add)
+    flags.DEFINE_float("lr_factor", 0.1, "See --lr_schedule.", lower_bound=0, upper_bound=1, **add)
     flags.DEFINE_integer(
         "warmup_steps",
         0,
@@ -82,7 +86,9 @@ def define_flags(values):
         lower_bound=0,
         **add,
     )
-    flags.DEFINE_float("scale_factor", 0.35, "Augmentation: scale by 1 ± this.", lower_bound=0, **add)
+    flags.DEFINE_float(
+        "scale_factor", 0.35, "Augmentation: scale by 1 ± this.", lower_bound=0, upper_bound=0.99, **add
+    )
     flags.DEFINE_float(
         "rotation_factor",
         45.0,
@@ -90,10 +96,19 @@ def define_flags(values):
         lower_bound=0,
         **add,
     )
-    flags.DEFINE_float("rotation_probability", 0.6, "Augmentation: how often to rotate.", **add)
-    flags.DEFINE_float("flip_probability", 0.5, "Augmentation: how often to mirror.", **add)
     flags.DEFINE_float(
-        "half_body_probability", 0.3, "Augmentation: how often to show only half of the body.", **add
+        "rotation_probability", 0.6, "Augmentation: how often to rotate.", lower_bound=0, upper_bound=1, **add
+    )
+    flags.DEFINE_float(
+        "flip_probability", 0.5, "Augmentation: how often to mirror.", lower_bound=0, upper_bound=1, **add
+    )
+    flags.DEFINE_float(
+        "half_body_probability",
+        0.3,
+        "Augmentation: how often to show only half of the body.",
+        lower_bound=0,
+        upper_bound=1,
+        **add,
     )
     flags.DEFINE_integer(
         "shuffle_buffer",
@@ -102,7 +117,9 @@ def define_flags(values):
         lower_bound=1,
         **add,
     )
-    flags.DEFINE_integer("seed", 0, "Of initial weights, order and augmentation.", lower_bound=0, **add)
+    flags.DEFINE_integer(
+        "seed", 0, "Of initial weights, order and augmentation.", lower_bound=0, upper_bound=2**32 - 1, **add
+    )
 
 
 def main(values, rest):
@@ -112,7 +129,7 @@ def main(values, rest):
     layout = LAYOUTS[values.dataset]
     records_dir = values.records_dir or Path(values.dataset_dir or layout.default_dir()) / "records"
     records = records_folder(records_dir, values.split, "ground_truth")
-    input_size = integers(values.input_size, 2, "x", "input_size") if values.input_size else None
+    input_size = parse_input_size(values.input_size) if values.input_size else None
     steps = tuple(integers(step, 1, ",", "lr_steps")[0] for step in values.lr_steps)
 
     import_tensorflow()

@@ -1,5 +1,6 @@
 """The trainer: reads top to bottom."""
 
+import math
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,7 +13,6 @@ from model.heatmaps import encode
 from model.hrnet import ARCHITECTURES, build
 from model.inputs import normalize
 from model.runs import (
-    CONFIG,
     RunConfig,
     RunError,
     load_checkpoint,
@@ -82,6 +82,11 @@ def train(options):
     """
     strategy = make_strategy(options.gpus)
     manifest = read_manifest(options.records)
+    if manifest.dataset != options.dataset:
+        raise RecordsError(
+            f"{options.records} holds records of {manifest.dataset}, but --dataset={options.dataset} was "
+            "given"
+        )
     config = run_config(options, manifest)
     check_usable(manifest, config.input_size, options.augmentation)
     global_batch = options.batch_size * max(options.gpus, 1)
@@ -147,6 +152,11 @@ def train(options):
             "learning_rate": float(optimizer.learning_rate),
             "people_per_second": steps_per_epoch * global_batch / (time.monotonic() - started),
         }
+        if not math.isfinite(summary["loss"]):
+            raise RunError(
+                f"the loss became {summary['loss']} in epoch {epoch + 1}, which is not saved; a lower "
+                "--learning_rate or more --warmup_steps may help. --continue goes on from the epoch before"
+            )
         save_checkpoint(checkpoints, epoch + 1, step, model, optimizer)
         with log.as_default(step=epoch + 1):
             for name, value in summary.items():
@@ -192,24 +202,23 @@ def settle_run(checkpoints, config, resume):
     Raises:
         RunError: if the folder holds a run and `resume` is not set, or one with other settings.
     """
-    if (checkpoints / CONFIG).exists():
-        before = read_config(checkpoints)
-        epochs = saved_epochs(checkpoints)
-        differences = before.differences(config)
-        if not resume:
-            raise RunError(
-                f"{checkpoints} already holds a run ({before.model} on {before.dataset}, {len(epochs)} "
-                "epochs saved); --continue goes on with it, --output_dir starts one elsewhere"
-            )
-        if differences:
-            raise RunError(
-                f"{checkpoints} holds a run with other settings ({'; '.join(differences)}); use its "
-                "settings to continue it, or --output_dir to start another"
-            )
-        return epochs[-1] if epochs else 0
-    checkpoints.mkdir(parents=True, exist_ok=True)
-    write_config(checkpoints, config)
-    return 0
+    epochs = saved_epochs(checkpoints)
+    if not epochs:  # nothing to lose, even if an earlier start left its configuration
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        write_config(checkpoints, config)
+        return 0
+    before = read_config(checkpoints)
+    if not resume:
+        raise RunError(
+            f"{checkpoints} already holds a run ({before.model} on {before.dataset}, {len(epochs)} epochs "
+            "saved); --continue goes on with it, --output_dir starts one elsewhere"
+        )
+    if differences := before.differences(config):
+        raise RunError(
+            f"{checkpoints} holds a run with other settings ({'; '.join(differences)}); use its settings to "
+            "continue it, or --output_dir to start another"
+        )
+    return epochs[-1]
 
 
 def make_train_step(strategy, model, optimizer, config):

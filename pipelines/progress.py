@@ -1,0 +1,43 @@
+"""The progress of a build, whatever runs it."""
+
+import threading
+
+from tqdm import tqdm
+
+
+class ShardProgress:
+    """Shows finished people and shards while any runner works, by looking at the side files."""
+
+    def __init__(self, job, people, stderr):
+        """Args: the `ShardJob`, the number of people planned, and where to show the bar."""
+        self.job = job
+        self.bar = tqdm(
+            total=people, desc=job.split, unit=" people", file=stderr, dynamic_ncols=True, mininterval=0.5
+        )
+        self.waiting = set(range(job.count))
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *exception):
+        self.stop.set()
+        self.thread.join()
+        self.bar.close()
+
+    def _watch(self):
+        while True:
+            last = self.stop.is_set()
+            for index in sorted(self.waiting):
+                side = self.job.finished(index)
+                if side is not None:
+                    self.waiting.discard(index)
+                    self.bar.set_postfix_str(
+                        f"{self.job.count - len(self.waiting)}/{self.job.count} shards", refresh=False
+                    )
+                    self.bar.update(side["records"] + len(side["rejected"]))
+            if last:
+                return
+            self.stop.wait(0.5)
