@@ -14,9 +14,9 @@ DEMO_EPOCHS := $(shell sed -n 's/^--epochs=//p' $(DEMO_RECIPE))
 
 help:
 	@echo "make setup   create $(VENV), install what is needed, build the native extension"
-	@echo "make demo    the whole path on drawn people: records, training, evaluation, a picture (about 5 min)"
-	@echo "make test    the test suite (about 5 min)"
-	@echo "make bench   the benchmarks: ratios against a bare OpenCV loop and against NumPy (about 1 min)"
+	@echo "make demo    the whole path on drawn people: records, training, evaluation, a picture (about 4 min)"
+	@echo "make test    the test suite (about 3 min)"
+	@echo "make bench   the benchmarks: ratios against a bare OpenCV loop and against NumPy (seconds)"
 	@echo "make lint    ruff: lint and format check"
 	@echo "make clean   remove $(VENV), build files, the demo's data and its results"
 	@echo
@@ -25,8 +25,8 @@ help:
 setup: $(READY)
 
 $(READY): requirements.txt requirements-dev.txt constraints.txt pyproject.toml setup.py nms/_kernels.pyx
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "$(PYTHON) is older than Python 3.11; say which to use with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is missing or older \
+than Python 3.11; say which to use, for example: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check \
 		-r requirements.txt -r requirements-dev.txt -c constraints.txt

@@ -11,12 +11,15 @@ from evaluate.coco import evaluate_coco, format_table
 from evaluate.inference import make_predict_step, predict
 from evaluate.rescoring import to_results
 from evaluate.sheet import draw_people
+from model.heatmaps import METHODS
 from model.hrnet import ARCHITECTURES, build
 from model.runs import RunError, load_checkpoint, read_config, saved_epochs
 from records.command import CommandError
-from records.dataset import read_records
+from records.dataset import damage_reported, read_records
 from records.layout import LAYOUTS, records_folder
 from records.shards import MANIFEST, RecordsError, read_manifest
+
+BOX_SOURCES = {"ground_truth": "annotated", "detections": "detected"}
 
 
 @dataclass(frozen=True)
@@ -82,19 +85,24 @@ def evaluate_run(options):
         )
     annotations = find_annotations(options, config, manifest)
 
-    if config.model not in ARCHITECTURES:
-        raise RunError(f"the run's network {config.model!r} is unknown; known: {', '.join(ARCHITECTURES)}")
+    for what, value, known in (
+        ("network", config.model, ARCHITECTURES),
+        ("codec", config.codec, METHODS),
+    ):
+        if value not in known:
+            raise RunError(f"the run's {what} {value!r} is unknown; known: {', '.join(known)}")
     model = build(ARCHITECTURES[config.model], config.input_size, config.num_keypoints)
     load_checkpoint(checkpoints, epoch, model)
     print(
-        f"{config.model} after epoch {epoch}, {manifest.records:,} {manifest.boxes.replace('_', ' ')} boxes "
+        f"{config.model} after epoch {epoch}, {manifest.records:,} {BOX_SOURCES[manifest.boxes]} boxes "
         f"of {config.dataset} {options.split}, flip test {'on' if options.flip_test else 'off'}"
     )
     step = make_predict_step(
         model, config.codec, manifest.skeleton.flip_permutation if options.flip_test else None
     )
     dataset = read_records(folder, options.batch_size, input_size=config.input_size)
-    predictions = predict(step, dataset, config.heatmap_size, manifest.records)
+    with damage_reported(folder):
+        predictions = predict(step, dataset, config.heatmap_size, manifest.records)
     result_folder = Path(options.output) / "result"
     result_folder.mkdir(parents=True, exist_ok=True)
     name = f"{annotations.stem}_{config.model}_epoch-{epoch:04d}_{manifest.boxes}"
@@ -125,7 +133,8 @@ def evaluate_run(options):
         predictions,
         truth,
         options.pictures,
-        title=f"{config.model} epoch {epoch}, {config.dataset} {options.split}: AP {metrics['AP']:.3f}",
+        title=f"{config.model} epoch {epoch}, {BOX_SOURCES[manifest.boxes]} boxes of {config.dataset} "
+        f"{options.split}: AP {metrics['AP']:.3f}",
     )
     cv2.imwrite(str(picture), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
 

@@ -100,7 +100,7 @@ def read_config(folder):
         config = RunConfig(**(config | {"input_size": (width, height)}))
         _ = config.num_keypoints, config.skeleton["name"], dict(config.recipe)
         return config
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(f"{path} is not a run configuration this version can read: {error!r}") from error
 
 
@@ -111,7 +111,8 @@ def checkpoint_folder(folder, epoch):
 
 def saved_epochs(folder):
     """The epochs that have a complete checkpoint, in order."""
-    names = (re.fullmatch(r"epoch-(\d{4,})", path.name) for path in Path(folder).glob("epoch-*"))
+    folders = (path for path in Path(folder).glob("epoch-*") if path.is_dir())
+    names = (re.fullmatch(r"epoch-(\d{4,})", path.name) for path in folders)
     return sorted(int(name[1]) for name in names if name)
 
 
@@ -153,13 +154,13 @@ def load_checkpoint(folder, epoch, model, optimizer=None):
         have = f"saved epochs: {_ranges(there)}" if there else "no epoch has been saved yet"
         raise RunError(f"epoch {epoch} was never saved in {folder}; {have}")
     try:
-        step = json.loads((path / "state.json").read_text())["step"]
+        step = int(json.loads((path / "state.json").read_text())["step"])
         parts = [(model, path / "model.safetensors")]
         if optimizer is not None:
             parts.append((optimizer, path / "optimizer.safetensors"))
         # Everything is read before anything is changed.
         parts = [(target, load_file(file), file) for target, file in parts]
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(f"the checkpoint {path} is damaged: {error}") from error
     for target, arrays, file in parts:
         _assign(target, arrays, file)

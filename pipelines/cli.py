@@ -91,7 +91,12 @@ def define_flags(values):
         upper_bound=1,
         **add,
     )
-    flags.DEFINE_bool("overwrite", False, "Replace records that were built with other options.", **add)
+    flags.DEFINE_bool(
+        "overwrite",
+        False,
+        "Replace records that were built with other options, such as another --input_size.",
+        **add,
+    )
     flags.DEFINE_integer("workers", 1, "Processes on this machine.", lower_bound=1, **add)
     flags.DEFINE_integer(
         "train_images",
@@ -186,6 +191,9 @@ def main(values, rest):
     if layout.name == "synthetic":
         draw_synthetic(values, Path(values.dataset_dir or layout.default_dir()))
     beam_args = tuple(rest)
+    for argument in rest:
+        if not argument.startswith("-"):
+            raise UsageError(f"unexpected argument {argument!r} after --: Apache Beam's options are --flags")
     if values.workers > 1:
         if any(argument.startswith("--runner") for argument in rest):
             raise UsageError("--workers is for this machine; a --runner has its own options for that")
@@ -207,7 +215,7 @@ def summary(manifest, folder, seconds):
 
     size = sum(shard.size for shard in manifest.shards)
     return (
-        f"  {manifest.records:,} records, {len(manifest.shards)} shards, {size / 1e6:.1f} MB "
+        f"  {manifest.records:,} records in {len(manifest.shards)} shards, {size / 1e6:.1f} MB "
         f"({size / 1e3 / max(manifest.records, 1):.1f} KB a person), {seconds:.0f} s in {folder}\n"
         f"  left out: {counts(manifest.dropped)}; rejected: {counts(manifest.rejected)}"
     )

@@ -8,6 +8,9 @@ import numpy as np
 from pipelines.people import keypoint_array
 from records.geometry import box_to_center_scale, covering_rectangle, half_body_box
 
+#: Raised whenever the same options and inputs give other bytes, so that old records are not taken for new.
+BUILD_VERSION = 1
+
 
 @dataclass(frozen=True)
 class CropOptions:

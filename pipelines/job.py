@@ -13,7 +13,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines import coco
-from pipelines.crops import CropOptions
+from pipelines.crops import BUILD_VERSION, CropOptions
 from pipelines.folder import DEAD_LETTERS, OPTIONS, settle
 from pipelines.people import BuildError
 from pipelines.plan import dump_plan, plan_shards, shard_count
@@ -116,7 +116,7 @@ def build_options(build):
     """Everything that decides the shards' bytes but the pictures themselves, as the manifest keeps it."""
     options = dataclasses.asdict(build.options)
     options["input_size"] = list(build.options.input_size)
-    options["schema_version"] = SCHEMA_VERSION
+    options["schema_version"], options["build_version"] = SCHEMA_VERSION, BUILD_VERSION
     options["people_per_shard"] = build.people_per_shard
     options["annotations_sha256"] = _sha256(build.annotations)
     if build.boxes == "detections":
@@ -158,7 +158,10 @@ def run_pipeline(job, beam_args, people):
         captured_stderr() if local else contextlib.nullcontext() as stderr,
         ShardProgress(job, people, stderr),
     ):
-        pipeline = beam.Pipeline(options=options)
+        try:
+            pipeline = beam.Pipeline(options=options)
+        except ValueError as error:  # a runner nobody knows, options that contradict each other
+            raise BuildError(f"Apache Beam refuses its options {' '.join(beam_args)}: {error}") from error
         _ = pipeline | "Shards" >> beam.Create(range(job.count), reshuffle=False) | WriteShards(job)
         pipeline.run().wait_until_finish()
 

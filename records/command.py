@@ -1,6 +1,7 @@
 """How every command of the project parses its flags, shows its help and ends."""
 
 import contextlib
+import math
 import os
 import sys
 import tempfile
@@ -50,6 +51,9 @@ def run(name, description, define_flags, main, argv=None, user_errors=(), positi
             print(format_help(name, description, values, positional), flush=True)
             return 0
         given = values([name, *own])[1:]
+        for flag in values:
+            if isinstance(values[flag].value, float) and not math.isfinite(values[flag].value):
+                raise UsageError(f"--{flag}={values[flag].value}: expected a finite number")
         if len(given) > len(positional):
             other = "every other" if positional else "every"
             raise UsageError(f"unexpected argument {given[len(positional)]!r}: {other} option is a --flag")
@@ -137,8 +141,8 @@ def integers(text, count, separator, what):
     """
     parts = text.split(separator)
     if len(parts) != count or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
-        form = separator.join(["N"] * count)
-        raise UsageError(f"--{what}={text}: expected {count} positive whole numbers as {form}")
+        form = f"{count} positive whole numbers as {separator.join(['N'] * count)}"
+        raise UsageError(f"--{what}={text}: expected {form if count > 1 else 'positive whole numbers'}")
     return tuple(int(part) for part in parts)
 
 

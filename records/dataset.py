@@ -1,5 +1,8 @@
 """The `tf.data` reader: shards in, augmented network inputs out."""
 
+import contextlib
+import re
+
 import cv2
 import numpy as np
 import tensorflow as tf
@@ -93,6 +96,24 @@ def read_records(
         .map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .prefetch(tf.data.AUTOTUNE)
     )
+
+
+@contextlib.contextmanager
+def damage_reported(folder):
+    """Makes one clear error of what TensorFlow says when it reads a damaged record.
+
+    Raises:
+        RecordsError: naming the folder and the command that finds the shard.
+    """
+    try:
+        yield
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        # Without the graph node that TensorFlow names in double braces.
+        detail = re.sub(r"\{\{.*?\}\}\s*", "", error.message.splitlines()[0])[:200]
+        raise RecordsError(
+            f"the records in {folder} are damaged ({detail}); python records/check.py {folder} names the "
+            "shard, and build_records.py --overwrite builds them again"
+        ) from error
 
 
 def check_usable(manifest, input_size, augmentation):

@@ -14,6 +14,9 @@ from records.skeletons import Skeleton
 
 MANIFEST = "manifest.json"
 
+#: The build options that readers look at.
+REQUIRED_OPTIONS = {"input_size", "scale_factor", "half_body_min_keypoints", "annotations_sha256"}
+
 
 class RecordsError(CommandError):
     """Records that are missing, damaged, or not what the caller needs."""
@@ -150,6 +153,9 @@ class Manifest:
                 f"the records were built with schema version {data['schema_version']}, this code reads "
                 f"version {SCHEMA_VERSION}; build them again with --overwrite"
             )
+        missing = REQUIRED_OPTIONS - set(data["options"])
+        if missing:
+            raise ValueError(f"options lack {', '.join(sorted(missing))}")
         return cls(
             dataset=data["dataset"],
             split=data["split"],
@@ -182,7 +188,7 @@ def read_manifest(folder, missing_ok=False):
         )
     try:
         manifest = Manifest.from_json(json.loads(path.read_text()))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RecordsError(f"{path} is not a manifest this version can read: {error!r}") from error
     for shard in manifest.shards:
         file = folder / shard.name

@@ -82,7 +82,7 @@ def test_a_coco_folder_is_built_with_nothing_but_its_name(tmp_path):
     assert folders["val_detections"].options["scale_factor"] is None
     for name in folders:
         assert f"records/{name}" in result.stdout
-    assert "6 records, 1 shards" in result.stdout
+    assert "6 records in 1 shards" in result.stdout
     assert "left out: nobody; rejected: nobody" in result.stdout
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -82,7 +83,7 @@ def test_annotated_boxes_can_be_evaluated_instead(tiny):
     evaluated = succeeds(
         folder, "evaluate/main.py", "--dataset_dir=data", "--boxes=ground_truth", "--noflip_test"
     )
-    assert "ground truth boxes" in evaluated.stdout
+    assert "annotated boxes" in evaluated.stdout
     assert "flip test off" in evaluated.stdout
 
 
@@ -119,12 +120,32 @@ def test_what_a_user_can_get_wrong_with_a_run_ends_in_one_line(tiny):
     path.write_bytes(before)
 
 
+@pytest.mark.slow
+def test_a_damaged_shard_ends_in_one_line(tiny, tmp_path):
+    folder, *_ = tiny
+    shutil.copytree(folder / "data/records", tmp_path / "records")
+    where = ("--records_dir", tmp_path / "records", "--dataset_dir=data")
+    for part in ("train", "val_detections"):
+        shard = next((tmp_path / "records" / part).glob("*.tfrecord-00000-*"))
+        content = bytearray(shard.read_bytes())
+        content[len(content) // 2] ^= 1
+        shard.write_bytes(content)
+    message = r"are damaged .*records/check.py .*--overwrite"
+    train = ("train/main.py", "--dataset=synthetic", *where, *TINY_RUN, "--output_dir", tmp_path / "run")
+    fails(1, message, folder, *train, "--epochs=1")
+    fails(1, message, folder, "evaluate/main.py", *where)
+
+
 def test_wrong_usage_exits_with_2(tmp_path):
     fails(2, "dataset", tmp_path, "train/main.py", "--dataset=cocoa")
     fails(2, "gpus", tmp_path, "train/main.py", "--gpus=many")
     fails(2, r"--gpus=4: TensorFlow finds none here; --gpus=0", tmp_path, "train/main.py", "--gpus=4")
     fails(2, "every option is a --flag", tmp_path, "evaluate/main.py", "210")
     fails(2, "input_size=192", tmp_path, "train/main.py", "--input_size=192")
+    fails(2, "multiples of 32", tmp_path, "train/main.py", "--input_size=150x200")
+    fails(2, "learning_rate=nan: expected a finite", tmp_path, "train/main.py", "--learning_rate=nan")
+    build = (tmp_path, "pipelines/build_records.py", "--dataset=synthetic", "--dataset_dir=data")
+    fails(2, "unexpected argument 'foo' after --", *build, "--", "foo")
 
 
 def test_no_records_yet_says_what_to_run(tmp_path):

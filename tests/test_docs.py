@@ -37,7 +37,11 @@ def test_build_md_holds_the_schema_table():
 @pytest.mark.parametrize("document", ["README.md", "BUILD.md", "CONTRIBUTING.md", "CHANGELOG.md"])
 def test_every_flag_and_file_the_documents_name_exists(document):
     text = (ROOT / document).read_text()
-    known = {name for module in COMMANDS.values() for name in defined(module)} | {"help", "logdir"}
+    known = {name for module in COMMANDS.values() for name in defined(module)} | {
+        "help",
+        "logdir",
+        "flagfile",
+    }
     named = set(re.findall(r"(?<![\w-])--([a-z_]+)", text))
     assert named <= known
     for path in re.findall(r"\]\((\w[\w./]*)\)", text):

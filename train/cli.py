@@ -21,6 +21,8 @@ A checkpoint is saved after every epoch; the same command with --continue goes o
   output/model_dump/   the run's configuration and its checkpoints (epoch-0001 …)
   output/log/          curves: tensorboard --logdir output/log
 Then: python evaluate/main.py --epoch=210
+
+--flagfile=FILE reads flags from a file, one a line; train/recipes/ has some.
 """
 
 #: Names of `model.hrnet.ARCHITECTURES`; written again here because --help must not wait for TensorFlow (a
@@ -77,8 +79,12 @@ def define_flags(values):
         "over the run.",
         **add,
     )
-    flags.DEFINE_list("lr_steps", ["170", "200"], "After how many epochs; see --lr_schedule.", **add)
-    flags.DEFINE_float("lr_factor", 0.1, "See --lr_schedule.", lower_bound=0, upper_bound=1, **add)
+    flags.DEFINE_list(
+        "lr_steps", ["170", "200"], "After how many epochs --lr_schedule=step multiplies.", **add
+    )
+    flags.DEFINE_float(
+        "lr_factor", 0.1, "What --lr_schedule=step multiplies by.", lower_bound=0, upper_bound=1, **add
+    )
     flags.DEFINE_integer(
         "warmup_steps",
         0,

@@ -22,7 +22,7 @@ from model.runs import (
     write_config,
 )
 from records.augment import Augmentation
-from records.dataset import check_usable, read_records
+from records.dataset import check_usable, damage_reported, read_records
 from records.shards import RecordsError, read_manifest
 from train.losses import heatmap_loss
 from train.schedule import Schedule
@@ -117,57 +117,64 @@ def train(options):
     )
 
     log = tf.summary.create_file_writer(str(Path(options.output) / "log"))
-    bar = tqdm(
-        total=options.epochs * steps_per_epoch * global_batch,
-        initial=done * steps_per_epoch * global_batch,
+    people = steps_per_epoch * global_batch
+    with tqdm(
+        total=options.epochs * people,
+        initial=done * people,
         unit=" people",
         unit_scale=True,
         dynamic_ncols=True,
         mininterval=1,
-    )
-    for epoch in range(done, options.epochs):
-        dataset = read_records(
-            options.records,
-            global_batch,
-            input_size=config.input_size,
-            augmentation=options.augmentation,
-            seed=options.seed,
-            epoch=epoch,
-            shuffle_buffer=options.shuffle_buffer,
-            drop_remainder=True,
-        ).map(lambda batch: (batch["image"], batch["keypoints_input"]))
-        bar.set_description(f"epoch {epoch + 1}/{options.epochs}")
-        total, started = 0.0, time.monotonic()
-        for images, keypoints in strategy.experimental_distribute_dataset(dataset):
-            optimizer.learning_rate.assign(
-                options.schedule.learning_rate(step, steps_per_epoch, options.epochs)
+    ) as bar:
+        for epoch in range(done, options.epochs):
+            bar.set_description(f"epoch {epoch + 1}/{options.epochs}")
+            dataset = read_records(
+                options.records,
+                global_batch,
+                input_size=config.input_size,
+                augmentation=options.augmentation,
+                seed=options.seed,
+                epoch=epoch,
+                shuffle_buffer=options.shuffle_buffer,
+                drop_remainder=True,
+            ).map(lambda batch: (batch["image"], batch["keypoints_input"]))
+            total, started = 0.0, time.monotonic()
+            with damage_reported(options.records):
+                for images, keypoints in strategy.experimental_distribute_dataset(dataset):
+                    optimizer.learning_rate.assign(
+                        options.schedule.learning_rate(step, steps_per_epoch, options.epochs)
+                    )
+                    loss = train_step(images, keypoints)
+                    total, step = total + loss, step + 1
+                    bar.update(global_batch)
+                    if step % 10 == 0:  # reading the loss waits for the device, so not after every update
+                        bar.set_postfix(loss=f"{float(loss):.5f}", refresh=False)
+            summary = {
+                "loss": float(total) / steps_per_epoch,
+                "learning_rate": float(optimizer.learning_rate),
+                "people_per_second": people / (time.monotonic() - started),
+            }
+            if not math.isfinite(summary["loss"]):
+                raise RunError(
+                    f"the loss became {summary['loss']} in epoch {epoch + 1}, which is not saved; a lower "
+                    "--learning_rate or more --warmup_steps may help. --continue goes on from the epoch "
+                    "before"
+                )
+            save_checkpoint(checkpoints, epoch + 1, step, model, optimizer)
+            write_summary(log, epoch + 1, summary)
+            bar.write(
+                f"epoch {epoch + 1}: loss {summary['loss']:.6f}, learning rate "
+                f"{summary['learning_rate']:.2g}, {summary['people_per_second']:.0f} people/s"
             )
-            loss = train_step(images, keypoints)
-            total, step = total + loss, step + 1
-            bar.update(global_batch)
-            if step % 10 == 0:  # reading the loss waits for the device, so not after every update
-                bar.set_postfix(loss=f"{float(loss):.5f}", refresh=False)
-        summary = {
-            "loss": float(total) / steps_per_epoch,
-            "learning_rate": float(optimizer.learning_rate),
-            "people_per_second": steps_per_epoch * global_batch / (time.monotonic() - started),
-        }
-        if not math.isfinite(summary["loss"]):
-            raise RunError(
-                f"the loss became {summary['loss']} in epoch {epoch + 1}, which is not saved; a lower "
-                "--learning_rate or more --warmup_steps may help. --continue goes on from the epoch before"
-            )
-        save_checkpoint(checkpoints, epoch + 1, step, model, optimizer)
-        with log.as_default(step=epoch + 1):
-            for name, value in summary.items():
-                tf.summary.scalar(f"train/{name}", value)
-        log.flush()
-        bar.write(
-            f"epoch {epoch + 1}: loss {summary['loss']:.6f}, learning rate {summary['learning_rate']:.2g}, "
-            f"{summary['people_per_second']:.0f} people/s"
-        )
-    bar.close()
     return step
+
+
+def write_summary(log, epoch, values):
+    """Writes TensorBoard scalars ``train/<name>`` of an epoch."""
+    with log.as_default(step=epoch):
+        for name, value in values.items():
+            tf.summary.scalar(f"train/{name}", value)
+    log.flush()
 
 
 def run_config(options, manifest):

@@ -15,6 +15,8 @@ border and, for nose and eyes, on a head seen from behind.
 
 import json
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -219,8 +221,15 @@ def _draw_all(
         return
     # The caller may hold threads and accelerators, which a forked child must not inherit.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool:
         yield from zip(splits, pool.map(_draw_range, tasks), strict=True)
+
+
+def _start_worker() -> None:
+    """Leave the cores to the other workers, and do not outlive a parent that was killed."""
+    cv2.setNumThreads(1)
+    parent = multiprocessing.parent_process()
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
 def _draw_range(task: tuple[Path, SyntheticOptions, str, int, int]) -> list[tuple[dict, list[dict]]]:
