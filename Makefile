@@ -35,7 +35,7 @@ than Python 3.11; say which to use, for example: make PYTHON=python3.12 $(MAKECM
 
 demo: $(READY)
 	$(BIN)/python pipelines/build_records.py --dataset synthetic --dataset_dir $(DEMO_DATA) \
-		--input_size 128x192 --workers 2
+		--input_size 128x192 --max_crop_scale 1.25 --workers 2
 	$(BIN)/python train/main.py --flagfile $(DEMO_RECIPE) --dataset_dir $(DEMO_DATA) \
 		--output_dir $(DEMO_RUN) --continue
 	$(BIN)/python evaluate/main.py --dataset_dir $(DEMO_DATA) --output_dir $(DEMO_RUN) --epoch=$(DEMO_EPOCHS)
