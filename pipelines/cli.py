@@ -112,7 +112,7 @@ def define_flags(values):
     flags.DEFINE_integer("seed", 0, "synthetic: seed of the drawn pictures.", lower_bound=0, **add)
 
 
-def plan_builds(values, layout, beam_args):
+def plan_builds(values, layout, input_size, beam_args):
     """The builds the flags ask for: a list of `Build`.
 
     Raises:
@@ -131,8 +131,6 @@ def plan_builds(values, layout, beam_args):
     if (values.annotations or values.images) and not values.split:
         raise UsageError("--annotations and --images belong to one split: say which with --split")
     detections = Path(values.detections or dataset_dir / layout.detections)
-    input_size = parse_input_size(values.input_size)
-
     builds = []
     for split in [values.split] if values.split else layout.splits:
         annotations = Path(values.annotations or dataset_dir / layout.annotations.format(split=split))
@@ -188,12 +186,10 @@ def main(values, rest):
     with captured_stderr():  # Beam warns of parts that are not installed
         from pipelines.job import build_records
     layout = LAYOUTS[values.dataset]
-    if layout.name == "synthetic":
-        draw_synthetic(values, Path(values.dataset_dir or layout.default_dir()))
+    input_size = parse_input_size(values.input_size)
     beam_args = tuple(rest)
-    for argument in rest:
-        if not argument.startswith("-"):
-            raise UsageError(f"unexpected argument {argument!r} after --: Apache Beam's options are --flags")
+    if rest and not rest[0].startswith("-"):
+        raise UsageError(f"unexpected argument {rest[0]!r} after --: Apache Beam's options are --flags")
     if values.workers > 1:
         if any(argument.startswith("--runner") for argument in rest):
             raise UsageError("--workers is for this machine; a --runner has its own options for that")
@@ -201,7 +197,9 @@ def main(values, rest):
             "--direct_running_mode=multi_processing",
             f"--direct_num_workers={values.workers}",
         )
-    for build in plan_builds(values, layout, beam_args):
+    if layout.name == "synthetic":
+        draw_synthetic(values, Path(values.dataset_dir or layout.default_dir()))
+    for build in plan_builds(values, layout, input_size, beam_args):
         start = time.monotonic()
         manifest = build_records(build)
         print(summary(manifest, build.folder, time.monotonic() - start))

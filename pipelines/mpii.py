@@ -14,6 +14,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from pipelines.coco import PERSON_CATEGORY, read_json
 from pipelines.people import BuildError
+from pipelines.transforms import locate_picture
 from records.skeletons import MPII
 
 #: How a person's box is made; `convert` says more.
@@ -112,9 +113,8 @@ def header_sizes(folder):
     """
 
     def image_size_of(file_name):
-        parts = file_name.replace("\\", "/").split("/")
-        path = FileSystems.join(str(folder), *parts)
-        if ".." in parts or parts[0] in ("", "~") or not FileSystems.exists(path):
+        path, _, _ = locate_picture(str(folder), file_name)
+        if path is None:
             return None
         try:
             with FileSystems.open(path, compression_type="uncompressed") as file:

@@ -141,20 +141,34 @@ def make_records(pictures, job):
     return [record for _, record in sorted(keyed)], rejected
 
 
+def locate_picture(folder, file_name):
+    """The path of a picture that is there and inside the picture folder.
+
+    The folder itself may be a link; the picture must not lead out of it, neither by name nor by a link.
+
+    Returns:
+        (path, None, None), or (None, reason, detail).
+    """
+    parts = file_name.replace("\\", "/").split("/")
+    if ".." in parts or parts[0] in ("", "~"):
+        return None, "unsafe_path", f"{file_name!r} leaves the image folder"
+    path = FileSystems.join(folder, *parts)
+    if not FileSystems.exists(path):
+        return None, "missing_image", path
+    if not Path(path).resolve().is_relative_to(Path(folder).resolve()):
+        return None, "unsafe_path", f"{path} is a link that leaves the image folder"
+    return path, None, None
+
+
 def read_picture(folder, picture):
     """Reads and decodes a picture; EXIF orientation is ignored, as COCO's own tools do.
 
     Returns:
         (pixels (height, width, 3) uint8 BGR, None, None), or (None, reason, detail).
     """
-    parts = picture.file_name.replace("\\", "/").split("/")
-    if ".." in parts or parts[0] in ("", "~"):
-        return None, "unsafe_path", f"{picture.file_name!r} leaves the image folder"
-    path = FileSystems.join(folder, *parts)
-    if not FileSystems.exists(path):
-        return None, "missing_image", path
-    if not Path(path).resolve().is_relative_to(Path(folder).resolve()):
-        return None, "unsafe_path", f"{path} is a link that leaves the image folder"
+    path, reason, detail = locate_picture(folder, picture.file_name)
+    if path is None:
+        return None, reason, detail
     try:
         with FileSystems.open(path, compression_type="uncompressed") as file:
             data = np.frombuffer(file.read(), np.uint8)

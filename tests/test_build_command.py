@@ -252,3 +252,10 @@ def test_annotations_pictures_and_detections_may_lie_anywhere(capsys, tmp_path):
         assert code == 0, err
         assert read_manifest(tmp_path / "empty/records" / name).records == 4
     assert Path(tmp_path / "empty/records/val").is_dir()
+
+
+def test_beams_own_options_may_stand_apart_from_their_values(tmp_path):
+    people_inside(tmp_path, "val", 2, 1)
+    arguments = ["--dataset_dir", str(tmp_path), "--split=val", "--input_size=96x128"]
+    assert command([*arguments, "--", "--job_name", "mine"]) == 0
+    assert read_manifest(tmp_path / "records/val").records == 4

@@ -146,6 +146,8 @@ def test_wrong_usage_exits_with_2(tmp_path):
     fails(2, "learning_rate=nan: expected a finite", tmp_path, "train/main.py", "--learning_rate=nan")
     build = (tmp_path, "pipelines/build_records.py", "--dataset=synthetic", "--dataset_dir=data")
     fails(2, "unexpected argument 'foo' after --", *build, "--", "foo")
+    fails(2, "multiples of 32", *build, "--input_size=150x200")
+    assert not (tmp_path / "data").exists()  # nothing is drawn before the flags are known to be right
 
 
 def test_no_records_yet_says_what_to_run(tmp_path):
