@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from pipelines.crops import CropOptions
-from pipelines.job import Build
+from pipelines.job import Build, build_records
 from records.skeletons import COCO
 
 CATEGORY = {"id": 1, "name": "person", "keypoints": list(COCO.keypoints), "skeleton": []}
@@ -120,6 +120,11 @@ def make_build(dataset_dir, folder, split="train", boxes="ground_truth", crop=No
         options=replace(options, **(crop or {})),
     )
     return replace(build, **changes)
+
+
+def quiet(build):
+    """Builds records without a word."""
+    return build_records(build, say=lambda line: None)
 
 
 def shard_bytes(folder):

@@ -12,3 +12,38 @@ for _variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_T
 # A busy machine may stall any example for a second; the same examples in every run make a failure repeatable.
 settings.register_profile("hrpose", deadline=None, derandomize=True, max_examples=100)
 settings.load_profile("hrpose")
+
+# Imported only now: they import TensorFlow.
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+from tests.builders import (  # noqa: E402
+    make_build,
+    quiet,
+    random_annotations,
+    shard_bytes,
+    write_detections,
+    write_split,
+)
+
+
+@pytest.fixture(scope="session")
+def dataset_dir(tmp_path_factory):
+    """24 people in 12 pictures, none of them rejected."""
+    folder = tmp_path_factory.mktemp("dataset")
+    data = random_annotations(0, images=12)
+    sizes = {entry["id"]: (entry["width"], entry["height"]) for entry in data["images"]}
+    inside = [p for p in data["annotations"] if np.less(p["bbox"][:2], sizes[p["image_id"]]).all()]
+    data["annotations"] = inside[:24]
+    write_split(folder, "train", data)
+    write_detections(folder, data)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished(dataset_dir, tmp_path_factory):
+    """Their records in 4 shards."""
+    folder = tmp_path_factory.mktemp("records") / "train"
+    quiet(make_build(dataset_dir, folder, people_per_shard=6))
+    assert len(shard_bytes(folder)) == 4
+    return folder
