@@ -1,15 +1,12 @@
 """Flags of ``pipelines/build_records.py``."""
 
 import time
-from pathlib import Path
+from dataclasses import replace
 
 from absl import flags
-from tqdm import tqdm
 
-from pipelines.people import BuildError
-from pipelines.synthetic import SyntheticOptions, generate
 from records.command import UsageError, captured_stderr, parse_input_size, run
-from records.layout import BOXES, LAYOUTS, records_folder
+from records.layout import BOXES, LAYOUTS, SPLITS
 
 NAME = "python pipelines/build_records.py"
 
@@ -19,6 +16,9 @@ evaluator need to know about them.
 
   python pipelines/build_records.py --dataset coco
   python pipelines/build_records.py --dataset coco --split val --boxes detections
+  python pipelines/build_records.py --dataset mpii --validation_list valid.json
+  python pipelines/build_records.py --dataset posetrack --workers 8
+  python pipelines/build_records.py --dataset custom --annotations mine.json --images photos
   python pipelines/build_records.py --dataset synthetic --workers 2
 
 Without --split and --boxes it builds what there is: train and val from the annotated boxes, and val once
@@ -31,6 +31,16 @@ say where else things are):
   dataset/COCO/dets/human_detection.json            a person detector's boxes, COCO results format
   dataset/COCO/records/{train,val,val_detections}   made by this command
 
+  dataset/MPII/mpii_human_pose_v1_u12_1.mat         is converted to annotations/{train,val,test}.json
+  dataset/MPII/images/*.jpg
+
+  dataset/PoseTrack/original_annotations/{train,val,test}/*.json   are converted to
+                                                    annotations/{train,val,test}2018.json
+  dataset/PoseTrack/images/{train,val,test}/*/*.jpg
+
+"custom" takes any keypoint annotations in COCO format: the number and names of the keypoints and the lines
+between them come from the file's "categories"; what mirrors what from names with left and right, or from
+"flip_pairs" there; OKS sigmas from "sigmas" there. --split (train by default) says what to call it.
 "synthetic" draws its own pictures first. Arguments after -- go to Apache Beam's PipelineOptions.
 """
 
@@ -39,7 +49,9 @@ def define_flags(values):
     """Defines the command's flags in an absl `FlagValues`."""
     add = dict(flag_values=values)
     flags.DEFINE_enum("dataset", "coco", sorted(LAYOUTS), "Which dataset to build.", **add)
-    flags.DEFINE_enum("split", None, ["train", "val"], "Which split; by default every one there is.", **add)
+    flags.DEFINE_enum(
+        "split", None, SPLITS, "Which split; by default train and val, if they are there.", **add
+    )
     flags.DEFINE_enum(
         "boxes",
         None,
@@ -56,6 +68,22 @@ def define_flags(values):
     flags.DEFINE_string("annotations", None, "Annotation file, if it is elsewhere (one --split only).", **add)
     flags.DEFINE_string("images", None, "Picture folder, if it is elsewhere (one --split only).", **add)
     flags.DEFINE_string("detections", None, "Detector results, if they are elsewhere.", **add)
+    flags.DEFINE_enum(
+        "mpii_boxes",
+        "objpos",
+        ["objpos", "keypoints"],
+        "MPII: boxes from the release's own centre and scale, as the official HRNet has them, or from the "
+        "keypoints, exactly as the older converter made them (1-based coordinates, everything visible).",
+        **add,
+    )
+    flags.DEFINE_string(
+        "validation_list",
+        None,
+        "MPII: JSON list of those of the training part who are for validation: objects with image, center "
+        "and scale (the valid.json that pose codes share, 2,958 people), pairs [file name, place in annorect] "
+        "or file names. Without it everybody is in train; the division is never guessed.",
+        **add,
+    )
     flags.DEFINE_string(
         "input_size",
         "192x256",
@@ -83,6 +111,18 @@ def define_flags(values):
         "people_per_shard", 1024, "About how many records a shard gets.", lower_bound=1, **add
     )
     flags.DEFINE_float("score_threshold", 0.0, "Leave out detections with a lower score.", **add)
+    flags.DEFINE_integer(
+        "detection_category",
+        None,
+        "Which category_id of the detections to take; by default that of the annotations' people (COCO: 1).",
+        **add,
+    )
+    flags.DEFINE_string(
+        "image_ids",
+        None,
+        "File with the ids of the pictures to build from, a JSON list or one a line; by default all.",
+        **add,
+    )
     flags.DEFINE_float(
         "max_bad_fraction",
         0.01,
@@ -112,135 +152,76 @@ def define_flags(values):
     flags.DEFINE_integer("seed", 0, "synthetic: seed of the drawn pictures.", lower_bound=0, **add)
 
 
-def plan_builds(values, layout, input_size, beam_args):
-    """The builds the flags ask for: a list of `Build`.
-
-    Raises:
-        UsageError: if the flags contradict each other.
-        BuildError: if nothing that could be built is there.
-    """
-    from pipelines.crops import CropOptions
-    from pipelines.job import Build
-
-    dataset_dir = Path(values.dataset_dir or layout.default_dir())
-    if not dataset_dir.is_dir():
-        raise BuildError(
-            f"the dataset folder {dataset_dir} does not exist; expected {layout.folder} there with "
-            f"{layout.annotations.format(split='train')}. --dataset_dir says where else to look"
-        )
-    if (values.annotations or values.images) and not values.split:
-        raise UsageError("--annotations and --images belong to one split: say which with --split")
-    detections = Path(values.detections or dataset_dir / layout.detections)
-    builds = []
-    for split in [values.split] if values.split else layout.splits:
-        annotations = Path(values.annotations or dataset_dir / layout.annotations.format(split=split))
-        images = Path(values.images or dataset_dir / layout.images.format(split=split))
-        if not values.split and not annotations.exists():
-            continue
-        for boxes in [values.boxes] if values.boxes else BOXES:
-            if boxes == "detections" and not values.boxes and not detections.exists():
-                continue
-            if boxes == "detections" and split == "train" and not (values.split and values.boxes):
-                continue  # a detector's file is usually for the pictures that are evaluated only
-            for path, what in ((annotations, "annotation file"), (images, "picture folder")):
-                if not path.exists():
-                    raise BuildError(f"the {what} {path} does not exist")
-            if boxes == "detections" and not detections.exists():
-                raise BuildError(
-                    f"{detections} does not exist; expected a person detector's boxes there as a COCO "
-                    "results file. --detections says where else to look"
-                )
-            builds.append(
-                Build(
-                    dataset=layout.name,
-                    split=split,
-                    boxes=boxes,
-                    skeleton=layout.skeleton,
-                    annotations=str(annotations),
-                    images=str(images),
-                    detections=str(detections),
-                    folder=str(records_folder(values.records_dir or dataset_dir / "records", split, boxes)),
-                    options=CropOptions(
-                        input_size=input_size,
-                        scale_factor=values.scale_factor if boxes == "ground_truth" else None,
-                        max_crop_scale=values.max_crop_scale,
-                        quality=values.crop_quality,
-                    ),
-                    people_per_shard=values.people_per_shard,
-                    score_threshold=values.score_threshold,
-                    max_bad_fraction=values.max_bad_fraction,
-                    overwrite=values.overwrite,
-                    beam_args=beam_args,
-                )
-            )
-    if not builds:
-        raise BuildError(
-            f"{dataset_dir} holds no annotations; expected one of "
-            + ", ".join(layout.annotations.format(split=split) for split in layout.splits)
-        )
-    return builds
-
-
 def main(values, rest):
     """Builds what the flags ask for."""
     with captured_stderr():  # Beam warns of parts that are not installed
+        from pipelines.builds import plan_builds, prepare
         from pipelines.job import build_records
     layout = LAYOUTS[values.dataset]
     input_size = parse_input_size(values.input_size)
-    beam_args = tuple(rest)
-    if rest and not rest[0].startswith("-"):
-        raise UsageError(f"unexpected argument {rest[0]!r} after --: Apache Beam's options are --flags")
-    if values.workers > 1:
-        if any(argument.startswith("--runner") for argument in rest):
-            raise UsageError("--workers is for this machine; a --runner has its own options for that")
-        beam_args += (
-            "--direct_running_mode=multi_processing",
-            f"--direct_num_workers={values.workers}",
-        )
-    if layout.name == "synthetic":
-        draw_synthetic(values, Path(values.dataset_dir or layout.default_dir()))
-    for build in plan_builds(values, layout, input_size, beam_args):
+    beam_args = beam_arguments(values, rest)
+    check_flags(values)
+    if values.mpii_boxes == "keypoints":
+        # The older files name pictures from the dataset's folder, and their boxes are ordinary ones.
+        layout = replace(layout, name_prefix="images/", clean_boxes=True)
+    left_out = prepare(values, layout)
+    if layout.skeleton is None and values.annotations and not values.split:
+        values.split = "train"
+    for build in plan_builds(values, layout, input_size, beam_args, left_out):
         start = time.monotonic()
         manifest = build_records(build)
-        print(summary(manifest, build.folder, time.monotonic() - start))
+        print(format_table(manifest, time.monotonic() - start))
 
 
-def summary(manifest, folder, seconds):
-    """What a finished build says for itself."""
+def format_table(manifest, seconds):
+    """What a finished build says for itself.
 
-    def counts(reasons):
-        return ", ".join(f"{count:,} {reason}" for reason, count in reasons.items()) or "nobody"
-
+    Args:
+        manifest: its `Manifest`.
+        seconds: how long it took.
+    """
     size = sum(shard.size for shard in manifest.shards)
-    return (
-        f"  {manifest.records:,} records in {len(manifest.shards)} shards, {size / 1e6:.1f} MB "
-        f"({size / 1e3 / max(manifest.records, 1):.1f} KB a person), {seconds:.0f} s in {folder}\n"
-        f"  left out: {counts(manifest.dropped)}; rejected: {counts(manifest.rejected)}"
-    )
+    rows = [
+        ("people", f"{manifest.records:,}", f"of {manifest.skeleton.num_keypoints} keypoints"),
+        ("pictures", f"{manifest.images:,}", ""),
+        ("shards", f"{len(manifest.shards):,}", f"in {seconds:.0f} s"),
+        ("MB", f"{size / 1e6:,.1f}", f"{size / 1e3 / max(manifest.records, 1):.1f} KB a person"),
+    ]
+    for what, reasons in (("left out", manifest.dropped), ("rejected", manifest.rejected)):
+        rows.append((what, f"{sum(reasons.values()):,}", ""))
+        rows += [("", f"{count:,}", reason) for reason, count in reasons.items()]
+    return "\n".join(f"  {name:<9}{number:>12}  {text}".rstrip() for name, number, text in rows)
 
 
-def draw_synthetic(values, folder):
-    """Draws the synthetic dataset unless it is there.
+def check_flags(values):
+    """Refuses flags that contradict each other.
 
     Raises:
-        BuildError: if the folder holds one of other options, or something else.
+        UsageError: naming them.
     """
-    options = SyntheticOptions(
-        train_images=values.train_images, val_images=values.val_images, seed=values.seed
+    if (values.annotations or values.images) and not values.split and values.dataset != "custom":
+        raise UsageError("--annotations and --images belong to one split: say which with --split")
+    if values.dataset != "mpii" and (values.mpii_boxes != "objpos" or values.validation_list):
+        raise UsageError("--mpii_boxes and --validation_list are for --dataset=mpii")
+
+
+def beam_arguments(values, rest):
+    """The arguments for Beam's `PipelineOptions`.
+
+    Raises:
+        UsageError: if they are none, or name a runner besides --workers.
+    """
+    if rest and not rest[0].startswith("-"):
+        raise UsageError(f"unexpected argument {rest[0]!r} after --: Apache Beam's options are --flags")
+    if values.workers == 1:
+        return tuple(rest)
+    if any(argument.startswith("--runner") for argument in rest):
+        raise UsageError("--workers is for this machine; a --runner has its own options for that")
+    return (
+        *rest,
+        "--direct_running_mode=multi_processing",
+        f"--direct_num_workers={values.workers}",
     )
-    total = options.train_images + options.val_images
-    with tqdm(total=total, desc="draw", unit=" pictures", dynamic_ncols=True, delay=1) as bar:
-
-        def show(done, _):
-            bar.update(done - bar.n)
-
-        try:
-            drawn = generate(folder, options, values.workers, values.overwrite, show)
-        except FileExistsError as error:
-            raise BuildError(f"{error}; --overwrite and --dataset_dir do that") from error
-        bar.leave = drawn
-    say = "drawn" if drawn else "already drawn"
-    print(f"{folder}: {options.train_images:,} train and {options.val_images:,} val pictures {say}")
 
 
 def command(argv=None):

@@ -6,6 +6,7 @@ labelled keypoint or without area, boxes cut to the picture.
 
 import json
 from collections import Counter
+from dataclasses import dataclass
 
 from apache_beam.io.filesystems import FileSystems
 
@@ -21,9 +22,21 @@ from pipelines.people import (
     wrong_keypoints,
 )
 from records.geometry import clean_box
+from records.skeletons import Skeleton, skeleton_from_coco_category
 
 #: COCO's id of the category "person".
 PERSON_CATEGORY = 1
+
+#: How the widely used older converter of MPII spells a keypoint.
+_MISSPELLED = {"throax": "thorax"}
+
+
+@dataclass(frozen=True)
+class Category:
+    """The category that has keypoints: its id and its `Skeleton`."""
+
+    id: int
+    skeleton: Skeleton
 
 
 def read_json(path):
@@ -62,25 +75,78 @@ def read_pictures(annotations, path):
     for position, image in enumerate(images):
         entry = image if isinstance(image, dict) else {}
         image_id, name, *size = (entry.get(key) for key in ("id", "file_name", "width", "height"))
-        if not (is_id(image_id) and isinstance(name, str) and all(is_number(n) and n >= 1 for n in size)):
+        if not (is_id(image_id) and isinstance(name, str) and all(is_number(n) and n >= 0 for n in size)):
             raise BuildError(
                 f'{path}: every entry of "images" needs id, file_name, width and height; entry {position} is '
                 f"{str(image)[:200]}"
             )
-        pictures[image_id] = Picture(image_id, name, *map(int, size))
+        picture = Picture(image_id, name, *map(int, size))
+        if pictures.setdefault(image_id, picture) != picture:
+            raise BuildError(
+                f"{path}: two pictures have the id {image_id}: {pictures[image_id].file_name} and {name}"
+            )
     return pictures
 
 
-def read_ground_truth(annotations, path, skeleton):
+def read_category(annotations, path, skeleton=None):
+    """The category of a parsed annotation file that has keypoints.
+
+    Args:
+        annotations: the parsed file, an object.
+        path: where it was read, for messages.
+        skeleton: whose keypoints they must be; None takes those that the file describes.
+
+    Returns:
+        A `Category`. Without any category in the file (as in COCO's lists of test images) but with a
+        `skeleton` it is COCO's person.
+
+    Raises:
+        BuildError: if there is not exactly one such category, or if it is of other keypoints.
+    """
+    categories = annotations.get("categories")
+    categories = [c for c in categories if isinstance(c, dict)] if isinstance(categories, list) else []
+    described = [c for c in categories if isinstance(c.get("keypoints"), list) and c["keypoints"]]
+    if not described and skeleton and "annotations" not in annotations:
+        return Category(PERSON_CATEGORY, skeleton)
+    if len(described) != 1:
+        named = ", ".join(str(c.get("name", c.get("id")))[:50] for c in described) or "none"
+        raise BuildError(
+            f'{path} has {len(described)} categories with "keypoints" ({named}), expected exactly one: it '
+            "names the keypoints, in the order of the annotations"
+        )
+    category = described[0]
+    category_id = category.get("id", PERSON_CATEGORY)
+    if not is_id(category_id):
+        raise BuildError(f"{path}: the category with keypoints has the id {category_id!r}, expected a number")
+    if skeleton is None:
+        try:
+            return Category(category_id, skeleton_from_coco_category(category))
+        except ValueError as error:
+            raise BuildError(f"{path}: the category with keypoints: {error}") from error
+    names = tuple(_MISSPELLED.get(str(name), str(name)) for name in category["keypoints"])
+    if names != skeleton.keypoints:
+        raise BuildError(
+            f"{path} has the keypoints {', '.join(names)[:500]}; this --dataset expects those of "
+            f"{skeleton.name}: {', '.join(skeleton.keypoints)}. --dataset custom takes any"
+        )
+    return Category(category_id, skeleton)
+
+
+def read_ground_truth(
+    annotations, path, skeleton=None, *, clean_boxes=True, unlabelled=False, image_ids=None
+):
     """The labelled people of a parsed annotation file.
 
     Args:
         annotations: the parsed file.
         path: where it was read, for messages.
-        skeleton: whose keypoints to expect.
+        skeleton: whose keypoints to expect; None takes those that the file describes.
+        clean_boxes: whether to cut boxes to their picture.
+        unlabelled: whether people without a labelled keypoint count too: those to predict, not to learn from.
+        image_ids: the pictures to look at; None for all.
 
     Returns:
-        A `Source`.
+        A `Source`. Everybody in the file is in its pictures, dropped or rejected.
 
     Raises:
         BuildError: if the file as a whole is not in COCO format or is for another skeleton.
@@ -89,86 +155,79 @@ def read_ground_truth(annotations, path, skeleton):
     people = annotations.get("annotations")
     if not isinstance(people, list):
         raise BuildError(f'{path} has no list "annotations"; ground-truth boxes need one')
-    category = _check_category(annotations, path, skeleton)
-    dropped, rejected = Counter(), []
+    category = read_category(annotations, path, skeleton)
+    num_keypoints = category.skeleton.num_keypoints
+    dropped, rejected, seen = Counter(), [], set()
     for entry in people:
         if not isinstance(entry, dict):
             detail = f"expected an object, received {str(entry)[:200]}"
             rejected.append(rejection(None, None, "bad_annotation", detail))
             continue
-        if entry.get("category_id", category) != category:
-            dropped["not_a_person"] += 1
+        image_id, person_id, keypoints = (entry.get(key) for key in ("image_id", "id", "keypoints"))
+        if unlabelled and not keypoints:
+            keypoints = [0] * (3 * num_keypoints)
+        if reason := _reason_to_drop(entry, category.id, keypoints, unlabelled, image_ids):
+            dropped[reason] += 1
             continue
-        keypoints = entry.get("keypoints")
-        if entry.get("iscrowd"):
-            dropped["crowd"] += 1
-            continue
-        if isinstance(keypoints, list) and not any(keypoints[2::3]):
-            dropped["no_keypoints"] += 1
-            continue
-        image_id, person_id = entry.get("image_id"), entry.get("id")
         picture = pictures.get(image_id) if is_id(image_id) else None
         if not is_id(person_id):
-            rejected.append(rejection(image_id, person_id, "bad_id", "expected a whole number"))
+            problem = "bad_id", f"expected a whole number, received {str(person_id)[:100]}"
+        elif person_id in seen:
+            problem = "duplicate_id", f"an earlier annotation has the id {person_id} too"
         elif picture is None:
-            rejected.append(rejection(image_id, person_id, "unknown_image", "no such id in images"))
-        elif problem := wrong_box(entry.get("bbox")):
-            rejected.append(rejection(image_id, person_id, "bad_box", problem))
-        elif problem := wrong_keypoints(keypoints, skeleton.num_keypoints):
-            rejected.append(rejection(image_id, person_id, "bad_keypoints", problem))
+            problem = "unknown_image", "no such id in images"
+        elif detail := wrong_box(entry.get("bbox")):
+            problem = "bad_box", detail
+        elif detail := wrong_keypoints(keypoints, num_keypoints):
+            problem = "bad_keypoints", detail
+        elif is_number(entry.get("area")) and entry["area"] <= 0:
+            dropped["no_area"] += 1
+            continue
         else:
-            area = entry.get("area")
-            if is_number(area) and area <= 0:
-                dropped["no_area"] += 1
-                continue
-            box = clean_box(entry["bbox"], (picture.width, picture.height)).tolist()
-            if min(box[2:]) < 0 or max(box[2:]) <= 0:
-                detail = f"{entry['bbox']} in a picture of {picture.width}x{picture.height} pixels"
-                reason = "box_outside" if min(box[2:]) < 0 else "box_too_small"
-                rejected.append(rejection(image_id, person_id, reason, detail))
-                continue
-            area = area if is_number(area) else box[2] * box[3]
-            picture.people.append(Person(person_id, box, keypoints, area))
-    return Source([p for p in pictures.values() if p.people], dict(dropped), rejected)
+            # A picture that a converter did not find has no size; whoever looks for it will say so.
+            cut = clean_boxes and picture.width and picture.height
+            box, problem = _cut(entry["bbox"], picture) if cut else (entry["bbox"], None)
+        if problem:
+            rejected.append(rejection(image_id, person_id, *problem))
+            continue
+        seen.add(person_id)
+        area = entry["area"] if is_number(entry.get("area")) else box[2] * box[3]
+        picture.people.append(Person(person_id, box, keypoints, area))
+    return Source(category.skeleton, [p for p in pictures.values() if p.people], dict(dropped), rejected)
 
 
-def _check_category(annotations, path, skeleton):
-    """The id of the category that has keypoints; checks that they are the skeleton's."""
-    categories = annotations.get("categories")
-    categories = categories if isinstance(categories, list) else []
-    with_keypoints = [
-        c
-        for c in categories
-        if isinstance(c, dict) and isinstance(c.get("keypoints"), list) and c["keypoints"]
-    ]
-    if len(with_keypoints) != 1:
-        raise BuildError(
-            f'{path} has {len(with_keypoints)} categories with "keypoints", expected exactly one'
-        )
-    names = tuple(map(str, with_keypoints[0]["keypoints"]))
-    if names != skeleton.keypoints:
-        raise BuildError(
-            f"{path} has the keypoints {', '.join(names)}; --dataset expects those of {skeleton.name}: "
-            f"{', '.join(skeleton.keypoints)}"
-        )
-    category = with_keypoints[0].get("id", PERSON_CATEGORY)
-    if category != PERSON_CATEGORY:
-        raise BuildError(
-            f"{path}: the category with keypoints has the id {category!r}; expected {PERSON_CATEGORY}, the "
-            "category of results and detections"
-        )
-    return category
+def _reason_to_drop(entry, category, keypoints, unlabelled, image_ids):
+    """Why an annotation is left out on purpose, or None."""
+    if entry.get("category_id", category) != category:
+        return "not_a_person"
+    if image_ids is not None and not (is_id(entry.get("image_id")) and entry["image_id"] in image_ids):
+        return "image_not_listed"
+    if entry.get("iscrowd"):
+        return "crowd"
+    if isinstance(keypoints, list) and not any(keypoints[2::3]) and not unlabelled:
+        return "no_keypoints"
+    return None
 
 
-def read_detections(detections, path, pictures, skeleton, score_threshold=0.0):
+def _cut(box, picture):
+    """A box cut to its picture, and (reason, detail) if nothing is left of it."""
+    cut = clean_box(box, (picture.width, picture.height)).tolist()
+    detail = f"{box} in a picture of {picture.width}x{picture.height} pixels"
+    if min(cut[2:]) < 0:
+        return cut, ("box_outside", detail)
+    return cut, ("box_too_small", detail) if max(cut[2:]) <= 0 else None
+
+
+def read_detections(detections, path, pictures, category, *, score_threshold=0.0, image_ids=None):
     """The boxes of a person detector.
 
     Args:
         detections: the parsed COCO results file: a list of {image_id, category_id, bbox, score}.
         path: where it was read, for messages.
         pictures: {image id: Picture}, the split's pictures; boxes of other pictures are dropped.
-        skeleton: whose number of keypoints the (empty) keypoints shall have.
+        category: the `Category` whose boxes count; its skeleton says how many (empty) keypoints people have.
         score_threshold: boxes with a lower score are dropped (official: IMAGE_THRE).
+        image_ids: the pictures to look at; None for all.
 
     Returns:
         A `Source`; a person's id is the position in the file. Boxes are not cut to the picture, as official.
@@ -179,14 +238,16 @@ def read_detections(detections, path, pictures, skeleton, score_threshold=0.0):
     if not isinstance(detections, list) or not all(isinstance(entry, dict) for entry in detections):
         raise BuildError(f"{path} is not a COCO results file: expected a list of objects")
     dropped, rejected = Counter(), []
-    keypoints = [0] * (3 * skeleton.num_keypoints)
+    keypoints = [0] * (3 * category.skeleton.num_keypoints)
     for position, entry in enumerate(detections):
         image_id, box, score = entry.get("image_id"), entry.get("bbox"), entry.get("score")
         picture = pictures.get(image_id) if is_id(image_id) else None
-        if entry.get("category_id") != PERSON_CATEGORY:
+        if entry.get("category_id") != category.id:
             dropped["not_a_person"] += 1
         elif picture is None:
             dropped["image_of_another_split"] += 1
+        elif image_ids is not None and image_id not in image_ids:
+            dropped["image_not_listed"] += 1
         elif problem := wrong_box(box):
             rejected.append(rejection(image_id, position, "bad_box", problem))
         elif not is_number(score):
@@ -195,9 +256,39 @@ def read_detections(detections, path, pictures, skeleton, score_threshold=0.0):
             dropped["low_score"] += 1
         else:
             picture.people.append(Person(position, box, keypoints, box[2] * box[3], score))
+    if dropped["not_a_person"] == len(detections):
+        raise BuildError(
+            f"{path}: none of its {len(detections)} boxes is of the category {category.id}; "
+            "--detection_category says which to take"
+        )
     if dropped["image_of_another_split"] == len(detections) - dropped["not_a_person"]:
         raise BuildError(
             f"{path}: none of its {len(detections)} boxes belongs to one of the {len(pictures)} pictures of "
             "this split; expected a detector's results for these pictures"
         )
-    return Source([p for p in pictures.values() if p.people], dict(dropped), rejected)
+    return Source(category.skeleton, [p for p in pictures.values() if p.people], dict(dropped), rejected)
+
+
+def read_image_ids(path):
+    """Reads a list of image ids: a JSON list of whole numbers, or text with one a line.
+
+    Returns:
+        A frozenset of int.
+
+    Raises:
+        BuildError: if it is anything else, or empty.
+    """
+    if not FileSystems.exists(str(path)):
+        raise BuildError(f"{path} does not exist; expected a list of image ids there")
+    with FileSystems.open(str(path)) as file:
+        text = file.read().decode(errors="replace").strip()
+    try:
+        ids = json.loads(text) if text.startswith("[") else [int(line) for line in text.split()]
+    except ValueError as error:
+        raise BuildError(f"{path} is not a list of image ids (JSON, or one a line): {error}") from error
+    wrong = [value for value in ids if not is_id(value)]
+    if wrong or not ids:
+        raise BuildError(
+            f"{path}: expected whole numbers, received {str(wrong[0])[:100] if wrong else 'none'}"
+        )
+    return frozenset(ids)

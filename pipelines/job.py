@@ -2,10 +2,10 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import os
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import apache_beam as beam
@@ -18,7 +18,7 @@ from pipelines.folder import DEAD_LETTERS, OPTIONS, settle
 from pipelines.people import BuildError
 from pipelines.plan import dump_plan, plan_shards, shard_count
 from pipelines.progress import ShardProgress
-from pipelines.transforms import ShardJob, WriteShards, count_reasons, write_whole
+from pipelines.transforms import ShardJob, WriteShards, count_reasons, file_sha256, write_whole
 from records.command import captured_stderr
 from records.schema import SCHEMA_VERSION
 from records.shards import MANIFEST, Manifest, Shard, shard_name
@@ -31,12 +31,17 @@ class Build:
 
     Attributes:
         dataset, split, boxes: what to build; boxes is "ground_truth" or "detections".
-        skeleton: whose keypoints the annotations have.
+        skeleton: whose keypoints the annotations have; None: those that the annotation file describes.
         annotations: the COCO-format annotation file.
         images: the picture folder.
+        name_prefix: what file names begin with that is not part of the path below it.
         detections: the detector's results, read if boxes is "detections".
         folder: where the records go.
         options: `CropOptions`.
+        clean_boxes: whether to cut ground-truth boxes to their picture.
+        image_ids: a file that lists the pictures to look at; None for all.
+        detection_category: id of the detections that count; None: that of the category with keypoints.
+        left_out: {reason: count} of people whom the conversion to COCO format left out on purpose.
         people_per_shard: about how many records a shard gets.
         score_threshold: detections with a lower score are left out.
         max_bad_fraction: the largest share of rejected people with which the build still succeeds.
@@ -47,12 +52,17 @@ class Build:
     dataset: str
     split: str
     boxes: str
-    skeleton: Skeleton
+    skeleton: Skeleton | None
     annotations: str
     images: str
     detections: str
     folder: str
     options: CropOptions
+    name_prefix: str = ""
+    clean_boxes: bool = True
+    image_ids: str | None = None
+    detection_category: int | None = None
+    left_out: dict = field(default_factory=dict)
     people_per_shard: int = 1024
     score_threshold: float = 0.0
     max_bad_fraction: float = 0.01
@@ -83,21 +93,26 @@ def build_records(build, say=print):
     if finished:
         say(f"{build.folder}: already built, {finished.records:,} people in {len(finished.shards)} shards")
         return finished
-    source = read_source(build)
-    people = sum(len(picture.people) for picture in source.pictures)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", UserWarning)
+        source = read_source(build)
+    for warning in warned:
+        say(f"warning: {build.annotations}: {warning.message}")
+    people = source.count
     if not people:
         raise BuildError(
             f"{build.annotations}: nobody to build records of "
-            f"(left out: {source.dropped or 'nobody'}; "
-            f"rejected: {count_reasons(source.rejected) or 'nobody'})"
+            f"(left out: {format_reasons(source.dropped)}; "
+            f"rejected: {format_reasons(count_reasons(source.rejected))})"
         )
     job = ShardJob(
         images=build.images,
+        name_prefix=build.name_prefix,
         folder=build.folder,
         dataset=build.dataset,
         split=build.split,
         count=shard_count(people, build.people_per_shard),
-        skeleton=build.skeleton,
+        skeleton=source.skeleton,
         options=build.options,
     )
     say(f"{build.folder}: {people:,} people in {len(source.pictures):,} pictures → {job.count} shards")
@@ -118,24 +133,43 @@ def build_options(build):
     options["input_size"] = list(build.options.input_size)
     options["schema_version"], options["build_version"] = SCHEMA_VERSION, BUILD_VERSION
     options["people_per_shard"] = build.people_per_shard
-    options["annotations_sha256"] = _sha256(build.annotations)
+    options["annotations_sha256"] = file_sha256(build.annotations)
+    if build.image_ids:
+        options["image_ids_sha256"] = file_sha256(build.image_ids)
     if build.boxes == "detections":
         options["score_threshold"] = build.score_threshold
-        options["detections_sha256"] = _sha256(build.detections)
+        options["detection_category"] = build.detection_category
+        options["detections_sha256"] = file_sha256(build.detections)
+    else:
+        options["clean_boxes"] = build.clean_boxes
     return options
 
 
 def read_source(build):
-    """The people of a build, from ground truth or from a detector."""
+    """The people of a build, from ground truth or from a detector, as a `Source`."""
     annotations = coco.read_json(build.annotations)
+    image_ids = coco.read_image_ids(build.image_ids) if build.image_ids else None
     if build.boxes == "ground_truth":
-        return coco.read_ground_truth(annotations, build.annotations, build.skeleton)
+        source = coco.read_ground_truth(
+            annotations,
+            build.annotations,
+            build.skeleton,
+            clean_boxes=build.clean_boxes,
+            unlabelled=build.split == "test",
+            image_ids=image_ids,
+        )
+        return replace(source, dropped=build.left_out | source.dropped)
+    pictures = coco.read_pictures(annotations, build.annotations)
+    category = coco.read_category(annotations, build.annotations, build.skeleton)
+    if build.detection_category is not None:
+        category = replace(category, id=build.detection_category)
     return coco.read_detections(
         coco.read_json(build.detections),
         build.detections,
-        coco.read_pictures(annotations, build.annotations),
-        build.skeleton,
-        build.score_threshold,
+        pictures,
+        category,
+        score_threshold=build.score_threshold,
+        image_ids=image_ids,
     )
 
 
@@ -166,19 +200,6 @@ def run_pipeline(job, beam_args, people):
         pipeline.run().wait_until_finish()
 
 
-def _sha256(path):
-    if not FileSystems.exists(str(path)):
-        raise BuildError(f"{path} does not exist")
-    digest = hashlib.sha256()
-    try:
-        with FileSystems.open(str(path), compression_type="uncompressed") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except (IsADirectoryError, PermissionError) as error:
-        raise BuildError(f"{path} cannot be read: {error.strerror}") from error
-    return digest.hexdigest()
-
-
 def _finish(build, job, options, source, planned):
     """Checks the shards against the plan, writes the manifest, removes the work folder."""
     shards, lossy, rejected = [], [], list(source.rejected)
@@ -204,12 +225,13 @@ def _finish(build, job, options, source, planned):
         dataset=build.dataset,
         split=build.split,
         boxes=build.boxes,
-        skeleton=build.skeleton,
+        skeleton=source.skeleton,
         options=options,
         shards=tuple(shards),
         dropped=source.dropped,
         rejected=count_reasons(rejected),
         images=len(source.pictures),
+        source={name: str(Path(getattr(build, name)).resolve()) for name in ("annotations", "images")},
     )
     write_whole(FileSystems.join(build.folder, MANIFEST), json.dumps(manifest.to_json(), indent=1).encode())
     FileSystems.delete([job.work_folder])
@@ -228,8 +250,12 @@ def _judge(build, rejected, people):
     elif FileSystems.exists(dead_letters):
         FileSystems.delete([dead_letters])
     if len(rejected) > build.max_bad_fraction * people:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in count_reasons(rejected).items())
         raise BuildError(
-            f"{len(rejected)} of {people} people were rejected ({reasons}), more than --max_bad_fraction="
-            f"{build.max_bad_fraction} allows; {dead_letters} lists them"
+            f"{len(rejected)} of {people} people were rejected ({format_reasons(count_reasons(rejected))}), "
+            f"more than --max_bad_fraction={build.max_bad_fraction} allows; {dead_letters} lists them"
         )
+
+
+def format_reasons(reasons):
+    """{reason: count} as text."""
+    return ", ".join(f"{count:,} {reason}" for reason, count in reasons.items()) or "nobody"

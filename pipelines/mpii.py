@@ -13,7 +13,7 @@ import imagesize
 from apache_beam.io.filesystems import FileSystems
 
 from pipelines.coco import PERSON_CATEGORY, read_json
-from pipelines.people import BuildError
+from pipelines.people import BuildError, is_number
 from pipelines.transforms import locate_picture
 from records.skeletons import MPII
 
@@ -25,31 +25,43 @@ def read_list(path):
     """Reads the list that chooses the validation people from the training part.
 
     Args:
-        path: a JSON list whose elements are file names (everybody in the picture) or pairs [file name, i]
-            with i, from 0, the person's place in the picture's `annorect`.
+        path: a JSON list whose elements are file names (everybody in the picture), pairs [file name, i] with
+            i, from 0, the person's place in the picture's `annorect`, or objects with "image", "center" and
+            "scale", the person's `objpos` and `scale` as released: the form of valid.json that the official
+            HRNet and many other codes read, which lists the 2,958 validation people.
 
     Returns:
-        List of (file name, i or None).
+        List of (file name, person): i, (x, y, scale) or None for everybody.
 
     Raises:
         BuildError: if it is not such a list, is empty, or says something twice.
     """
     listed, content = [], read_json(path)
     for element in content if isinstance(content, list) else ():
-        name, index = element if isinstance(element, list) and len(element) == 2 else (element, None)
-        if not isinstance(name, str) or not (isinstance(element, str) or type(index) is int):
-            raise BuildError(f"{path}: expected a file name or [file name, person], received {element!r}")
-        listed.append((name, index))
-    if not listed:
-        raise BuildError(f"{path}: expected a JSON list of file names or of pairs [file name, person]")
-    seen = {}
-    for name, index in listed:
-        people = seen.setdefault(name, set())
-        if index in people or None in people or (index is None and people):
+        if isinstance(element, dict):
+            center, scale = element.get("center"), element.get("scale")
+            numbers = [*center, scale] if isinstance(center, list) else [scale]
+            name, person = element.get("image"), tuple(numbers)
+            good = len(numbers) == 3 and all(map(is_number, numbers))
+        else:
+            name, person = element if isinstance(element, list) and len(element) == 2 else (element, None)
+            good = isinstance(element, str) or type(person) is int
+        if not good or not isinstance(name, str):
             raise BuildError(
-                f"{path} names {name!r} twice{'' if index is None else f', with person {index}'}"
+                f"{path}: expected a file name, [file name, person] or an object with image, center and "
+                f"scale, received {str(element)[:200]}"
             )
-        people.add(index)
+        listed.append((name, person))
+    if not listed:
+        raise BuildError(f"{path}: expected a JSON list of file names or of people; this --help says more")
+    seen = {}
+    for name, person in listed:
+        people = seen.setdefault(name, set())
+        if person in people or None in people or (person is None and people):
+            raise BuildError(
+                f"{path} names {name!r} twice{'' if person is None else f', with person {person}'}"
+            )
+        people.add(person)
     return listed
 
 
@@ -61,7 +73,7 @@ def divide(entries, listed, where):
 
     Args:
         entries: list of `Entry`.
-        listed: list of (file name, i or None), as `read_list` returns it.
+        listed: list of (file name, person), as `read_list` returns it.
         where: where the list was read, for messages.
 
     Returns:
@@ -73,25 +85,22 @@ def divide(entries, listed, where):
         BuildError: if the list names a picture or a person that the training part does not have.
     """
     wanted = {}
-    for row, (name, index) in enumerate(listed):
-        wanted.setdefault(name, {})[index] = row
+    for row, (name, person) in enumerate(listed):
+        wanted.setdefault(name, []).append((person, row))
     divided, left_out = [], []
     for entry in entries:
-        rows = wanted.get(entry.file_name) if entry.split == "train" else None
-        if rows is None:
+        people = wanted.get(entry.file_name) if entry.split == "train" else None
+        if people is None:
             divided.append(entry)
             continue
-        people = entry.people
-        if None not in rows:
-            unknown = sorted(rows.keys() - {rect.index for rect in people})
-            if unknown:
-                raise BuildError(
-                    f"{where} names person {unknown[0]} (counted from 0) of {entry.file_name!r}, which has "
-                    f"{len(people)} people"
-                )
-            left_out += [rect for rect in people if rect.index not in rows]
-            people = tuple(replace(r, list_row=rows[r.index]) for r in people if r.index in rows)
-        divided.append(replace(entry, split="val", people=people))
+        chosen = entry.people
+        if people[0][0] is not None:
+            rows = {_place(person, entry, where): row for person, row in people}
+            if len(rows) < len(people):
+                raise BuildError(f"{where} names a person of {entry.file_name!r} twice")
+            left_out += [rect for rect in chosen if rect.index not in rows]
+            chosen = tuple(replace(r, list_row=rows[r.index]) for r in chosen if r.index in rows)
+        divided.append(replace(entry, split="val", people=chosen))
     unknown = wanted.keys() - {entry.file_name for entry in divided if entry.split == "val"}
     if unknown:
         raise BuildError(
@@ -101,11 +110,35 @@ def divide(entries, listed, where):
     return divided, left_out
 
 
-def header_sizes(folder):
+def _place(person, entry, where):
+    """The place in a picture's `annorect` of a person as `read_list` names them."""
+    if isinstance(person, int):
+        found = [rect.index for rect in entry.people if rect.index == person]
+        named = f"person {person} (counted from 0)"
+    else:
+        # Lists in circulation have the release's numbers, some of them rounded.
+        found = [
+            rect.index
+            for rect in entry.people
+            if rect.objpos
+            and rect.scale is not None
+            and max(abs(a - b) for a, b in zip((*rect.objpos, rect.scale), person, strict=True)) < 0.01
+        ]
+        named = f"the person at {person[0]:g}, {person[1]:g} of scale {person[2]:g}"
+    if len(found) != 1:
+        raise BuildError(
+            f"{where} names {named} of {entry.file_name!r}, which has {len(entry.people)} people, "
+            f"{len(found) or 'none'} of them like that"
+        )
+    return found[0]
+
+
+def header_sizes(folder, name_prefix=""):
     """A function that reads a picture's size from its header. EXIF orientation is ignored.
 
     Args:
         folder: the picture folder, on any file system Beam knows.
+        name_prefix: what file names begin with that is not part of the path below it.
 
     Returns:
         Function: file name -> (width, height) in pixels; None for a picture that is missing, unreadable, or
@@ -113,7 +146,7 @@ def header_sizes(folder):
     """
 
     def image_size_of(file_name):
-        path, _, _ = locate_picture(str(folder), file_name)
+        path, _, _ = locate_picture(str(folder), file_name, name_prefix)
         if path is None:
             return None
         try:

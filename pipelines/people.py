@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from records.command import CommandError
+from records.skeletons import Skeleton
 
 
 class BuildError(CommandError):
@@ -32,7 +33,10 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One picture and its people. `file_name` is relative to the image folder; sizes are in pixels."""
+    """One picture and its people.
+
+    `file_name` is relative to the image folder; sizes are in pixels, 0 where a converter found no picture.
+    """
 
     image_id: int
     file_name: str
@@ -46,14 +50,21 @@ class Source:
     """A dataset's split, ready to be planned.
 
     Attributes:
+        skeleton: whose keypoints the people have.
         pictures: every picture that has people.
         dropped: {reason: count} of people that are left out on purpose.
         rejected: what is wrong with the others, one dict (image_id, person_id, reason, detail) per person.
     """
 
+    skeleton: Skeleton
     pictures: list
     dropped: dict
     rejected: list
+
+    @property
+    def count(self):
+        """Number of people to make records of."""
+        return sum(len(picture.people) for picture in self.pictures)
 
 
 def rejection(image_id, person_id, reason, detail):

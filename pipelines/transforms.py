@@ -16,7 +16,7 @@ import numpy as np
 from apache_beam.io.filesystems import FileSystems
 
 from pipelines.crops import CropOptions, make_record
-from pipelines.people import rejection
+from pipelines.people import BuildError, rejection
 from pipelines.plan import hash_key, load_plan
 from records.schema import to_example
 from records.shards import frame, shard_name
@@ -32,6 +32,7 @@ class ShardJob:
 
     Attributes:
         images: the picture folder.
+        name_prefix: what file names begin with that is not part of the path below it.
         folder: where the shards go.
         dataset, split: parts of the shards' names.
         count: number of shards.
@@ -40,6 +41,7 @@ class ShardJob:
     """
 
     images: str
+    name_prefix: str
     folder: str
     dataset: str
     split: str
@@ -126,7 +128,7 @@ def make_records(pictures, job):
     """
     keyed, rejected = [], []
     for picture in pictures:
-        pixels, reason, detail = read_picture(job.images, picture)
+        pixels, reason, detail = read_picture(job.images, picture, job.name_prefix)
         for person in picture.people:
             where = picture.image_id, person.person_id
             values = (
@@ -141,15 +143,23 @@ def make_records(pictures, job):
     return [record for _, record in sorted(keyed)], rejected
 
 
-def locate_picture(folder, file_name):
+def locate_picture(folder, file_name, name_prefix=""):
     """The path of a picture that is there and inside the picture folder.
 
     The folder itself may be a link; the picture must not lead out of it, neither by name nor by a link.
 
+    Args:
+        folder: the picture folder.
+        file_name: as the annotations have it.
+        name_prefix: what it begins with that is not part of the path below the folder.
+
     Returns:
         (path, None, None), or (None, reason, detail).
     """
-    parts = file_name.replace("\\", "/").split("/")
+    name = file_name.replace("\\", "/")
+    if not name.startswith(name_prefix):
+        return None, "missing_image", f"{file_name!r} does not begin with {name_prefix!r}"
+    parts = name[len(name_prefix) :].split("/")
     if ".." in parts or parts[0] in ("", "~"):
         return None, "unsafe_path", f"{file_name!r} leaves the image folder"
     path = FileSystems.join(folder, *parts)
@@ -160,13 +170,16 @@ def locate_picture(folder, file_name):
     return path, None, None
 
 
-def read_picture(folder, picture):
+def read_picture(folder, picture, name_prefix=""):
     """Reads and decodes a picture; EXIF orientation is ignored, as COCO's own tools do.
+
+    Grey and CMYK pictures become BGR, transparency is left away. More than 8 bits a channel are not accepted:
+    which 8 of them show the people, only the owner of such pictures knows.
 
     Returns:
         (pixels (height, width, 3) uint8 BGR, None, None), or (None, reason, detail).
     """
-    path, reason, detail = locate_picture(folder, picture.file_name)
+    path, reason, detail = locate_picture(folder, picture.file_name, name_prefix)
     if path is None:
         return None, reason, detail
     try:
@@ -175,12 +188,15 @@ def read_picture(folder, picture):
     except (IsADirectoryError, PermissionError) as error:
         return None, "unreadable_image", str(error)
     try:
-        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_ANYDEPTH
         pixels = cv2.imdecode(data, flags) if data.size else None
     except cv2.error as error:  # for example a header that promises more pixels than OpenCV allows
         return None, "unreadable_image", f"{path}: {error.err}"
     if pixels is None:
         return None, "unreadable_image", f"{path}: {data.size} bytes that OpenCV cannot decode"
+    if pixels.dtype != np.uint8:
+        detail = f"{path} has channels of type {pixels.dtype}; convert the picture to 8 bits a channel"
+        return None, "unsupported_image", detail
     if pixels.shape[:2] != (picture.height, picture.width):
         received = f"{pixels.shape[1]}x{pixels.shape[0]}"
         return None, "wrong_image_size", f"{path} is {received}, annotated {picture.width}x{picture.height}"
@@ -209,6 +225,24 @@ def read_json_if_there(path):
         return None
     with FileSystems.open(path, compression_type="uncompressed") as file:
         return json.loads(file.read())
+
+
+def file_sha256(path):
+    """SHA-256 of a file's content as hexadecimal digits.
+
+    Raises:
+        BuildError: if it cannot be read.
+    """
+    if not FileSystems.exists(str(path)):
+        raise BuildError(f"{path} does not exist")
+    digest = hashlib.sha256()
+    try:
+        with FileSystems.open(str(path), compression_type="uncompressed") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except (IsADirectoryError, PermissionError) as error:
+        raise BuildError(f"{path} cannot be read: {error.strerror}") from error
+    return digest.hexdigest()
 
 
 def count_reasons(rejected):

@@ -163,12 +163,12 @@ def half_body_box(keypoints, upper_body, upper_first, input_size):
 
     Args:
         keypoints: (N, K, 3) x, y in image pixels and visibility.
-        upper_body: indices of the upper half's keypoints.
+        upper_body: indices of the upper half's keypoints; empty if the skeleton has no halves.
         upper_first: (N,) bool: whether the upper half is preferred. (The lower is taken first otherwise.)
         input_size: (width, height) of the network input; only the ratio counts.
 
     Returns:
-        valid: (N,) bool: False where the chosen half has fewer than two keypoints.
+        valid: (N,) bool: False where the chosen half has fewer than two keypoints, or there are no halves.
         center: (N, 2) float64 image pixels; NaN where not valid.
         scale: (N, 2) float64 image pixels; NaN where not valid.
     """
@@ -178,7 +178,7 @@ def half_body_box(keypoints, upper_body, upper_first, input_size):
     upper, lower = labelled & is_upper, labelled & ~is_upper
     use_upper = (upper_first & (upper.sum(1) > 2)) | (lower.sum(1) <= 2)
     chosen = np.where(use_upper[:, None], upper, lower)
-    valid = chosen.sum(1) >= 2
+    valid = (chosen.sum(1) >= 2) & is_upper.any()
 
     points, mask = keypoints[..., :2], chosen[..., None]
     center = np.where(mask, points, 0).sum(1) / np.maximum(chosen.sum(1), 1)[:, None]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from records.skeletons import COCO, Skeleton
+from records.skeletons import COCO, MPII, POSETRACK, Skeleton
 
 
 @dataclass(frozen=True)
@@ -13,24 +13,37 @@ class Layout:
     Attributes:
         name: the value of ``--dataset``.
         folder: the dataset's folder below ``dataset/``.
-        skeleton: its keypoints.
-        splits: the splits there are.
-        annotations: the COCO-format annotation file.
+        skeleton: its keypoints; None: those that the annotation file's `categories` describe.
+        annotations: {split: COCO-format annotation file}. Unless a split is named, those that are there are
+            built, but never "test", which has no keypoints to learn from or to measure.
         images: the picture folder.
+        name_prefix: what file names in the annotations begin with besides the path below `images`.
+        clean_boxes: whether to cut ground-truth boxes to the picture, as the official code does for COCO. Not
+            for MPII, where a box stands for a centre and a size that must not change.
+        raw: what the annotations are converted from, if they are, as messages name it.
         detections: the person detector's boxes, a COCO results file.
     """
 
     name: str
     folder: str
-    skeleton: Skeleton
-    splits: tuple[str, ...]
-    annotations: str
+    skeleton: Skeleton | None
+    annotations: dict[str, str]
     images: str
+    name_prefix: str = ""
+    clean_boxes: bool = True
+    raw: str | None = None
     detections: str = "dets/human_detection.json"
 
     def default_dir(self):
         """The dataset's folder if the user names none."""
         return Path("dataset") / self.folder
+
+
+SPLITS = ("train", "val", "test")
+
+
+def _each_split(pattern):
+    return {split: pattern.format(split=split) for split in SPLITS}
 
 
 LAYOUTS = {
@@ -40,17 +53,41 @@ LAYOUTS = {
             name="coco",
             folder="COCO",
             skeleton=COCO,
-            splits=("train", "val"),
-            annotations="annotations/person_keypoints_{split}2017.json",
+            annotations=_each_split("annotations/person_keypoints_{split}2017.json")
+            | {"test": "annotations/image_info_test-dev2017.json"},
             images="images/{split}2017",
+        ),
+        Layout(
+            name="mpii",
+            folder="MPII",
+            skeleton=MPII,
+            annotations=_each_split("annotations/{split}.json"),
+            images="images",
+            clean_boxes=False,
+            raw="mpii_human_pose_v1_u12_1.mat",
+        ),
+        Layout(
+            name="posetrack",
+            folder="PoseTrack",
+            skeleton=POSETRACK,
+            annotations=_each_split("annotations/{split}2018.json"),
+            images="images",
+            name_prefix="images/",
+            raw="original_annotations/{train,val,test}/*.json",
         ),
         Layout(
             name="synthetic",
             folder="Synthetic",
             skeleton=COCO,
-            splits=("train", "val"),
-            annotations="annotations/person_keypoints_{split}.json",
+            annotations=_each_split("annotations/person_keypoints_{split}.json"),
             images="images/{split}",
+        ),
+        Layout(
+            name="custom",
+            folder="Custom",
+            skeleton=None,
+            annotations=_each_split("annotations/{split}.json"),
+            images="images",
         ),
     )
 }

@@ -95,6 +95,7 @@ class Manifest:
         dropped: people left out on purpose (crowds, no keypoints …), counted by reason.
         rejected: people left out because something was wrong with them, counted by reason.
         images: number of pictures in the plan.
+        source: where the build found "annotations" and "images": a place to look, which decides nothing.
         schema_version: of `records.schema`.
     """
 
@@ -107,6 +108,7 @@ class Manifest:
     dropped: dict = field(default_factory=dict)
     rejected: dict = field(default_factory=dict)
     images: int = 0
+    source: dict = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -135,6 +137,7 @@ class Manifest:
             "images": self.images,
             "dropped": self.dropped,
             "rejected": self.rejected,
+            "source": self.source,
             "options": self.options,
             "skeleton": self.skeleton.to_json(),
             "shards": [vars(shard) for shard in self.shards],
@@ -166,6 +169,7 @@ class Manifest:
             dropped=data["dropped"],
             rejected=data["rejected"],
             images=data["images"],
+            source=data["source"],
         )
 
 

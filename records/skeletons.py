@@ -1,5 +1,7 @@
 """Which keypoints a dataset has, which mirror each other, and what their metric assumes of them."""
 
+import re
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +17,7 @@ class Skeleton:
         flip_pairs: pairs of indices that swap when a picture is mirrored, left first.
         limbs: pairs of indices to connect when drawing.
         upper_body: indices the half-body augmentation takes for the upper half; the others are the lower.
+            Empty: half bodies are never drawn.
         sigmas: (K,) per-keypoint constants of OKS, as fractions of the person's scale (square root of area).
 
     Raises:
@@ -194,3 +197,113 @@ MPII = Skeleton(
         *(0.026, 0.026, 0.062, 0.072, 0.179, 0.179, 0.072, 0.062),
     ),
 )
+
+#: Sigma of keypoints for which nobody has measured one: the mean of COCO's seventeen.
+DEFAULT_SIGMA = round(sum(COCO.sigmas) / COCO.num_keypoints, 3)
+
+
+def skeleton_from_coco_category(category, name="custom"):
+    """The skeleton that an entry of a COCO annotation file's `categories` describes.
+
+    Args:
+        category: a parsed JSON object. Besides COCO's own fields
+
+            * "keypoints": names, in the order of the annotations,
+            * "skeleton": pairs of keypoints to connect when drawing, counted from 1 as in COCO (or from 0,
+              if a 0 is among them); optional,
+
+            three optional ones, in which a keypoint is given by its name or its index, counted from 0:
+
+            * "flip_pairs": pairs that swap when a picture is mirrored; without it, keypoints whose names
+              differ in left/right or l/r only: left_eye and right_eye, LEye and REye, paw_l and paw_r;
+            * "sigmas": one OKS constant per keypoint; without it, `DEFAULT_SIGMA` for all;
+            * "upper_body": the upper half of the half-body augmentation; without it there is none.
+        name: how manifests and messages call the skeleton.
+
+    Returns:
+        A `Skeleton`.
+
+    Warns:
+        UserWarning: where a guess may be wrong: no sigmas, a left keypoint without a right one, no pairs.
+
+    Raises:
+        ValueError: if the entry cannot be understood; the message names the field.
+    """
+    names = category.get("keypoints") if isinstance(category, dict) else None
+    if not isinstance(names, list) or not all(isinstance(keypoint, str) for keypoint in names):
+        raise ValueError(f'"keypoints" must be a list of names, received {str(names)[:200]}')
+    flip_pairs = category.get("flip_pairs")
+    if flip_pairs is None:
+        flip_pairs = _mirrored_names(names)
+    sigmas = category.get("sigmas")
+    if sigmas is None:
+        warnings.warn(
+            f'no "sigmas" in the category: OKS takes {DEFAULT_SIGMA} for every keypoint, COCO\'s mean; such '
+            "results compare with each other, not with other work",
+            stacklevel=2,
+        )
+        sigmas = [DEFAULT_SIGMA] * len(names)
+    if not isinstance(sigmas, list) or not all(type(sigma) in (int, float) for sigma in sigmas):
+        raise ValueError(f'"sigmas" must be a list of numbers, received {str(sigmas)[:200]}')
+    limbs, upper_body = category.get("skeleton") or [], category.get("upper_body") or []
+    from_zero = any(0 in limb for limb in limbs if isinstance(limb, list))
+    return Skeleton(
+        name=name,
+        keypoints=tuple(names),
+        flip_pairs=_pairs(flip_pairs, "flip_pairs", names, first=0),
+        limbs=_pairs(limbs, "skeleton", names, first=0 if from_zero else 1),
+        upper_body=_indices(upper_body, "upper_body", names, first=0),
+        sigmas=tuple(map(float, sigmas)),
+    )
+
+
+def _mirrored_names(names):
+    """Pairs of indices, left first, of the keypoints whose names differ in their side only."""
+    sides = {}
+    for index, name in enumerate(names):
+        # "left_eye", "L-Eye", "eyeLeft", "EYE.L": words, without the one that names the side.
+        spelled = name.lower() if name.isupper() else name
+        words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z](?![a-z])|\d+", spelled)]
+        side = [word[0] for word in words if word in _SIDES]
+        if len(side) == 1:
+            rest = tuple("*" if word in _SIDES else word for word in words)
+            sides.setdefault(rest, {}).setdefault(side[0], index)
+    alone = [names[index] for pair in sides.values() if len(pair) == 1 for index in pair.values()]
+    pairs = [[pair["l"], pair["r"]] for pair in sides.values() if len(pair) == 2]
+    if alone:
+        warnings.warn(
+            f"no counterpart on the other side for {', '.join(alone)}: they keep their place when a picture "
+            'is mirrored; "flip_pairs" in the category says otherwise',
+            stacklevel=3,
+        )
+    elif not pairs and len(names) > 1:
+        warnings.warn(
+            "no left and right keypoints were found: every keypoint keeps its place when a picture is "
+            'mirrored; "flip_pairs" in the category says otherwise, train/main.py --flip_probability=0 does '
+            "not mirror",
+            stacklevel=3,
+        )
+    return pairs
+
+
+_SIDES = ("left", "l", "right", "r")
+
+
+def _pairs(pairs, field, names, first):
+    """Pairs of keypoints as a tuple of pairs of indices."""
+    if not isinstance(pairs, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+        raise ValueError(f'"{field}" must be a list of pairs, received {str(pairs)[:200]}')
+    return tuple(_indices(pair, field, names, first) for pair in pairs)
+
+
+def _indices(keypoints, field, names, first):
+    """Keypoints, each given by name or by a number counted from `first`, as a tuple of indices from 0."""
+    if not isinstance(keypoints, list):
+        raise ValueError(f'"{field}" must be a list, received {str(keypoints)[:200]}')
+    for keypoint in keypoints:
+        if type(keypoint) is not int and keypoint not in names:
+            raise ValueError(f'"{field}" has {str(keypoint)[:100]!r}; expected one of {", ".join(names)}')
+        if type(keypoint) is int and not first <= keypoint < first + len(names):
+            last = first + len(names) - 1
+            raise ValueError(f'"{field}" has {keypoint}; keypoints are counted from {first} to {last} there')
+    return tuple(k - first if type(k) is int else names.index(k) for k in keypoints)

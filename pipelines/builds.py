@@ -1,0 +1,133 @@
+"""From flags to builds: what has to be made first, and which folders of records there are to build."""
+
+from pathlib import Path
+
+from tqdm import tqdm
+
+from pipelines.convert import CONVERTERS, ConvertOptions, ensure_converted
+from pipelines.crops import CropOptions
+from pipelines.job import Build
+from pipelines.people import BuildError
+from pipelines.synthetic import SyntheticOptions, generate
+from records.layout import BOXES, records_folder
+
+
+def plan_builds(values, layout, input_size, beam_args, left_out):
+    """The builds the flags ask for: a list of `Build`.
+
+    Args:
+        values: the flags.
+        layout: the dataset's `Layout`.
+        input_size: (width, height) of the network input.
+        beam_args: arguments for Beam's `PipelineOptions`.
+        left_out: {split: {reason: count}} of people whom a conversion left out.
+
+    Raises:
+        BuildError: if nothing that could be built is there.
+    """
+    dataset_dir = Path(values.dataset_dir or layout.default_dir())
+    detections = Path(values.detections or dataset_dir / layout.detections)
+    builds = []
+    for split in [values.split] if values.split else ("train", "val"):
+        annotations = Path(values.annotations or dataset_dir / layout.annotations[split])
+        images = Path(values.images or dataset_dir / layout.images.format(split=split))
+        if not values.split and not annotations.exists():
+            continue
+        for boxes in [values.boxes] if values.boxes else BOXES:
+            if boxes == "detections" and not values.boxes and not detections.exists():
+                continue
+            if boxes == "detections" and split == "train" and not (values.split and values.boxes):
+                continue  # a detector's file is usually for the pictures that are evaluated only
+            for path, what in ((annotations, "annotation file"), (images, "picture folder")):
+                if not path.exists():
+                    hint = (
+                        f"; it is converted from {layout.raw}" if path == annotations and layout.raw else ""
+                    )
+                    raise BuildError(f"the {what} {path} does not exist{hint}")
+            if boxes == "detections" and not detections.exists():
+                raise BuildError(
+                    f"{detections} does not exist; expected a person detector's boxes there as a COCO "
+                    "results file. --detections says where else to look"
+                )
+            builds.append(
+                Build(
+                    dataset=layout.name,
+                    split=split,
+                    boxes=boxes,
+                    skeleton=layout.skeleton,
+                    annotations=str(annotations),
+                    images=str(images),
+                    detections=str(detections),
+                    folder=str(records_folder(values.records_dir or dataset_dir / "records", split, boxes)),
+                    options=CropOptions(
+                        input_size=input_size,
+                        scale_factor=values.scale_factor if boxes == "ground_truth" else None,
+                        max_crop_scale=values.max_crop_scale,
+                        quality=values.crop_quality,
+                    ),
+                    name_prefix=layout.name_prefix,
+                    clean_boxes=layout.clean_boxes,
+                    image_ids=values.image_ids,
+                    detection_category=values.detection_category,
+                    left_out=left_out.get(split, {}),
+                    people_per_shard=values.people_per_shard,
+                    score_threshold=values.score_threshold,
+                    max_bad_fraction=values.max_bad_fraction,
+                    overwrite=values.overwrite,
+                    beam_args=beam_args,
+                )
+            )
+    if not builds:
+        expected = [layout.raw] if layout.raw else [layout.annotations[split] for split in ("train", "val")]
+        raise BuildError(f"{dataset_dir} holds no annotations; expected {' or '.join(expected)} there")
+    return builds
+
+
+def prepare(values, layout):
+    """Brings a dataset to COCO format: draws the synthetic one, converts MPII and PoseTrack.
+
+    Returns:
+        {split: {reason: count}} of people whom a conversion left out.
+
+    Raises:
+        BuildError: if the dataset's folder is missing, or cannot be brought to COCO format.
+    """
+    dataset_dir = Path(values.dataset_dir or layout.default_dir())
+    if layout.name == "synthetic":
+        draw_synthetic(values, dataset_dir)
+    if values.annotations and values.images:
+        return {}
+    if not dataset_dir.is_dir():
+        raise BuildError(
+            f"the dataset folder {dataset_dir} does not exist; expected {layout.folder} there with "
+            f"{layout.raw or layout.annotations['train']}. --dataset_dir says where else to look"
+        )
+    if layout.name not in CONVERTERS or values.annotations:
+        return {}
+    options = ConvertOptions(values.mpii_boxes, values.validation_list, values.overwrite)
+    images = values.images or dataset_dir / layout.images
+    return ensure_converted(layout, dataset_dir, images, options)
+
+
+def draw_synthetic(values, folder):
+    """Draws the synthetic dataset unless it is there.
+
+    Raises:
+        BuildError: if the folder holds one of other options, or something else.
+    """
+    options = SyntheticOptions(
+        train_images=values.train_images, val_images=values.val_images, seed=values.seed
+    )
+    total = options.train_images + options.val_images
+    with tqdm(total=total, desc="draw", unit=" pictures", dynamic_ncols=True, delay=1) as bar:
+
+        def show(done, _):
+            bar.update(done - bar.n)
+
+        try:
+            drawn = generate(folder, options, values.workers, values.overwrite, show)
+        except FileExistsError as error:
+            raise BuildError(f"{error}; --overwrite and --dataset_dir do that") from error
+        bar.leave = drawn
+    say = "drawn" if drawn else "already drawn"
+    print(f"{folder}: {options.train_images:,} train and {options.val_images:,} val pictures {say}")
