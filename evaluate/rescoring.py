@@ -23,6 +23,7 @@ def to_results(
     min_visibility=0.2,
     soft=False,
     sigmas=None,
+    category=PERSON_CATEGORY,
 ):
     """Rescores the poses, removes doubled ones within each image and writes the rest as COCO results.
 
@@ -40,6 +41,7 @@ def to_results(
         soft: lower the scores of overlapping poses instead of dropping them. Lowered scores decide the order
             and which 20 poses of an image stay; the scores written are those before.
         sigmas: (K,) float for the OKS; None: COCO's, for 17 joints only.
+        category: the category id to write.
 
     Returns:
         List of JSON-ready dicts ``{"image_id", "category_id", "keypoints", "score"}``, ``keypoints`` flat
@@ -83,7 +85,7 @@ def to_results(
         results += [
             {
                 "image_id": image_id,
-                "category_id": PERSON_CATEGORY,
+                "category_id": category,
                 "keypoints": keypoints[poses[index]].ravel().tolist(),
                 "score": float(scores[poses[index]]),
             }

@@ -1,6 +1,5 @@
 """Evaluates a training run: records in, result files, metrics and a picture out."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from evaluate.coco import evaluate_coco, format_table
 from evaluate.inference import make_predict_step, predict
 from evaluate.rescoring import to_results
 from evaluate.sheet import draw_people
+from evaluate.truth import find_truth
 from model.heatmaps import METHODS
 from model.hrnet import ARCHITECTURES, build
 from model.runs import RunError, load_checkpoint, read_config, saved_epochs
@@ -62,7 +62,7 @@ def evaluate_run(options):
         options: `EvaluateOptions`.
 
     Returns:
-        The ten COCO metrics by name.
+        The ten COCO metrics by name; None for pictures without annotations.
 
     Raises:
         RunError: if there is no such run or epoch.
@@ -77,13 +77,13 @@ def evaluate_run(options):
     epoch = epochs[-1] if options.epoch is None else options.epoch
     folder = find_records(options, config)
     manifest = read_manifest(folder)
-    if manifest.skeleton.to_json() != config.skeleton:
+    if manifest.skeleton.to_json()["keypoints"] != config.skeleton["keypoints"]:
         raise RecordsError(
             f"the run in {checkpoints} predicts the {config.num_keypoints} keypoints of "
             f"{config.skeleton['name']}, the records in {folder} have the {manifest.skeleton.num_keypoints} "
             f"of {manifest.skeleton.name}; evaluate on records of {config.dataset}"
         )
-    annotations = find_annotations(options, config, manifest)
+    truth = find_truth(options, manifest)
 
     for what, value, known in (
         ("network", config.model, ARCHITECTURES),
@@ -105,9 +105,8 @@ def evaluate_run(options):
         predictions = predict(step, dataset, config.heatmap_size, manifest.records)
     result_folder = Path(options.output) / "result"
     result_folder.mkdir(parents=True, exist_ok=True)
-    name = f"{annotations.stem}_{config.model}_epoch-{epoch:04d}_{manifest.boxes}"
+    name = f"{truth.path.stem}_{config.model}_epoch-{epoch:04d}_{manifest.boxes}"
     results_path = result_folder / f"{name}_results.json"
-    truth = json.loads(annotations.read_text())
     try:
         results = to_results(
             predictions.keypoints,
@@ -118,11 +117,19 @@ def evaluate_run(options):
             options.min_visibility,
             options.soft_nms,
             manifest.skeleton.sigmas,
+            truth.category,
         )
         results_path.write_text(json.dumps(results))
-        metrics = evaluate_coco(truth, results, manifest.skeleton.sigmas)
+        print(f"{len(results):,} people kept of {manifest.records:,} boxes after OKS-NMS")
+        print(f"results: {results_path}")
+        if not truth.labelled:
+            print(f"{truth.path} has no annotations to measure against")
+            return None
+        metrics = evaluate_coco(truth.content, results, manifest.skeleton.sigmas, truth.image_ids)
     except ValueError as error:
-        raise CommandError(f"{config.model} after epoch {epoch} on {annotations}: {error}") from error
+        raise CommandError(f"{config.model} after epoch {epoch} on {truth.path}: {error}") from error
+    if truth.unusable:
+        print(f"{truth.unusable:,} annotations without usable box or keypoints are left out of the metric")
     summary = {"metrics": metrics, "epoch": epoch, "boxes": manifest.boxes, "results": results_path.name}
     (result_folder / f"{name}_metrics.json").write_text(json.dumps(summary, indent=1))
     picture = result_folder / f"{name}.png"
@@ -131,16 +138,14 @@ def evaluate_run(options):
         manifest.skeleton,
         config.input_size,
         predictions,
-        truth,
+        truth.content,
         options.pictures,
         title=f"{config.model} epoch {epoch}, {BOX_SOURCES[manifest.boxes]} boxes of {config.dataset} "
         f"{options.split}: AP {metrics['AP']:.3f}",
     )
     cv2.imwrite(str(picture), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
 
-    print(f"{len(results):,} people kept of {manifest.records:,} boxes after OKS-NMS\n")
-    print(format_table(metrics))
-    print(f"\nresults: {results_path}\npicture: {picture}")
+    print(f"\n{format_table(metrics)}\n\npicture: {picture}")
     return metrics
 
 
@@ -158,24 +163,3 @@ def find_records(options, config):
     if options.boxes == "detections" or (options.boxes is None and (detections / MANIFEST).exists()):
         return detections
     return records_folder(records_dir, options.split, "ground_truth")
-
-
-def find_annotations(options, config, manifest):
-    """The annotation file the records were built with.
-
-    Raises:
-        RecordsError: if it is missing or has changed since.
-    """
-    layout = LAYOUTS[config.dataset]
-    path = Path(options.dataset_dir or layout.default_dir()) / layout.annotations.format(split=options.split)
-    path = Path(options.annotations or path)
-    if not path.is_file():
-        raise RecordsError(
-            f"the annotation file {path} does not exist; --annotations or --dataset_dir says where it is"
-        )
-    if hashlib.sha256(path.read_bytes()).hexdigest() != manifest.options["annotations_sha256"]:
-        raise RecordsError(
-            f"{path} is not the annotation file the records were built with; build them again with "
-            "--overwrite, or name the right file with --annotations"
-        )
-    return path

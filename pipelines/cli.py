@@ -80,8 +80,8 @@ def define_flags(values):
         "validation_list",
         None,
         "MPII: JSON list of those of the training part who are for validation: objects with image, center "
-        "and scale (the valid.json that pose codes share, 2,958 people), pairs [file name, place in annorect] "
-        "or file names. Without it everybody is in train; the division is never guessed.",
+        "and scale (the valid.json that pose codes share, 2,958 people), pairs [file name, place in "
+        "annorect], or file names. Without it everybody is in train; the division is never guessed.",
         **add,
     )
     flags.DEFINE_string(

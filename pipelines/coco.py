@@ -267,28 +267,3 @@ def read_detections(detections, path, pictures, category, *, score_threshold=0.0
             "this split; expected a detector's results for these pictures"
         )
     return Source(category.skeleton, [p for p in pictures.values() if p.people], dict(dropped), rejected)
-
-
-def read_image_ids(path):
-    """Reads a list of image ids: a JSON list of whole numbers, or text with one a line.
-
-    Returns:
-        A frozenset of int.
-
-    Raises:
-        BuildError: if it is anything else, or empty.
-    """
-    if not FileSystems.exists(str(path)):
-        raise BuildError(f"{path} does not exist; expected a list of image ids there")
-    with FileSystems.open(str(path)) as file:
-        text = file.read().decode(errors="replace").strip()
-    try:
-        ids = json.loads(text) if text.startswith("[") else [int(line) for line in text.split()]
-    except ValueError as error:
-        raise BuildError(f"{path} is not a list of image ids (JSON, or one a line): {error}") from error
-    wrong = [value for value in ids if not is_id(value)]
-    if wrong or not ids:
-        raise BuildError(
-            f"{path}: expected whole numbers, received {str(wrong[0])[:100] if wrong else 'none'}"
-        )
-    return frozenset(ids)

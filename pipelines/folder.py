@@ -7,6 +7,7 @@ from apache_beam.io.filesystems import FileSystems
 from pipelines.people import BuildError
 from pipelines.transforms import WORK_FOLDER, read_json_if_there
 from records.shards import MANIFEST, Manifest
+from records.tfds_files import DATASET_INFO, FEATURES
 
 OPTIONS = "options.json"
 DEAD_LETTERS = "rejected.jsonl"
@@ -66,7 +67,7 @@ def matching(folder, pattern):
 
 def remove(folder, shard_prefix):
     """Removes the files of a build, and nothing else that may stand in the folder."""
-    names = (MANIFEST, DEAD_LETTERS, WORK_FOLDER)
+    names = (MANIFEST, FEATURES, DATASET_INFO, DEAD_LETTERS, WORK_FOLDER)
     paths = [FileSystems.join(folder, name) for name in names]
     shards = [FileSystems.join(folder, path.name) for path in matching(folder, f"{shard_prefix}*")]
     FileSystems.delete([path for path in paths if FileSystems.exists(path)] + shards)

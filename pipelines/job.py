@@ -20,9 +20,11 @@ from pipelines.plan import dump_plan, plan_shards, shard_count
 from pipelines.progress import ShardProgress
 from pipelines.transforms import ShardJob, WriteShards, count_reasons, file_sha256, write_whole
 from records.command import captured_stderr
+from records.image_ids import read_image_ids
 from records.schema import SCHEMA_VERSION
 from records.shards import MANIFEST, Manifest, Shard, shard_name
 from records.skeletons import Skeleton
+from records.tfds_files import tfds_files
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ def build_options(build):
 def read_source(build):
     """The people of a build, from ground truth or from a detector, as a `Source`."""
     annotations = coco.read_json(build.annotations)
-    image_ids = coco.read_image_ids(build.image_ids) if build.image_ids else None
+    image_ids = read_image_ids(build.image_ids) if build.image_ids else None
     if build.boxes == "ground_truth":
         source = coco.read_ground_truth(
             annotations,
@@ -231,8 +233,14 @@ def _finish(build, job, options, source, planned):
         dropped=source.dropped,
         rejected=count_reasons(rejected),
         images=len(source.pictures),
-        source={name: str(Path(getattr(build, name)).resolve()) for name in ("annotations", "images")},
+        source={
+            name: str(Path(path).resolve())
+            for name in ("annotations", "images", "image_ids")
+            if (path := getattr(build, name))
+        },
     )
+    for name, text in tfds_files(manifest).items():
+        write_whole(FileSystems.join(build.folder, name), text.encode())
     write_whole(FileSystems.join(build.folder, MANIFEST), json.dumps(manifest.to_json(), indent=1).encode())
     FileSystems.delete([job.work_folder])
     return manifest

@@ -95,7 +95,8 @@ class Manifest:
         dropped: people left out on purpose (crowds, no keypoints …), counted by reason.
         rejected: people left out because something was wrong with them, counted by reason.
         images: number of pictures in the plan.
-        source: where the build found "annotations" and "images": a place to look, which decides nothing.
+        source: where the build found "annotations", "images" and "image_ids"; decides nothing, and files may
+            have moved since.
         schema_version: of `records.schema`.
     """
 

@@ -85,7 +85,12 @@ def test_the_manifest_describes_the_files(finished):
         assert shard.size == len(content)
         assert shard.sha256 == hashlib.sha256(content).hexdigest()
         assert shard.records == len(list(tf.data.TFRecordDataset(str(finished / shard.name))))
-    assert {path.name for path in finished.iterdir()} == {*contents, "manifest.json"}
+    assert {path.name for path in finished.iterdir()} == {
+        *contents,
+        "manifest.json",
+        "features.json",
+        "dataset_info.json",
+    }
 
 
 def test_detections_are_built_from_the_detectors_boxes(dataset_dir, tmp_path):

@@ -107,7 +107,7 @@ def called(capsys, *arguments):
         (["--crop_quality=101"], "crop_quality"),
         (["--max_bad_fraction=2"], "max_bad_fraction"),
         (["--scale_factor=-1"], "scale_factor"),
-        (["--split=test"], "split"),
+        (["--split=everything"], "split"),
     ],
 )
 def test_wrong_flags_are_usage_errors_that_name_the_flag(capsys, arguments, named):

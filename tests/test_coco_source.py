@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipelines.coco import read_detections, read_ground_truth, read_json, read_pictures
+from pipelines.coco import Category, read_detections, read_ground_truth, read_json, read_pictures
 from pipelines.job import read_source
 from pipelines.people import BuildError, keypoint_array
 from records.geometry import box_to_center_scale
@@ -26,7 +26,7 @@ def ground_truth(data):
 def detected(detections, pictures=None, threshold=0.0):
     if pictures is None:
         pictures = read_pictures(annotations([image(1), image(2)], []), "truth.json")
-    return read_detections(detections, "boxes.json", pictures, COCO, threshold)
+    return read_detections(detections, "boxes.json", pictures, Category(1, COCO), score_threshold=threshold)
 
 
 def everyone(source):
@@ -263,7 +263,7 @@ def test_a_detection_that_cannot_be_used_is_rejected_with_the_reason(reason, cha
         ('{"images": [null], "annotations": []}', "entry 0 is None"),
         (json.dumps(annotations([image(1), image(2) | {"id": "2"}], [])), "entry 1"),
         (json.dumps(annotations([image(1, width=None)], [])), "entry 0"),
-        (json.dumps(annotations([image(1, height=0)], [])), "entry 0"),
+        (json.dumps(annotations([image(1, height=-1)], [])), "entry 0"),
         (json.dumps(annotations([image(1) | {"file_name": 7}], [])), "entry 0"),
     ],
 )
