@@ -14,6 +14,7 @@ class ShardProgress:
         self.bar = tqdm(
             total=people, desc=job.split, unit=" people", file=stderr, dynamic_ncols=True, mininterval=0.5
         )
+        self.rejected = 0
         self.waiting = set(range(job.count))
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
@@ -34,9 +35,9 @@ class ShardProgress:
                 side = self.job.finished(index)
                 if side is not None:
                     self.waiting.discard(index)
-                    self.bar.set_postfix_str(
-                        f"{self.job.count - len(self.waiting)}/{self.job.count} shards", refresh=False
-                    )
+                    self.rejected += len(side["rejected"])
+                    done = f"{self.job.count - len(self.waiting)}/{self.job.count} shards"
+                    self.bar.set_postfix_str(f"{done}, {self.rejected} rejected", refresh=False)
                     self.bar.update(side["records"] + len(side["rejected"]))
             if last:
                 return

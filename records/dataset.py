@@ -148,6 +148,24 @@ def check_usable(manifest, input_size, augmentation):
         raise RecordsError("the records folder holds no people")
 
 
+def resolution_note(manifest, input_size):
+    """What a user shall know who asks for a larger network input than the records were built for, or None.
+
+    Args:
+        manifest: the records' `Manifest`.
+        input_size: (width, height) asked for.
+    """
+    built, scale = manifest.input_size, manifest.options.get("max_crop_scale")
+    if input_size[0] <= built[0] or scale is None:
+        return None
+    stored = "x".join(str(round(side * scale)) for side in built)
+    return (
+        f"the records were built for inputs of {built[0]}x{built[1]} pixels and hold a person's box at up to "
+        f"{stored}: an input of {input_size[0]}x{input_size[1]} can show no more than that. build_records.py "
+        f"--input_size={input_size[0]}x{input_size[1]} stores more"
+    )
+
+
 def _draw_inputs(crops, crop_affine, input_affine, input_size):
     """Decodes each crop and resamples it once to the network input.
 

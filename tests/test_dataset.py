@@ -11,7 +11,7 @@ import tensorflow as tf
 from pipelines.crops import CropOptions
 from pipelines.job import build_records
 from records.augment import Augmentation, Draws, choose_half_body, place
-from records.dataset import _draw_inputs, read_records
+from records.dataset import _draw_inputs, read_records, resolution_note
 from records.geometry import compose_affine, invert_affine, mirror_affine, transform_points
 from records.schema import parse_examples
 from records.shards import RecordsError, read_manifest
@@ -352,3 +352,12 @@ def test_nothing_of_the_edge_of_a_crop_stored_smaller_is_seen(tmp_path, boxes):
         augmentation = AUGMENTATION if boxes == "ground_truth" else None
         people = read_all(tmp_path / "out", augmentation=augmentation, epoch=epoch)
         assert np.abs(people["image"].astype(int) - 200).max() <= 2
+
+
+def test_a_larger_input_than_the_records_are_for_is_worth_a_note(finished):
+    manifest = read_manifest(finished)
+    assert (manifest.input_size, manifest.options["max_crop_scale"]) == ((48, 64), 2.0)
+    assert resolution_note(manifest, (48, 64)) is None
+    note = resolution_note(manifest, (192, 256))
+    for part in ("inputs of 48x64 pixels", "up to 96x128", "--input_size=192x256"):
+        assert part in note

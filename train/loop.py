@@ -22,7 +22,7 @@ from model.runs import (
     write_config,
 )
 from records.augment import Augmentation
-from records.dataset import check_usable, damage_reported, read_records
+from records.dataset import check_usable, damage_reported, read_records, resolution_note
 from records.shards import RecordsError, read_manifest
 from train.losses import heatmap_loss
 from train.schedule import Schedule
@@ -89,6 +89,8 @@ def train(options):
         )
     config = run_config(options, manifest)
     check_usable(manifest, config.input_size, options.augmentation)
+    if note := resolution_note(manifest, config.input_size):
+        print(f"note: {note}")
     global_batch = options.batch_size * max(options.gpus, 1)
     steps_per_epoch = manifest.records // global_batch
     if not steps_per_epoch:
