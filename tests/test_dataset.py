@@ -354,8 +354,8 @@ def test_nothing_of_the_edge_of_a_crop_stored_smaller_is_seen(tmp_path, boxes):
         assert np.abs(people["image"].astype(int) - 200).max() <= 2
 
 
-def test_a_larger_input_than_the_records_are_for_is_worth_a_note(finished):
-    manifest = read_manifest(finished)
+def test_a_larger_input_than_the_records_are_for_is_worth_a_note(folder):
+    manifest = read_manifest(folder)
     assert (manifest.input_size, manifest.options["max_crop_scale"]) == ((48, 64), 2.0)
     assert resolution_note(manifest, (48, 64)) is None
     note = resolution_note(manifest, (192, 256))
