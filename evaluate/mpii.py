@@ -1,8 +1,8 @@
 """PCKh, MPII's own metric, its ground truth and its submission files.
 
-PCKh (Andriluka et al., "2D Human Pose Estimation: New Benchmark and State of the Art Analysis", 2014): a joint
-is right if it is off by at most half the head's size. Groups, mean and the head's size are those of the official
-HRNet code (``MPIIDataset.evaluate``), which follows MPII's evaluation toolkit.
+PCKh (Andriluka et al., "2D Human Pose Estimation: New Benchmark and State of the Art Analysis", 2014): a
+joint is right if it is off by at most half the head's size. Groups, mean and the head's size are those of the
+official HRNet code (``MPIIDataset.evaluate``), which follows MPII's evaluation toolkit.
 
     truth = load_ground_truth("gt_valid.mat")
     print(format_table(evaluate_mpii(predictions_image, truth)))

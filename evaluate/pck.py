@@ -6,8 +6,8 @@ import numpy as np
 def pck(predictions_image, keypoints_image, boxes, threshold=0.2):
     """PCK: a joint is right if it is off by at most ``threshold`` of the longer side of the person's box.
 
-    The measure of Yang and Ramanan, "Articulated Human Detection with Flexible Mixtures of Parts" (2013), with
-    its usual threshold.
+    The measure of Yang and Ramanan, "Articulated Human Detection with Flexible Mixtures of Parts" (2013),
+    with its usual threshold.
 
     Args:
         predictions_image: (N, K, 2) float, x, y in image pixels.
@@ -21,7 +21,8 @@ def pck(predictions_image, keypoints_image, boxes, threshold=0.2):
         float64, the same of each joint, NaN where nobody has it annotated.
 
     Raises:
-        ValueError: on wrong shapes, numbers that are not finite and boxes without extent, naming the argument.
+        ValueError: on wrong shapes, numbers that are not finite and boxes without extent, naming the
+            argument.
     """
     keypoints = checked("keypoints_image", keypoints_image, (None, None, 3))
     count, joints, _ = keypoints.shape
