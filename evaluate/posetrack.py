@@ -3,9 +3,9 @@
 A predicted joint is right if it is off by at most half the head's size (PCKh, 0.5), the head's size being
 0.6 of its box's diagonal. A predicted person belongs to the annotated one of whose joints it has the largest
 share right; of several that choose the same one, the one with the largest share gets it, and all joints of
-the others are wrong. Each joint's AP is the area under its precision-recall curve (VOC's, 2010 and later) over
-all frames. What lies in a frame's ignore regions is taken away, of both truth and predictions. Frames without
-annotated people do not count.
+the others are wrong. Each joint's AP is the area under its precision-recall curve (VOC's, 2010 and later)
+over all frames. What lies in a frame's ignore regions is taken away, of both truth and predictions. Frames
+without annotated people do not count.
 
 What else poseval does and these numbers therefore do: AP is 0, not undefined, for a joint that nobody
 predicts; for MOTA the last frame of each video is left out, and in frames where ignoring leaves no annotated

@@ -1,73 +1,17 @@
 """PoseTrack's AP and MOTA on videos made here, where the answer is known, and on poseval's results."""
 
-import copy
 import json
 
-import cv2
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from evaluate.mot import EVENTS, count_events
-from evaluate.posetrack import evaluate_posetrack, format_table, group_means, inside
+from evaluate.posetrack import evaluate_posetrack, format_table, group_means
 from evaluate.posetrack_files import JOINTS
-from records.skeletons import POSETRACK
+from tests.posetrack_videos import NOSE, evaluate, move, perfect, remove, video
 from tests.shared import shared_data
 
 TRACKED = ["MOTA", "MOTP", "MOT precision", "MOT recall"]
-NOSE = POSETRACK.keypoints.index("nose")
-
-
-def video(frames=3, people=2, first=10):
-    """Ground truth: people stand 1000 px apart, heads of 60 x 80 px, so that 30 px are just near enough."""
-    rng = np.random.default_rng(0)
-    annotations = []
-    for frame in range(frames):
-        for person in range(people):
-            points = rng.uniform(0, 500, (17, 2)) + 1000 * person
-            annotations.append(
-                {
-                    "image_id": first + frame,
-                    "track_id": person,
-                    "keypoints": np.concatenate([points, np.ones((17, 1))], axis=1).ravel().tolist(),
-                    "bbox_head": [0, 0, 60, 80],
-                    "scores": [],
-                }
-            )
-    images = [{"id": first + frame, "file_name": f"images/a/{frame}.jpg"} for frame in range(frames)]
-    return {
-        "images": images,
-        "annotations": annotations,
-        "categories": [{"id": 1, "name": "person", "keypoints": list(POSETRACK.keypoints)}],
-    }
-
-
-def perfect(truth, score=0.9):
-    predictions = copy.deepcopy(truth)
-    for person in predictions["annotations"]:
-        person["scores"] = [score] * 17
-        del person["bbox_head"]
-    return predictions
-
-
-def evaluate(folder, videos, tracking=True):
-    """Of [(truth, predictions)], written to files a.json, b.json ..."""
-    for number, pair in enumerate(videos):
-        for kind, content in zip(("truth", "predictions"), pair, strict=True):
-            (folder / kind).mkdir(exist_ok=True)
-            (folder / kind / f"{chr(ord('a') + number)}.json").write_text(json.dumps(content))
-    return evaluate_posetrack(folder / "truth", folder / "predictions", tracking)
-
-
-def move(person, x, joints=slice(None)):
-    keypoints = np.reshape(person["keypoints"], (17, 3))
-    keypoints[joints, 0] += x
-    person["keypoints"] = keypoints.ravel().tolist()
-
-
-def remove(person, joint):
-    person["keypoints"][3 * joint : 3 * joint + 3] = [0, 0, 0]
 
 
 def test_perfect_predictions_score_a_hundred(tmp_path):
@@ -81,59 +25,6 @@ def test_perfect_predictions_score_a_hundred(tmp_path):
     assert list(evaluate(tmp_path, [(truth, perfect(truth))], tracking=False)) == [
         *("AP", "precision", "recall", "sequences")
     ]
-
-
-def test_a_joint_is_right_up_to_half_the_heads_size(tmp_path):
-    truth = video(people=1)
-    predictions = perfect(truth)
-    for person in predictions["annotations"]:
-        move(person, 29.99)
-        move(person, 0.02, NOSE)
-    ap = evaluate(tmp_path, [(truth, predictions)])["AP"]
-    assert ap.pop("nose") == 0
-    assert ap.pop("total") == pytest.approx(100 * 14 / 15)
-    assert set(ap.values()) == {100}
-
-
-def test_of_two_poses_for_one_person_the_better_one_counts(tmp_path):
-    """The other one is a false alarm in every joint, even where it is right."""
-    truth = video(people=1)
-    predictions = perfect(truth, score=0.5)
-    for person in perfect(truth, score=0.9)["annotations"]:
-        move(person, 500, NOSE)
-        predictions["annotations"].append(person | {"track_id": 7})
-    metrics = evaluate(tmp_path, [(truth, predictions)])
-    assert set(metrics["AP"].values()) == {50}
-    assert set(metrics["recall"].values()) == {100}
-    assert set(metrics["precision"].values()) == {50}
-
-
-def test_the_scores_rank_and_missing_ones_come_last(tmp_path):
-    truth = video(people=1)
-    predictions = perfect(truth)
-    for person in perfect(truth, score=0.1)["annotations"]:
-        move(person, 5000)
-        predictions["annotations"].append(person | {"track_id": 7})
-    assert evaluate(tmp_path, [(truth, predictions)])["AP"]["total"] == 100
-    for person in predictions["annotations"][:3]:
-        person["scores"] = []
-    assert evaluate(tmp_path, [(truth, predictions)])["AP"]["total"] == 50
-
-
-def test_what_lies_in_ignore_regions_does_not_count(tmp_path):
-    truth = video(people=2)
-    predictions = perfect(truth)
-    for person in predictions["annotations"]:
-        if person["track_id"] == 1:
-            move(person, 100)
-    assert evaluate(tmp_path, [(truth, predictions)])["AP"]["total"] < 60
-    for image in truth["images"]:
-        image["ignore_regions_x"], image["ignore_regions_y"] = (
-            [[900, 2000, 2000, 900]],
-            [[900, 900, 2000, 2000]],
-        )
-    metrics = evaluate(tmp_path, [(truth, predictions)])
-    assert {metrics[name]["total"] for name in ("AP", "recall", *TRACKED)} == {100}
 
 
 def test_frames_without_people_do_not_count(tmp_path):
@@ -152,6 +43,7 @@ def test_frames_without_people_do_not_count(tmp_path):
     assert (metrics["AP"]["total"], metrics["MOTA"]["total"]) == (100, 100)
 
 
+@pytest.mark.filterwarnings("error")
 def test_what_is_not_defined_is_none(tmp_path):
     truth = video()
     predictions = perfect(truth)
@@ -236,25 +128,6 @@ def test_missing_files_and_frames_are_named(tmp_path):
     predictions = perfect(video(frames=2))
     with pytest.raises(ValueError, match=r"a\.json has 2 frames, 1 of the 3 in .*a\.json are missing and 0"):
         evaluate(tmp_path, [(truth, predictions)])
-
-
-@given(st.integers(0, 2**32 - 1))
-def test_inside_is_what_opencv_says_of_whole_numbers(seed):
-    """OpenCV computes in float32, which is exact here; its border counts as 0, ours as outside."""
-    rng = np.random.default_rng(seed)
-    polygon = rng.integers(0, 12, (rng.integers(3, 9), 2))
-    points = rng.integers(0, 12, (20, 2))
-    contour = polygon.astype(np.int32)[:, None]
-    expected = [cv2.pointPolygonTest(contour, (float(x), float(y)), False) > 0 for x, y in points]
-    assert inside(points.astype(float), polygon.astype(float)).tolist() == expected
-    closed = np.concatenate([polygon, polygon[:1]]).astype(float)
-    assert inside(points.astype(float), closed).tolist() == expected
-
-
-def test_less_than_a_triangle_has_no_inside():
-    points = np.array([[0.0, 0.0], [1.0, 1.0]])
-    for corners in range(3):
-        assert not inside(points, np.array([[0.0, 0.0], [2.0, 2.0]])[:corners]).any()
 
 
 def test_events_are_counted_as_motmetrics_counts_them():
