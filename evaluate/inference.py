@@ -20,12 +20,14 @@ class Predictions:
         areas: (N,) float64, square image pixels, of the padded boxes.
         box_scores: (N,) float64.
         image_ids: (N,) int64.
+        person_ids: (N,) int64: of the annotation, or the detection's place in its file.
     """
 
     keypoints: np.ndarray
     areas: np.ndarray
     box_scores: np.ndarray
     image_ids: np.ndarray
+    person_ids: np.ndarray
 
 
 def make_predict_step(model, codec, flip_permutation=None):
@@ -94,6 +96,7 @@ def predict(predict_step, dataset, heatmap_size, total):
                     areas=scale.prod(axis=1),
                     box_scores=batch["score"].astype(np.float64),
                     image_ids=batch["image_id"],
+                    person_ids=batch["person_id"],
                 )
             )
             bar.update(len(center))

@@ -58,6 +58,7 @@ def test_predictions_follow_the_records_over_several_batches():
         "scale": np.tile(np.float32([[80, 120]]), (count, 1)),
         "score": np.arange(count, dtype=np.float32) / 10,
         "image_id": np.arange(count, dtype=np.int64) + 7,
+        "person_id": np.arange(count, dtype=np.int64) + 70,
     }
     dataset = tf.data.Dataset.from_tensor_slices(fields).batch(2)
 
@@ -72,6 +73,7 @@ def test_predictions_follow_the_records_over_several_batches():
     np.testing.assert_allclose(predictions.areas, 80 * 120)
     np.testing.assert_allclose(predictions.box_scores, fields["score"])
     assert predictions.image_ids.tolist() == [7, 8, 9, 10, 11]
+    assert predictions.person_ids.tolist() == [70, 71, 72, 73, 74]
 
 
 def test_another_codec_is_refused_by_name():
