@@ -156,7 +156,8 @@ def resolution_note(manifest, input_size):
         input_size: (width, height) asked for.
     """
     built, scale = manifest.input_size, manifest.options.get("max_crop_scale")
-    if input_size[0] <= built[0] or scale is None:
+    exact = manifest.options.get("encoding") == "exact"
+    if input_size[0] <= built[0] or exact or scale is None:
         return None
     stored = "x".join(str(round(side * scale)) for side in built)
     return (
@@ -174,7 +175,7 @@ def _draw_inputs(crops, crop_affine, input_affine, input_size):
     meanwhile, so batches are prepared in parallel.
 
     Args:
-        crops: (B,) bytes, JPEG.
+        crops: (B,) bytes, JPEG or PNG.
         crop_affine: (B, 2, 3): image pixels -> crop pixels.
         input_affine: (B, 2, 3): image pixels -> input pixels.
         input_size: (width, height).
