@@ -177,8 +177,11 @@ def make_record(pixels, picture, person, skeleton, options):
         options: `CropOptions`.
 
     Returns:
-        {field: value} for `records.schema.to_example`; None if the person lies outside the picture.
+        {field: value} for `records.schema.to_example`; None if the person's box lies outside the picture.
     """
+    x, y, width, height = person.box
+    if not (x < picture.width and y < picture.height and x + width >= 0 and y + height >= 0):
+        return None
     keypoints = keypoint_array(person)
     center, scale = box_to_center_scale(person.box, options.input_size, options.padding)
     cut = cut_crop(pixels, center, scale, keypoints, skeleton, options)
