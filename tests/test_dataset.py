@@ -356,8 +356,8 @@ def test_nothing_of_the_edge_of_a_crop_stored_smaller_is_seen(tmp_path, boxes):
 
 def test_a_larger_input_than_the_records_are_for_is_worth_a_note(folder):
     manifest = read_manifest(folder)
-    assert (manifest.input_size, manifest.options["max_crop_scale"]) == ((48, 64), 2.0)
+    assert (manifest.input_size, manifest.options["max_crop_scale"]) == ((48, 64), 1.5)
     assert resolution_note(manifest, (48, 64)) is None
     note = resolution_note(manifest, (192, 256))
-    for part in ("inputs of 48x64 pixels", "up to 96x128", "--input_size=192x256"):
+    for part in ("inputs of 48x64 pixels", "up to 72x96", "--input_size=192x256"):
         assert part in note
