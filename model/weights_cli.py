@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from model.initial_weights import fit_backbone, head_size, is_named_for, network_of, summarise
 from model.weight_files import WeightsError, read_weights, sha256, weights_file
@@ -106,8 +106,10 @@ def import_weights(source, target):
     }
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f"{target.name}.partial")
-    # A transposed array is another order of the same memory, and safetensors writes memory as it lies.
-    save_file({name: np.ascontiguousarray(value) for name, value in fit.values.items()}, temporary, metadata)
+    # A transposed array is another order of the same memory, and safetensors writes memory as it lies. Its
+    # save_file would make a file that only its owner can read.
+    arrays = {name: np.ascontiguousarray(value) for name, value in fit.values.items()}
+    temporary.write_bytes(save(arrays, metadata))
     temporary.replace(target)
     return network, keypoints, fit.unused
 

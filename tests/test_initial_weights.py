@@ -1,5 +1,6 @@
 """Weights to start from: the whole backbone or nothing, the head where it fits, and a report."""
 
+import keras
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -14,6 +15,7 @@ from model.initial_weights import (
     network_of,
     summarise,
 )
+from model.runs import checkpoint_folder, save_checkpoint
 from model.weight_files import WeightsError
 from model.weights import load_state_dict, official_name, official_shapes
 from tests.networks import classifier_state, network, random_state
@@ -98,6 +100,16 @@ def test_a_head_for_other_keypoints_stays_out_and_both_shapes_are_named(tmp_path
         "head: as initialised (final_layer.weight is (16, 16, 1, 1), the network's (17, 16, 1, 1))"
         in fit.report()
     )
+
+
+def test_a_run_on_other_keypoints_starts_from_a_checkpoint_of_ours(tmp_path, tiny):
+    optimizer = keras.optimizers.SGD(0.1)
+    optimizer.build(tiny.trainable_variables)
+    save_checkpoint(tmp_path, 3, 10, tiny, optimizer)
+    fewer = network("w16_tiny", (64, 96), 14)
+    fit = load_initial_weights(fewer, checkpoint_folder(tmp_path, 3))
+    check_backbone_is(fewer, random_state(tiny, seed=1))
+    assert fit.missing == HEAD
 
 
 def test_half_a_head_is_no_head(tiny, state):
