@@ -4,8 +4,9 @@ Near its peak a predicted heatmap is taken for a Gaussian. Its logarithm is then
 follows from the first and second derivatives in any one cell. The derivatives are differences of neighbouring
 cells, so the map is smoothed first. Constants are those of the authors' code (ilovepose/DarkPose).
 
-A Gaussian whose centre is two standard deviations or more inside the map is found to 0.05 cells (0.01 for a
-standard deviation up to 3). Nearer to the border the zeros beyond it push the answer inwards.
+A Gaussian whose centre is two standard deviations or more inside the map is found to 0.01 cells for a
+standard deviation of 2, 0.03 for 4 (measured). Nearer to the border the zeros beyond it push the answer
+inwards.
 """
 
 import math
