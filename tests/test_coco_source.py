@@ -153,6 +153,20 @@ def test_an_entry_that_is_no_object_is_rejected():
     assert [entry["reason"] for entry in source.rejected] == ["bad_annotation"] * 2
 
 
+def test_of_two_people_with_one_id_the_later_is_rejected():
+    people = [person(1, 1, BOX), person(1, 2, BOX), person(2, 1, BOX, iscrowd=1), person(2, 2, BOX)]
+    source = ground_truth(annotations([image(1), image(2)], people))
+    assert [(picture.image_id, len(picture.people)) for picture in source.pictures] == [(1, 1), (2, 1)]
+    (entry,) = source.rejected
+    assert (entry["reason"], entry["image_id"], entry["person_id"]) == ("duplicate_id", 2, 1)
+    assert source.dropped == {"crowd": 1}
+
+
+def test_a_picture_that_is_listed_twice_alike_is_one():
+    source = ground_truth(annotations([image(1), image(1)], [person(1, 1, BOX)]))
+    assert [len(picture.people) for picture in source.pictures] == [1]
+
+
 def test_other_categories_are_no_people():
     data = annotations([image(1)], [person(1, 1, BOX), person(2, 1, BOX, category_id=18)])
     source = ground_truth(data | {"categories": [{"id": 18, "name": "dog"}, CATEGORY]})
@@ -183,6 +197,8 @@ def test_other_categories_are_no_people():
         (json.dumps(annotations([image(1, width=None)], [])), "entry 0"),
         (json.dumps(annotations([image(1, height=-1)], [])), "entry 0"),
         (json.dumps(annotations([image(1) | {"file_name": 7}], [])), "entry 0"),
+        (json.dumps(annotations([image(1), image(1, file_name="b.jpg")], [])), "two pictures have the id 1"),
+        (json.dumps(annotations([image(1), image(1, width=65)], [])), "two pictures have the id 1"),
     ],
 )
 def test_a_file_that_is_not_in_coco_format_is_fatal_with_its_path(tmp_path, text, what):
