@@ -14,8 +14,8 @@ from tests.builders import CATEGORY, annotations, image, person
 BOX = [10, 12, 20, 30]
 
 
-def ground_truth(data):
-    return read_ground_truth(data, "truth.json", COCO)
+def ground_truth(data, **options):
+    return read_ground_truth(data, "truth.json", COCO, **options)
 
 
 def detected(detections, pictures=None, threshold=0.0):

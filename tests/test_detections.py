@@ -1,13 +1,18 @@
 """A person detector's boxes as people to cut out."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evaluate.truth import find_truth
 from pipelines.coco import read_json, read_pictures
 from pipelines.people import BuildError
 from records.geometry import box_to_center_scale
+from tests.builders import annotations, image, make_build, person, quiet, write_json, write_split
 from tests.shared import shared_data
 from tests.sources import box_of, check_usable, detected, detection, everyone
 
@@ -100,3 +105,48 @@ def test_nobody_is_lost_whatever_the_detections_are(detections):
     taken = len(everyone(source)) + sum(source.dropped.values()) + len(source.rejected)
     assert taken == len(detections) + 1
     check_usable(source)
+
+
+# ---- which category, and which pictures
+
+
+def test_the_category_is_that_of_the_annotations_unless_another_is_named(tmp_path):
+    data = annotations([image(1, 160, 120)], [person(1, 1, [20, 10, 40, 60])])
+    write_split(tmp_path, "val", data)
+    boxes = [box_of(category_id=number, bbox=[20, 10, 40, 60]) for number in (1, 1, 3)]
+    write_json(tmp_path / "dets/human_detection.json", boxes)
+    build = make_build(tmp_path, tmp_path / "out", "val", "detections")
+    manifest = quiet(build)
+    assert (manifest.records, manifest.dropped) == (2, {"not_a_person": 1})
+    with pytest.raises(BuildError, match="detection_category was None, now 3"):
+        quiet(replace(build, detection_category=3))
+    manifest = quiet(replace(build, detection_category=3, overwrite=True))
+    assert (manifest.records, manifest.dropped) == (1, {"not_a_person": 2})
+    with pytest.raises(BuildError, match="none of its 3 boxes is of the category 4; --detection_category"):
+        quiet(replace(build, detection_category=4, overwrite=True))
+
+
+@pytest.mark.parametrize(
+    "categories", [{}, {"categories": []}, {"categories": [{"id": 1, "name": "person"}]}]
+)
+def test_a_mere_list_of_pictures_is_enough_for_a_detectors_boxes(tmp_path, categories):
+    """As COCO's image_info files: no annotations, and categories without keypoints or none."""
+    write_split(tmp_path, "test", annotations([image(1, 160, 120), image(2, 160, 120)], []))
+    info = {"images": [image(1, 160, 120), image(2, 160, 120)]} | categories
+    write_json(tmp_path / "info.json", info)
+    write_json(tmp_path / "dets/human_detection.json", [box_of(bbox=[20, 10, 40, 60]), box_of(image_id=9)])
+    build = make_build(tmp_path, tmp_path / "out", "test", "detections")
+    build = replace(build, annotations=str(tmp_path / "info.json"))
+    manifest = quiet(build)
+    assert (manifest.records, manifest.dropped) == (1, {"image_of_another_split": 1})
+    truth = find_truth(SimpleNamespace(annotations=None, dataset_dir=None), manifest)
+    assert (truth.labelled, truth.content["annotations"], truth.category) == (False, [], 1)
+    with pytest.raises(BuildError, match='has no list "annotations"; ground-truth boxes need one'):
+        quiet(replace(build, boxes="ground_truth", folder=str(tmp_path / "other")))
+
+
+def test_a_users_own_list_of_pictures_must_name_the_keypoints(tmp_path):
+    write_json(tmp_path / "annotations/person_keypoints_val2017.json", {"images": [image(1)]})
+    write_json(tmp_path / "dets/human_detection.json", [box_of()])
+    with pytest.raises(BuildError, match='0 categories with "keypoints"'):
+        quiet(make_build(tmp_path, tmp_path / "out", "val", "detections", skeleton=None))
