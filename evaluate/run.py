@@ -145,9 +145,10 @@ def evaluate_run(options):
             official_tenth=options.official_tenth,
         )
     )
-    summary = {"metrics": measured.metrics, "epoch": epoch, "boxes": manifest.boxes}
-    summary |= {"dataset": config.dataset, "split": options.split, "results": results_path.name}
-    (result_folder / f"{name}_metrics.json").write_text(json.dumps(summary, indent=1))
+    if measured.metrics:
+        summary = {"metrics": measured.metrics, "epoch": epoch, "boxes": manifest.boxes}
+        summary |= {"dataset": config.dataset, "split": options.split, "results": results_path.name}
+        (result_folder / f"{name}_metrics.json").write_text(json.dumps(summary, indent=1))
     picture = result_folder / f"{name}.png"
     sheet = draw_people(
         folder,

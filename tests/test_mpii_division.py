@@ -12,7 +12,7 @@ from pipelines.people import BuildError
 from records.layout import LAYOUTS
 from records.shards import read_manifest
 from tests.builders import write_json
-from tests.releases import mpii_people, write_mpii, write_release
+from tests.releases import mpii_people, rect, write_mpii, write_release
 
 
 def made_up(people_per_picture, split="train"):
@@ -166,6 +166,14 @@ def test_a_centre_that_two_people_have_is_refused(tmp_path):
     write_release(tmp_path, [("a.jpg", mpii_people((60, 60), (60, 60)))], name=RELEASE)
     with pytest.raises(BuildError, match="2 people, 2 of them like that"):
         divided(tmp_path, [{"image": "a.jpg", "center": [60, 60], "scale": 0.4}])
+
+
+def test_a_person_without_centre_is_listed_with_minus_ones(tmp_path):
+    people = [*mpii_people((60, 60)), rect(objpos=None, scale=None)]
+    write_release(tmp_path, [("a.jpg", people)], name=RELEASE)
+    divided(tmp_path, [{"image": "a.jpg", "center": [-1.0, -1.0], "scale": -1.0}])
+    (annotation,) = read(tmp_path / "annotations/val.json")["annotations"]
+    assert annotation["person_index"] == 1
 
 
 def test_a_list_that_is_missing_is_refused_by_its_name(mpii_folder, capsys):
