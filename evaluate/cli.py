@@ -4,7 +4,7 @@ from absl import flags
 
 from model.runs import RunError
 from records.command import UsageError, import_tensorflow, run
-from records.layout import BOXES
+from records.layout import BOXES, SPLITS
 
 NAME = "python evaluate/main.py"
 
@@ -16,8 +16,10 @@ dataset's metric. Dataset, network and input size are those of the run.
   python evaluate/main.py --epoch=210 --boxes=ground_truth
   python evaluate/main.py --output_dir output/tiny --noflip_test
 
-Written to output/result/: the poses in COCO results form, the metrics as JSON, and a picture of some people
-with the predicted skeletons.
+The metric is COCO's AP; for MPII, on annotated boxes, PCKh; for PoseTrack its AP, with --tracking also MOTA.
+
+Written to output/result/: the poses in COCO results form, the metrics as JSON, a picture of some people with
+the predicted skeletons, and what the dataset's server wants: MPII's .mat, a JSON per video for PoseTrack.
 """
 
 
@@ -28,7 +30,7 @@ def define_flags(values):
         "epoch", None, "Which checkpoint, by the number of epochs done; by default the last.", **add
     )
     flags.DEFINE_string("output_dir", "output", "The run's folder.", **add)
-    flags.DEFINE_enum("split", "val", ["train", "val"], "Which records to evaluate on.", **add)
+    flags.DEFINE_enum("split", "val", SPLITS, "Which records to evaluate on.", **add)
     flags.DEFINE_enum(
         "boxes",
         None,
@@ -61,6 +63,14 @@ def define_flags(values):
         "pictures", 24, "How many people the picture shows.", lower_bound=1, upper_bound=200, **add
     )
 
+    flags.DEFINE_bool("tracking", False, "PoseTrack: number people over time, and measure MOTA too.", **add)
+    flags.DEFINE_bool(
+        "official_tenth",
+        False,
+        "MPII: take 0.11 for the threshold of Mean@0.1, as the official code and the published numbers do.",
+        **add,
+    )
+
 
 def main(values, rest):
     """Evaluates what the flags ask for."""
@@ -84,6 +94,8 @@ def main(values, rest):
             min_visibility=values.min_visibility,
             soft_nms=values.soft_nms,
             pictures=values.pictures,
+            tracking=values.tracking,
+            official_tenth=values.official_tenth,
         )
     )
 

@@ -51,6 +51,33 @@ def to_results(
     Raises:
         ValueError: on wrong shapes, numbers that are not finite, image ids that are not integers.
     """
+    kept, scores = keep_poses(
+        keypoints, areas, box_scores, image_ids, oks_threshold, min_visibility, soft, sigmas
+    )
+    return as_results(keypoints, image_ids, kept, scores, category)
+
+
+def as_results(keypoints, image_ids, kept, scores, category=PERSON_CATEGORY):
+    """Poses as COCO result dicts: those of `kept`, in this order, with these scores; see `to_results`."""
+    keypoints = np.asarray(keypoints, np.float64)
+    return [
+        {
+            "image_id": int(image_ids[pose]),
+            "category_id": category,
+            "keypoints": keypoints[pose].ravel().tolist(),
+            "score": float(score),
+        }
+        for pose, score in zip(kept, scores, strict=True)
+    ]
+
+
+def keep_poses(keypoints, areas, box_scores, image_ids, oks_threshold, min_visibility, soft, sigmas):
+    """Which poses `to_results` keeps, and their scores; arguments, order and errors are its.
+
+    Returns:
+        kept: (M,) int64, indices of poses.
+        scores: (M,) float64, their new scores.
+    """
     keypoints = np.asarray(keypoints, np.float64)
     if keypoints.ndim != 3 or keypoints.shape[2] != 3:
         raise ValueError(f"keypoints: received shape {keypoints.shape}; expected (N, K, 3)")
@@ -79,19 +106,13 @@ def to_results(
         poses_of_image[image_id].append(pose)
 
     suppress = soft_oks_nms if soft else oks_nms
-    results = []
-    for image_id, poses in poses_of_image.items():
-        kept = suppress(keypoints[poses], scores[poses], areas[poses], oks_threshold, sigmas)
-        results += [
-            {
-                "image_id": image_id,
-                "category_id": category,
-                "keypoints": keypoints[poses[index]].ravel().tolist(),
-                "score": float(scores[poses[index]]),
-            }
-            for index in kept
-        ]
-    return results
+    kept = [
+        poses[index]
+        for poses in poses_of_image.values()
+        for index in suppress(keypoints[poses], scores[poses], areas[poses], oks_threshold, sigmas)
+    ]
+    kept = np.array(kept, np.int64)
+    return kept, scores[kept]
 
 
 def rescore(joint_scores, box_scores, min_visibility):

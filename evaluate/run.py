@@ -6,11 +6,12 @@ from pathlib import Path
 
 import cv2
 
-from evaluate.coco import evaluate_coco, format_table
 from evaluate.inference import make_predict_step, predict
-from evaluate.rescoring import to_results
+from evaluate.measures import Evaluated, measure
+from evaluate.rescoring import as_results, keep_poses
 from evaluate.sheet import draw_people
 from evaluate.truth import find_truth
+from model.codec import codec_named
 from model.heatmaps import METHODS
 from model.hrnet import ARCHITECTURES, build
 from model.runs import RunError, load_checkpoint, read_config, saved_epochs
@@ -38,6 +39,7 @@ class EvaluateOptions:
         flip_test: whether to average with the mirrored picture's heatmaps.
         oks_threshold, min_visibility, soft_nms: see `evaluate.rescoring.to_results`.
         pictures: how many people the contact sheet shows.
+        tracking, official_tenth: see `evaluate.measures.Evaluated`.
     """
 
     output: str
@@ -53,6 +55,8 @@ class EvaluateOptions:
     min_visibility: float = 0.2
     soft_nms: bool = False
     pictures: int = 24
+    tracking: bool = False
+    official_tenth: bool = False
 
 
 def evaluate_run(options):
@@ -62,7 +66,7 @@ def evaluate_run(options):
         options: `EvaluateOptions`.
 
     Returns:
-        The ten COCO metrics by name; None for pictures without annotations.
+        The dataset's metrics by name, JSON-ready; empty where there is nothing to measure against.
 
     Raises:
         RunError: if there is no such run or epoch.
@@ -75,7 +79,11 @@ def evaluate_run(options):
     if options.epoch is None and not epochs:
         raise RunError(f"no epoch has been saved in {checkpoints} yet")
     epoch = epochs[-1] if options.epoch is None else options.epoch
-    folder = find_records(options, config)
+    layout = LAYOUTS.get(config.dataset)
+    if layout is None:
+        raise RecordsError(f"the run is on a dataset {config.dataset!r} that this version does not know")
+    dataset_dir = Path(options.dataset_dir or layout.default_dir())
+    folder = find_records(options, config, dataset_dir)
     manifest = read_manifest(folder)
     if manifest.skeleton.to_json()["keypoints"] != config.skeleton["keypoints"]:
         raise RecordsError(
@@ -98,17 +106,18 @@ def evaluate_run(options):
         f"of {config.dataset} {options.split}, flip test {'on' if options.flip_test else 'off'}"
     )
     step = make_predict_step(
-        model, config.codec, manifest.skeleton.flip_permutation if options.flip_test else None
+        model, config.codec, config.sigma, manifest.skeleton.flip_permutation if options.flip_test else None
     )
-    dataset = read_records(folder, options.batch_size, input_size=config.input_size)
+    unbiased = codec_named(config.codec).unbiased
+    dataset = read_records(folder, options.batch_size, input_size=config.input_size, unbiased=unbiased)
     with damage_reported(folder):
-        predictions = predict(step, dataset, config.heatmap_size, manifest.records)
+        predictions = predict(step, dataset, config.heatmap_size, manifest.records, unbiased)
     result_folder = Path(options.output) / "result"
     result_folder.mkdir(parents=True, exist_ok=True)
     name = f"{truth.path.stem}_{config.model}_epoch-{epoch:04d}_{manifest.boxes}"
     results_path = result_folder / f"{name}_results.json"
     try:
-        results = to_results(
+        kept, scores = keep_poses(
             predictions.keypoints,
             predictions.areas,
             predictions.box_scores,
@@ -117,20 +126,27 @@ def evaluate_run(options):
             options.min_visibility,
             options.soft_nms,
             manifest.skeleton.sigmas,
-            truth.category,
         )
-        results_path.write_text(json.dumps(results))
-        print(f"{len(results):,} people kept of {manifest.records:,} boxes after OKS-NMS")
-        print(f"results: {results_path}")
-        if not truth.labelled:
-            print(f"{truth.path} has no annotations to measure against")
-            return None
-        metrics = evaluate_coco(truth.content, results, manifest.skeleton.sigmas, truth.image_ids)
     except ValueError as error:
         raise CommandError(f"{config.model} after epoch {epoch} on {truth.path}: {error}") from error
-    if truth.unusable:
-        print(f"{truth.unusable:,} annotations without usable box or keypoints are left out of the metric")
-    summary = {"metrics": metrics, "epoch": epoch, "boxes": manifest.boxes, "results": results_path.name}
+    results = as_results(predictions.keypoints, predictions.image_ids, kept, scores, truth.category)
+    results_path.write_text(json.dumps(results))
+    print(f"{len(results):,} people kept of {manifest.records:,} boxes after OKS-NMS")
+    measured = measure(
+        Evaluated(
+            manifest=manifest,
+            truth=truth,
+            predictions=predictions,
+            kept=kept,
+            results=results,
+            sequences=dataset_dir / "original_annotations" / options.split,
+            name=result_folder / name,
+            tracking=options.tracking,
+            official_tenth=options.official_tenth,
+        )
+    )
+    summary = {"metrics": measured.metrics, "epoch": epoch, "boxes": manifest.boxes}
+    summary |= {"dataset": config.dataset, "split": options.split, "results": results_path.name}
     (result_folder / f"{name}_metrics.json").write_text(json.dumps(summary, indent=1))
     picture = result_folder / f"{name}.png"
     sheet = draw_people(
@@ -141,25 +157,23 @@ def evaluate_run(options):
         truth.content,
         options.pictures,
         title=f"{config.model} epoch {epoch}, {BOX_SOURCES[manifest.boxes]} boxes of {config.dataset} "
-        f"{options.split}: AP {metrics['AP']:.3f}",
+        f"{options.split}: {measured.headline}",
     )
     cv2.imwrite(str(picture), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
 
-    print(f"\n{format_table(metrics)}\n\npicture: {picture}")
-    return metrics
+    print(f"\n{measured.table}\n\nresults: {results_path}")
+    if measured.files:
+        print(f"for the dataset's server: {measured.files[0]}, {len(measured.files)} file(s) in all")
+    print(f"picture: {picture}")
+    return measured.metrics
 
 
-def find_records(options, config):
-    """The records folder to evaluate on.
-
-    Raises:
-        RecordsError: if the dataset is unknown.
-    """
-    layout = LAYOUTS.get(config.dataset)
-    if layout is None:
-        raise RecordsError(f"the run is on a dataset {config.dataset!r} that this version does not know")
-    records_dir = options.records_dir or Path(options.dataset_dir or layout.default_dir()) / "records"
+def find_records(options, config, dataset_dir):
+    """The records folder to evaluate on."""
+    records_dir = options.records_dir or dataset_dir / "records"
     detections = records_folder(records_dir, options.split, "detections")
-    if options.boxes == "detections" or (options.boxes is None and (detections / MANIFEST).exists()):
+    # PCKh compares each annotated person with one prediction, so MPII is measured on annotated boxes.
+    by_default = options.boxes is None and config.dataset != "mpii" and (detections / MANIFEST).exists()
+    if options.boxes == "detections" or by_default:
         return detections
     return records_folder(records_dir, options.split, "ground_truth")

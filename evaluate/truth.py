@@ -25,6 +25,7 @@ class Truth:
         image_ids: the pictures the records were built from; None for all.
         unusable: number of annotations left out because box or keypoints are none.
         labelled: whether the file has people at all.
+        has_areas: whether all of these have an area.
     """
 
     path: Path
@@ -33,6 +34,7 @@ class Truth:
     image_ids: frozenset | None
     unusable: int
     labelled: bool
+    has_areas: bool
 
 
 def find_truth(options, manifest):
@@ -74,16 +76,17 @@ def read_truth(path, annotations, skeleton, image_ids=None):
     category = described[0] if described else {"name": "person"}
     category = {"id": PERSON_CATEGORY} | category
     people = annotations.get("annotations")
-    usable, unusable = [], 0
+    usable, unusable, has_areas = [], 0, True
     for person in people or []:
         if not isinstance(person, dict):
             unusable += 1
         elif person.get("category_id", category["id"]) == category["id"]:
             completed = _completed(person, skeleton.num_keypoints)
             unusable += completed is None
+            has_areas &= _is_number(person.get("area"))
             usable += [] if completed is None else [completed | {"category_id": category["id"]}]
     content = {"images": annotations["images"], "annotations": usable, "categories": [category]}
-    return Truth(path, content, category["id"], image_ids, unusable, people is not None)
+    return Truth(path, content, category["id"], image_ids, unusable, people is not None, has_areas)
 
 
 def _completed(person, num_keypoints):

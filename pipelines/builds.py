@@ -62,6 +62,7 @@ def plan_builds(values, layout, input_size, beam_args, left_out):
                     options=CropOptions(
                         input_size=input_size,
                         scale_factor=values.scale_factor if boxes == "ground_truth" else None,
+                        encoding=values.crop_encoding,
                         max_crop_scale=values.max_crop_scale,
                         quality=values.crop_quality,
                     ),

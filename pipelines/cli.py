@@ -86,9 +86,9 @@ def define_flags(values):
     )
     flags.DEFINE_string(
         "input_size",
-        "192x256",
-        "Width x height of the network input the records are for. It decides the crops' shape and largest "
-        "stored size.",
+        None,
+        "Width x height of the network input the records are for, by default 192x256, for MPII 256x256. It "
+        "decides the crops' shape and largest stored size.",
         **add,
     )
     flags.DEFINE_float(
@@ -99,10 +99,25 @@ def define_flags(values):
         upper_bound=0.99,
         **add,
     )
-    flags.DEFINE_integer("crop_quality", 90, "JPEG quality.", lower_bound=1, upper_bound=100, **add)
+    flags.DEFINE_enum(
+        "crop_encoding",
+        "jpeg",
+        ["jpeg", "exact"],
+        "exact keeps the picture's own pixels, as PNG and never made smaller: about eight times the bytes.",
+        **add,
+    )
+    flags.DEFINE_integer(
+        "crop_quality",
+        80,
+        "JPEG quality of people stored at the network input's resolution or above; smaller ones get a higher "
+        "one.",
+        lower_bound=1,
+        upper_bound=100,
+        **add,
+    )
     flags.DEFINE_float(
         "max_crop_scale",
-        2.0,
+        1.5,
         "Large people are stored at this many times the network input's resolution at most.",
         lower_bound=0.1,
         **add,
@@ -158,7 +173,7 @@ def main(values, rest):
         from pipelines.builds import plan_builds, prepare
         from pipelines.job import build_records
     layout = LAYOUTS[values.dataset]
-    input_size = parse_input_size(values.input_size)
+    input_size = layout.input_size if values.input_size is None else parse_input_size(values.input_size)
     beam_args = beam_arguments(values, rest)
     check_flags(values)
     if values.mpii_boxes == "keypoints":

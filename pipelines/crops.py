@@ -9,7 +9,20 @@ from pipelines.people import keypoint_array
 from records.geometry import box_to_center_scale, covering_rectangle, half_body_box
 
 #: Raised whenever the same options and inputs give other bytes, so that old records are not taken for new.
-BUILD_VERSION = 1
+BUILD_VERSION = 2
+
+#: How crops can be stored: see `CropOptions.encoding`.
+ENCODINGS = ("jpeg", "exact")
+
+# Full colour resolution: of equally large files, a JPEG of lower quality that keeps the colours is closer to
+# the picture than one of higher quality that halves them. Not progressive, which would save 3 % of the bytes
+# but takes three times as long to decode, in every epoch. (Measured: benchmarks/crops.py.)
+_JPEG_FLAGS = (
+    cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+    cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+    cv2.IMWRITE_JPEG_OPTIMIZE,
+    1,
+)
 
 
 @dataclass(frozen=True)
@@ -22,16 +35,31 @@ class CropOptions:
         scale_factor: the largest scale augmentation the crop must have room for, at any rotation and for
             the half body (official COCO recipe: 0.35); None for the plain view only.
         half_body_min_keypoints: half bodies are drawn only of people with more labelled keypoints.
-        max_crop_scale: people are stored at most this many times as large as the network shows them.
-        quality: JPEG quality of the crops, 1 to 100.
+        encoding: "jpeg"; or "exact": a PNG of the picture's own pixels at their own size. (Cutting whole
+            blocks out of a JPEG source would be as exact at 36 % of the bytes, but no well-kept wheel
+            does it without a system library: PyTurboJPEG brings none, simplejpeg and Pillow do not offer it.)
+        max_crop_scale: people are stored at most this many times as large as the network shows them; without
+            effect on "exact".
+        quality: JPEG quality, 1 to 100, of people stored at the network's resolution or above; those stored
+            smaller get a higher one, see `jpeg_quality`. Without effect on "exact".
+
+    The defaults come from `benchmarks/crops.py`: 30 KB a person, 2.1 grey levels, see BUILD.md.
+
+    Raises:
+        ValueError: for an unknown encoding.
     """
 
     input_size: tuple[int, int]
     padding: float = 1.25
     scale_factor: float | None = 0.35
     half_body_min_keypoints: int = 8
-    max_crop_scale: float = 2.0
-    quality: int = 90
+    encoding: str = "jpeg"
+    max_crop_scale: float = 1.5
+    quality: int = 80
+
+    def __post_init__(self):
+        if self.encoding not in ENCODINGS:
+            raise ValueError(f"encoding is {self.encoding!r}; expected one of {', '.join(ENCODINGS)}")
 
 
 def crop_rectangle(center, scale, keypoints, image_size, skeleton, options, margin=0.0):
@@ -63,24 +91,26 @@ def crop_rectangle(center, scale, keypoints, image_size, skeleton, options, marg
     return covering_rectangle(np.stack(centers), largest, image_size, True, margin)
 
 
-def make_record(pixels, picture, person, skeleton, options):
-    """The values of one record.
+def cut_crop(pixels, center, scale, keypoints, skeleton, options):
+    """The pixels to store of one person.
 
     Args:
         pixels: (height, width, 3) uint8, BGR: the whole picture.
-        picture: its `Picture`.
-        person: the `Person`.
+        center, scale: (2,) of the person, image pixels.
+        keypoints: (K, 3) x, y in image pixels and visibility.
         skeleton: the `Skeleton`.
         options: `CropOptions`.
 
     Returns:
-        {field: value} for `records.schema.to_example`; None if the person lies outside the picture.
+        crop: (h, w, 3) uint8, BGR.
+        crop_affine: (2, 3) float64: image pixels -> crop pixels.
+        Or None if the person lies outside the picture.
     """
-    image_size = (picture.width, picture.height)
-    keypoints = keypoint_array(person)
-    center, scale = box_to_center_scale(person.box, options.input_size, options.padding)
     shrink = min(1.0, options.max_crop_scale * options.input_size[0] / scale[0])
+    if options.encoding == "exact":
+        shrink = 1.0
     margin = 0.5 / shrink if shrink < 1 else 0.0
+    image_size = (pixels.shape[1], pixels.shape[0])
     rectangle = crop_rectangle(center, scale, keypoints, image_size, skeleton, options, margin)
     if rectangle is None:
         return None
@@ -92,12 +122,74 @@ def make_record(pixels, picture, person, skeleton, options):
     # OpenCV's resize aligns the pixels' outer edges, half a pixel outside of their centres.
     factor = np.array([crop.shape[1] / width, crop.shape[0] / height])
     offset = (0.5 - np.array([left, top])) * factor - 0.5
-    crop_affine = np.concatenate([np.diag(factor), offset[:, None]], axis=1)
-    encoded, jpeg = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, options.quality])
+    return crop, np.concatenate([np.diag(factor), offset[:, None]], axis=1)
+
+
+def jpeg_quality(quality, stored_scale):
+    """The JPEG quality of one person's crop: higher for people whom the network shows enlarged.
+
+    What JPEG rounds away is enlarged with them, and their crops are small: with one quality for everybody,
+    the same mean error costs a fifth more bytes (measured on COCO people by benchmarks/crops.py).
+
+    Args:
+        quality: `CropOptions.quality`.
+        stored_scale: stored pixels per pixel of the network input.
+
+    Returns:
+        An int from `quality` (at a stored scale of 1 or more) to 100 (towards 0). 100 - quality, to which
+        libjpeg's rounding steps are proportional (from quality 50 on), is proportional to the stored scale.
+    """
+    return round(100 - (100 - quality) * min(1.0, stored_scale))
+
+
+def encode_crop(crop, stored_scale, options):
+    """The bytes to store of a crop: the same for the same pixels, always.
+
+    Args:
+        crop: (h, w, 3) uint8, BGR.
+        stored_scale: stored pixels per pixel of the network input.
+        options: `CropOptions`.
+
+    Returns:
+        bytes: a baseline JPEG with full colour resolution, or for "exact" a PNG.
+
+    Raises:
+        ValueError: if the crop is too large for the format.
+    """
+    if options.encoding == "exact":
+        encoded, content = cv2.imencode(".png", crop)
+    else:
+        quality = jpeg_quality(options.quality, stored_scale)
+        encoded, content = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, quality, *_JPEG_FLAGS])
     if not encoded:
         raise ValueError(f"OpenCV could not encode a crop of {crop.shape[1]}x{crop.shape[0]} pixels")
+    return content.tobytes()
+
+
+def make_record(pixels, picture, person, skeleton, options):
+    """The values of one record.
+
+    Args:
+        pixels: (height, width, 3) uint8, BGR: the whole picture.
+        picture: its `Picture`.
+        person: the `Person`.
+        skeleton: the `Skeleton`.
+        options: `CropOptions`.
+
+    Returns:
+        {field: value} for `records.schema.to_example`; None if the person's box lies outside the picture.
+    """
+    x, y, width, height = person.box
+    if not (x < picture.width and y < picture.height and x + width >= 0 and y + height >= 0):
+        return None
+    keypoints = keypoint_array(person)
+    center, scale = box_to_center_scale(person.box, options.input_size, options.padding)
+    cut = cut_crop(pixels, center, scale, keypoints, skeleton, options)
+    if cut is None:
+        return None
+    crop, crop_affine = cut
     return {
-        "crop": jpeg.tobytes(),
+        "crop": encode_crop(crop, crop_affine[0, 0] * scale[0] / options.input_size[0], options),
         "crop_affine": crop_affine,
         "box": person.box,
         "center": center,
@@ -107,6 +199,6 @@ def make_record(pixels, picture, person, skeleton, options):
         "score": person.score,
         "image_id": picture.image_id,
         "person_id": person.person_id,
-        "image_size": image_size,
+        "image_size": (picture.width, picture.height),
         "file_name": picture.file_name.encode(),
     }

@@ -22,6 +22,7 @@ class Layout:
             for MPII, where a box stands for a centre and a size that must not change.
         raw: what the annotations are converted from, if they are, as messages name it.
         detections: the person detector's boxes, a COCO results file.
+        input_size: (width, height) of the network input that the paper uses first for this dataset.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Layout:
     clean_boxes: bool = True
     raw: str | None = None
     detections: str = "dets/human_detection.json"
+    input_size: tuple[int, int] = (192, 256)
 
     def default_dir(self):
         """The dataset's folder if the user names none."""
@@ -65,6 +67,7 @@ LAYOUTS = {
             images="images",
             clean_boxes=False,
             raw="mpii_human_pose_v1_u12_1.mat",
+            input_size=(256, 256),
         ),
         Layout(
             name="posetrack",

@@ -19,7 +19,9 @@ class Field:
 
 
 FIELDS = (
-    Field("crop", "bytes", (), "JPEG of the part of the picture that any crop of this person can touch"),
+    Field(
+        "crop", "bytes", (), "JPEG or PNG of the part of the picture that any crop of this person can touch"
+    ),
     Field("crop_affine", "float32", (2, 3), "full-image pixels -> crop pixels"),
     Field("box", "float32", (4,), "x, y, w, h in image pixels: the person's box, cleaned but not padded"),
     Field("center", "float32", (2,), "x, y in image pixels: centre of the padded, aspect-corrected box"),

@@ -33,7 +33,12 @@ def dataset_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("dataset")
     data = random_annotations(0, images=12)
     sizes = {entry["id"]: (entry["width"], entry["height"]) for entry in data["images"]}
-    inside = [p for p in data["annotations"] if np.less(p["bbox"][:2], sizes[p["image_id"]]).all()]
+    inside = [
+        p
+        for p in data["annotations"]
+        if np.less(p["bbox"][:2], sizes[p["image_id"]]).all()
+        and np.add(p["bbox"][:2], p["bbox"][2:]).min() > 0
+    ]
     data["annotations"] = inside[:24]
     write_split(folder, "train", data)
     write_detections(folder, data)

@@ -50,7 +50,7 @@ def test_help_shows_every_flag_and_leaves_with_0(tmp_path):
         "--workers=",
     ):
         assert f"  {flag}" in result.stdout
-    assert "(default: 192x256)" in result.stdout
+    assert "(default: 1024)" in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 120
     assert "Traceback" not in result.stderr
 

@@ -83,7 +83,7 @@ def test_every_tile_shows_the_person_its_caption_names(tmp_path, monkeypatch):
     order = batch["image_id"].numpy()
     keypoints = batch["keypoints"].numpy().astype(float)
     keypoints[:, :, 2] = 0.1  # too low to be drawn
-    predictions = Predictions(keypoints, np.ones(6), np.ones(6), order)
+    predictions = Predictions(keypoints, np.ones(6), np.ones(6), order, order)
     shown = []
     monkeypatch.setattr(
         sheet, "contact_sheet", lambda tiles, captions, *rest: shown.append((tiles, captions))
