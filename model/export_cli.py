@@ -6,6 +6,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+from model.codec import CODECS
 from model.export import ExportError
 from model.quiet import quiet_stderr
 from model.runs import RunError, load_checkpoint, read_config, saved_epochs
@@ -182,6 +183,8 @@ def _export(options, config, folder, epoch):
 
     if config.model not in ARCHITECTURES:
         raise RunError(f"{folder} is of the network {config.model!r}; there are {', '.join(ARCHITECTURES)}")
+    if config.codec not in CODECS:
+        raise RunError(f"{folder} is of the codec {config.codec!r}; there are {', '.join(CODECS)}")
     model = build(ARCHITECTURES[config.model], config.input_size, config.num_keypoints)
     load_checkpoint(folder, epoch, model)
     arguments = dict(

@@ -44,8 +44,7 @@ def export_saved_model(model, config, epoch, path, decode=False, batch=None, ove
         overwrite: whether to replace what is there.
 
     Raises:
-        ExportError: if something is there already, the network is not float32, or its codec cannot be
-            decoded inside the graph.
+        ExportError: if something is there already, or the network is not float32.
     """
     with _replacing(path, overwrite) as temporary:
         _save(serving_function(inference_network(model), config, decode, batch), temporary)

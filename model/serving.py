@@ -7,13 +7,10 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from model.codec import codec_named
 from model.export import ExportError
 from model.heatmaps import decode
 from model.inputs import IMAGENET_MEAN, IMAGENET_STD, normalize
-
-#: Codec methods whose heatmap pixel x stands for input pixel x * input_size / heatmap_size, which
-#: `decode_to_input` relies on.
-DECODABLE = ("standard",)
 
 
 class _Nearest(keras.layers.Layer):
@@ -77,13 +74,14 @@ def decode_to_input(heatmaps, config):
 
     Args:
         heatmaps: (N, h, w, K) float32.
-        config: the run's `model.runs.RunConfig`; its codec has to be in `DECODABLE`.
+        config: the run's `model.runs.RunConfig`.
 
     Returns:
         (N, K, 3) float32: x, y in pixels of the network input, and score.
     """
-    scale = [size / heatmap for size, heatmap in zip(config.input_size, config.heatmap_size, strict=True)]
-    return decode(heatmaps, config.codec) * ops.convert_to_tensor([*scale, 1.0], "float32")
+    x, y = codec_named(config.codec).to_heatmap(config.input_size, config.heatmap_size)
+    keypoints_heatmap = decode(heatmaps, config.codec, config.sigma)
+    return keypoints_heatmap * ops.convert_to_tensor([1 / x, 1 / y, 1.0], "float32")
 
 
 def serving_function(network, config, decode=False, batch=None):
@@ -100,15 +98,7 @@ def serving_function(network, config, decode=False, batch=None):
 
     Returns:
         A `tf.function` with one signature.
-
-    Raises:
-        ExportError: if the codec cannot be decoded inside the graph.
     """
-    if decode and config.codec not in DECODABLE:
-        raise ExportError(
-            f"heatmaps of codec {config.codec!r} cannot be decoded inside the graph (only of "
-            f"{', '.join(DECODABLE)}); export the heatmaps instead"
-        )
     width, height = config.input_size
     image = tf.TensorSpec((batch, height, width, 3), tf.uint8 if decode else tf.float32, name="image")
 
@@ -150,6 +140,7 @@ def describe(config, epoch, decode, batch, precision="float32"):
             "size": list(config.input_size),
             "size_order": "width, height",
             "dtype": "uint8" if decode else "float32",
+            "crop": "the person's box, widened about its centre to the input's shape, times 1.25",
             "normalization": formula + ("; inside the graph" if decode else "; expected of the caller"),
             "mean": list(IMAGENET_MEAN),
             "std": list(IMAGENET_STD),

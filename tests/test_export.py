@@ -19,7 +19,7 @@ from ai_edge_litert.interpreter import Interpreter
 from model.export import ExportError
 from model.export_cli import command
 from model.exporters import export_litert, export_onnx, export_saved_model
-from model.heatmaps import decode
+from model.heatmaps import decode, encode
 from model.hrnet import ARCHITECTURES, build
 from model.inputs import IMAGENET_MEAN, IMAGENET_STD, normalize
 from model.pictures import read_pictures
@@ -201,9 +201,10 @@ def test_onnx_consists_of_the_network_s_own_operations(tmp_path):
     assert shapes == [["batch", 96, 64, 3], ["batch", 24, 16, 17]]
 
 
-def serve(heatmaps):
+def serve(heatmaps, codec="standard"):
     """What the exported function makes of given heatmaps (N, 24, 16, K)."""
-    function = serving_function(lambda image, training: tf.constant(heatmaps), make_config(), decode=True)
+    config = make_config(codec=codec)
+    function = serving_function(lambda image, training: tf.constant(heatmaps), config, decode=True)
     return function(np.zeros((len(heatmaps), 96, 64, 3), np.uint8))["keypoints"].numpy()
 
 
@@ -228,12 +229,30 @@ def test_tracing_leaves_keras_as_it_was():
     assert keras.ops.argmax is before
 
 
-def test_an_unknown_codec_cannot_be_decoded_inside_the_graph_but_exported_without(tmp_path):
-    config = make_config(codec="udp")
-    with pytest.raises(ExportError, match=r"'udp' cannot be decoded inside the graph.*standard.*heatmaps"):
-        export_saved_model(random_network(17), config, 3, tmp_path / "a", decode=True)
-    export_saved_model(random_network(17), config, 3, tmp_path / "b")
-    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+@pytest.mark.parametrize(
+    ("codec", "last_x", "last_y"),
+    [("standard", 60, 92), ("dark", 60, 92), ("udp", 63, 95)],
+)
+def test_each_codec_is_decoded_by_its_own_rule_and_scale(codec, last_x, last_y):
+    heatmaps, _ = encode(np.float32([[[20, 32, 2], [44, 48, 2]]]), SIZE, (16, 24), 2.0, codec)
+    keypoints = serve(np.array(heatmaps), codec)
+    np.testing.assert_allclose(keypoints[0, :, :2], [[20, 32], [44, 48]], atol=0.2)
+    corner = np.zeros((1, 24, 16, 1), np.float32)
+    corner[0, -1, -1] = 1
+    np.testing.assert_allclose(serve(corner, codec)[0], [[last_x, last_y, 1]], rtol=1e-6)
+
+
+@pytest.mark.slow
+@each_format
+def test_dark_keypoints_are_those_of_keras(tmp_path, file_format):
+    model, path = random_network(17), tmp_path / "export"
+    config = make_config(codec="dark")
+    EXPORTERS[file_format](model, config, 3, path, decode=True, batch=3)
+    images = pictures(3)
+    _, keypoints = run(file_format, path, images)
+    expected = np.array(decode(model(normalize(images)), "dark", 2.0)) * [4, 4, 1]
+    assert (expected[..., 0] % 1 != 0).any()
+    np.testing.assert_allclose(keypoints, expected, rtol=0, atol=1e-3)  # logarithms amplify rounding
 
 
 # ---- metadata
@@ -470,9 +489,16 @@ def test_without_tf2onnx_the_command_says_what_to_install(run_folder, monkeypatc
     assert "writing ONNX needs tf2onnx, which is not installed: pip install" in capfd.readouterr().err
 
 
-def test_a_run_of_an_unknown_network_is_named(tmp_path, monkeypatch, capfd):
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (dict(model="w64"), "is of the network 'w64'; there are w30, w32"),
+        (dict(codec="simcc"), "is of the codec 'simcc'; there are standard, dark, udp"),
+    ],
+)
+def test_a_run_of_an_unknown_network_or_codec_is_named(tmp_path, monkeypatch, capfd, changes, says):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     (tmp_path / "model_dump" / "epoch-0001").mkdir(parents=True)
-    write_config(tmp_path / "model_dump", make_config(model="w64"))
+    write_config(tmp_path / "model_dump", make_config(**changes))
     assert command(["--format=onnx", f"--run={tmp_path}", "--to=x"]) == 1
-    assert "is of the network 'w64'; there are w30, w32" in capfd.readouterr().err
+    assert says in capfd.readouterr().err
