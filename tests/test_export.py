@@ -51,7 +51,10 @@ def make_config(skeleton=None, **changes):
 
 @functools.cache
 def random_network(num_keypoints, architecture="w16_tiny"):
-    """A network of random weights, scaled so that its heatmaps are between about -2 and 2."""
+    """A network of random weights whose activations, like a trained one's, and heatmaps are of about size 1.
+
+    Without the running statistics that belong to the weights, W32's activations would leave float16's range.
+    """
     model = build(ARCHITECTURES[architecture], SIZE, num_keypoints)
     rng = np.random.default_rng(num_keypoints)
     for variable in model.variables:
@@ -60,8 +63,13 @@ def random_network(num_keypoints, architecture="w16_tiny"):
             variable.assign(rng.normal(0, (2 / np.prod(shape[:3])) ** 0.5, shape))
         else:
             variable.assign(rng.uniform(0.5, 1.5, shape))
+    image = normalize(pictures(4, seed=9))
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    model(image, training=True)
     head = model.get_layer("head.conv")
-    heatmaps = model(normalize(pictures(4, seed=9))).numpy()
+    heatmaps = model(image).numpy()
     head.kernel.assign(head.kernel / heatmaps.std())
     head.bias.assign(-(heatmaps.mean(axis=(0, 1, 2)) - head.bias) / heatmaps.std())
     return model
