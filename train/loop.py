@@ -25,6 +25,7 @@ from records.augment import Augmentation
 from records.dataset import check_usable, damage_reported, read_records, resolution_note
 from records.shards import RecordsError, read_manifest
 from train.losses import heatmap_loss
+from train.optimizer import Adam
 from train.schedule import Schedule
 from train.strategy import make_strategy
 
@@ -107,8 +108,7 @@ def train(options):
     keras.utils.set_random_seed(options.seed)
     with strategy.scope():
         model = build(ARCHITECTURES[config.model], config.input_size, config.num_keypoints)
-        optimizer = keras.optimizers.Adam(options.schedule.initial, epsilon=1e-8, name="adam")
-        optimizer.build(model.trainable_variables)
+        optimizer = Adam(model.trainable_variables, options.schedule.initial)
     step = load_checkpoint(checkpoints, done, model, optimizer) if done else 0
     train_step = make_train_step(strategy, model, optimizer, config)
     print(
@@ -245,7 +245,7 @@ def make_train_step(strategy, model, optimizer, config):
             # Replicas have equal shares, so the sum of these over replicas is the global batch's mean.
             loss = heatmap_loss(heatmaps, targets, weights) / strategy.num_replicas_in_sync
         gradients = tape.gradient(loss, model.trainable_variables)
-        optimizer.apply(gradients, model.trainable_variables)
+        optimizer.apply(gradients)
         return loss
 
     @tf.function
