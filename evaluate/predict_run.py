@@ -13,11 +13,21 @@ from evaluate.network import load_network
 from evaluate.predict_files import PictureError, read_picture, result_names, write_results
 from evaluate.rescoring import keep_poses
 from records.command import CommandError, UsageError
-from records.geometry import affine_to_input, box_to_center_scale
+from records.geometry import (
+    affine_to_input,
+    box_to_center_scale,
+    compose_affine,
+    covering_rectangle,
+    invert_affine,
+)
 from records.skeletons import Skeleton
 
 #: OKS-NMS and rescoring as `evaluate.rescoring.to_results` has them by default, which are the official ones.
 OKS_THRESHOLD, MIN_VISIBILITY = 0.9, 0.2
+
+#: Larger people are made smaller by averaging first, to this many times the network's input: what records do
+#: by default (build_records.py --max_crop_scale). A bilinear sample of a large photo would alias.
+MAX_CROP_SCALE = 1.5
 
 
 @dataclass(frozen=True)
@@ -192,7 +202,7 @@ def predict_people(step, pixels, boxes, config, skeleton, batch_size):
 
 
 def cut_inputs(pixels, center, scale, input_size):
-    """What the network sees of each box: resampled once, as `records.dataset` does from a record's crop.
+    """What the network sees of each box: what a record and its reader make of it, without the JPEG.
 
     Args:
         pixels: (height, width, 3) uint8, RGB.
@@ -202,7 +212,40 @@ def cut_inputs(pixels, center, scale, input_size):
     Returns:
         (N, height, width, 3) uint8, RGB; black outside of the picture.
     """
-    affines = affine_to_input(center, scale, 0.0, input_size)
-    return np.stack(
-        [cv2.warpAffine(pixels, affine, tuple(input_size), flags=cv2.INTER_LINEAR) for affine in affines]
-    )
+    inputs = np.zeros((len(center), input_size[1], input_size[0], 3), np.uint8)
+    for row, affine in enumerate(affine_to_input(center, scale, 0.0, input_size)):
+        shrink = min(1.0, MAX_CROP_SCALE * input_size[0] / scale[row, 0])
+        part, to_part = shrunk_part(pixels, center[row], scale[row], shrink)
+        if part is not None:
+            part_to_input = compose_affine(affine, invert_affine(to_part))
+            cv2.warpAffine(part, part_to_input, tuple(input_size), dst=inputs[row], flags=cv2.INTER_LINEAR)
+    return inputs
+
+
+def shrunk_part(pixels, center, scale, shrink):
+    """The part of a picture that a box shows, made smaller by averaging, as records store it.
+
+    Args:
+        pixels: (height, width, 3) uint8.
+        center, scale: (2,) image pixels, of the padded box.
+        shrink: factor on its size, 0..1.
+
+    Returns:
+        part: (h, w, 3) uint8.
+        to_part: (2, 3) float64: image pixels -> pixels of the part.
+        Or None twice if the box is outside of the picture.
+    """
+    image_size = (pixels.shape[1], pixels.shape[0])
+    margin = 0.5 / shrink if shrink < 1 else 0.0
+    rectangle = covering_rectangle(center[None], scale[None], image_size, False, margin)
+    if rectangle is None:
+        return None, None
+    left, top, width, height = rectangle
+    part = pixels[top : top + height, left : left + width]
+    if shrink < 1:
+        size = max(1, round(width * shrink)), max(1, round(height * shrink))
+        part = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
+    # OpenCV's resize aligns the pixels' outer edges, half a pixel outside of their centres.
+    factor = np.array([part.shape[1] / width, part.shape[0] / height])
+    offset = (0.5 - np.array([left, top])) * factor - 0.5
+    return part, np.concatenate([np.diag(factor), offset[:, None]], axis=1)
