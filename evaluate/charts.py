@@ -4,8 +4,8 @@ from html import escape
 
 import numpy as np
 
-_WIDTH, _HEIGHT = 560, 360
-_LEFT, _RIGHT, _TOP, _BOTTOM = 66, 16, 12, 56
+_WIDTH, _HEIGHT = 560, 392
+_LEFT, _RIGHT, _TOP, _BOTTOM = 66, 16, 44, 56
 
 
 def line_chart(title, x_label, y_label, x, lines):
@@ -41,11 +41,10 @@ def line_chart(title, x_label, y_label, x, lines):
     for number, (name, y) in enumerate(lines):
         points = " ".join("{:.1f},{:.1f}".format(*place(u, v)) for u, v in zip(x, y, strict=True))
         parts.append(f'<polyline class="line line{number}" points="{points}"/>')
-        # The legend stands at the lower left, which precision-recall curves leave free.
-        row = bottom - 16 - 26 * (len(lines) - 1 - number)
+        start = _LEFT + 165 * number
         parts += [
-            f'<path class="line line{number}" d="M{_LEFT + 14} {row - 4}h26"/>',
-            _text(_LEFT + 48, row, name, "start"),
+            f'<path class="line line{number}" d="M{start} 16h34"/>',
+            _text(start + 42, 22, name, "start"),
         ]
     return _svg(title, _WIDTH, _HEIGHT, parts)
 

@@ -10,7 +10,7 @@ from records.drawing import SIDE_COLORS, draw_skeleton, joint_sides
 from records.geometry import affine_to_input, compose_affine, invert_affine, transform_points
 from records.schema import parse_examples
 
-SHOWN = 8
+SHOWN = 9
 """How many of the best and how many of the worst: some 50 kB each."""
 
 TILE_HEIGHT = 320

@@ -98,7 +98,7 @@ def test_the_page_has_every_section_and_needs_nothing_else(scene, tmp_path):
     for words in ("left wrist", "Best by OKS", "Worst by OKS", "Timing", "people per second"):
         assert words in page.text
     assert page.tags.count("polyline") == 3
-    assert page.tags.count("img") == 2 * 16
+    assert page.tags.count("img") == 2 * 18
     assert all(link.startswith("data:") for link in page.links)
     assert 50_000 < path.stat().st_size < 5_000_000
 
@@ -154,7 +154,7 @@ def test_without_annotations_it_says_so_and_shows_people_by_score(scene, tmp_pat
     assert "has no annotations to measure against" in page.text
     assert "need annotated keypoints" in page.text
     assert "Highest scores" in page.text
-    assert page.tags.count("img") == 16
+    assert page.tags.count("img") == 18
 
 
 def test_without_results_it_says_so(scene, tmp_path):
@@ -235,7 +235,7 @@ def test_a_browser_shows_all_of_it_without_a_request(scene, tmp_path, width, sch
     assert [request for request in seen["requests"] if not request.startswith("data:")] == [path.as_uri()]
     assert seen["innerWidth"] == width
     assert seen["scrollWidth"] <= width
-    assert len(seen["images"]) == 32
+    assert len(seen["images"]) == 36
     assert all(complete and min(size) > 100 for complete, *size in seen["images"])
     assert len(seen["charts"]) == 3 + 18
     assert all(w > 60 and h > 10 and shown == "visible" for w, h, shown, *_ in seen["charts"])
