@@ -13,6 +13,7 @@ import pytest
 
 from evaluate.examples import best_and_worst, read_people
 from evaluate.inference import Predictions
+from evaluate.laps import Laps
 from evaluate.measures import Evaluated, Measured, measure_coco
 from evaluate.published import TABLE, published_for
 from evaluate.report import write_report
@@ -259,3 +260,10 @@ def test_the_browser_would_see_a_request_a_message_and_a_page_too_wide(tmp_path)
     assert any("no" in message for message in seen["console"])
     assert seen["scrollWidth"] > 390
     assert seen["images"][0][1] == 0
+
+
+def test_laps_add_up():
+    laps = Laps(clock=iter([10.0, 11.0, 14.0, 14.5]).__next__)
+    for phase in ("load", "predict", "load"):
+        laps.lap(phase)
+    assert laps.seconds == {"load": 1.5, "predict": 3.0}
