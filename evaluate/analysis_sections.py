@@ -5,6 +5,7 @@ import numpy as np
 from evaluate.analysis import ERRORS, count_errors
 from evaluate.charts import bar_chart, line_chart, share_bar
 from evaluate.matching import MAX_POSES, RECALLS
+from evaluate.measures import METRICS
 from evaluate.page import Markup, element, section, table
 
 
@@ -43,6 +44,12 @@ def curves_section(analysis, evaluated):
         "keypoints: people outside of the group and the poses next to them are ignored."
     )
     texts = [note]
+    if evaluated.manifest.dataset in METRICS:
+        texts.insert(
+            0,
+            "This is COCO's metric, not this dataset's own, which is above: it shows what kinds of people are "
+            "found. Its constants for these joints are mmpose's.",
+        )
     if not evaluated.results:
         texts.insert(0, "No poses were kept, so nobody is found.")
     if not evaluated.truth.has_areas:

@@ -98,6 +98,7 @@ def test_the_page_has_every_section_and_needs_nothing_else(scene, tmp_path):
         assert words in page.text
     for words in ("left wrist", "Best by OKS", "Worst by OKS", "Timing", "people per second"):
         assert words in page.text
+    assert "not this dataset's own" not in page.text
     assert page.tags.count("polyline") == 3
     assert page.tags.count("img") == 2 * 18
     assert all(link.startswith("data:") for link in page.links)
@@ -186,7 +187,9 @@ def test_pckh_and_posetracks_metrics_have_their_tables(scene, tmp_path):
     joints = {"nose": 80.0, "left_knee": None, "total": 75.5}
     metrics = {"AP": joints, "MOTA": joints, "sequences": {"one": {"AP": joints}}}
     posetrack = replace(RUN, dataset="posetrack")
+    made = replace(made, manifest=replace(made.manifest, dataset="posetrack"))
     page = read(write(tmp_path / "b.html", scene, made, Measured(metrics, "", "AP 75.5"), posetrack))
+    assert "This is COCO's metric, not this dataset's own" in page.text
     assert "joint AP MOTA nose 80.0 80.0 left knee – – total 75.5 75.5" in page.text
 
 
