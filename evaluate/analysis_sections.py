@@ -47,8 +47,8 @@ def curves_section(analysis, evaluated):
     if evaluated.manifest.dataset in METRICS:
         texts.insert(
             0,
-            "This is COCO's metric, not this dataset's own, which is above: it shows what kinds of people are "
-            "found. Its constants for these joints are mmpose's.",
+            "This is COCO's metric, not this dataset's own, which is above: it shows what kinds of people "
+            "are found. Its constants for these joints are mmpose's.",
         )
     if not evaluated.results:
         texts.insert(0, "No poses were kept, so nobody is found.")
