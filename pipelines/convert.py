@@ -14,12 +14,14 @@ from apache_beam.io.filesystems import FileSystems
 from tqdm import tqdm
 
 from pipelines import mpii, posetrack
+from pipelines.coco import read_json
 from pipelines.mpii_release import read_release
 from pipelines.people import BuildError
+from pipelines.raw_files import digest, is_there, list_json
 from pipelines.transforms import file_sha256, read_json_if_there, write_whole
 
 #: Raised whenever the same release gives other files.
-CONVERTER_VERSION = 1
+CONVERTER_VERSION = 2
 
 RECORD = "conversion.json"
 
@@ -56,11 +58,28 @@ class Converted:
     left_out: dict
 
 
-def convert_mpii(folder, measure, options):
-    """Converts the release `mpii_human_pose_v1_u12_1.mat` in a dataset's folder; returns `Converted`.
+def find_mpii(folder, options):
+    """The release in a dataset's folder, and what a conversion makes of it: {split: [path]}."""
+    path = FileSystems.join(folder, "mpii_human_pose_v1_u12_1.mat")
+    if not is_there(path):
+        return {}
+    return {split: [path] for split in ("train", "val", "test") if split != "val" or options.validation_list}
+
+
+def find_posetrack(folder, options):
+    """The files `original_annotations/{train,val,test}/*.json` in a dataset's folder: {split: paths}."""
+    originals = FileSystems.join(folder, "original_annotations")
+    if not is_there(originals):
+        return {}
+    found = {split: list_json(FileSystems.join(originals, split)) for split in ("train", "val", "test")}
+    return {split: paths for split, paths in found.items() if paths}
+
+
+def convert_mpii(raw, measure, options):
+    """Converts an MPII release; returns `Converted`.
 
     Args:
-        folder: the dataset's folder.
+        raw: {split: paths} as `find_mpii` returns it.
         measure: function of pictures' names, and of what these begin with that is not part of the path below
             the picture folder; returns {name: (width, height) in pixels, or None without a readable picture}.
         options: `ConvertOptions`.
@@ -68,7 +87,7 @@ def convert_mpii(folder, measure, options):
     Raises:
         BuildError: as `read_release`, `read_list` and `divide` do.
     """
-    entries = read_release(FileSystems.join(folder, "mpii_human_pose_v1_u12_1.mat"))
+    entries = read_release(*raw["train"])
     left_out = {}
     if options.validation_list:
         listed = mpii.read_list(options.validation_list)
@@ -84,15 +103,13 @@ def convert_mpii(folder, measure, options):
     return Converted(files, left_out)
 
 
-def convert_posetrack(folder, measure, options):
-    """Converts `original_annotations/{train,val,test}` in a dataset's folder; see `convert_mpii`."""
+def convert_posetrack(raw, measure, options):
+    """Converts PoseTrack's files, {split: paths} as `find_posetrack` returns them; see `convert_mpii`."""
     files, left_out = {}, {}
-    originals = FileSystems.join(folder, "original_annotations")
-    for split in ("train", "val", "test"):
-        if FileSystems.exists(FileSystems.join(originals, split)):
-            read = posetrack.read_folder(FileSystems.join(originals, split))
-            names = [image["file_name"] for _, data in read for image in _images(data)]
-            files[split], left_out[split] = posetrack.convert(read, measure(names, "images/").get, split)
+    for split, paths in raw.items():
+        read = [(path, read_json(path)) for path in paths]
+        names = [image["file_name"] for _, data in read for image in _images(data)]
+        files[split], left_out[split] = posetrack.convert(read, measure(names, "images/").get, split)
     return Converted(files, left_out)
 
 
@@ -103,11 +120,8 @@ def _images(data):
     return [e for e in entries if isinstance(e, dict) and isinstance(e.get("file_name"), str)]
 
 
-#: Per dataset: what the raw annotations are, as patterns below the dataset's folder, and what converts them.
-CONVERTERS = {
-    "mpii": (("mpii_human_pose_v1_u12_1.mat",), convert_mpii),
-    "posetrack": (("original_annotations/*/*.json",), convert_posetrack),
-}
+#: Per dataset: what finds the raw annotations, {split to convert: paths}, and what converts them.
+CONVERTERS = {"mpii": (find_mpii, convert_mpii), "posetrack": (find_posetrack, convert_posetrack)}
 
 
 def ensure_converted(layout, folder, images, options, say=print):
@@ -122,39 +136,39 @@ def ensure_converted(layout, folder, images, options, say=print):
 
     Returns:
         {split: {reason: count}} of people left out by the conversion; empty if there is nothing to convert
-        from, so that annotations which are there are used as they are.
+        from. Annotations of a split without raw ones are used as they are.
 
     Raises:
-        BuildError: if the raw annotations cannot be converted, or the files to write are there already and
-            come from something else.
+        BuildError: if the raw annotations cannot be read or converted, or the files to write are there
+            already and come from something else; also if there is a validation file of somebody else's
+            beside an MPII that is not divided.
     """
     folder = str(folder)
     if set("*?[") & set(folder):
         raise BuildError(f"{folder}: the path of a dataset's folder must not hold the signs * ? [")
-    patterns, converter = CONVERTERS[layout.name]
-    raw = sorted(
-        metadata.path
-        for pattern in patterns
-        for metadata in FileSystems.match([FileSystems.join(folder, pattern)])[0].metadata_list
-    )
+    find, converter = CONVERTERS[layout.name]
+    raw = find(folder, options)
     if not raw:
         return {}
     paths = {split: FileSystems.join(folder, path) for split, path in layout.annotations.items()}
     record_path = FileSystems.join(folder, "annotations", RECORD)
     origin = {
         "converter": CONVERTER_VERSION,
-        "raw_sha256": digest(raw),
+        "raw_sha256": digest(folder, {path for found in raw.values() for path in found}),
         "mpii_boxes": options.mpii_boxes if layout.name == "mpii" else None,
-        "validation_list_sha256": digest([options.validation_list]) if options.validation_list else None,
+        "validation_list_sha256": file_sha256(options.validation_list) if options.validation_list else None,
     }
-    record = _read_record(record_path)
-    ours = [split for split, path in paths.items() if record and _is_ours(record, split, path)]
-    whole = record and set(ours) == set(record["files"]) and not record["unreadable_pictures"]
-    if whole and record["origin"] == origin:
+    before = _read_record(record_path)
+    there = {split: file_sha256(path) for split, path in paths.items() if FileSystems.exists(path)}
+    ours = [split for split in there if before and before["files"].get(split) == there[split]]
+    # MPII's splits are parts of one release: none of them can come from somewhere else.
+    foreign = [split for split in there if split not in ours and (split in raw or layout.name == "mpii")]
+    whole = before and set(ours) == set(before["files"]) and not before["unreadable_pictures"]
+    if whole and before["origin"] == origin and not foreign:
         say(f"{folder}: annotations already converted ({', '.join(ours)})")
-        return record["left_out"]
+        return before["left_out"]
     if not options.overwrite:
-        _refuse_to_replace(paths, ours, record, origin)
+        _refuse_to_replace(paths, raw, ours, foreign, before, origin)
 
     sizes = {}
 
@@ -163,12 +177,8 @@ def ensure_converted(layout, folder, images, options, say=print):
         sizes.update(measured)
         return measured
 
-    converted = converter(folder, measure, options)
-    directory = FileSystems.join(folder, "annotations")
-    FileSystems.exists(directory) or FileSystems.mkdirs(directory)
+    converted = converter(raw, measure, options)
     contents = {split: json.dumps(file).encode() for split, file in converted.files.items()}
-    if ours:  # now out of date
-        FileSystems.delete([paths[split] for split in ours])
     unreadable = sum(size is None for size in sizes.values())
     record = {
         "origin": origin,
@@ -176,15 +186,29 @@ def ensure_converted(layout, folder, images, options, say=print):
         "left_out": converted.left_out,
         "unreadable_pictures": unreadable,
     }
-    # The record comes first: after an interruption the next run knows what was written for its own.
-    write_whole(record_path, json.dumps(record, indent=1).encode())
-    for split, content in contents.items():
-        write_whole(paths[split], content)
-    for split, file in converted.files.items():
+    # Files that would come out the same are not touched: somebody may be reading them.
+    outdated = [split for split in ours + foreign if record["files"].get(split) != there[split]]
+    new = [split for split in contents if split in outdated or split not in there]
+    directory = FileSystems.join(folder, "annotations")
+    if not FileSystems.exists(directory):
+        FileSystems.mkdirs(directory)
+    if outdated:
+        FileSystems.delete([paths[split] for split in outdated])
+    # The record comes before the files: after an interruption the next run knows them for its own.
+    if record != before:
+        write_whole(record_path, json.dumps(record, indent=1).encode())
+    for split in new:
+        write_whole(paths[split], contents[split])
+    for split in sorted(set(outdated) - set(new)):
+        say(f"{paths[split]}: removed")
+    for split in new:
+        file, found = converted.files[split], raw[split]
         say(
             f"{paths[split]}: {len(file['annotations']):,} people in {len(file['images']):,} pictures, "
-            f"converted from {raw[0] if len(raw) == 1 else f'{len(raw):,} files'}"
+            f"converted from {found[0] if len(found) == 1 else f'{len(found):,} files'}"
         )
+    if not new:
+        say(f"{folder}: annotations already converted ({', '.join(contents)})")
     if unreadable:
         say(f"warning: {unreadable:,} of {len(sizes):,} pictures are missing or unreadable")
     if layout.name == "mpii" and not options.validation_list:
@@ -210,11 +234,6 @@ def measure_pictures(folder, file_names, name_prefix=""):
         return dict(zip(file_names, bar, strict=True))
 
 
-def digest(paths):
-    """SHA-256 of the files' SHA-256s."""
-    return hashlib.sha256("".join(map(file_sha256, paths)).encode()).hexdigest()
-
-
 def _read_record(path):
     """The parsed `conversion.json`; None if there is none that can be used."""
     try:
@@ -226,22 +245,22 @@ def _read_record(path):
     return record if good else None
 
 
-def _is_ours(record, split, path):
-    """Whether the file of a split is there and as the conversion wrote it."""
-    return FileSystems.exists(path) and record["files"].get(split) == file_sha256(path)
-
-
-def _refuse_to_replace(paths, ours, record, origin):
-    """Raises BuildError if converting now would replace what it should not."""
-    foreign = [path for split, path in paths.items() if split not in ours and FileSystems.exists(path)]
-    if foreign:
-        raise BuildError(
-            f"{foreign[0]} is there, but this command has not written it: --annotations with --split uses it "
-            "as it is, --overwrite replaces it by a conversion"
-        )
-    before = record["origin"] if ours else origin
-    if different := [name for name in origin if before.get(name) != origin[name]]:
-        changes = "; ".join(f"{name} was {before.get(name)}, now {origin[name]}" for name in different)
+def _refuse_to_replace(paths, raw, ours, foreign, before, origin):
+    """Raises BuildError if converting now would replace or contradict what it should not."""
+    for split in foreign:
+        said = f"{paths[split]} is there, but this command has not written it: "
+        if split in raw:
+            said += "--annotations with --split uses it as it is, --overwrite replaces it by a conversion"
+        else:
+            said += (
+                "without --validation_list all of MPII's training part is in train, so that the two may have "
+                "people in common. Divide the part with --validation_list, move the file away, or remove it "
+                "with --overwrite"
+            )
+        raise BuildError(said)
+    earlier = before["origin"] if ours else origin
+    if different := [name for name in origin if earlier.get(name) != origin[name]]:
+        changes = "; ".join(f"{name} was {earlier.get(name)}, now {origin[name]}" for name in different)
         raise BuildError(
             f"{', '.join(paths[split] for split in ours)}: converted otherwise ({changes}); --overwrite "
             "converts again"

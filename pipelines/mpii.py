@@ -20,6 +20,9 @@ from records.skeletons import MPII
 #: How a person's box is made; `convert` says more.
 MPII_BOXES = ("objpos", "keypoints")
 
+#: Pixels, PNG's limit (ISO/IEC 15948, 7.1); more is a damaged header.
+_LARGEST_SIDE = 2**31 - 1
+
 
 def read_list(path):
     """Reads the list that chooses the validation people from the training part.
@@ -140,7 +143,7 @@ def header_sizes(folder, name_prefix=""):
 
     Returns:
         Function: file name -> (width, height) in pixels; None for a picture that is missing, unreadable, or
-        not inside the folder.
+        not inside the folder, and for a size that no picture has.
     """
 
     def image_size_of(file_name):
@@ -152,7 +155,7 @@ def header_sizes(folder, name_prefix=""):
                 size = imagesize.get(file, exif_rotation=False)
         except OSError:
             return None
-        return size if min(size) > 0 else None
+        return size if min(size) > 0 and max(size) <= _LARGEST_SIDE else None
 
     return image_size_of
 

@@ -17,9 +17,7 @@ box) are left out and counted. The frames themselves stay, so that a detector's 
 
 from collections import Counter
 
-from apache_beam.io.filesystems import FileSystems
-
-from pipelines.coco import PERSON_CATEGORY, read_json
+from pipelines.coco import PERSON_CATEGORY
 from pipelines.people import BuildError, is_id, is_number, wrong_box, wrong_keypoints
 from records.skeletons import POSETRACK
 
@@ -30,25 +28,6 @@ _LINES = (
 )
 
 _EARS = tuple(POSETRACK.keypoints.index(name) for name in ("left_ear", "right_ear"))
-
-
-def read_folder(folder):
-    """Reads a split's annotation files from any file system Beam knows.
-
-    Args:
-        folder: e.g. ``dataset/PoseTrack/original_annotations/train``.
-
-    Returns:
-        A list of (path, parsed file), sorted by path.
-
-    Raises:
-        BuildError: if there are none, or one is not JSON; the message names the path and the place.
-    """
-    pattern = FileSystems.join(str(folder), "*.json")
-    found = FileSystems.match([pattern])[0].metadata_list
-    if not found:
-        raise BuildError(f"no annotations in {folder}: expected PoseTrack's files there, one .json per video")
-    return [(path, read_json(path)) for path in sorted(metadata.path for metadata in found)]
 
 
 def convert(files, image_size_of, split):

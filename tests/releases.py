@@ -1,9 +1,13 @@
 """Made-up releases in the datasets' own forms: MPII's MATLAB struct and PoseTrack's files."""
 
+import json
+
 import cv2
 import numpy as np
 from scipy.io import savemat
 
+from pipelines.convert import ConvertOptions, ensure_converted
+from records.layout import LAYOUTS
 from tests.builders import draw_picture, write_json
 
 EMPTY = np.zeros((0, 0))
@@ -77,6 +81,11 @@ def video(images, people, **changes):
     return {"images": images, "annotations": people} | changes
 
 
+def read_videos(folder):
+    """The (path, parsed file) of a folder of PoseTrack files."""
+    return [(str(path), json.loads(path.read_text())) for path in sorted(folder.glob("*.json"))]
+
+
 def write_picture(path, size=(160, 120), seed=0):
     """Writes a random JPEG of (width, height) and the folders above it."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -124,3 +133,23 @@ def write_posetrack(folder):
             images.append(frame(frame_id, vid_id=f"{video_id:06d}", file_name=path))
             people.append(person(frame_id, frame_id))
         write_json(folder / "original_annotations" / split / f"{name}.json", video(images, people))
+
+
+def convert(folder, dataset="mpii", images=None, said=None, **options):
+    """Converts a dataset's folder as a build does first; returns who was left out.
+
+    Args:
+        folder: the dataset's folder.
+        dataset: "mpii" or "posetrack".
+        images: the picture folder, if it is not the folder's.
+        said: list that gets the lines shown to the user.
+        **options: of `ConvertOptions`.
+    """
+    say = (lambda line: None) if said is None else said.append
+    options = ConvertOptions(**options)
+    return ensure_converted(LAYOUTS[dataset], folder, images or folder / "images", options, say)
+
+
+def written(folder):
+    """{name: content} of everything in annotations/."""
+    return {path.name: path.read_bytes() for path in (folder / "annotations").iterdir()}

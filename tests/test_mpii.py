@@ -215,6 +215,12 @@ def test_sizes_come_from_the_header_and_ignore_exif_orientation(tmp_path):
     assert header_sizes(tmp_path / "folder.jpg")("../plain.jpg") is None
 
 
+@pytest.mark.parametrize(("width", "known"), [(2**31 - 1, True), (2**31, False), (10**22, False)])
+def test_a_size_that_no_picture_has_is_none(tmp_path, width, known):
+    (tmp_path / "a.ppm").write_bytes(b"P6 %d 3 255\n" % width)
+    assert header_sizes(tmp_path)("a.ppm") == ((width, 3) if known else None)
+
+
 # ---- properties of the conversion
 
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from pipelines import coco
 from pipelines.people import BuildError
-from pipelines.posetrack import convert, read_folder
+from pipelines.posetrack import convert
 from records.skeletons import POSETRACK
-from tests.releases import frame, person, video
+from tests.releases import frame, person, read_videos, video
 from tests.shared import shared_data
 
 FULL_HD = (1920, 1080)
@@ -25,8 +25,7 @@ def full_hd(_):
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_equals_the_reference_conversion(split):
     golden = shared_data("golden", "posetrack")
-    files = read_folder(golden / "annotations")
-    converted, dropped = convert(reversed(files), full_hd, split)
+    converted, dropped = convert(reversed(read_videos(golden / "annotations")), full_hd, split)
     expected = json.loads((golden / f"expected_{split}.json").read_text())
     areas = [[entry.pop("area", 0) for entry in data["annotations"]] for data in (converted, expected)]
     np.testing.assert_allclose(*areas, rtol=1e-9)
@@ -42,7 +41,7 @@ def test_real_annotations_become_people_of_the_real_pictures():
         height, width, _ = cv2.imread(str(folder / file_name)).shape
         return width, height
 
-    converted, _ = convert(read_folder(folder / "original_annotations/val"), size_of, "val")
+    converted, _ = convert(read_videos(folder / "original_annotations/val"), size_of, "val")
     source = coco.read_ground_truth(json.loads(json.dumps(converted)), "converted", POSETRACK)
     assert [len(picture.people) for picture in source.pictures] == [1, 2, 11]
     assert (source.dropped, source.rejected) == ({}, [])
@@ -146,24 +145,6 @@ def test_the_pictures_own_size_beats_the_files():
 def test_a_file_that_is_something_else_is_named_with_the_place(data, message):
     with pytest.raises(BuildError, match=message):
         convert([("a.json", video([frame(1)], [])), ("b.json", data)], full_hd, "train")
-
-
-def test_files_are_read_in_the_order_of_their_names(tmp_path):
-    for name in ("b.json", "a.json", "notes.txt"):
-        (tmp_path / name).write_text('{"images": []}')
-    assert [path.rsplit("/", 1)[1] for path, _ in read_folder(tmp_path)] == ["a.json", "b.json"]
-
-
-def test_a_file_that_is_not_json_is_named_with_the_place(tmp_path):
-    (tmp_path / "a.json").write_text('{"images": [')
-    with pytest.raises(BuildError, match=r"a\.json is not JSON: .*line 1 column 13"):
-        read_folder(tmp_path)
-
-
-def test_a_folder_without_annotations_says_what_is_expected(tmp_path):
-    for folder in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(BuildError, match=r"no annotations in .*one \.json per video"):
-            read_folder(folder)
 
 
 anything = st.recursive(
