@@ -35,8 +35,9 @@ def evaluate_coco(annotation_json, results, sigmas=None, image_ids=None):
 
     Args:
         annotation_json: path of a COCO keypoint annotation file, or its content as a dict. Annotations need
-            ``image_id, category_id, keypoints, bbox, area``; ``iscrowd`` is 0 and ``num_keypoints`` counted
-            where they are missing. ``id`` is not looked at (pycocotools takes id 0 for "no match").
+            ``image_id, category_id, keypoints, bbox, area``; without ``iscrowd``, or with null, they are no
+            crowd. ``num_keypoints`` is counted and ``id`` not looked at (pycocotools believes the one, and
+            takes id 0 for "no match").
         results: list of result dicts ``{"image_id", "category_id", "keypoints", "score"}``, or the path of a
             JSON file with one; other keys are not looked at. As in COCO's rules the best 20 per image count.
             An empty list is valid: every metric with ground truth to find is then 0.
@@ -112,7 +113,8 @@ def _ground_truth(annotation_json, joints):
             )
         _check_joints(f"{source}: annotation {annotation.get('id', number)}", annotation["keypoints"], joints)
         visible = sum(flag > 0 for flag in annotation["keypoints"][2::3])
-        annotations.append({"iscrowd": 0, "num_keypoints": visible, **annotation, "id": number})
+        crowd = int(bool(annotation.get("iscrowd")))
+        annotations.append(annotation | {"iscrowd": crowd, "num_keypoints": visible, "id": number})
     return {"images": content["images"], "annotations": annotations, "categories": content["categories"]}
 
 

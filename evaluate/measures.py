@@ -13,7 +13,9 @@ from evaluate.posetrack_files import frame_ids, write_predictions
 from evaluate.tracking import track_results
 from evaluate.truth import Truth
 from records.command import CommandError
+from records.people_checks import is_number
 from records.shards import Manifest
+from records.skeletons import MPII
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def measure_coco(evaluated):
     metrics = coco.evaluate_coco(truth.content, evaluated.results, sigmas, truth.image_ids)
     table, headline = coco.format_table(metrics), f"AP {metrics['AP']:.3f}"
     if truth.unusable:
-        table += f"\n{truth.unusable:,} annotations without usable box or keypoints are left out"
+        table += f"\n{truth.unusable:,} annotations without usable id, picture, box or keypoints are left out"
     if not truth.has_areas:
         table += "\nThe annotations have no areas; OKS takes those of the boxes."
         if evaluated.manifest.boxes == "ground_truth":
@@ -98,65 +100,109 @@ def measure_coco(evaluated):
 
 
 def _box_pck(evaluated):
-    people = {person["id"]: person for person in evaluated.truth.content["annotations"]}
-    rows = [row for row, person in enumerate(evaluated.predictions.person_ids.tolist()) if person in people]
-    annotated = [people[person] for person in evaluated.predictions.person_ids[rows].tolist()]
+    people, predictions = evaluated.truth.people, evaluated.predictions
+    rows = [row for row, person in enumerate(predictions.person_ids.tolist()) if person in people]
+    annotated = [people[person] for person in predictions.person_ids[rows].tolist()]
     return pck(
-        evaluated.predictions.keypoints[rows, :, :2],
-        np.reshape([person["keypoints"] for person in annotated], (len(rows), -1, 3)),
-        [person["bbox"] for person in annotated],
+        predictions.keypoints[rows, :, :2],
+        _keypoints(annotated, evaluated.manifest.skeleton.num_keypoints),
+        np.reshape([person["bbox"] for person in annotated], (-1, 4)),
     )
+
+
+def _keypoints(people, num_keypoints):
+    """(N, K, 3) float64 of N annotations."""
+    flat = [person["keypoints"] for person in people]
+    return np.asarray(flat, np.float64).reshape(-1, num_keypoints, 3)
 
 
 def measure_mpii(evaluated):
-    """PCKh, and the predictions in the form of the official ``pred.mat``: one row per validation person."""
-    if evaluated.manifest.boxes != "ground_truth" or not evaluated.truth.labelled:
+    """PCKh, and the predictions in the form of the official ``pred.mat``.
+
+    The file has one row for everybody annotated, in the order of the list that chose the validation people:
+    with the official list that of ``gt_valid.mat``. PCKh is that of people with a record, a labelled joint
+    and a head box; rows of people without a record are 0, 0 in image pixels from 0.
+    """
+    truth, predictions = evaluated.truth, evaluated.predictions
+    if evaluated.manifest.boxes != "ground_truth":
         return Measured({}, "PCKh needs annotated boxes: --boxes=ground_truth", "not measured")
-    people = {
-        person["id"]: person
-        for person in evaluated.truth.content["annotations"]
-        if person.get("head_box") and any(person["keypoints"][2::3])
-    }
-    predicted = dict(
-        zip(evaluated.predictions.person_ids.tolist(), evaluated.predictions.keypoints, strict=True)
-    )
-    # The order of the list that chose the validation people is that of gt_valid.mat.
-    ids = sorted(
-        people.keys() & predicted.keys(), key=lambda person: (people[person].get("list_row", 0), person)
-    )
+    predicted = dict(zip(predictions.person_ids.tolist(), predictions.keypoints[:, :, :2], strict=True))
+    ids = [person for person in truth.listed if person in predicted and _has_head(truth.people.get(person))]
     if not ids:
         text = "PCKh needs annotated joints and head boxes, which these annotations do not have"
         return Measured({}, text, "not measured")
-    chosen = [people[person] for person in ids]
-    keypoints = np.reshape([person["keypoints"] for person in chosen], (len(ids), -1, 3)).astype(np.float64)
-    truth = mpii.GroundTruth(
+    chosen = [truth.people[person] for person in ids]
+    keypoints = _keypoints(chosen, MPII.num_keypoints)
+    ground_truth = mpii.GroundTruth(
         joints_image=keypoints[:, :, :2],
         missing=keypoints[:, :, 2] == 0,
         head_boxes=np.reshape([person["head_box"] for person in chosen], (-1, 2, 2)).astype(np.float64),
     )
-    predictions = np.stack([predicted[person][:, :2] for person in ids])
-    metrics = mpii.evaluate_mpii(predictions, truth, evaluated.official_tenth)
+    metrics = mpii.evaluate_mpii(
+        np.stack([predicted[person] for person in ids]), ground_truth, evaluated.official_tenth
+    )
     files = (evaluated.name.with_suffix(".mat"), evaluated.name.with_suffix(".pred.json"))
-    mpii.write_submission(predictions, *files)
+    nowhere = np.zeros((MPII.num_keypoints, 2))
+    mpii.write_submission(np.stack([predicted.get(person, nowhere) for person in truth.listed]), *files)
     table = mpii.format_table(metrics, "PCKh@0.5")
-    if len(ids) < len(people):
-        table += f"\n{len(ids):,} of {len(people):,} annotated people; the others have no record"
+    if len(ids) < len(truth.listed):
+        table += (
+            f"\nmeasured on {len(ids):,} of {len(truth.listed):,} annotated people: those with a record, a "
+            "labelled joint and a head box"
+        )
+    empty = sum(person not in predicted for person in truth.listed)
+    if empty:
+        table += (
+            f"\n{empty:,} of the {len(truth.listed):,} rows in {files[0].name} are of people without a "
+            "record: all their joints are 0, 0 (image pixels from 0)"
+        )
     metrics = {name: _or_none(value) for name, value in metrics.items()}
     return Measured(metrics, table, f"PCKh@0.5 {metrics['Mean'] or 0:.1f}", files)
 
 
+def _has_head(person):
+    """Whether a person, or None, has a head box with an extent, PCKh's unit."""
+    box = person.get("head_box") if person else None
+    if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
+        return False
+    return box[:2] != box[2:]
+
+
 def measure_posetrack(evaluated):
-    """PoseTrack's AP, with tracking also MOTA, and the files of a submission: one per video."""
-    results = evaluated.results
+    """PoseTrack's AP, with tracking also MOTA, and the files of a submission: one per video.
+
+    Raises:
+        ValueError: if the records are of some pictures only, or the videos in `Evaluated.sequences` are
+            others than those the records were built from.
+    """
+    truth, results = evaluated.truth, evaluated.results
+    if truth.image_ids is not None:
+        raise ValueError(
+            f"the records were built with --image_ids, from {len(truth.image_ids):,} pictures; PoseTrack's "
+            "metric needs whole videos. Build them without --image_ids"
+        )
+    videos = frame_ids(evaluated.sequences)
+    _check_frames(videos, truth, evaluated.sequences)
     if evaluated.tracking:
-        areas = evaluated.predictions.areas[evaluated.kept]
-        results = track_results(results, areas, frame_ids(evaluated.sequences))
+        results = track_results(results, evaluated.predictions.areas[evaluated.kept], videos)
     files = tuple(write_predictions(results, evaluated.sequences, evaluated.name))
     if evaluated.manifest.split == "test":
         return Measured({}, "the test split's annotations are not public", "not measured", files)
     metrics = posetrack.evaluate_posetrack(evaluated.sequences, evaluated.name, evaluated.tracking)
     headline = f"AP {metrics['AP']['total'] or 0:.1f}"
     return Measured(metrics, posetrack.format_table(metrics), headline, files)
+
+
+def _check_frames(videos, truth, folder):
+    """Raises ValueError unless the videos' pictures are those of the annotation file."""
+    frames = {image_id for images in videos.values() for image_id in images}
+    pictures = {image["id"] for image in truth.content["images"]}
+    if frames != pictures:
+        raise ValueError(
+            f"it has {len(pictures):,} pictures, the videos in {folder} have {len(frames):,}, and "
+            f"{len(frames ^ pictures):,} are in one of them only, for example {min(frames ^ pictures)}. Put "
+            "the files there that it was converted from, or convert them again and build with --overwrite"
+        )
 
 
 def _or_none(value):

@@ -5,11 +5,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from evaluate.rescoring import PERSON_CATEGORY
 from records.image_ids import read_image_ids
 from records.layout import LAYOUTS
+from records.people_checks import is_id, is_number, wrong_box, wrong_keypoints
 from records.shards import RecordsError
 
 
@@ -19,17 +18,24 @@ class Truth:
 
     Attributes:
         path: of the annotation file.
-        content: the parsed file, with the people of the category that has keypoints only; people without an
-            "area" have their box's. Without people if the file is a mere list of pictures.
+        content: the parsed file, with the people of the category that has keypoints only, and of these the
+            usable ones. "iscrowd" is 0 or 1, "num_keypoints" is counted, and people without an "area" have
+            their box's. Without people if the file is a mere list of pictures.
+        people: {id: annotation} of those in `content` that the build makes records of: with a labelled
+            keypoint, no crowd, of a picture in `image_ids`.
+        listed: ids of everybody annotated, usable or not, each once: in the order of the list that chose them
+            ("list_row", see `pipelines.mpii`), those without one after it, by id.
         category: that category's id.
         image_ids: the pictures the records were built from; None for all.
-        unusable: number of annotations left out because box or keypoints are none.
+        unusable: number of annotations left out because box, keypoints, picture or id are none.
         labelled: whether the file has people at all.
-        has_areas: whether all of these have an area.
+        has_areas: whether all people in `content` came with an area.
     """
 
     path: Path
     content: dict
+    people: dict
+    listed: tuple
     category: int
     image_ids: frozenset | None
     unusable: int
@@ -63,45 +69,95 @@ def find_truth(options, manifest):
 def read_truth(path, annotations, skeleton, image_ids=None):
     """Brings a parsed annotation file into the form that metrics take.
 
+    Who is usable is the build's rule (`records.people_checks`): whom it rejects, nobody could have predicted.
+    Of several people with one id the first counts, as there.
+
     Args:
         path: where it was read.
-        annotations: the parsed file, from which records were built: its pictures and categories are in order.
+        annotations: the parsed file, from which records were built: its pictures and categories are in order,
+            of its people any number may be unusable.
         skeleton: whose keypoints it has.
         image_ids: the pictures to look at; None for all.
 
     Returns:
         A `Truth`.
     """
-    described = [c for c in annotations.get("categories") or [] if isinstance(c, dict) and c.get("keypoints")]
-    category = described[0] if described else {"name": "person"}
-    category = {"id": PERSON_CATEGORY} | category
-    people = annotations.get("annotations")
-    usable, unusable, has_areas = [], 0, True
-    for person in people or []:
-        if not isinstance(person, dict):
+    category = _category(annotations)
+    entries = annotations.get("annotations")
+    labelled = isinstance(entries, list)
+    pictures = {image["id"] for image in annotations["images"]}
+    rows, people, usable, unusable, has_areas = {}, {}, [], 0, True
+    for entry in entries if labelled else ():
+        if not isinstance(entry, dict):
             unusable += 1
-        elif person.get("category_id", category["id"]) == category["id"]:
-            completed = _completed(person, skeleton.num_keypoints)
-            unusable += completed is None
-            has_areas &= _is_number(person.get("area"))
-            usable += [] if completed is None else [completed | {"category_id": category["id"]}]
-    content = {"images": annotations["images"], "annotations": usable, "categories": [category]}
-    return Truth(path, content, category["id"], image_ids, unusable, people is not None, has_areas)
+            continue
+        if entry.get("category_id", category["id"]) != category["id"]:
+            continue
+        person_id = entry.get("id")
+        if is_id(person_id):
+            rows.setdefault(person_id, entry.get("list_row"))
+        person = _completed(entry, category["id"], skeleton.num_keypoints, pictures)
+        recorded = person is not None and _has_record(person, image_ids)
+        if person is None or (recorded and (not is_id(person_id) or person_id in people)):
+            unusable += 1
+            continue
+        if recorded:
+            people[person_id] = person
+        usable.append(person)
+        has_areas &= is_number(entry.get("area"))
+    return Truth(
+        path=path,
+        content={"images": annotations["images"], "annotations": usable, "categories": [category]},
+        people=people,
+        listed=tuple(sorted(rows, key=lambda one: _place_in_list(rows[one], one))),
+        category=category["id"],
+        image_ids=image_ids,
+        unusable=unusable,
+        labelled=labelled,
+        has_areas=has_areas,
+    )
 
 
-def _completed(person, num_keypoints):
-    """An annotation with an area; None if box, keypoints or picture are none."""
-    keypoints, box, area = (person.get(key) for key in ("keypoints", "bbox", "area"))
-    for numbers, count in ((keypoints, 3 * num_keypoints), (box, 4)):
-        if not isinstance(numbers, list) or len(numbers) != count or not all(map(_is_number, numbers)):
-            return None
-    if not isinstance(person.get("image_id"), int):
+def _category(annotations):
+    """The category that has keypoints; COCO's person where a list of pictures describes none."""
+    categories = annotations.get("categories")
+    for category in categories if isinstance(categories, list) else ():
+        if (
+            isinstance(category, dict)
+            and isinstance(category.get("keypoints"), list)
+            and category["keypoints"]
+        ):
+            return {"id": PERSON_CATEGORY} | category
+    return {"id": PERSON_CATEGORY, "name": "person"}
+
+
+def _completed(entry, category, num_keypoints, pictures):
+    """An annotation in the form of COCO's metric; None if box, keypoints or picture are none."""
+    keypoints, box, area, image_id = (entry.get(key) for key in ("keypoints", "bbox", "area", "image_id"))
+    if wrong_box(box) or wrong_keypoints(keypoints, num_keypoints):
         return None
-    return person | {"area": area if _is_number(area) else box[2] * box[3]}
+    if not is_id(image_id) or image_id not in pictures:
+        return None
+    return entry | {
+        "category_id": category,
+        "area": area if is_number(area) else box[2] * box[3],
+        "iscrowd": int(bool(entry.get("iscrowd"))),
+        "num_keypoints": sum(visibility > 0 for visibility in keypoints[2::3]),
+    }
 
 
-def _is_number(value):
-    return isinstance(value, int | float) and bool(np.isfinite(value))
+def _has_record(person, image_ids):
+    """Whether the build makes a record of a completed annotation instead of leaving it out on purpose."""
+    return (
+        not person["iscrowd"]
+        and person["num_keypoints"] > 0
+        and person["area"] > 0
+        and (image_ids is None or person["image_id"] in image_ids)
+    )
+
+
+def _place_in_list(row, person_id):
+    return (0, row, person_id) if is_id(row) else (1, 0, person_id)
 
 
 def _find(options, manifest):

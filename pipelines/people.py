@@ -5,10 +5,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from records.command import CommandError
+from records.people_checks import (  # noqa: F401 - the readers of all datasets take them from here
+    SMALLEST_SIDE,
+    is_id,
+    is_number,
+    wrong_box,
+    wrong_keypoints,
+)
 from records.skeletons import Skeleton
-
-#: Pixels. Smaller boxes have no extent: float32 could not hold how much the network's input enlarges them.
-SMALLEST_SIDE = 1e-6
 
 
 class BuildError(CommandError):
@@ -74,46 +78,6 @@ def rejection(image_id, person_id, reason, detail):
     """One line of the dead-letter file; ids that are none, and long details, are shortened to text."""
     ids = [key if key is None or type(key) is int else str(key)[:100] for key in (image_id, person_id)]
     return {"image_id": ids[0], "person_id": ids[1], "reason": reason, "detail": detail[:500]}
-
-
-def wrong_box(box):
-    """Why a box cannot be used, or None.
-
-    Args:
-        box: should be x, y, w, h: four finite numbers, w and h at least `SMALLEST_SIDE`.
-    """
-    if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
-        return f"expected 4 finite numbers x, y, w, h, received {box!r}"
-    if min(box[2:]) < SMALLEST_SIDE:
-        return f"width and height must be positive, received {box!r}"
-    return None
-
-
-def wrong_keypoints(keypoints, num_keypoints):
-    """Why a flat keypoint list cannot be used, or None.
-
-    Args:
-        keypoints: should be 3 K finite numbers, every third of them 0, 1 or 2.
-        num_keypoints: K.
-    """
-    if not isinstance(keypoints, list) or len(keypoints) != 3 * num_keypoints:
-        size = len(keypoints) if isinstance(keypoints, list) else repr(keypoints)
-        return f"expected {3 * num_keypoints} numbers, received {size}"
-    if not all(map(is_number, keypoints)):
-        return "a keypoint is not a finite number"
-    if not set(keypoints[2::3]) <= {0, 1, 2}:
-        return f"visibility must be 0, 1 or 2, received {sorted(set(keypoints[2::3]))}"
-    return None
-
-
-def is_number(value):
-    """Whether a parsed JSON value is a number that float32, even of a product of two, can hold."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18
-
-
-def is_id(value):
-    """Whether a parsed JSON value is a whole number that int64 can hold."""
-    return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
 
 
 def keypoint_array(person):

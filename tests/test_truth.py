@@ -1,0 +1,130 @@
+"""What the evaluation takes from an annotation file: whom the build takes, in a form no metric fails on."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from evaluate.coco import evaluate_coco
+from evaluate.truth import read_truth
+from records.skeletons import COCO
+from tests.builders import annotations, image, person
+from tests.sources import BOX, annotation, everyone, ground_truth, some_of
+from tests.sources import anything as any_value
+
+HUGE = 10**29  # more than int64 holds; NumPy makes an object of it
+IMAGES = [image(1, 160, 120), image(2, 160, 120)]
+
+
+def read(people, image_ids=None, **changes):
+    return read_truth(Path("truth.json"), annotations(IMAGES, people) | changes, COCO, image_ids)
+
+
+def keypoints_with(value):
+    return [value, *person(1, 1, BOX)["keypoints"][1:]]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"id": None},
+        {"id": [3]},
+        {"id": True},
+        {"image_id": None},
+        {"image_id": [1]},
+        {"image_id": 3},
+        {"bbox": [HUGE, 2, 3, 4]},
+        {"bbox": [1, 2, 0, 4]},
+        {"bbox": "1234"},
+        {"keypoints": keypoints_with(HUGE)},
+        {"keypoints": keypoints_with(None)},
+        {"keypoints": [1, 1, 7] * 17},
+        {"keypoints": [1, 1, 2]},
+    ],
+)
+def test_whom_the_build_rejects_the_metric_does_not_miss(changes):
+    people = [person(1, 1, BOX), person(2, 2, BOX) | changes]
+    assert len(ground_truth(annotations(IMAGES, people)).rejected) == 1
+    truth = read(people)
+    assert (truth.unusable, list(truth.people), len(truth.content["annotations"])) == (1, [1], 1)
+
+
+@pytest.mark.parametrize("entry", [None, 5, "person", [1], {}])
+def test_what_is_no_annotation_is_counted(entry):
+    truth = read([entry, person(1, 1, BOX)])
+    assert (truth.unusable, list(truth.people)) == (1, [1])
+
+
+@pytest.mark.parametrize("area", [HUGE, None, "12", float("nan"), True])
+def test_an_area_that_is_none_is_the_boxs(area):
+    truth = read([person(1, 1, BOX, area=area)])
+    assert truth.people[1]["area"] == 20 * 30
+    assert not truth.has_areas
+    assert read([person(1, 1, BOX)]).has_areas
+
+
+def test_of_two_people_with_one_id_the_first_counts_as_in_the_build():
+    people = [person(1, 1, BOX), person(1, 1, [60, 50, 30, 40]), person(2, 2, BOX)]
+    truth = read(people)
+    assert (truth.unusable, truth.listed) == (1, (1, 2))
+    built = everyone(ground_truth(annotations(IMAGES, people), clean_boxes=False))
+    assert truth.people[1]["bbox"] == BOX == built[0].box
+    assert [p["id"] for p in truth.content["annotations"]] == [1, 2]
+
+
+def test_crowds_and_people_without_keypoints_or_area_hold_no_id():
+    others = [{"iscrowd": 1}, {"keypoints": [0] * 51}, {"area": 0}, {"image_id": 2}]
+    people = [*(person(1, 1, BOX) | other for other in others), person(1, 1, [60, 50, 30, 40])]
+    truth = read(people, image_ids=frozenset({1}))
+    assert (truth.unusable, len(truth.content["annotations"])) == (0, 5)
+    assert truth.people[1]["bbox"] == [60, 50, 30, 40]
+
+
+@pytest.mark.parametrize(("value", "crowd"), [(None, 0), (0, 0), ("", 0), (1, 1), (True, 1), ([0], 1)])
+def test_crowds_are_marked_by_one_and_others_by_zero(value, crowd):
+    people = [person(1, 1, BOX, iscrowd=value), person(2, 2, BOX)]
+    truth = read(people)
+    assert [p["iscrowd"] for p in truth.content["annotations"]] == [crowd, 0]
+    for content in (truth.content, annotations(IMAGES, people)):
+        assert evaluate_coco(content, [])["AP"] == 0
+
+
+@pytest.mark.parametrize("stated", [0, 3, -1, HUGE, None, "17", [2]])
+def test_labelled_keypoints_are_counted_whatever_the_file_says(stated):
+    people = [person(1, 1, BOX, num_keypoints=stated)]
+    assert read(people).people[1]["num_keypoints"] == 17
+    assert evaluate_coco(annotations(IMAGES, people), [])["AP"] == 0  # one to find: not undefined
+
+
+@pytest.mark.parametrize("categories", [None, 5, {}, [], [7, {"id": 3, "keypoints": "nose"}]])
+def test_a_list_of_pictures_may_have_any_categories(categories):
+    truth = read([], categories=categories, annotations=None)
+    assert (truth.category, truth.labelled, truth.content["annotations"]) == (1, False, [])
+
+
+def test_everybody_is_listed_in_the_order_of_the_validation_list():
+    rows = {5: 2, 6: 0, 7: None, 8: [1], 9: 1, 4: HUGE}
+    people = [person(one, 1, BOX, list_row=row) for one, row in rows.items()]
+    people[1]["keypoints"] = None
+    truth = read([*people, person(9, 1, BOX, list_row=0), person([5], 1, BOX, list_row=0)])
+    assert truth.listed == (6, 9, 5, 4, 7, 8)
+    assert 6 not in truth.people
+
+
+flawed = st.builds(
+    lambda one, change: one | change,
+    st.builds(person, st.integers(1, 4), st.integers(1, 3), st.just(BOX)),
+    some_of({"id": any_value, "iscrowd": any_value, "area": any_value, "num_keypoints": any_value}),
+)
+
+
+@given(st.lists(annotation | flawed, max_size=6), st.sampled_from([None, frozenset({1})]))
+@example([person(1, 1, BOX, area=0), person(1, 1, [1, 2, 3, 4])], None)
+def test_the_people_are_those_of_the_build(people, image_ids):
+    built = ground_truth(annotations(IMAGES, people), clean_boxes=False, image_ids=image_ids)
+    truth = read(people, image_ids)
+    expected = {one.person_id: (one.box, one.keypoints, one.area) for one in everyone(built)}
+    assert {k: (p["bbox"], p["keypoints"], p["area"]) for k, p in truth.people.items()} == expected
+    assert truth.people.keys() <= set(truth.listed)
+    assert all(p in truth.content["annotations"] for p in truth.people.values())
