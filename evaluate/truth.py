@@ -77,7 +77,8 @@ def read_truth(path, annotations, skeleton, image_ids=None):
         annotations: the parsed file, from which records were built: its pictures and categories are in order,
             of its people any number may be unusable.
         skeleton: whose keypoints it has.
-        image_ids: the pictures to look at; None for all.
+        image_ids: the pictures to look at; None for all. Ids that the file does not have are passed over, as
+            by the build, which warns of them.
 
     Returns:
         A `Truth`.
@@ -86,6 +87,7 @@ def read_truth(path, annotations, skeleton, image_ids=None):
     entries = annotations.get("annotations")
     labelled = isinstance(entries, list)
     pictures = {image["id"] for image in annotations["images"]}
+    image_ids = None if image_ids is None else image_ids & pictures
     rows, people, usable, unusable, has_areas = {}, {}, [], 0, True
     for entry in entries if labelled else ():
         if not isinstance(entry, dict):
