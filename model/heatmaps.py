@@ -1,29 +1,37 @@
 """The codec: keypoints to Gaussian heatmaps and back, and the flip test's mirroring.
 
-One method exists so far, ``"standard"``: targets, quarter-pixel decoding and the shifted flip test of the
-official implementation (leoxiaobin/deep-high-resolution-net.pytorch: JointsDataset.generate_target,
-core.inference.get_final_preds, core.function.validate). Written with `keras.ops`, so that the same code runs
-inside a TensorFlow graph, on a GPU, and on plain arrays.
+Three methods, whose differences `model.codec.CODECS` lists:
 
-Heatmap pixel (x, y) stands for input pixel (x, y) * input_size / heatmap_size, as the official affine has it.
+* ``"standard"``: targets, quarter-pixel decoding and the shifted flip test of the official implementation
+  (leoxiaobin/deep-high-resolution-net.pytorch: JointsDataset.generate_target,
+  core.inference.get_final_preds, core.function.validate).
+* ``"dark"``: "Distribution-Aware Coordinate Representation for Human Pose Estimation" (Zhang, Zhu, Dai, Ye,
+  Zhu; CVPR 2020): Gaussians centred between the cells, and a decoding that finds the centre again.
+* ``"udp"``: "The Devil is in the Details: Delving into Unbiased Data Processing for Human Pose Estimation"
+  (Huang, Zhu, Guo, Huang; CVPR 2020) with Gaussian heatmaps: the same, with lengths counted in pixel
+  intervals. (The paper's own pair of heatmap and offset maps needs three channels per keypoint and is not
+  offered; for Gaussian heatmaps its published code decodes as DARK does.)
+
+Heatmap pixel (x, y) stands for input pixel (x, y) * input_size / heatmap_size, as the official affine has it;
+under "udp" for (x, y) * (input_size - 1) / (heatmap_size - 1). Written with `keras.ops`, so that the same
+code runs inside a TensorFlow graph, on a GPU, and on plain arrays.
 """
 
 from keras import ops
 
-METHODS = ("standard",)
+from model.codec import CODECS, codec_named
+from model.dark import refine, values_beside
 
-
-def _check_method(method):
-    if method not in METHODS:
-        raise ValueError(f"codec method {method!r} is not available; available: {', '.join(METHODS)}")
+METHODS = tuple(CODECS)
 
 
 def encode(keypoints_input, input_size, heatmap_size, sigma, method="standard"):
     """Gaussian training targets.
 
-    The Gaussian is centred on a whole cell (coordinates are rounded as int(x + 0.5), towards zero), is 1
-    there, is not normalised, and is cut to the square of three sigma. A keypoint whose square lies outside
-    the map has weight 0.
+    The Gaussian is not normalised. "standard" centres it on a whole cell (coordinates are rounded as
+    int(x + 0.5), towards zero), where it is 1, and cuts it to the square of three sigma; "dark" and "udp"
+    centre it on the keypoint itself (DARK, section 3.2) and do not cut it. A keypoint whose square of three
+    sigma lies outside the map has weight 0.
 
     Args:
         keypoints_input: (N, K, 3) float32 (or float64, which is then rounded as such): x, y in network-input
@@ -31,7 +39,7 @@ def encode(keypoints_input, input_size, heatmap_size, sigma, method="standard"):
         input_size: (width, height) of the network input.
         heatmap_size: (width, height) of the heatmaps.
         sigma: standard deviation in heatmap pixels (official: 2 for 192x256 input, 3 for 288x384).
-        method: "standard".
+        method: "standard", "dark" or "udp".
 
     Returns:
         heatmaps: (N, h, w, K) float32 in 0..1.
@@ -40,44 +48,52 @@ def encode(keypoints_input, input_size, heatmap_size, sigma, method="standard"):
     Raises:
         ValueError: for another method.
     """
-    _check_method(method)
+    factors = codec_named(method).to_heatmap(input_size, heatmap_size)
     keypoints_input = ops.convert_to_tensor(keypoints_input)
     if keypoints_input.dtype not in ("float32", "float64"):
         keypoints_input = ops.cast(keypoints_input, "float32")
     width, height = heatmap_size
-    centre_x = ops.cast(ops.trunc(keypoints_input[..., 0] * (width / input_size[0]) + 0.5), "float32")
-    centre_y = ops.cast(ops.trunc(keypoints_input[..., 1] * (height / input_size[1]) + 0.5), "float32")
     radius = 3 * sigma
-    # The official test is on the patch's end, one past its last cell, so a patch that ends right before
-    # cell 0 keeps its weight although no cell is set.
+    centre_x, centre_y = (keypoints_input[..., axis] * factors[axis] for axis in (0, 1))
+    if method == "standard":
+        centre_x, centre_y = ops.trunc(centre_x + 0.5), ops.trunc(centre_y + 0.5)
+        # The official test is on the patch's end, one past its last cell, so a patch that ends right before
+        # cell 0 keeps its weight although no cell is set.
+        before, cut = 1, radius
+    else:
+        before, cut = 0, float("inf")
     inside = (
         (centre_x - radius < width)
         & (centre_y - radius < height)
-        & (centre_x + radius + 1 >= 0)
-        & (centre_y + radius + 1 >= 0)
+        & (centre_x + radius + before >= 0)
+        & (centre_y + radius + before >= 0)
     )
     weights = ops.cast(inside & (keypoints_input[..., 2] > 0), "float32")
 
     def profile(centre, size):
         """One axis of the Gaussian, (N, size, K): the Gaussian of a cell is the product of two."""
-        distance = ops.reshape(ops.arange(size, dtype="float32"), (1, size, 1)) - centre[:, None, :]
+        cells = ops.reshape(ops.arange(size, dtype="float32"), (1, size, 1))
+        distance = cells - ops.cast(centre, "float32")[:, None, :]
         value = ops.exp(-ops.square(distance) / (2.0 * sigma**2))
-        return ops.where(ops.abs(distance) <= radius, value, 0.0)
+        return ops.where(ops.abs(distance) <= cut, value, 0.0)
 
     rows, columns = profile(centre_y, height), profile(centre_x, width)
     heatmaps = rows[:, :, None, :] * columns[:, None, :, :] * weights[:, None, None, :]
     return heatmaps, weights
 
 
-def decode(heatmaps, method="standard"):
-    """Keypoints from heatmaps: the highest cell, moved a quarter pixel towards its higher neighbour.
+def decode(heatmaps, method="standard", sigma=2.0):
+    """Keypoints from heatmaps: the highest cell, and a step from there to where the peak lies.
 
-    The first cell wins a tie (row by row). A map without a positive value gives (0, 0). No move is made in
-    the outer cells, nor where the neighbours are equal.
+    The first cell wins a tie (row by row). A map without a positive value gives (0, 0). "standard" moves a
+    quarter pixel towards the higher neighbour; no move is made in the outer cells, nor where the neighbours
+    are equal. "dark" and "udp" move to the centre of the Gaussian that the map's neighbourhood fits
+    (`model.dark.refine`).
 
     Args:
         heatmaps: (N, h, w, K) float32.
-        method: "standard".
+        method: "standard", "dark" or "udp".
+        sigma: of the targets the network was trained on, in heatmap pixels. "standard" does not need it.
 
     Returns:
         (N, K, 3) float32: x, y in heatmap pixels, and the highest value as score.
@@ -85,7 +101,7 @@ def decode(heatmaps, method="standard"):
     Raises:
         ValueError: for another method.
     """
-    _check_method(method)
+    codec_named(method)
     heatmaps = ops.convert_to_tensor(heatmaps, "float32")
     _, height, width, num_keypoints = heatmaps.shape
     cells = ops.transpose(ops.reshape(heatmaps, (-1, height * width, num_keypoints)), (0, 2, 1))
@@ -93,16 +109,18 @@ def decode(heatmaps, method="standard"):
     score = ops.take_along_axis(cells, index[..., None], axis=-1)[..., 0]  # ops.max refuses N = 0
     index = ops.where(score > 0, index, 0)
     x, y = index % width, index // width
+    step = _quarter_step(heatmaps, x, y) if method == "standard" else refine(heatmaps, x, y, sigma)
+    return ops.stack([ops.cast(x, "float32") + step[0], ops.cast(y, "float32") + step[1], score], axis=-1)
 
-    def value(dx, dy):
-        """The maps' values beside each maximum, (N, K)."""
-        column, row = ops.clip(x + dx, 0, width - 1), ops.clip(y + dy, 0, height - 1)
-        return ops.take_along_axis(cells, (row * width + column)[..., None], axis=-1)[..., 0]
 
+def _quarter_step(heatmaps, x, y):
+    """(dx, dy), each (N, K) float32: a quarter of a cell towards the higher neighbour."""
+    _, height, width, _ = heatmaps.shape
+    value = values_beside(heatmaps, x, y)
     interior = ops.cast((x > 1) & (x < width - 1) & (y > 1) & (y < height - 1), "float32")
     step_x = 0.25 * ops.sign(value(1, 0) - value(-1, 0)) * interior
     step_y = 0.25 * ops.sign(value(0, 1) - value(0, -1)) * interior
-    return ops.stack([ops.cast(x, "float32") + step_x, ops.cast(y, "float32") + step_y, score], axis=-1)
+    return step_x, step_y
 
 
 def flip_back(heatmaps, flip_permutation, shift=True):

@@ -1,6 +1,11 @@
-"""Weights of the official PyTorch implementation, by its own names, into our models."""
+"""Weights of the official PyTorch implementation, by its own names, into our models.
+
+Run as a command it imports weight files: ``python model/weights.py import --help``.
+"""
 
 import re
+import sys
+from pathlib import Path
 
 import numpy as np
 
@@ -48,6 +53,15 @@ def official_name(variable_path):
     raise ValueError(f"{variable_path!r} is not the name of an HRNet variable")
 
 
+def official_shapes(model):
+    """{official name: shape in PyTorch's layout} of every variable of a model made by `build_hrnet`."""
+    shapes = {official_name(variable.path): tuple(variable.shape) for variable in model.variables}
+    return {
+        name: tuple(shape[axis] for axis in (3, 2, 0, 1)) if len(shape) == 4 else shape
+        for name, shape in shapes.items()
+    }
+
+
 def load_state_dict(model, state_dict, strict=True):
     """Copies official weights into a model made by `build_hrnet`.
 
@@ -89,3 +103,11 @@ def load_state_dict(model, state_dict, strict=True):
     for variable, value in values:
         variable.assign(value)
     return missing, sorted(unused)
+
+
+if __name__ == "__main__":
+    # Not this file's own folder but the repository's root is where packages are looked for.
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    from model.weights_cli import command
+
+    sys.exit(command())

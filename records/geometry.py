@@ -63,27 +63,40 @@ def box_to_center_scale(box_xywh, input_size, padding=1.25):
     return box[..., :2] + 0.5 * box[..., 2:], fit_aspect(box[..., 2:], input_size) * padding
 
 
-def affine_to_input(center, scale, rotation_degrees, output_size):
+def affine_to_input(center, scale, rotation_degrees, output_size, unbiased=False):
     """The map from the picture onto the network input (or onto a heatmap).
 
+    Two conventions, for the codecs of `model`. The official one counts pixels: the box `scale` covers
+    output_size of them. The unbiased one ("The Devil is in the Details: Delving into Unbiased Data Processing
+    for Human Pose Estimation", Huang et al., CVPR 2020, section 3.2) counts the intervals between pixels'
+    centres: the box covers output_size - 1, so its left and right edge land on the first and the last
+    pixel's centre, and mirroring the output is mirroring the box. For a box of the output's aspect,
+
+        unbiased = official * (output_size - 1) / output_size,    in x and in y each,
+
+    which moves what is in the middle by half an output pixel towards the origin.
+
     Args:
-        center: (..., 2) image pixels; it lands on output_size / 2.
+        center: (..., 2) image pixels; it lands on output_size / 2, or unbiased on (output_size - 1) / 2.
         scale: (..., 2) image pixels; its width fills the output's width. As in the official code the height
-            has no influence.
+            has no influence; unbiased it fills the output's height.
         rotation_degrees: (...) degrees; positive turns the picture counter-clockwise on screen.
         output_size: (width, height) in output pixels.
+        unbiased: which of the two; True for the codec "udp".
 
     Returns:
         (..., 2, 3) float64: image pixels -> output pixels.
     """
     center, scale = np.asarray(center, np.float64), np.asarray(scale, np.float64)
     angle = np.deg2rad(np.asarray(rotation_degrees, np.float64))
-    factor = output_size[0] / scale[..., 0]
-    cosine, sine = factor * np.cos(angle), factor * np.sin(angle)
+    cosine, sine = np.cos(angle), np.sin(angle)
+    width, height = (output_size[0] - 1, output_size[1] - 1) if unbiased else output_size
+    factor_x = width / scale[..., 0]
+    factor_y = height / scale[..., 1] if unbiased else factor_x
     x, y = center[..., 0], center[..., 1]
     rows = [
-        [cosine, sine, output_size[0] * 0.5 - cosine * x - sine * y],
-        [-sine, cosine, output_size[1] * 0.5 + sine * x - cosine * y],
+        [factor_x * cosine, factor_x * sine, width * 0.5 - factor_x * (cosine * x + sine * y)],
+        [-factor_y * sine, factor_y * cosine, height * 0.5 + factor_y * (sine * x - cosine * y)],
     ]
     return np.stack([np.stack(np.broadcast_arrays(*row), axis=-1) for row in rows], axis=-2)
 

@@ -7,6 +7,7 @@ import json
 import numpy as np
 
 from model.hrnet import ARCHITECTURES, build
+from model.weights import official_shapes
 from tests.shared import shared_data
 
 #: Name of the official outputs -> architecture, input size (width, height), K and number of parameters.
@@ -47,3 +48,29 @@ def official_case(name):
     image = fill.make_input(int(arrays["input_seed"]), *arrays["input_hw"].tolist())
     np.testing.assert_array_equal(image[..., :4, :4], arrays["input_corner"])
     return arrays, weights, image.transpose(0, 2, 3, 1)
+
+
+def random_state(model, seed=0):
+    """A state_dict for a model, in PyTorch's layout, of random values."""
+    rng = np.random.default_rng(seed)
+    return {name: rng.normal(size=shape).astype("float32") for name, shape in official_shapes(model).items()}
+
+
+def classifier_state(state):
+    """The same backbone as the authors' and timm's ImageNet classifiers name it, with their heads.
+
+    The sizes are smaller than theirs; the names are those of HRNet-Image-Classification and of timm's
+    HighResolutionNet. `final_layer` is a different thing there: a convolution and a batch norm.
+    """
+    rng = np.random.default_rng(0)
+    names = [
+        *(f"incre_modules.{i}.0.{leaf}" for i in range(4) for leaf in ("conv1.weight", "bn3.running_var")),
+        *(f"downsamp_modules.{i}.{leaf}" for i in range(3) for leaf in ("0.weight", "0.bias", "1.weight")),
+        *("final_layer.0.weight", "final_layer.0.bias", "final_layer.1.running_mean"),
+        *("classifier.weight", "classifier.bias"),
+        *(f"stage4.2.fuse_layers.{to}.0.0.0.weight" for to in (1, 2, 3)),
+    ]
+    extra = {name: rng.normal(size=(4, 3)).astype("float32") for name in names}
+    backbone = {name: value for name, value in state.items() if not name.startswith("final_layer.")}
+    counters = {"bn1.num_batches_tracked": np.int64(7), "classifier.num_batches_tracked": np.int64(7)}
+    return {**backbone, **extra, **{name: np.array(value) for name, value in counters.items()}}

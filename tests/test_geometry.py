@@ -179,6 +179,7 @@ coordinate = st.floats(-2000, 2000)
 point = st.tuples(coordinate, coordinate)
 size = st.tuples(st.floats(4, 2000), st.floats(4, 2000))
 angle = st.floats(-360, 360)
+output_sizes = st.tuples(st.integers(2, 512), st.integers(2, 512))
 affine_maps = st.builds(
     affine_to_input, point, size, angle, st.tuples(st.integers(16, 512), st.integers(16, 512))
 )
@@ -238,6 +239,63 @@ def test_the_centre_lands_in_the_middle_and_lengths_scale_evenly(center, scale, 
     ends = transform_points([center, np.add(center, [scale[0], 0])], affine)
     np.testing.assert_allclose(ends[0], [width / 2, width], atol=1e-6)
     assert np.linalg.norm(ends[1] - ends[0]) == pytest.approx(width, rel=1e-6)
+
+
+# ---- unbiased data processing
+
+
+@given(output_sizes, point, st.floats(4, 2000))
+def test_the_unbiased_map_takes_the_box_s_edges_to_the_outer_pixels_centres(output_size, center, width):
+    scale = np.array([width, width * 1.3])
+    corners = np.add(center, [-scale / 2, scale / 2])
+    received = transform_points(corners, affine_to_input(center, scale, 0, output_size, unbiased=True))
+    np.testing.assert_allclose(received, [[0, 0], np.subtract(output_size, 1)], atol=1e-6)
+
+
+@given(output_sizes, point, st.floats(4, 2000), angle)
+def test_both_conventions_differ_by_a_factor_on_each_output_axis(output_size, center, width, rotation):
+    scale = fit_aspect([width, 0], output_size)
+    official, unbiased = (
+        affine_to_input(center, scale, rotation, output_size, unbiased=choice) for choice in (False, True)
+    )
+    factor = np.subtract(output_size, 1) / output_size
+    np.testing.assert_allclose(unbiased, official * factor[:, None], rtol=1e-9, atol=1e-6)
+
+
+@pytest.mark.parametrize("unbiased", [False, True])
+def test_a_positive_rotation_turns_the_picture_counter_clockwise_in_both_conventions(unbiased):
+    affine = affine_to_input([50, 50], [65, 65], 90, (65, 65), unbiased=unbiased)
+    middle, right = transform_points([[50, 50], [60, 50]], affine)
+    assert right[1] < middle[1]  # what was to the right is above
+    assert right[0] == pytest.approx(middle[0])
+
+
+@given(output_sizes, point, size, angle)
+def test_mirroring_box_and_output_is_one_thing_in_the_unbiased_convention(output, center, scale, rotation):
+    """Counting pixels, the output's mirror image is off by (1, 0); test_heatmaps shows what that costs."""
+    picture_width = 640
+    points = np.add(center, [[0, 0], [7, 3], [-5, 11]])
+    mirror = mirror_affine(picture_width)
+    mirrored_center = transform_points([center], mirror)[0]
+    for unbiased, offset in ((True, 0), (False, 1)):
+        there = transform_points(points, affine_to_input(center, scale, rotation, output, unbiased=unbiased))
+        mirrored_map = affine_to_input(mirrored_center, scale, -rotation, output, unbiased=unbiased)
+        back = transform_points(transform_points(points, mirror), mirrored_map)
+        expected = transform_points(there, mirror_affine(output[0])) + np.array([offset, 0])
+        np.testing.assert_allclose(back, expected, rtol=1e-9, atol=1e-5)
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(-180, 180))
+def test_what_a_record_stores_covers_the_unbiased_view_too(seed, rotation):
+    rng = np.random.default_rng(seed)
+    image_size = rng.integers(20, 700, 2)
+    center = rng.uniform(0, 1, 2) * image_size
+    scale = fit_aspect(rng.uniform(5, 600, 2), (192, 256))
+    x, y, width, height = covering_rectangle([center], [scale], image_size, any_rotation=True)
+    affine = affine_to_input(center, scale, rotation, (192, 256), unbiased=True)
+    low, high = pixels_read(affine, (192, 256), image_size)
+    assert (low >= (x, y)).all()
+    assert (high < (x + width, y + height)).all()
 
 
 # ---- what a record has to hold

@@ -70,7 +70,9 @@ def test_a_network_without_keypoints_is_refused(num_keypoints):
 
 
 @pytest.mark.parametrize(
-    "case", [("w16_tiny",), pytest.param(PUBLISHED["w32_256x192_j17"][:3], marks=pytest.mark.slow)], ids=str
+    "case",
+    [("w16_tiny",), *(pytest.param(case[:3], marks=pytest.mark.slow) for case in PUBLISHED.values())],
+    ids=str,
 )
 def test_every_layer_is_named_after_its_place(case):
     model = network(*case)

@@ -4,23 +4,13 @@ import numpy as np
 import pytest
 
 from model.weights import load_state_dict, official_name
-from tests.networks import PUBLISHED, network, official_state, published
+from tests.networks import PUBLISHED, network, official_state, published, random_state
 
 HEAD = "final_layer.weight"
 
 
 def official_names(model):
     return [official_name(variable.path) for variable in model.variables]
-
-
-def state_of(model, seed=0):
-    """A state_dict for a model, in PyTorch's layout, of random values."""
-    rng = np.random.default_rng(seed)
-    shapes = {official_name(variable.path): tuple(variable.shape) for variable in model.variables}
-    return {
-        name: rng.normal(size=np.array(shape)[[3, 2, 0, 1]] if len(shape) == 4 else shape).astype("float32")
-        for name, shape in shapes.items()
-    }
 
 
 def snapshot(model):
@@ -37,7 +27,7 @@ def check_equal(before, after):
 def model():
     """A small network, its weights known."""
     model = network("w16_tiny")
-    load_state_dict(model, state_of(model, seed=1))
+    load_state_dict(model, random_state(model, seed=1))
     return model
 
 
@@ -78,7 +68,7 @@ def test_a_variable_of_another_network_has_no_official_name(path):
 
 
 def test_weights_arrive_with_convolutions_transposed(model):
-    state = state_of(model)
+    state = random_state(model)
     state["bn1.num_batches_tracked"] = np.int64(7)
     assert load_state_dict(model, state) == ([], [])
     loaded = snapshot(model)
@@ -89,7 +79,7 @@ def test_weights_arrive_with_convolutions_transposed(model):
 
 
 def test_a_missing_entry_is_named_and_nothing_changes(model):
-    before, state = snapshot(model), state_of(model)
+    before, state = snapshot(model), random_state(model)
     del state[HEAD]
     with pytest.raises(ValueError, match=rf"1 not found \['{HEAD}'\], 0 not used .*strict=False"):
         load_state_dict(model, state)
@@ -97,7 +87,7 @@ def test_a_missing_entry_is_named_and_nothing_changes(model):
 
 
 def test_an_unused_entry_is_named_and_nothing_changes(model):
-    before, state = snapshot(model), state_of(model)
+    before, state = snapshot(model), random_state(model)
     state["classifier.weight"] = np.zeros((1000, 2048))
     with pytest.raises(ValueError, match=r"0 not found \[\], 1 not used \['classifier.weight'\]"):
         load_state_dict(model, state)
@@ -118,7 +108,7 @@ def test_an_unused_entry_is_named_and_nothing_changes(model):
     ],
 )
 def test_a_clash_names_both_shapes_and_changes_nothing(model, strict, name, shape, says):
-    before, state = snapshot(model), state_of(model)
+    before, state = snapshot(model), random_state(model)
     state[name] = np.zeros(shape)
     with pytest.raises(ValueError, match=says):
         load_state_dict(model, state, strict=strict)
@@ -126,7 +116,7 @@ def test_a_clash_names_both_shapes_and_changes_nothing(model, strict, name, shap
 
 
 def test_not_strict_loads_what_fits_and_tells_the_rest(model):
-    before, state = snapshot(model), state_of(model)
+    before, state = snapshot(model), random_state(model)
     del state[HEAD]
     state["classifier.weight"] = np.zeros(3)
     assert load_state_dict(model, state, strict=False) == ([HEAD], ["classifier.weight"])

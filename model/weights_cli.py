@@ -1,0 +1,146 @@
+"""The command ``python model/weights.py import``."""
+
+import argparse
+import contextlib
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save
+
+from model.initial_weights import fit_backbone, head_size, is_named_for, network_of, summarise
+from model.weight_files import WeightsError, read_weights, sha256, weights_file
+from model.weights import official_shapes
+
+NAME = "python model/weights.py"
+
+DESCRIPTION = """
+Turns a weight file into one that training starts from.
+
+  python model/weights.py import --from hrnet_w32-36af842e.pth --to dataset/imagenet_weights/hrnet_w32
+  python train/main.py --model=w32
+
+Read are the authors' ImageNet and pose files (.pth; needs PyTorch: pip install 'torch>=2.6'), timm's
+hrnet_w30, hrnet_w32 and hrnet_w48 (.safetensors), and checkpoints of train/main.py (a folder epoch-NNNN).
+Written is a .safetensors file with the authors' names, float32, for which PyTorch is not needed. What the
+pose network has no place for, such as a classifier, is left out and named.
+
+Exits with 0 if the file is written, 2 for wrong usage, 1 if the weights cannot be used.
+"""
+
+
+def parser():
+    """The command's arguments."""
+    whole = argparse.ArgumentParser(
+        prog=NAME, description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = whole.add_subparsers(dest="command", required=True, metavar="import")
+    one = commands.add_parser(
+        "import",
+        help="turn a weight file into one that training starts from",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    one.add_argument(
+        "--from", required=True, dest="source", metavar="FILE", help="weights to read, or a folder epoch-NNNN"
+    )
+    one.add_argument(
+        "--to",
+        required=True,
+        dest="target",
+        metavar="FILE",
+        help="file to write; .safetensors is added if missing. train/main.py finds "
+        "dataset/imagenet_weights/hrnet_w32* for --model=w32, and so on",
+    )
+    one.add_argument("--overwrite", action="store_true", help="replace the file if it is there")
+    return whole
+
+
+@contextlib.contextmanager
+def _without_greeting():
+    """Holds back what TensorFlow writes to standard error while it starts, unless it fails."""
+    sys.stderr.flush()
+    with os.fdopen(os.dup(2), "wb") as real, tempfile.TemporaryFile() as captured:
+        os.dup2(captured.fileno(), 2)
+        try:
+            yield
+        except ImportError:
+            captured.seek(0)
+            real.write(captured.read())
+            raise
+        finally:
+            os.dup2(real.fileno(), 2)
+
+
+def import_weights(source, target):
+    """Reads weights, chooses what belongs into the network they are for, and writes that.
+
+    Args:
+        source: anything `model.weight_files.read_weights` reads.
+        target: the .safetensors file to write, in a folder that may not exist yet.
+
+    Returns:
+        (name of the network, number of keypoints of its head or 0, names left out).
+
+    Raises:
+        WeightsError: if they cannot be read, or are not a whole HRNet backbone.
+    """
+    state = read_weights(source)
+    with _without_greeting():
+        from model.hrnet import ARCHITECTURES, build
+
+        network = network_of(state, ARCHITECTURES)
+        keypoints = head_size(state)
+        model = build(ARCHITECTURES[network], (64, 64), keypoints or 1)
+    fit = fit_backbone(state, official_shapes(model))
+    keypoints = 0 if fit.missing else keypoints
+    file = weights_file(source)
+    metadata = {
+        "format": "hrpose weights: the authors' names, PyTorch's layout",
+        "network": network,
+        "num_keypoints": str(keypoints),
+        "source": file.name,
+        "source_sha256": sha256(file),
+    }
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f"{target.name}.partial")
+    # A transposed array is another order of the same memory, and safetensors writes memory as it lies. Its
+    # save_file would make a file that only its owner can read.
+    arrays = {name: np.ascontiguousarray(value) for name, value in fit.values.items()}
+    temporary.write_bytes(save(arrays, metadata))
+    temporary.replace(target)
+    return network, keypoints, fit.unused
+
+
+def _run(options):
+    target = Path(options.target)
+    if target.suffix != ".safetensors":
+        target = target.with_name(f"{target.name}.safetensors")
+    if target.exists() and not options.overwrite:
+        raise WeightsError(f"{target} is there already; --overwrite replaces it")
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the network is asked for names and shapes only
+    network, keypoints, unused = import_weights(options.source, target)
+    head = f"head for {keypoints} keypoints" if keypoints else "no head for keypoints"
+    print(f"{options.source}: backbone of HRNet {network}, {head}")
+    if unused:
+        print(f"left out {len(unused):,} arrays: {summarise(unused)}")
+    print(f"wrote {target} ({target.stat().st_size / 1e6:.0f} MB)")
+    if not is_named_for(network, target):
+        print(f"note: train/main.py --model={network} looks for files named hrnet_{network}*")
+
+
+def command(argv=None):
+    """Runs the command and returns its exit code."""
+    try:
+        _run(parser().parse_args(argv))
+    except SystemExit as end:  # argparse has printed what is wrong (2), or the help (0)
+        return end.code
+    except (WeightsError, OSError) as error:
+        print(f"{NAME}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{NAME}: interrupted", file=sys.stderr)
+        return 130
+    return 0
