@@ -18,7 +18,8 @@ from records.dataset import read_records
 from records.shards import RecordsError
 from tests.builders import make_build, make_dataset
 from tests.shared import shared_data
-from train.loop import TrainOptions, train
+from train.loop import train
+from train.options import TrainOptions
 from train.schedule import Schedule
 
 

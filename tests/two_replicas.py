@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from model.layers import BatchNorm, conv
-from train.loop import make_train_step
+from train.update import make_train_step
 
 CONFIG = SimpleNamespace(input_size=(32, 32), heatmap_size=(8, 8), sigma=2, codec="standard")
 
@@ -55,7 +55,7 @@ def train_once(strategy, train_norm, people=slice(None)):
     images, keypoints = (array[people] for array in batch())
     dataset = tf.data.Dataset.from_tensor_slices((images, keypoints)).batch(len(images))
     (shares,) = strategy.experimental_distribute_dataset(dataset)
-    loss = train_step(*shares)
+    loss = train_step(*shares)["loss"]
     norm = model.get_layer("norm")
     copies = [strategy.experimental_local_results(variable.value) for variable in model.trainable_variables]
     result = {

@@ -1,0 +1,96 @@
+"""Runs that are done in a second or two: a network of two convolutions on records of a few people.
+
+As a command, ``python -m tests.small_runs OPTIONS.json``, it does one run in a process of its own: JSON of the
+fields of `TrainOptions`, and "kill_at", the update after which the process kills itself.
+"""
+
+import json
+import os
+import signal
+import sys
+
+import keras
+
+import train.run
+import train.validation
+from model.layers import BatchNorm, conv
+from pipelines.job import build_records
+from tests.builders import make_build, make_dataset
+from train.options import TrainOptions
+from train.schedule import Schedule
+
+INPUT_SIZE = (32, 64)
+
+
+def small_network(architecture, input_size, num_keypoints):
+    """A stand-in for `model.hrnet.build`: convolution, normalisation, convolution."""
+    image = keras.Input((input_size[1], input_size[0], 3), name="image")
+    x = BatchNorm(name="norm")(conv(4, 3, 2, name="first")(image))
+    x = keras.layers.Activation("relu", name="relu")(x)
+    return keras.Model(image, conv(num_keypoints, 3, 2, name="head", use_bias=True)(x))
+
+
+def make_records(folder):
+    """Records of the splits train and val; returns their folder."""
+    for split, images, first in (("train", 12, 1), ("val", 3, 101)):
+        make_dataset(folder, split, images, first_id=first)
+        build = make_build(
+            folder,
+            folder / "records" / split,
+            split,
+            crop={"input_size": INPUT_SIZE},
+            max_bad_fraction=1,
+            people_per_shard=10,
+        )
+        build_records(build, say=lambda line: None)
+    return folder / "records"
+
+
+def small_options(records, output, **changes):
+    """`TrainOptions` of two epochs of four updates."""
+    return TrainOptions(
+        **{
+            "dataset": "coco",
+            "records": str(records / "train"),
+            "records_dir": str(records),
+            "dataset_dir": str(records.parent),
+            "output": str(output),
+            "epochs": 2,
+            "batch_size": 8,
+            "gpus": 0,
+            # A step between the epochs: a run that forgot how far it was would take the wrong rate.
+            "schedule": Schedule(initial=1e-2, milestones=(1,), warmup_steps=5),
+        }
+        | changes
+    )
+
+
+def main():
+    """Does the run that the first argument names."""
+    with open(sys.argv[1]) as file:
+        data = json.load(file)
+    train.run.build = train.validation.build = small_network
+    kill_at = data.pop("kill_at", None)
+    options = TrainOptions(**data | {"schedule": Schedule(**data.get("schedule", {}))})
+    if kill_at is not None:
+        make = train.loop.make_train_step
+
+        def make_deadly(*arguments):
+            step, done = make(*arguments), [0]
+
+            def deadly(*batch):
+                done[0] += 1
+                if done[0] == kill_at:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return step(*batch)
+
+            return deadly
+
+        train.loop.make_train_step = make_deadly
+    train.loop.train(options)
+
+
+if __name__ == "__main__":
+    import train.loop
+
+    main()
