@@ -16,11 +16,12 @@ Every layer is named after its place, with dots between the parts:
     head.conv
 """
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import keras
 
-from model.layers import BatchNorm, conv
+from model.layers import BatchNorm, conv, quick_variables
 
 
 @dataclass(frozen=True)
@@ -53,14 +54,20 @@ ARCHITECTURES = {
     "w16_tiny": Architecture(width=16, modules=(1, 1, 2), blocks=1, stem_channels=16, stem_blocks=1),
 }
 
+#: What the network may compute in, and Keras' name for that.
+PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
-def build_hrnet(width=32, input_size=(192, 256), num_keypoints=17, **options):
+
+def build_hrnet(width=32, input_size=(192, 256), num_keypoints=17, precision="float32", **options):
     """Builds an HRNet as a functional Keras model with freshly initialised weights.
 
     Args:
         width: channels of the highest-resolution branch (30, 32 and 48 are published).
         input_size: (width, height) of the input in pixels, each a multiple of 32.
         num_keypoints: K, the number of heatmaps.
+        precision: "float32", or "bfloat16" to compute the body of the network in that. Variables, the batch
+            statistics, the last convolution (whose heatmaps are compared cell by cell) and the heatmaps are
+            float32 all the same.
         **options: other fields of `Architecture`.
 
     Returns:
@@ -68,12 +75,13 @@ def build_hrnet(width=32, input_size=(192, 256), num_keypoints=17, **options):
         deviation, to (N, height / 4, width / 4, K) float32 heatmaps.
 
     Raises:
-        ValueError: if a size is not a positive multiple of 32, or num_keypoints is not positive.
+        ValueError: if a size is not a positive multiple of 32, num_keypoints is not positive, or there is no
+            such precision.
     """
-    return build(Architecture(width=width, **options), input_size, num_keypoints)
+    return build(Architecture(width=width, **options), input_size, num_keypoints, precision)
 
 
-def build(architecture, input_size, num_keypoints):
+def build(architecture, input_size, num_keypoints, precision="float32"):
     """`build_hrnet` for an `Architecture`."""
     if any(side <= 0 or side % 32 for side in input_size):
         raise ValueError(
@@ -82,7 +90,25 @@ def build(architecture, input_size, num_keypoints):
         )
     if num_keypoints < 1:
         raise ValueError(f"num_keypoints is {num_keypoints}; a network needs at least one keypoint")
-    image = keras.Input((input_size[1], input_size[0], 3), name="image")
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision is {precision!r}; a network computes in one of {', '.join(PRECISIONS)}")
+    with quick_variables(), _dtype_policy(PRECISIONS[precision]):
+        return _network(architecture, input_size, num_keypoints)
+
+
+@contextmanager
+def _dtype_policy(name):
+    """Context in which layers are made with a dtype policy."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _network(architecture, input_size, num_keypoints):
+    image = keras.Input((input_size[1], input_size[0], 3), dtype="float32", name="image")
     x = _conv_bn_relu(image, architecture.stem_channels, stride=2, names=("stem.conv1", "stem.bn1"))
     x = _conv_bn_relu(x, architecture.stem_channels, stride=2, names=("stem.conv2", "stem.bn2"))
     for block in range(architecture.stem_blocks):
@@ -98,7 +124,7 @@ def build(architecture, input_size, num_keypoints):
             # Only the high-resolution branch is read at the end, so the last module makes no other.
             last = stage == 4 and module == modules - 1
             branches = [_fuse(branches, to, name) for to in range(1 if last else stage)]
-    heatmaps = conv(num_keypoints, 1, name="head.conv", use_bias=True)(branches[0])
+    heatmaps = conv(num_keypoints, 1, name="head.conv", use_bias=True, dtype="float32")(branches[0])
     heatmaps = keras.layers.Activation("linear", dtype="float32", name="heatmaps")(heatmaps)
     return keras.Model(image, heatmaps, name=f"hrnet_w{architecture.width}")
 

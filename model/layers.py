@@ -1,4 +1,6 @@
-"""The two layers of HRNet that Keras has no exact or fast equivalent for."""
+"""The layers of HRNet that Keras has no exact or fast equivalent for, and a quick way to make variables."""
+
+from contextlib import contextmanager
 
 import keras
 
@@ -39,22 +41,26 @@ class BatchNorm(keras.layers.BatchNormalization):
         import tensorflow as tf
 
         train = bool(training) and self.trainable
-        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        # The kernel also moves the running statistics. Composed of multiplications and additions, that was a
+        # fifth of a training step's graph.
+        mean, variance = self.moving_mean.value, self.moving_variance.value
+        outputs, new_mean, new_variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
-            scale=self.gamma,
-            offset=self.beta,
-            mean=[] if train else self.moving_mean,
-            variance=[] if train else self.moving_variance,
+            scale=self.gamma.value,
+            offset=self.beta.value,
+            mean=mean,
+            variance=variance,
             epsilon=self.epsilon,
+            exponential_avg_factor=1 - self.momentum,
             is_training=train,
         )
         if train:
-            self.moving_mean.assign(self.moving_mean * self.momentum + mean * (1 - self.momentum))
-            self.moving_variance.assign(self.moving_variance * self.momentum + variance * (1 - self.momentum))
+            mean.assign(new_mean)
+            variance.assign(new_variance)
         return outputs
 
 
-def conv(filters, kernel, stride=1, name=None, use_bias=False):
+def conv(filters, kernel, stride=1, name=None, use_bias=False, dtype=None):
     """A convolution padded as PyTorch's ``padding=kernel // 2``, as a function of one tensor.
 
     With stride 2, Keras' ``"same"`` would pad only the right and the bottom of an even-sized map, which
@@ -68,9 +74,31 @@ def conv(filters, kernel, stride=1, name=None, use_bias=False):
         padding="same" if stride == 1 else "valid",
         use_bias=use_bias,
         kernel_initializer=keras.initializers.RandomNormal(stddev=0.001),
+        dtype=dtype,
         name=name,
     )
     if stride == 1:
         return layer
     pad = keras.layers.ZeroPadding2D(kernel // 2, name=f"{name}.pad")
     return lambda x: layer(pad(x))
+
+
+@contextmanager
+def quick_variables():
+    """Context in which TensorFlow makes variables quickly: they all have the same name to it.
+
+    TensorFlow prepares a kernel for every new name and keeps it, which is half of the time to make a small
+    variable. Nothing is saved or found by this name: Keras' paths, which we use everywhere, stay as they are.
+    Under another backend the context does nothing.
+    """
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    import tensorflow as tf
+
+    def creator(create, **options):
+        with tf.name_scope("hrnet/"):  # with a slash at the end it is not put below the layer's name
+            return create(**(options | {"name": "variable"}))
+
+    with tf.variable_creator_scope(creator):
+        yield

@@ -1,13 +1,14 @@
 """Runs that are done in a second or two: a network of two convolutions on records of a few people.
 
-As a command, ``python -m tests.small_runs OPTIONS.json``, it does one run in a process of its own: JSON of the
-fields of `TrainOptions`, and "kill_at", the update after which the process kills itself.
+As a command, ``python -m tests.small_runs OPTIONS.json``, it does one run in a process of its own: JSON of
+the fields of `TrainOptions`, and "kill_at", the update before which the process kills itself.
 """
 
 import json
 import os
 import signal
 import sys
+from pathlib import Path
 
 import keras
 
@@ -22,7 +23,7 @@ from train.schedule import Schedule
 INPUT_SIZE = (32, 64)
 
 
-def small_network(architecture, input_size, num_keypoints):
+def small_network(architecture, input_size, num_keypoints, precision="float32"):
     """A stand-in for `model.hrnet.build`: convolution, normalisation, convolution."""
     image = keras.Input((input_size[1], input_size[0], 3), name="image")
     x = BatchNorm(name="norm")(conv(4, 3, 2, name="first")(image))
@@ -67,8 +68,7 @@ def small_options(records, output, **changes):
 
 def main():
     """Does the run that the first argument names."""
-    with open(sys.argv[1]) as file:
-        data = json.load(file)
+    data = json.loads(Path(sys.argv[1]).read_text())
     train.run.build = train.validation.build = small_network
     kill_at = data.pop("kill_at", None)
     options = TrainOptions(**data | {"schedule": Schedule(**data.get("schedule", {}))})

@@ -86,18 +86,41 @@ def test_every_layer_is_named_after_its_place(case):
             assert place["to"] != place["source"], layer.name
 
 
-def test_mixed_precision_computes_in_bfloat16_and_answers_and_remembers_in_float32():
-    policy = keras.config.dtype_policy()
-    try:
-        keras.config.set_dtype_policy("mixed_bfloat16")
-        model = build(ARCHITECTURES["w16_tiny"], (64, 64), 17)
-    finally:
-        keras.config.set_dtype_policy(policy)
-    assert model.get_layer("stage4.module0.branch0.block0.conv1").compute_dtype == "bfloat16"
+def test_bfloat16_computes_in_bfloat16_and_answers_and_remembers_in_float32():
+    before = keras.config.dtype_policy().name
+    model = build(ARCHITECTURES["w16_tiny"], (64, 64), 17, precision="bfloat16")
+    assert keras.config.dtype_policy().name == before
+    float32 = {layer.name for layer in model.layers if layer.compute_dtype == "float32"}
+    assert float32 == {"head.conv", "heatmaps"}
+    assert {layer.compute_dtype for layer in model.layers} == {"float32", "bfloat16"}
+    assert model.inputs[0].dtype == "float32"
     assert {variable.dtype for variable in model.variables} == {"float32"}
-    heatmaps = model(np.ones((2, 64, 64, 3), "float32"), training=True)
-    assert heatmaps.dtype == "float32"
-    assert np.isfinite(heatmaps).all()
+    for training in (False, True):
+        heatmaps = model(np.ones((2, 64, 64, 3), "float32"), training=training)
+        assert heatmaps.dtype == "float32"
+        assert np.isfinite(heatmaps).all()
+
+
+def test_bfloat16_comes_close_to_float32():
+    """bfloat16 keeps 8 bits: a layer rounds its values by up to 0.004 of them, and many follow each other."""
+    exact = build(ARCHITECTURES["w16_tiny"], (64, 64), 17)
+    rounded = build(ARCHITECTURES["w16_tiny"], (64, 64), 17, precision="bfloat16")
+    rng = np.random.default_rng(0)
+    for one, other in zip(exact.variables, rounded.variables, strict=True):
+        assert one.path == other.path
+        if one.path.endswith("kernel"):  # of He's size: every layer keeps the spread of its input
+            fan_in = np.prod(one.shape[:3])
+            one.assign(rng.normal(scale=np.sqrt(2 / fan_in), size=one.shape))
+        other.assign(one)
+    image = rng.normal(size=(2, 64, 64, 3)).astype("float32")
+    expected, heatmaps = exact(image).numpy(), rounded(image).numpy()
+    error = np.sqrt(np.mean((heatmaps - expected) ** 2)) / np.std(expected)
+    assert 1e-4 < error < 0.02
+
+
+def test_a_precision_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match=r"precision is 'float16'; .*float32, bfloat16"):
+        build_hrnet(32, precision="float16")
 
 
 @pytest.mark.slow

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from model.layers import BatchNorm, conv
+from model.layers import BatchNorm, conv, quick_variables
 from tests.shared import ROOT
+from tests.two_replicas import RATE
 
 CHANNELS = 5
 
@@ -141,6 +142,20 @@ def test_conv_starts_small_and_without_bias_unless_asked():
     np.testing.assert_array_equal(model.get_layer("b").get_weights()[1], [0, 0])
 
 
+def test_variables_that_were_made_quickly_have_their_own_values_and_paths():
+    with quick_variables():
+        layers = [keras.layers.Dense(2, name=name) for name in ("first", "second")]
+        for layer in layers:
+            layer.build((None, 2))
+    first, second = (layer.kernel for layer in layers)
+    first.assign([[1, 2], [3, 4]])
+    second.assign([[5, 6], [7, 8]])
+    np.testing.assert_array_equal(first, [[1, 2], [3, 4]])
+    np.testing.assert_array_equal(second, [[5, 6], [7, 8]])
+    assert (first.path, second.path) == ("first/kernel", "second/kernel")
+    assert first.value.name == second.value.name
+
+
 # ---- two replicas
 
 
@@ -163,6 +178,10 @@ def test_two_replicas_learn_what_one_learns_from_the_same_batch(replicas):
     for path, gradient in one["gradients"].items():
         assert np.abs(gradient).max() > 1e-3, path
         np.testing.assert_allclose(two["gradients"][path], gradient, rtol=1e-4, atol=1e-6, err_msg=path)
+        # The first step of Adam is the learning rate times the sign, where there is a gradient at all.
+        step = np.where(np.abs(gradient) > 1e-5, RATE * np.sign(gradient), np.nan)
+        for moved in (one["moved"][path], two["moved"][path]):
+            np.testing.assert_allclose(np.where(np.isnan(step), np.nan, moved), step, rtol=2e-3)
 
 
 @pytest.mark.slow
@@ -187,4 +206,5 @@ def test_running_statistics_are_the_mean_over_the_replicas(statistic, replicas):
 def test_replicas_stay_alike(replicas):
     """After an update all have the same weights; statistics that are loaded reach every replica."""
     assert replicas["two"]["replicas_agree"]
+    assert replicas["two"]["iterations"] == [1, 1]
     assert replicas["two"]["assigned"] == [[0, 1, 2, 3]] * 2

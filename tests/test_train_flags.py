@@ -5,11 +5,12 @@ import json
 import pytest
 from absl import flags
 
+from model import hrnet
 from model.codec import CODECS
 from model.weight_files import WeightsError
 from records.command import UsageError
 from train.cli import initial_weights, provenance
-from train.flags import METHODS, define_flags, options_from
+from train.flags import METHODS, PRECISIONS, define_flags, options_from
 
 
 def parse(*arguments):
@@ -37,8 +38,9 @@ def test_two_learning_rates_are_a_usage_error():
         options_from(parse("--lr_per_256=1e-3", "--learning_rate=1e-3"))
 
 
-def test_every_codec_on_offer_exists():
+def test_every_codec_and_precision_on_offer_exists():
     assert set(METHODS) <= set(CODECS)
+    assert tuple(hrnet.PRECISIONS) == PRECISIONS
 
 
 def test_left_out_updates_are_numbers_from_1():

@@ -14,8 +14,10 @@ import numpy as np
 import tensorflow as tf
 
 from model.layers import BatchNorm, conv
+from train.optimizer import Adam
 from train.update import make_train_step
 
+RATE = 0.01
 CONFIG = SimpleNamespace(input_size=(32, 32), heatmap_size=(8, 8), sigma=2, codec="standard")
 
 
@@ -48,8 +50,7 @@ def train_once(strategy, train_norm, people=slice(None)):
     """What one update gives: loss, gradients, running statistics, and whether all replicas have the same."""
     with strategy.scope():
         model = small_network(train_norm)
-        optimizer = keras.optimizers.SGD(1.0)
-        optimizer.build(model.trainable_variables)
+        optimizer = Adam(model.trainable_variables, RATE)
     before = {variable.path: variable.numpy() for variable in model.trainable_variables}
     train_step = make_train_step(strategy, model, optimizer, CONFIG)
     images, keypoints = (array[people] for array in batch())
@@ -57,13 +58,23 @@ def train_once(strategy, train_norm, people=slice(None)):
     (shares,) = strategy.experimental_distribute_dataset(dataset)
     loss = train_step(*shares)["loss"]
     norm = model.get_layer("norm")
-    copies = [strategy.experimental_local_results(variable.value) for variable in model.trainable_variables]
+    # After one step Adam's mean of gradients, m, is a tenth of the gradient.
+    means = [variable for variable in optimizer.variables if variable.path.endswith("_momentum")]
+    copies = [
+        strategy.experimental_local_results(variable.value)
+        for variable in (*model.trainable_variables, *optimizer.variables)
+    ]
     result = {
         "loss": float(loss),
         "gradients": {
+            variable.path: (mean.numpy() * 10).tolist()
+            for variable, mean in zip(model.trainable_variables, means, strict=True)
+        },
+        "moved": {
             variable.path: (before[variable.path] - variable.numpy()).tolist()
             for variable in model.trainable_variables
         },
+        "iterations": [int(copy) for copy in strategy.experimental_local_results(optimizer.iterations.value)],
         "moving_mean": norm.moving_mean.numpy().tolist(),
         "moving_variance": norm.moving_variance.numpy().tolist(),
         "replicas_agree": all(np.array_equal(first, other) for first, *others in copies for other in others),

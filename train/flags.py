@@ -15,6 +15,9 @@ from train.schedule import SHAPES, Schedule
 MODELS = ("w30", "w32", "w48", "w16_tiny")
 
 
+#: As `model.hrnet.PRECISIONS`, for the same reason.
+PRECISIONS = ("float32", "bfloat16")
+
 #: The codecs of `model.codec` that the records' reader draws inputs for.
 METHODS = ("standard", "dark")
 
@@ -36,6 +39,13 @@ def define_flags(values):
     flags.DEFINE_string("output_dir", "output", "Where log/ and model_dump/ go.", **add)
     flags.DEFINE_integer(
         "gpus", 1, "Number of GPUs on this machine; 0 trains on the CPU.", lower_bound=0, **add
+    )
+    flags.DEFINE_enum(
+        "precision",
+        "float32",
+        PRECISIONS,
+        "What the network computes in; bfloat16 needs half the memory. Weights stay float32.",
+        **add,
     )
     flags.DEFINE_bool("continue", False, "Go on from the last checkpoint in --output_dir.", **add)
     flags.DEFINE_string(
@@ -234,6 +244,7 @@ def options_from(values, workers=1):
         batch_size=values.batch_size,
         accumulate=values.accumulate,
         gpus=values.gpus,
+        precision=values.precision,
         schedule=Schedule(
             initial=learning_rate(values, workers),
             shape=values.lr_schedule,

@@ -23,6 +23,7 @@ class TrainOptions:
         batch_size: people per GPU and forward pass.
         accumulate: forward passes whose gradients make one update.
         gpus: number of GPUs of this machine; 0 is the CPU.
+        precision: what the network computes in, a name in `model.hrnet.PRECISIONS`.
         schedule: the learning rate's, a `train.schedule.Schedule`.
         weight_decay: decoupled, relative to the learning rate.
         clip_norm: what the norm of all gradients together is held below; None for no limit.
@@ -54,6 +55,7 @@ class TrainOptions:
     batch_size: int = 32
     accumulate: int = 1
     gpus: int = 1
+    precision: str = "float32"
     schedule: Schedule = field(default_factory=Schedule)
     weight_decay: float = 0.0
     clip_norm: float | None = None
@@ -88,6 +90,7 @@ def run_config(options, manifest, workers=1):
     """
     later = {
         "accumulate": options.accumulate if options.accumulate > 1 else None,
+        "precision": options.precision if options.precision != "float32" else None,
         "workers": workers if workers > 1 else None,
         "weight_decay": options.weight_decay or None,
         "clip_norm": options.clip_norm,

@@ -14,6 +14,7 @@ from records.dataset import check_usable, resolution_note
 from records.shards import Manifest, RecordsError, read_manifest
 from train.average import WeightAverage
 from train.checkpoints import Checkpoints, settle_run
+from train.optimizer import Adam
 from train.options import TrainOptions, run_config
 from train.strategy import Cluster, make_strategy, read_cluster
 from train.sync_norm import synchronised
@@ -45,7 +46,7 @@ class Run:
     global_batch: int
     steps_per_epoch: int
     model: keras.Model
-    optimizer: object
+    optimizer: Adam
     average: WeightAverage | None
     checkpoints: Checkpoints
     done: Progress
@@ -107,15 +108,19 @@ def prepare(options):
 
     keras.utils.set_random_seed(options.seed)
     with strategy.scope():
-        model = build(ARCHITECTURES[config.model], config.input_size, config.num_keypoints)
+        model = build(ARCHITECTURES[config.model], config.input_size, config.num_keypoints, options.precision)
         if options.sync_batch_norm and strategy.num_replicas_in_sync > 1:
             model = synchronised(model)
         origin = "from random weights"
         if options.initial_weights and not begun:
             fit = load_initial_weights(model, options.initial_weights)
             origin = f"from {options.initial_weights}: " + fit.report().replace("\n", "; ")
-        optimizer = keras.optimizers.Adam(options.schedule.initial, epsilon=1e-8, name="adam")
-        optimizer.build(model.trainable_variables)
+        optimizer = Adam(
+            model.trainable_variables,
+            options.schedule.initial,
+            weight_decay=options.weight_decay,
+            clip_norm=options.clip_norm,
+        )
         average = WeightAverage(strategy, model, options.ema_decay) if options.ema_decay else None
     checkpoints = Checkpoints(folder, model, optimizer, average, options.keep, write=cluster.is_chief)
     done, step = Progress(0), 0

@@ -23,11 +23,13 @@ class SyncBatchNorm(BatchNorm):
         own_mean = mean
         mean = replicas.all_reduce(tf.distribute.ReduceOp.MEAN, own_mean)
         variance = replicas.all_reduce(tf.distribute.ReduceOp.MEAN, variance + tf.square(own_mean - mean))
-        outputs = tf.nn.batch_normalization(x, mean, variance, self.beta, self.gamma, self.epsilon)
+        outputs = tf.nn.batch_normalization(
+            x, mean, variance, self.beta.value, self.gamma.value, self.epsilon
+        )
         count = tf.cast(tf.size(x[..., 0]) * replicas.num_replicas_in_sync, tf.float32)
         for moving, new in (
-            (self.moving_mean, mean),
-            (self.moving_variance, variance * count / (count - 1)),
+            (self.moving_mean.value, mean),
+            (self.moving_variance.value, variance * count / (count - 1)),
         ):
             moving.assign(moving * self.momentum + new * (1 - self.momentum))
         return tf.cast(outputs, inputs.dtype)

@@ -61,7 +61,7 @@ def make_train_step(strategy, model, optimizer, config, accumulate=1, average=No
                 parallel_iterations=1,
                 maximum_iterations=accumulate,
             )
-        optimizer.apply(gradients, weights)
+        optimizer.apply(gradients)
         return seen
 
     @tf.function
