@@ -1,7 +1,8 @@
 """Runs that are done in a second or two: a network of two convolutions on records of a few people.
 
 As a command, ``python -m tests.small_runs OPTIONS.json``, it does one run in a process of its own: JSON of
-the fields of `TrainOptions`, and "kill_at", the update before which the process kills itself.
+the fields of `TrainOptions`; "kill_at", the update before which the process kills itself; and "people_to", a
+folder for the people of each update that this machine had.
 """
 
 import json
@@ -15,8 +16,11 @@ import keras
 import train.run
 import train.validation
 from model.layers import BatchNorm, conv
+from model.runs import RunError
 from pipelines.job import build_records
+from records.command import CommandError
 from tests.builders import make_build, make_dataset
+from train.feed import people_of
 from train.options import TrainOptions
 from train.schedule import Schedule
 
@@ -70,7 +74,7 @@ def main():
     """Does the run that the first argument names."""
     data = json.loads(Path(sys.argv[1]).read_text())
     train.run.build = train.validation.build = small_network
-    kill_at = data.pop("kill_at", None)
+    kill_at, people_to = data.pop("kill_at", None), data.pop("people_to", None)
     options = TrainOptions(**data | {"schedule": Schedule(**data.get("schedule", {}))})
     if kill_at is not None:
         make = train.loop.make_train_step
@@ -87,7 +91,21 @@ def main():
             return deadly
 
         train.loop.make_train_step = make_deadly
-    train.loop.train(options)
+    if people_to is not None:
+        batches, index = train.loop.epoch_batches, json.loads(os.environ["TF_CONFIG"])["task"]["index"]
+
+        def seen_batches(run, *position):
+            for batch in batches(run, *position):
+                with (Path(people_to) / f"people-{index}").open("a") as file:
+                    file.write(json.dumps(people_of(run.strategy, *batch[2:])) + "\n")
+                yield batch
+
+        train.loop.epoch_batches = seen_batches
+    try:
+        train.loop.train(options)
+    except (CommandError, RunError) as error:
+        print(error)
+        sys.exit(getattr(error, "exit_code", 1))
 
 
 if __name__ == "__main__":
