@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from model.codec import codec_named
 from model.heatmaps import decode, flip_back
 from model.inputs import normalize
 from records.geometry import affine_to_input, invert_affine, transform_points
@@ -30,16 +31,19 @@ class Predictions:
     person_ids: np.ndarray
 
 
-def make_predict_step(model, codec, flip_permutation=None):
+def make_predict_step(model, codec, sigma, flip_permutation=None):
     """The device's part, compiled: image uint8 (B, h, w, 3) → keypoints in heatmap pixels (B, K, 3).
 
     Args:
         model: an HRNet.
         codec: method of `model.heatmaps`.
+        sigma: of the targets the network learned, in heatmap pixels.
         flip_permutation: (K,) int for the flip test: the heatmaps of the picture and, mirrored back and
-            shifted by a cell, of its mirror image are averaged, as the official `validate` does. None leaves
-            it out.
+            shifted by a cell (but for "udp", which needs no shift), of its mirror image are averaged, as the
+            official `validate` does. None leaves it out.
     """
+
+    shift = codec_named(codec).flip_shift
 
     @tf.function(reduce_retracing=True)
     def predict_step(images):
@@ -47,13 +51,13 @@ def make_predict_step(model, codec, flip_permutation=None):
         heatmaps = model(inputs, training=False)
         if flip_permutation is not None:
             mirrored = model(inputs[:, :, ::-1], training=False)
-            heatmaps = 0.5 * (heatmaps + flip_back(mirrored, flip_permutation))
-        return decode(heatmaps, codec)
+            heatmaps = 0.5 * (heatmaps + flip_back(mirrored, flip_permutation, shift))
+        return decode(heatmaps, codec, sigma)
 
     return predict_step
 
 
-def to_image(keypoints_heatmap, center, scale, heatmap_size):
+def to_image(keypoints_heatmap, center, scale, heatmap_size, unbiased=False):
     """Maps decoded keypoints back to the picture.
 
     The inverse of the map that shows the padded box on the heatmap, as the official `transform_preds`. How
@@ -63,16 +67,17 @@ def to_image(keypoints_heatmap, center, scale, heatmap_size):
         keypoints_heatmap: (N, K, 3): x, y in heatmap pixels, and score.
         center, scale: (N, 2) image pixels, of the padded boxes.
         heatmap_size: (width, height).
+        unbiased: the affine's convention: that of the codec.
 
     Returns:
         (N, K, 3) float64: x, y in image pixels, and score.
     """
-    to_picture = invert_affine(affine_to_input(center, scale, 0.0, heatmap_size))
+    to_picture = invert_affine(affine_to_input(center, scale, 0.0, heatmap_size, unbiased))
     points = transform_points(keypoints_heatmap[..., :2], to_picture)
     return np.concatenate([points, keypoints_heatmap[..., 2:]], axis=-1)
 
 
-def predict(predict_step, dataset, heatmap_size, total):
+def predict(predict_step, dataset, heatmap_size, total, unbiased=False):
     """Runs a network over box records, with a progress bar.
 
     Args:
@@ -80,6 +85,7 @@ def predict(predict_step, dataset, heatmap_size, total):
         dataset: from `records.dataset.read_records`, without augmentation.
         heatmap_size: (width, height).
         total: number of records, for the bar.
+        unbiased: the affine's convention: that of the codec, and of the dataset.
 
     Returns:
         `Predictions`.
@@ -92,7 +98,7 @@ def predict(predict_step, dataset, heatmap_size, total):
             center, scale = batch["center"].astype(np.float64), batch["scale"].astype(np.float64)
             parts.append(
                 Predictions(
-                    keypoints=to_image(keypoints_heatmap, center, scale, heatmap_size),
+                    keypoints=to_image(keypoints_heatmap, center, scale, heatmap_size, unbiased),
                     areas=scale.prod(axis=1),
                     box_scores=batch["score"].astype(np.float64),
                     image_ids=batch["image_id"],

@@ -11,6 +11,7 @@ from evaluate.measures import Evaluated, measure
 from evaluate.rescoring import as_results, keep_poses
 from evaluate.sheet import draw_people
 from evaluate.truth import find_truth
+from model.codec import codec_named
 from model.heatmaps import METHODS
 from model.hrnet import ARCHITECTURES, build
 from model.runs import RunError, load_checkpoint, read_config, saved_epochs
@@ -105,11 +106,12 @@ def evaluate_run(options):
         f"of {config.dataset} {options.split}, flip test {'on' if options.flip_test else 'off'}"
     )
     step = make_predict_step(
-        model, config.codec, manifest.skeleton.flip_permutation if options.flip_test else None
+        model, config.codec, config.sigma, manifest.skeleton.flip_permutation if options.flip_test else None
     )
-    dataset = read_records(folder, options.batch_size, input_size=config.input_size)
+    unbiased = codec_named(config.codec).unbiased
+    dataset = read_records(folder, options.batch_size, input_size=config.input_size, unbiased=unbiased)
     with damage_reported(folder):
-        predictions = predict(step, dataset, config.heatmap_size, manifest.records)
+        predictions = predict(step, dataset, config.heatmap_size, manifest.records, unbiased)
     result_folder = Path(options.output) / "result"
     result_folder.mkdir(parents=True, exist_ok=True)
     name = f"{truth.path.stem}_{config.model}_epoch-{epoch:04d}_{manifest.boxes}"
@@ -143,9 +145,10 @@ def evaluate_run(options):
             official_tenth=options.official_tenth,
         )
     )
-    summary = {"metrics": measured.metrics, "epoch": epoch, "boxes": manifest.boxes}
-    summary |= {"dataset": config.dataset, "split": options.split, "results": results_path.name}
-    (result_folder / f"{name}_metrics.json").write_text(json.dumps(summary, indent=1))
+    if measured.metrics:
+        summary = {"metrics": measured.metrics, "epoch": epoch, "boxes": manifest.boxes}
+        summary |= {"dataset": config.dataset, "split": options.split, "results": results_path.name}
+        (result_folder / f"{name}_metrics.json").write_text(json.dumps(summary, indent=1))
     picture = result_folder / f"{name}.png"
     sheet = draw_people(
         folder,

@@ -1,16 +1,15 @@
 """The command ``python model/weights.py import``."""
 
 import argparse
-import contextlib
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save
 
 from model.initial_weights import fit_backbone, head_size, is_named_for, network_of, summarise
+from model.quiet import quiet_stderr
 from model.weight_files import WeightsError, read_weights, sha256, weights_file
 from model.weights import official_shapes
 
@@ -58,22 +57,6 @@ def parser():
     return whole
 
 
-@contextlib.contextmanager
-def _without_greeting():
-    """Holds back what TensorFlow writes to standard error while it starts, unless it fails."""
-    sys.stderr.flush()
-    with os.fdopen(os.dup(2), "wb") as real, tempfile.TemporaryFile() as captured:
-        os.dup2(captured.fileno(), 2)
-        try:
-            yield
-        except ImportError:
-            captured.seek(0)
-            real.write(captured.read())
-            raise
-        finally:
-            os.dup2(real.fileno(), 2)
-
-
 def import_weights(source, target):
     """Reads weights, chooses what belongs into the network they are for, and writes that.
 
@@ -88,7 +71,7 @@ def import_weights(source, target):
         WeightsError: if they cannot be read, or are not a whole HRNet backbone.
     """
     state = read_weights(source)
-    with _without_greeting():
+    with quiet_stderr(expected=(WeightsError,)):
         from model.hrnet import ARCHITECTURES, build
 
         network = network_of(state, ARCHITECTURES)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from apache_beam.io.filesystems import FileSystems
 
 from pipelines.people import (
+    SMALLEST_SIDE,
     BuildError,
     Person,
     Picture,
@@ -215,7 +216,7 @@ def _cut(box, picture):
     detail = f"{box} in a picture of {picture.width}x{picture.height} pixels"
     if min(cut[2:]) < 0:
         return cut, ("box_outside", detail)
-    return cut, ("box_too_small", detail) if max(cut[2:]) <= 0 else None
+    return cut, ("box_too_small", detail) if max(cut[2:]) < SMALLEST_SIDE else None
 
 
 def read_detections(detections, path, pictures, category, *, score_threshold=0.0, image_ids=None):

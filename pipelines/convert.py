@@ -167,10 +167,8 @@ def ensure_converted(layout, folder, images, options, say=print):
     directory = FileSystems.join(folder, "annotations")
     FileSystems.exists(directory) or FileSystems.mkdirs(directory)
     contents = {split: json.dumps(file).encode() for split, file in converted.files.items()}
-    for split, content in contents.items():
-        write_whole(paths[split], content)
-    for split in set(ours) - set(contents):  # of another conversion, and now out of date
-        FileSystems.delete([paths[split]])
+    if ours:  # now out of date
+        FileSystems.delete([paths[split] for split in ours])
     unreadable = sum(size is None for size in sizes.values())
     record = {
         "origin": origin,
@@ -178,7 +176,10 @@ def ensure_converted(layout, folder, images, options, say=print):
         "left_out": converted.left_out,
         "unreadable_pictures": unreadable,
     }
+    # The record comes first: after an interruption the next run knows what was written for its own.
     write_whole(record_path, json.dumps(record, indent=1).encode())
+    for split, content in contents.items():
+        write_whole(paths[split], content)
     for split, file in converted.files.items():
         say(
             f"{paths[split]}: {len(file['annotations']):,} people in {len(file['images']):,} pictures, "
@@ -220,8 +221,9 @@ def _read_record(path):
         record = read_json_if_there(path)
     except ValueError:
         return None
-    keys = {"origin", "files", "left_out", "unreadable_pictures"}
-    return record if isinstance(record, dict) and keys <= record.keys() else None
+    types = {"origin": dict, "files": dict, "left_out": dict, "unreadable_pictures": int}
+    good = isinstance(record, dict) and all(isinstance(record.get(key), kind) for key, kind in types.items())
+    return record if good else None
 
 
 def _is_ours(record, split, path):

@@ -177,11 +177,8 @@ def make_record(pixels, picture, person, skeleton, options):
         options: `CropOptions`.
 
     Returns:
-        {field: value} for `records.schema.to_example`; None if the person's box lies outside the picture.
+        {field: value} for `records.schema.to_example`; None if no view of the person shows the picture.
     """
-    x, y, width, height = person.box
-    if not (x < picture.width and y < picture.height and x + width >= 0 and y + height >= 0):
-        return None
     keypoints = keypoint_array(person)
     center, scale = box_to_center_scale(person.box, options.input_size, options.padding)
     cut = cut_crop(pixels, center, scale, keypoints, skeleton, options)
@@ -200,5 +197,5 @@ def make_record(pixels, picture, person, skeleton, options):
         "image_id": picture.image_id,
         "person_id": person.person_id,
         "image_size": (picture.width, picture.height),
-        "file_name": picture.file_name.encode(),
+        "file_name": picture.file_name.encode(errors="surrogateescape"),
     }

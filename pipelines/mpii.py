@@ -116,14 +116,12 @@ def _place(person, entry, where):
         found = [rect.index for rect in entry.people if rect.index == person]
         named = f"person {person} (counted from 0)"
     else:
-        # Lists in circulation have the release's numbers, some of them rounded.
-        found = [
-            rect.index
-            for rect in entry.people
-            if rect.objpos
-            and rect.scale is not None
-            and max(abs(a - b) for a, b in zip((*rect.objpos, rect.scale), person, strict=True)) < 0.01
-        ]
+        # Lists in circulation have the release's numbers, some of them rounded, and -1 where it has none.
+        found = []
+        for rect in entry.people:
+            released = (*(rect.objpos or (-1, -1)), -1 if rect.scale is None else rect.scale)
+            if max(abs(a - b) for a, b in zip(released, person, strict=True)) < 0.01:
+                found.append(rect.index)
         named = f"the person at {person[0]:g}, {person[1]:g} of scale {person[2]:g}"
     if len(found) != 1:
         raise BuildError(

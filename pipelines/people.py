@@ -7,6 +7,9 @@ import numpy as np
 from records.command import CommandError
 from records.skeletons import Skeleton
 
+#: Pixels. Smaller boxes have no extent: float32 could not hold how much the network's input enlarges them.
+SMALLEST_SIDE = 1e-6
+
 
 class BuildError(CommandError):
     """A build that cannot start or must not succeed."""
@@ -76,11 +79,11 @@ def wrong_box(box):
     """Why a box cannot be used, or None.
 
     Args:
-        box: should be x, y, w, h: four finite numbers, w and h positive.
+        box: should be x, y, w, h: four finite numbers, w and h at least `SMALLEST_SIDE`.
     """
     if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
         return f"expected 4 finite numbers x, y, w, h, received {box!r}"
-    if box[2] <= 0 or box[3] <= 0:
+    if min(box[2:]) < SMALLEST_SIDE:
         return f"width and height must be positive, received {box!r}"
     return None
 

@@ -117,7 +117,7 @@ def choose_half_body(people, draws, skeleton, input_size, min_keypoints):
     }
 
 
-def place(people, scale, rotation, flip, skeleton, input_size):
+def place(people, scale, rotation, flip, skeleton, input_size, unbiased=False):
     """The map from the picture onto the network input, and the keypoints there.
 
     Args:
@@ -128,6 +128,7 @@ def place(people, scale, rotation, flip, skeleton, input_size):
         flip: (N,) bool: mirror the picture first, and swap left and right keypoints.
         skeleton: whose keypoints to swap.
         input_size: (width, height) of the network input.
+        unbiased: the affine's convention, see `affine_to_input`.
 
     Returns:
         input_affine: (N, 2, 3) float64: image pixels -> input pixels, mirroring included.
@@ -136,7 +137,7 @@ def place(people, scale, rotation, flip, skeleton, input_size):
     width, center = people["image_size"][:, 0], people["center"]
     mirrored_center = np.stack([width - 1 - center[:, 0], center[:, 1]], axis=-1)
     center = np.where(flip[:, None], mirrored_center, center)
-    affine = affine_to_input(center, people["scale"] * scale[:, None], rotation, input_size)
+    affine = affine_to_input(center, people["scale"] * scale[:, None], rotation, input_size, unbiased)
     keypoints = np.where(
         flip[:, None, None],
         flip_keypoints(people["keypoints"], width, skeleton.flip_permutation),
@@ -149,7 +150,7 @@ def place(people, scale, rotation, flip, skeleton, input_size):
     return np.where(flip[:, None, None], mirrored, affine), keypoints_input.astype(np.float32)
 
 
-def augment(people, augmentation, seed, epoch, skeleton, input_size):
+def augment(people, augmentation, seed, epoch, skeleton, input_size, unbiased=False):
     """Draws and applies the whole augmentation; with ``augmentation=None`` the plain view of each person.
 
     Arguments and result as for `place` and `draw`; `people` also needs "person_id".
@@ -157,7 +158,7 @@ def augment(people, augmentation, seed, epoch, skeleton, input_size):
     if augmentation is None:
         count = len(people["center"])
         still = np.zeros(count), np.zeros(count, bool)
-        return place(people, np.ones(count), *still, skeleton, input_size)
+        return place(people, np.ones(count), *still, skeleton, input_size, unbiased)
     draws = draw(augmentation, seed, epoch, people["person_id"])
     people = choose_half_body(people, draws, skeleton, input_size, augmentation.half_body_min_keypoints)
-    return place(people, draws.scale, draws.rotation, draws.flip, skeleton, input_size)
+    return place(people, draws.scale, draws.rotation, draws.flip, skeleton, input_size, unbiased)

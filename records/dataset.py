@@ -29,6 +29,7 @@ def read_records(
     epoch=0,
     shuffle_buffer=0,
     drop_remainder=False,
+    unbiased=False,
 ):
     """Streams one pass over a folder of records.
 
@@ -43,6 +44,8 @@ def read_records(
         seed, epoch: non-negative ints.
         shuffle_buffer: people to shuffle among; 0 keeps the order of the files.
         drop_remainder: whether to leave out a last batch that is not full.
+        unbiased: the convention of the map onto the input, see `records.geometry.affine_to_input`: True for
+            the codec "udp".
 
     Returns:
         A `tf.data.Dataset` of dicts with, besides the fields of `records.schema` but "crop":
@@ -66,7 +69,9 @@ def read_records(
 
     def resample(crops, *values):
         people = dict(zip(_PLACING_FIELDS, values, strict=True))
-        input_affine, keypoints_input = augment(people, augmentation, seed, epoch, skeleton, input_size)
+        input_affine, keypoints_input = augment(
+            people, augmentation, seed, epoch, skeleton, input_size, unbiased
+        )
         images = _draw_inputs(crops, people["crop_affine"], input_affine, input_size)
         return images, keypoints_input, input_affine.astype(np.float32)
 

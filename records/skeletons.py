@@ -246,14 +246,14 @@ def skeleton_from_coco_category(category, name="custom"):
     if not isinstance(sigmas, list) or not all(type(sigma) in (int, float) for sigma in sigmas):
         raise ValueError(f'"sigmas" must be a list of numbers, received {str(sigmas)[:200]}')
     limbs, upper_body = category.get("skeleton") or [], category.get("upper_body") or []
-    from_zero = any(0 in limb for limb in limbs if isinstance(limb, list))
+    from_zero = isinstance(limbs, list) and any(0 in limb for limb in limbs if isinstance(limb, list))
     return Skeleton(
         name=name,
         keypoints=tuple(names),
         flip_pairs=_pairs(flip_pairs, "flip_pairs", names, first=0),
         limbs=_pairs(limbs, "skeleton", names, first=0 if from_zero else 1),
         upper_body=_indices(upper_body, "upper_body", names, first=0),
-        sigmas=tuple(map(float, sigmas)),
+        sigmas=tuple(sigmas),
     )
 
 
@@ -263,17 +263,18 @@ def _mirrored_names(names):
     for index, name in enumerate(names):
         # "left_eye", "L-Eye", "eyeLeft", "EYE.L": words, without the one that names the side.
         spelled = name.lower() if name.isupper() else name
-        words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z](?![a-z])|\d+", spelled)]
+        words = [word.lower() for word in _WORD.findall(spelled)]
         side = [word[0] for word in words if word in _SIDES]
         if len(side) == 1:
             rest = tuple("*" if word in _SIDES else word for word in words)
-            sides.setdefault(rest, {}).setdefault(side[0], index)
-    alone = [names[index] for pair in sides.values() if len(pair) == 1 for index in pair.values()]
-    pairs = [[pair["l"], pair["r"]] for pair in sides.values() if len(pair) == 2]
+            sides.setdefault(rest, {"l": [], "r": []})[side[0]].append(index)
+    groups = [(group["l"], group["r"]) for group in sides.values()]
+    pairs = [[*left, *right] for left, right in groups if len(left) == len(right) == 1]
+    alone = [names[i] for group in groups if [*map(len, group)] != [1, 1] for i in (*group[0], *group[1])]
     if alone:
         warnings.warn(
-            f"no counterpart on the other side for {', '.join(alone)}: they keep their place when a picture "
-            'is mirrored; "flip_pairs" in the category says otherwise',
+            f"no single counterpart on the other side for {', '.join(alone)}: they keep their place when a "
+            'picture is mirrored; "flip_pairs" in the category says otherwise',
             stacklevel=3,
         )
     elif not pairs and len(names) > 1:
@@ -287,6 +288,9 @@ def _mirrored_names(names):
 
 
 _SIDES = ("left", "l", "right", "r")
+
+#: A word of a keypoint's name. Letters outside of ASCII have no case here, as most scripts have none.
+_WORD = re.compile(r"[A-Z]?[^\W\d_A-Z]+|[A-Z](?![^\W\d_A-Z])|\d+")
 
 
 def _pairs(pairs, field, names, first):

@@ -162,14 +162,6 @@ def test_worker_processes_are_told_where_our_packages_are(dataset_dir, tmp_path,
         assert os.environ["PYTHONPATH"].split(os.pathsep) == [str(ROOT), "/elsewhere"]
 
 
-@pytest.mark.slow
-def test_two_processes_give_the_same_bytes(dataset_dir, finished, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    arguments = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
-    quiet(make_build(dataset_dir, tmp_path / "out", people_per_shard=6, beam_args=arguments))
-    assert shard_bytes(tmp_path / "out") == shard_bytes(finished)
-
-
 # ---- bad inputs
 
 

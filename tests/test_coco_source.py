@@ -1,37 +1,31 @@
 """COCO-format files as people to cut out: the official selection, and what happens to everything else."""
 
 import json
-from collections import Counter
 
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipelines.coco import Category, read_detections, read_ground_truth, read_json, read_pictures
+from pipelines.coco import read_ground_truth, read_json
 from pipelines.job import read_source
 from pipelines.people import BuildError, keypoint_array
 from records.geometry import box_to_center_scale
 from records.skeletons import COCO
 from tests.builders import CATEGORY, annotations, image, make_build, person, write_json
 from tests.shared import shared_data
-
-BOX = [10, 12, 20, 30]
-
-
-def ground_truth(data):
-    return read_ground_truth(data, "truth.json", COCO)
-
-
-def detected(detections, pictures=None, threshold=0.0):
-    if pictures is None:
-        pictures = read_pictures(annotations([image(1), image(2)], []), "truth.json")
-    return read_detections(detections, "boxes.json", pictures, Category(1, COCO), score_threshold=threshold)
-
-
-def everyone(source):
-    return [person for picture in source.pictures for person in picture.people]
-
+from tests.sources import (
+    BOX,
+    a_category,
+    an_image,
+    annotation,
+    anything,
+    check_usable,
+    detected,
+    everyone,
+    ground_truth,
+    some_of,
+)
 
 # ---- the official selection
 
@@ -54,31 +48,6 @@ def test_ground_truth_people_are_the_official_ones(golden):
     np.testing.assert_array_equal(keypoints[..., 2] > 0, golden["gt_vis"][..., 0] > 0)
     assert source.rejected == []
     assert len(people) + sum(source.dropped.values()) == 118
-
-
-@pytest.mark.parametrize(("name", "threshold"), [("det00", 0.0), ("det03", 0.3)])
-def test_detected_people_are_the_official_ones(golden, name, threshold):
-    pictures = read_pictures(read_json(shared_data("golden", "coco_eval", "gt_annotations.json")), "truth")
-    path = shared_data("golden", "coco_eval", "detections.json")
-    entries = read_json(path)
-    source = detected(entries, pictures, threshold)
-    people = sorted(
-        (
-            (person.person_id, picture.file_name, person)
-            for picture in source.pictures
-            for person in picture.people
-        ),
-        key=lambda row: row[0],
-    )  # the official list is in the file's order
-    assert [file_name for _, file_name, _ in people] == golden[f"{name}_image"].tolist()
-    center, scale = box_to_center_scale([person.box for *_, person in people], (192, 256))
-    np.testing.assert_allclose(center, golden[f"{name}_center"], atol=1e-4)
-    np.testing.assert_allclose(scale / 200, golden[f"{name}_scale"], atol=1e-6)
-    np.testing.assert_array_equal([person.score for *_, person in people], golden[f"{name}_score"])
-    for position, _, one in people:
-        assert one.box == entries[position]["bbox"]
-    assert len(people) + sum(source.dropped.values()) == len(entries) == 150
-    assert source.rejected == []
 
 
 # ---- one person
@@ -184,62 +153,25 @@ def test_an_entry_that_is_no_object_is_rejected():
     assert [entry["reason"] for entry in source.rejected] == ["bad_annotation"] * 2
 
 
+def test_of_two_people_with_one_id_the_later_is_rejected():
+    people = [person(1, 1, BOX), person(1, 2, BOX), person(2, 1, BOX, iscrowd=1), person(2, 2, BOX)]
+    source = ground_truth(annotations([image(1), image(2)], people))
+    assert [(picture.image_id, len(picture.people)) for picture in source.pictures] == [(1, 1), (2, 1)]
+    (entry,) = source.rejected
+    assert (entry["reason"], entry["image_id"], entry["person_id"]) == ("duplicate_id", 2, 1)
+    assert source.dropped == {"crowd": 1}
+
+
+def test_a_picture_that_is_listed_twice_alike_is_one():
+    source = ground_truth(annotations([image(1), image(1)], [person(1, 1, BOX)]))
+    assert [len(picture.people) for picture in source.pictures] == [1]
+
+
 def test_other_categories_are_no_people():
     data = annotations([image(1)], [person(1, 1, BOX), person(2, 1, BOX, category_id=18)])
     source = ground_truth(data | {"categories": [{"id": 18, "name": "dog"}, CATEGORY]})
     assert [p.person_id for p in everyone(source)] == [1]
     assert source.rejected == []
-
-
-# ---- one detection
-
-
-def box_of(**changes):
-    return {"image_id": 1, "category_id": 1, "bbox": BOX, "score": 0.5} | changes
-
-
-def test_a_detection_keeps_its_box_its_score_and_its_place_in_the_file():
-    source = detected([box_of(category_id=3), box_of(bbox=[-5, 40, 100.5, 60], score=0.25)])
-    (one,) = everyone(source)
-    assert (one.person_id, one.box, one.score) == (1, [-5, 40, 100.5, 60], 0.25)
-    assert one.area == 100.5 * 60
-    assert one.keypoints == [0] * 51
-    assert source.dropped == {"not_a_person": 1}
-
-
-@pytest.mark.parametrize(
-    ("reason", "change"),
-    [
-        ("not_a_person", {"category_id": 2}),
-        ("image_of_another_split", {"image_id": 99}),
-        ("image_of_another_split", {"image_id": {}}),
-        ("low_score", {"score": 0.29}),
-    ],
-)
-def test_detections_are_left_out_on_purpose_and_counted(reason, change):
-    source = detected([box_of(), box_of(**change)], threshold=0.3)
-    assert len(everyone(source)) == 1
-    assert (source.dropped, source.rejected) == ({reason: 1}, [])
-
-
-def test_a_score_at_the_threshold_is_kept():
-    assert len(everyone(detected([box_of(score=0.3)], threshold=0.3))) == 1
-
-
-@pytest.mark.parametrize(
-    ("reason", "change"),
-    [
-        ("bad_box", {"bbox": [1, 2, float("nan"), 4]}),
-        ("bad_box", {"bbox": [1, 2, 3, 0]}),
-        ("bad_score", {"score": None}),
-        ("bad_score", {"score": float("nan")}),
-    ],
-)
-def test_a_detection_that_cannot_be_used_is_rejected_with_the_reason(reason, change):
-    source = detected([box_of(), box_of(**change)])
-    assert len(everyone(source)) == 1
-    (entry,) = source.rejected
-    assert (entry["reason"], entry["image_id"], entry["person_id"]) == (reason, 1, 1)
 
 
 # ---- the whole file
@@ -265,6 +197,8 @@ def test_a_detection_that_cannot_be_used_is_rejected_with_the_reason(reason, cha
         (json.dumps(annotations([image(1, width=None)], [])), "entry 0"),
         (json.dumps(annotations([image(1, height=-1)], [])), "entry 0"),
         (json.dumps(annotations([image(1) | {"file_name": 7}], [])), "entry 0"),
+        (json.dumps(annotations([image(1), image(1, file_name="b.jpg")], [])), "two pictures have the id 1"),
+        (json.dumps(annotations([image(1), image(1, width=65)], [])), "two pictures have the id 1"),
     ],
 )
 def test_a_file_that_is_not_in_coco_format_is_fatal_with_its_path(tmp_path, text, what):
@@ -297,65 +231,7 @@ def test_another_skeleton_is_fatal_with_both_lists_of_names():
         ground_truth(annotations([image(1)], []) | {"categories": [CATEGORY | {"keypoints": swapped}]})
 
 
-@pytest.mark.parametrize("data", [{}, {"annotations": []}, [1, 2], "text", [[]]])
-def test_anything_but_a_list_of_detections_is_fatal_with_the_path(data):
-    with pytest.raises(BuildError, match=r"boxes\.json is not a COCO results file"):
-        detected(data)
-
-
-@pytest.mark.parametrize("entries", [[], [box_of(image_id=5), box_of(image_id=6), box_of(category_id=2)]])
-def test_detections_of_other_pictures_only_are_fatal_with_the_path(entries):
-    with pytest.raises(BuildError, match=r"boxes\.json: none of its \d boxes"):
-        detected(entries)
-
-
 # ---- anything at all
-
-number = st.one_of(st.integers(), st.floats(), st.integers(0, 100), st.floats(0, 100))
-scalar = st.one_of(st.none(), st.booleans(), number, st.text(max_size=3))
-anything = st.recursive(
-    scalar,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
-    max_leaves=6,
-)
-box = st.one_of(anything, st.lists(number, min_size=4, max_size=4), st.just(BOX))
-visibility = st.sampled_from([0, 1, 2])
-good_keypoints = st.lists(
-    st.tuples(st.floats(0, 50), st.floats(0, 50), visibility), min_size=17, max_size=17
-).map(lambda rows: [value for row in rows for value in row])
-keypoints = st.one_of(anything, good_keypoints, st.lists(number, max_size=60))
-an_id = st.one_of(st.integers(1, 3), anything)
-
-
-def some_of(fields):
-    return st.fixed_dictionaries({}, optional=fields)
-
-
-annotation = st.one_of(
-    anything,
-    some_of({"id": an_id, "image_id": an_id, "bbox": box, "keypoints": keypoints, "area": anything})
-    | some_of({"iscrowd": anything, "category_id": an_id}),
-    st.builds(
-        lambda box, keypoints, area: person(1, 1, BOX, keypoints=keypoints, bbox=box, area=area),
-        box,
-        keypoints,
-        anything,
-    ),
-)
-detection = some_of({"image_id": an_id, "category_id": an_id, "bbox": box, "score": anything}) | st.builds(
-    lambda box, score: box_of(bbox=box, score=score), box, anything
-)
-
-
-def check_usable(source):
-    """What planning and writing need of everybody that was taken."""
-    for one in everyone(source):
-        assert np.isfinite(np.float32([*one.box, one.area, one.score])).all()
-        assert min(one.box[2:]) > 0
-        assert keypoint_array(one).shape == (17, 3)
-        assert isinstance(one.person_id, int)
-    Counter(entry["reason"] for entry in source.rejected)
-    json.dumps(source.rejected)
 
 
 @given(st.lists(annotation, max_size=6))
@@ -364,20 +240,6 @@ def test_nobody_is_lost_whatever_the_annotations_are(people):
     source = ground_truth(annotations([image(1), image(2)], people))
     assert len(everyone(source)) + sum(source.dropped.values()) + len(source.rejected) == len(people)
     check_usable(source)
-
-
-@given(st.lists(detection, max_size=6))
-def test_nobody_is_lost_whatever_the_detections_are(detections):
-    source = detected([box_of(), *detections])
-    taken = len(everyone(source)) + sum(source.dropped.values()) + len(source.rejected)
-    assert taken == len(detections) + 1
-    check_usable(source)
-
-
-an_image = st.one_of(
-    anything, some_of({"id": an_id, "file_name": anything, "width": anything, "height": anything})
-)
-a_category = st.one_of(anything, some_of({"id": anything, "keypoints": anything}), st.just(CATEGORY))
 
 
 @settings(max_examples=200)

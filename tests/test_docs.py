@@ -7,6 +7,8 @@ import pytest
 from absl import flags
 
 import evaluate.cli
+import model.export_cli
+import model.weights_cli
 import pipelines.cli
 import records.cli
 import train.cli
@@ -42,6 +44,9 @@ def test_every_flag_and_file_the_documents_name_exists(document):
         "logdir",
         "flagfile",
     }
+    for parser in (model.export_cli.parser(), model.weights_cli.parser()):
+        known |= {option.lstrip("-") for option in re.findall(r"--[a-z_]+", parser.format_help())}
+    known |= {"from", "to", "overwrite"}  # of the sub-command
     named = set(re.findall(r"(?<![\w-])--([a-z_]+)", text))
     assert named <= known
     for path in re.findall(r"\]\((\w[\w./]*)\)", text):

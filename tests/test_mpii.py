@@ -6,49 +6,15 @@ import math
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from scipy.io import savemat
 
-from pipelines.mpii import convert, divide, header_sizes, objpos_box, read_list
+from pipelines.mpii import convert, header_sizes, objpos_box
 from pipelines.mpii_release import Entry, Joint, Rect, read_release
-from pipelines.people import BuildError
 from records.geometry import box_to_center_scale
 from records.skeletons import MPII
+from tests.releases import EMPTY, POINT, rect, write_release
 from tests.shared import shared_data
-
-EMPTY = np.zeros((0, 0))
-POINT = {"x": np.uint8(30), "y": np.int16(40), "id": np.uint8(9), "is_visible": "1"}
-
-
-def structs(elements):
-    """A MATLAB struct array; a field that an element lacks is empty there, as in MATLAB."""
-    if not elements:
-        return EMPTY
-    names = list(dict.fromkeys(name for element in elements for name in element))
-    array = np.empty((1, len(elements)), dtype=[(name, object) for name in names])
-    for column, element in enumerate(elements):
-        array[0, column] = tuple(element.get(name, EMPTY) for name in names)
-    return array
-
-
-def rect(points=(), **changes):
-    """One element of `annorect`."""
-    fields = {"x1": np.uint8(10), "y1": np.int16(-5), "x2": 50.0, "y2": np.uint8(45), "scale": 2.0}
-    fields |= {"objpos": {"x": np.uint8(40), "y": np.int16(50)}}
-    fields |= {"annopoints": {"point": structs(list(points))}} if points else {}
-    return {name: value for name, value in (fields | changes).items() if value is not None}
-
-
-def write_release(folder, pictures, img_train=None, **changes):
-    """A release of [(file name, list of rects)]; everything belongs to the training part by default."""
-    annolist = structs([{"image": {"name": name}, "annorect": structs(rects)} for name, rects in pictures])
-    img_train = np.ones((1, len(pictures)), np.uint8) if img_train is None else np.array([img_train])
-    path = folder / "release.mat"
-    savemat(
-        path, {"RELEASE": {"annolist": annolist, "img_train": img_train} | changes}, long_field_names=True
-    )
-    return path
 
 
 def convert_rects(folder, *rects, boxes="objpos"):
@@ -247,141 +213,6 @@ def test_sizes_come_from_the_header_and_ignore_exif_orientation(tmp_path):
     for name in ("cut.jpg", "empty.jpg", "folder.jpg", "none.jpg", "", "/plain.jpg"):
         assert size_of(name) is None
     assert header_sizes(tmp_path / "folder.jpg")("../plain.jpg") is None
-
-
-# ---- the division
-
-
-def made_up(people_per_picture, split="train"):
-    entries, person_id = [], 0
-    for index, count in enumerate(people_per_picture):
-        rects = [Rect(person_id + i, i, (), (5.0, 5.0), 1.0, None) for i in range(count)]
-        entries.append(Entry(index, f"{index}.jpg", split, tuple(rects)))
-        person_id += count
-    return entries
-
-
-def write_list(folder, content):
-    path = folder / "list.json"
-    path.write_text(json.dumps(content))
-    return path
-
-
-def test_a_list_of_pictures_moves_everybody_in_them(tmp_path):
-    entries, left_out = divide(made_up([2, 1, 3]), read_list(write_list(tmp_path, ["2.jpg"])), "list.json")
-    converted = convert(entries, lambda name: (9, 9))
-    assert left_out == []
-    assert [a["id"] for a in converted["train"]["annotations"]] == [0, 1, 2]
-    assert [a["id"] for a in converted["val"]["annotations"]] == [3, 4, 5]
-    assert [image["id"] for image in converted["val"]["images"]] == [2]
-
-
-def test_a_list_of_people_keeps_its_rows_and_leaves_their_neighbours_out(tmp_path):
-    listed = read_list(write_list(tmp_path, [["2.jpg", 2], ["0.jpg", 1], ["2.jpg", 0]]))
-    entries, left_out = divide(made_up([2, 1, 3]), listed, "list.json")
-    converted = convert(entries, lambda name: (9, 9))
-    assert [a["id"] for a in converted["train"]["annotations"]] == [2]
-    assert {a["id"]: a["list_row"] for a in converted["val"]["annotations"]} == {1: 1, 3: 2, 5: 0}
-    assert [rect.person_id for rect in left_out] == [0, 4]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ({}, "expected a JSON list"),
-        ([], "expected a JSON list"),
-        ([3], "received 3"),
-        ([["a.jpg"]], "received"),
-        ([["a.jpg", "0"]], "received"),
-        ([["a.jpg", True]], "received"),
-        ([["a.jpg", None]], "received"),
-        (["a.jpg", "a.jpg"], "'a.jpg' twice"),
-        ([["a.jpg", 1], ["a.jpg", 1]], "'a.jpg' twice, with person 1"),
-        ([["a.jpg", 1], "a.jpg"], "'a.jpg' twice"),
-        (["a.jpg", ["a.jpg", 1]], "'a.jpg' twice"),
-    ],
-)
-def test_a_list_that_is_none_is_refused(tmp_path, content, message):
-    with pytest.raises(BuildError, match=message) as error:
-        read_list(write_list(tmp_path, content))
-    assert "list.json" in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("entries", "listed", "message"),
-    [
-        (
-            made_up([1]),
-            [("5.jpg", None)],
-            "1 of its pictures are not in the release's training part.*'5.jpg'",
-        ),
-        (made_up([1], "test"), [("0.jpg", None)], "training part"),
-        (made_up([2]), [("0.jpg", 2)], "person 2 \\(counted from 0\\) of '0.jpg', which has 2 people"),
-    ],
-)
-def test_a_list_for_another_release_is_refused(entries, listed, message):
-    with pytest.raises(BuildError, match=f"mine.json.*{message}"):
-        divide(entries, listed, "mine.json")
-
-
-# ---- whole files
-
-
-@pytest.mark.parametrize("content", [b"", b"{}", b"\x89HDF\r\n\x1a\n" + bytes(600), b"x" * 4000, bytes(4000)])
-def test_a_file_that_is_no_matlab_file_is_refused(tmp_path, content):
-    path = tmp_path / "release.mat"
-    path.write_bytes(content)
-    with pytest.raises(BuildError, match=r"release\.mat.*expected mpii_human_pose_v1_u12_1\.mat"):
-        read_release(path)
-
-
-def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(BuildError, match=r"none\.mat does not exist"):
-        read_release(tmp_path / "none.mat")
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"annolist": EMPTY}, "annolist is missing or empty"),
-        ({"annolist": 3.0}, "annolist is missing or empty"),
-        ({"annolist": structs([{"image": EMPTY}])}, r"annolist\(1\) has no image\.name"),
-        ({"annolist": structs([{"image": {"name": 3.0}}])}, r"annolist\(1\) has no image\.name"),
-        ({"img_train": EMPTY}, "img_train needs a 0 or 1 for each of the 1 pictures"),
-        ({"img_train": np.array([[1.0, 0.0]])}, "it has 2 values"),
-        ({"img_train": np.array([[2.0]])}, "img_train needs"),
-        ({"img_train": np.array([[math.nan]])}, "img_train needs"),
-    ],
-)
-def test_a_release_without_its_parts_is_refused(tmp_path, changes, message):
-    path = write_release(tmp_path, [("a.jpg", [rect([POINT])])], **changes)
-    with pytest.raises(BuildError, match=message) as error:
-        read_release(path)
-    assert str(path) in str(error.value)
-
-
-def test_another_matlab_file_is_refused(tmp_path):
-    savemat(tmp_path / "other.mat", {"RELEASE2": 1.0})
-    with pytest.raises(BuildError, match="no variable RELEASE"):
-        read_release(tmp_path / "other.mat")
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.data())
-def test_a_damaged_release_is_read_or_refused(tmp_path_factory, data):
-    folder = tmp_path_factory.mktemp("damaged")
-    path = write_release(folder, [("a.jpg", [rect([POINT]), rect()]), ("b.jpg", [])])
-    content = bytearray(path.read_bytes())
-    for _ in range(data.draw(st.integers(1, 4))):
-        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    path.write_bytes(content[: data.draw(st.integers(0, len(content)) | st.just(len(content)))])
-    try:
-        entries = read_release(path)
-    except BuildError as error:
-        assert str(path) in str(error)  # noqa: PT017
-        return
-    for boxes in ("objpos", "keypoints"):
-        json.dumps(convert(entries, lambda name: None, boxes), allow_nan=False)
 
 
 # ---- properties of the conversion

@@ -12,6 +12,7 @@ from pipelines import coco
 from pipelines.people import BuildError
 from pipelines.posetrack import convert, read_folder
 from records.skeletons import POSETRACK
+from tests.releases import frame, person, video
 from tests.shared import shared_data
 
 FULL_HD = (1920, 1080)
@@ -19,39 +20,6 @@ FULL_HD = (1920, 1080)
 
 def full_hd(_):
     return FULL_HD
-
-
-def frame(frame_id, **changes):
-    return {
-        "id": frame_id,
-        "frame_id": frame_id,
-        "vid_id": "000001",
-        "file_name": f"images/train/000001_bonn_train/{frame_id:06d}.jpg",
-        "nframes": 3,
-        "is_labeled": True,
-        "ignore_regions_x": [[0, 10, 10]],
-        "ignore_regions_y": [[0, 0, 10]],
-    } | changes
-
-
-def person(person_id, image_id, **changes):
-    keypoints = np.tile([100.0, 50.0, 1.0], 17)
-    keypoints[9:15] = 0  # the ears
-    return {
-        "id": person_id,
-        "image_id": image_id,
-        "category_id": 1,
-        "track_id": 4,
-        "person_id": 1024,  # PoseTrack 2021's
-        "bbox": [80.0, 30.0, 40.0, 90.5],
-        "bbox_head": [90, 30, 20, 20],
-        "keypoints": keypoints.tolist(),
-        "scores": [],
-    } | changes
-
-
-def video(images, people, **changes):
-    return {"images": images, "annotations": people} | changes
 
 
 @pytest.mark.parametrize("split", ["val", "test"])

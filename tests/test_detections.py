@@ -1,0 +1,152 @@
+"""A person detector's boxes as people to cut out."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evaluate.truth import find_truth
+from pipelines.coco import read_json, read_pictures
+from pipelines.people import BuildError
+from records.geometry import box_to_center_scale
+from tests.builders import annotations, image, make_build, person, quiet, write_json, write_split
+from tests.shared import shared_data
+from tests.sources import box_of, check_usable, detected, detection, everyone
+
+
+@pytest.mark.parametrize(("name", "threshold"), [("det00", 0.0), ("det03", 0.3)])
+def test_detected_people_are_the_official_ones(name, threshold):
+    golden = np.load(shared_data("golden", "coco_eval", "person_db.npz"))
+    pictures = read_pictures(read_json(shared_data("golden", "coco_eval", "gt_annotations.json")), "truth")
+    path = shared_data("golden", "coco_eval", "detections.json")
+    entries = read_json(path)
+    source = detected(entries, pictures, threshold)
+    people = sorted(
+        (
+            (person.person_id, picture.file_name, person)
+            for picture in source.pictures
+            for person in picture.people
+        ),
+        key=lambda row: row[0],
+    )  # the official list is in the file's order
+    assert [file_name for _, file_name, _ in people] == golden[f"{name}_image"].tolist()
+    center, scale = box_to_center_scale([person.box for *_, person in people], (192, 256))
+    np.testing.assert_allclose(center, golden[f"{name}_center"], atol=1e-4)
+    np.testing.assert_allclose(scale / 200, golden[f"{name}_scale"], atol=1e-6)
+    np.testing.assert_array_equal([person.score for *_, person in people], golden[f"{name}_score"])
+    for position, _, one in people:
+        assert one.box == entries[position]["bbox"]
+    assert len(people) + sum(source.dropped.values()) == len(entries) == 150
+    assert source.rejected == []
+
+
+def test_a_detection_keeps_its_box_its_score_and_its_place_in_the_file():
+    source = detected([box_of(category_id=3), box_of(bbox=[-5, 40, 100.5, 60], score=0.25)])
+    (one,) = everyone(source)
+    assert (one.person_id, one.box, one.score) == (1, [-5, 40, 100.5, 60], 0.25)
+    assert one.area == 100.5 * 60
+    assert one.keypoints == [0] * 51
+    assert source.dropped == {"not_a_person": 1}
+
+
+@pytest.mark.parametrize(
+    ("reason", "change"),
+    [
+        ("not_a_person", {"category_id": 2}),
+        ("image_of_another_split", {"image_id": 99}),
+        ("image_of_another_split", {"image_id": {}}),
+        ("low_score", {"score": 0.29}),
+    ],
+)
+def test_detections_are_left_out_on_purpose_and_counted(reason, change):
+    source = detected([box_of(), box_of(**change)], threshold=0.3)
+    assert len(everyone(source)) == 1
+    assert (source.dropped, source.rejected) == ({reason: 1}, [])
+
+
+def test_a_score_at_the_threshold_is_kept():
+    assert len(everyone(detected([box_of(score=0.3)], threshold=0.3))) == 1
+
+
+@pytest.mark.parametrize(
+    ("reason", "change"),
+    [
+        ("bad_box", {"bbox": [1, 2, float("nan"), 4]}),
+        ("bad_box", {"bbox": [1, 2, 3, 0]}),
+        ("bad_score", {"score": None}),
+        ("bad_score", {"score": float("nan")}),
+    ],
+)
+def test_a_detection_that_cannot_be_used_is_rejected_with_the_reason(reason, change):
+    source = detected([box_of(), box_of(**change)])
+    assert len(everyone(source)) == 1
+    (entry,) = source.rejected
+    assert (entry["reason"], entry["image_id"], entry["person_id"]) == (reason, 1, 1)
+
+
+@pytest.mark.parametrize("data", [{}, {"annotations": []}, [1, 2], "text", [[]]])
+def test_anything_but_a_list_of_detections_is_fatal_with_the_path(data):
+    with pytest.raises(BuildError, match=r"boxes\.json is not a COCO results file"):
+        detected(data)
+
+
+@pytest.mark.parametrize("entries", [[], [box_of(image_id=5), box_of(image_id=6), box_of(category_id=2)]])
+def test_detections_of_other_pictures_only_are_fatal_with_the_path(entries):
+    with pytest.raises(BuildError, match=r"boxes\.json: none of its \d boxes"):
+        detected(entries)
+
+
+@given(st.lists(detection, max_size=6))
+def test_nobody_is_lost_whatever_the_detections_are(detections):
+    source = detected([box_of(), *detections])
+    taken = len(everyone(source)) + sum(source.dropped.values()) + len(source.rejected)
+    assert taken == len(detections) + 1
+    check_usable(source)
+
+
+# ---- which category, and which pictures
+
+
+def test_the_category_is_that_of_the_annotations_unless_another_is_named(tmp_path):
+    data = annotations([image(1, 160, 120)], [person(1, 1, [20, 10, 40, 60])])
+    write_split(tmp_path, "val", data)
+    boxes = [box_of(category_id=number, bbox=[20, 10, 40, 60]) for number in (1, 1, 3)]
+    write_json(tmp_path / "dets/human_detection.json", boxes)
+    build = make_build(tmp_path, tmp_path / "out", "val", "detections")
+    manifest = quiet(build)
+    assert (manifest.records, manifest.dropped) == (2, {"not_a_person": 1})
+    with pytest.raises(BuildError, match="detection_category was None, now 3"):
+        quiet(replace(build, detection_category=3))
+    manifest = quiet(replace(build, detection_category=3, overwrite=True))
+    assert (manifest.records, manifest.dropped) == (1, {"not_a_person": 2})
+    with pytest.raises(BuildError, match="none of its 3 boxes is of the category 4; --detection_category"):
+        quiet(replace(build, detection_category=4, overwrite=True))
+
+
+@pytest.mark.parametrize(
+    "categories", [{}, {"categories": []}, {"categories": [{"id": 1, "name": "person"}]}]
+)
+def test_a_mere_list_of_pictures_is_enough_for_a_detectors_boxes(tmp_path, categories):
+    """As COCO's image_info files: no annotations, and categories without keypoints or none."""
+    write_split(tmp_path, "test", annotations([image(1, 160, 120), image(2, 160, 120)], []))
+    info = {"images": [image(1, 160, 120), image(2, 160, 120)]} | categories
+    write_json(tmp_path / "info.json", info)
+    write_json(tmp_path / "dets/human_detection.json", [box_of(bbox=[20, 10, 40, 60]), box_of(image_id=9)])
+    build = make_build(tmp_path, tmp_path / "out", "test", "detections")
+    build = replace(build, annotations=str(tmp_path / "info.json"))
+    manifest = quiet(build)
+    assert (manifest.records, manifest.dropped) == (1, {"image_of_another_split": 1})
+    truth = find_truth(SimpleNamespace(annotations=None, dataset_dir=None), manifest)
+    assert (truth.labelled, truth.content["annotations"], truth.category) == (False, [], 1)
+    with pytest.raises(BuildError, match='has no list "annotations"; ground-truth boxes need one'):
+        quiet(replace(build, boxes="ground_truth", folder=str(tmp_path / "other")))
+
+
+def test_a_users_own_list_of_pictures_must_name_the_keypoints(tmp_path):
+    write_json(tmp_path / "annotations/person_keypoints_val2017.json", {"images": [image(1)]})
+    write_json(tmp_path / "dets/human_detection.json", [box_of()])
+    with pytest.raises(BuildError, match='0 categories with "keypoints"'):
+        quiet(make_build(tmp_path, tmp_path / "out", "val", "detections", skeleton=None))
