@@ -211,7 +211,13 @@ def test_every_option_changes_what_is_learnt(options, tmp_path):
     train(plain)
     expected = arrays(plain.output, 1)["first/kernel"]
     for number, change in enumerate(
-        ({"weight_decay": 0.5}, {"clip_norm": 1e-6}, {"coarse_dropout_probability": 1.0}, {"codec": "dark"})
+        (
+            {"weight_decay": 0.5},
+            {"clip_norm": 1e-6},
+            {"coarse_dropout_probability": 1.0},
+            {"codec": "dark"},
+            {"codec": "udp"},
+        )
     ):
         other = replace(plain, output=str(tmp_path / str(number)), **change)
         train(other)
@@ -271,10 +277,11 @@ def test_without_validation_records_the_run_goes_on_and_says_so(options, tmp_pat
     assert "no validation while training: no records in" in capsys.readouterr().out
 
 
-def test_the_trainer_s_validation_is_the_evaluator_s(options, tmp_path):
+@pytest.mark.parametrize("codec", ["standard", "udp"])
+def test_the_trainer_s_validation_is_the_evaluator_s(options, codec):
     from evaluate import run
 
-    train(replace(options, eval_every=2))
+    train(replace(options, eval_every=2, codec=codec, sigma=1.5))
     with pytest.MonkeyPatch.context() as context:
         context.setattr(run, "build", small_network)
         metrics = run.evaluate_run(

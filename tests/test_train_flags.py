@@ -6,11 +6,10 @@ import pytest
 from absl import flags
 
 from model import hrnet
-from model.codec import CODECS
 from model.weight_files import WeightsError
 from records.command import UsageError
 from train.cli import initial_weights, provenance
-from train.flags import METHODS, PRECISIONS, define_flags, options_from
+from train.flags import PRECISIONS, define_flags, options_from
 
 
 def parse(*arguments):
@@ -38,8 +37,7 @@ def test_two_learning_rates_are_a_usage_error():
         options_from(parse("--lr_per_256=1e-3", "--learning_rate=1e-3"))
 
 
-def test_every_codec_and_precision_on_offer_exists():
-    assert set(METHODS) <= set(CODECS)
+def test_every_precision_on_offer_exists():
     assert tuple(hrnet.PRECISIONS) == PRECISIONS
 
 

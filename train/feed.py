@@ -4,6 +4,7 @@ import itertools
 
 import tensorflow as tf
 
+from model.codec import codec_named
 from records.dataset import read_records
 from train.coarse_dropout import drop_rectangles
 
@@ -35,6 +36,7 @@ def epoch_batches(run, epoch, start):
         epoch=epoch,
         shuffle_buffer=options.shuffle_buffer,
         drop_remainder=True,
+        unbiased=codec_named(run.config.codec).unbiased,
     )
     if probability := options.coarse_dropout_probability:
 

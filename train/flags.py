@@ -4,6 +4,7 @@ from pathlib import Path
 
 from absl import flags
 
+from model.codec import CODECS
 from records.augment import Augmentation
 from records.command import UsageError, integers, parse_input_size
 from records.layout import LAYOUTS, records_folder
@@ -17,9 +18,6 @@ MODELS = ("w30", "w32", "w48", "w16_tiny")
 
 #: As `model.hrnet.PRECISIONS`, for the same reason.
 PRECISIONS = ("float32", "bfloat16")
-
-#: The codecs of `model.codec` that the records' reader draws inputs for.
-METHODS = ("standard", "dark")
 
 #: Where the trainer looks for weights to start from.
 IMAGENET_WEIGHTS = "dataset/imagenet_weights"
@@ -74,8 +72,8 @@ def define_flags(values):
     flags.DEFINE_enum(
         "codec",
         "standard",
-        METHODS,
-        "How keypoints become heatmaps: as in the paper, or unrounded as DARK has it.",
+        tuple(CODECS),
+        "How keypoints become heatmaps and are read from them: as in the paper, as DARK or as UDP has it.",
         **add,
     )
     flags.DEFINE_integer("epochs", 210, "Passes over the records in all.", lower_bound=1, **add)

@@ -9,6 +9,7 @@ from evaluate.rescoring import as_results, keep_poses
 from evaluate.run import EvaluateOptions, find_records
 from evaluate.sheet import draw_people
 from evaluate.truth import find_truth
+from model.codec import codec_named
 from model.hrnet import ARCHITECTURES, build
 from records.command import CommandError
 from records.dataset import damage_reported, read_records
@@ -66,7 +67,9 @@ class Validator:
         self._files = Path(options.output) / "log" / "validation"
         self._batch_size = options.batch_size
         self._model = build(ARCHITECTURES[config.model], config.input_size, config.num_keypoints)
-        self._step = make_predict_step(self._model, config.codec, self._manifest.skeleton.flip_permutation)
+        self._step = make_predict_step(
+            self._model, config.codec, config.sigma, self._manifest.skeleton.flip_permutation
+        )
 
     def __call__(self, arrays, title):
         """Measures.
@@ -84,9 +87,12 @@ class Validator:
         for variable in self._model.variables:
             variable.assign(arrays[variable.path])
         manifest, truth, config = self._manifest, self._truth, self._config
-        dataset = read_records(self._records, self._batch_size, input_size=config.input_size)
+        unbiased = codec_named(config.codec).unbiased
+        dataset = read_records(
+            self._records, self._batch_size, input_size=config.input_size, unbiased=unbiased
+        )
         with damage_reported(self._records):
-            predictions = predict(self._step, dataset, config.heatmap_size, manifest.records)
+            predictions = predict(self._step, dataset, config.heatmap_size, manifest.records, unbiased)
         defaults = EvaluateOptions(output="")
         try:
             kept, scores = keep_poses(
