@@ -272,6 +272,16 @@ def test_the_last_epoch_is_validated_and_the_best_stays_when_only_few_are_kept(
     assert saved_epochs(folder) == [2, 4]
 
 
+def test_a_validation_that_fails_does_not_end_the_run(options, tmp_path, monkeypatch):
+    def fails(self, arrays, title):
+        raise RecordsError("the records are damaged")
+
+    monkeypatch.setattr("train.validation.Validator.__call__", fails)
+    assert train(replace(options, eval_every=1)) == 8
+    said = (tmp_path / "run/log/train.log").read_text()
+    assert said.count("not validated: the records are damaged") == 2
+
+
 def test_without_validation_records_the_run_goes_on_and_says_so(options, tmp_path, capsys):
     train(replace(options, epochs=1, eval_every=1, records_dir=str(tmp_path / "nowhere")))
     assert "no validation while training: no records in" in capsys.readouterr().out

@@ -158,7 +158,11 @@ def validate(validator, run, epoch, learnt, journal):
         learnt: what was saved, from `train.checkpoints.Checkpoints.save`.
         journal: `train.journal.Journal`.
     """
-    outcome = validator(learnt.get("average", learnt["model"]), f"{run.config.model} epoch {epoch}")
+    try:
+        outcome = validator(learnt.get("average", learnt["model"]), f"{run.config.model} epoch {epoch}")
+    except CommandError as error:  # what was learnt is saved, and days of training are worth more
+        journal.say(f"epoch {epoch}: not validated: {error}")
+        return
     run.checkpoints.note_validation(epoch, outcome.name, outcome.value)
     journal.record("validation", epoch, outcome.values, picture=outcome.picture)
     journal.say(f"epoch {epoch}: validation {outcome.text}" + (" (averaged weights)" if run.average else ""))
