@@ -48,7 +48,8 @@ def main(values, rest):
     from train.strategy import read_cluster
 
     options = options_from(values, read_cluster(os.environ.get("TF_CONFIG")).workers)
-    options = replace(options, initial_weights=initial_weights(options), provenance=provenance(values))
+    options = replace(options, initial_weights=initial_weights(options))
+    options = replace(options, provenance=provenance(values) | {"weights": options.initial_weights})
     if values.lr_per_256 is not None:
         print(f"learning rate {options.schedule.initial:g}, scaled from {values.lr_per_256:g} for 256 people")
     train(options)

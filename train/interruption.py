@@ -39,7 +39,7 @@ def stop_on_signals():
 
     def ask(number, frame):
         request.signal_number = number
-        signal.signal(number, before[number])
+        signal.signal(number, before[number] or signal.SIG_DFL)
 
     if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
         yield request
@@ -51,7 +51,7 @@ def stop_on_signals():
         yield request
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def interrupted(request, folder, step):
