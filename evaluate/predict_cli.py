@@ -1,0 +1,94 @@
+"""Flags of ``evaluate/predict.py``."""
+
+from absl import flags
+
+from model.runs import RunError
+from records.command import UsageError, import_tensorflow, run
+
+NAME = "python evaluate/predict.py"
+
+DESCRIPTION = """
+Predicts the people in pictures of your own with a trained network.
+
+  python evaluate/predict.py --image A.jpg --run output
+  python evaluate/predict.py --image photos --boxes boxes.json --run output
+
+Writes NAME_pose.jpg, the picture with skeletons, and NAME.json with everybody's keypoints by name, in pixels
+of the picture. The network expects one person per box. Without --boxes the whole picture is one box, which
+suits pictures of a single person.
+
+--boxes is a JSON file with a list, in the form of COCO results:
+
+  [{"image": "A.jpg", "bbox": [x, y, width, height], "score": 0.9}, ...]
+
+"image" is a picture's name, for a folder its name there; in its place "image_id" finds the picture whose
+name is that number, as COCO's 000000000139.jpg is of 139. The box is in pixels from the upper left corner.
+"score" is 1 where it is missing. Entries with a "category_id" other than 1, COCO's person, are left out.
+"""
+
+
+def define_flags(values):
+    """Defines the command's flags in an absl `FlagValues`."""
+    add = dict(flag_values=values)
+    flags.DEFINE_string("image", None, "A picture, or a folder: then every picture right in it.", **add)
+    flags.DEFINE_string("boxes", None, "JSON file with people's boxes; see above.", **add)
+    flags.DEFINE_string("run", "output", "The run's folder, as train/main.py --output_dir has it.", **add)
+    flags.DEFINE_integer(
+        "epoch", None, "Which checkpoint, by the number of epochs done; by default the last.", **add
+    )
+    flags.DEFINE_string(
+        "output_dir",
+        None,
+        "Where the results go; by default predictions/ in the run's folder. Not the pictures' own folder.",
+        **add,
+    )
+    flags.DEFINE_bool("flip_test", True, "Average with the heatmaps of the mirrored picture.", **add)
+    flags.DEFINE_bool(
+        "exif_orientation",
+        True,
+        "Turn pictures upright as their EXIF data say; boxes and keypoints then are those of the upright "
+        "picture. Evaluation never turns them, since datasets count in pixels as stored: "
+        "--noexif_orientation does the same here.",
+        **add,
+    )
+    flags.DEFINE_float(
+        "min_score",
+        0.2,
+        "People with a lower score are not drawn, and of the others no joint with a lower one. The JSON has "
+        "all of them.",
+        **add,
+    )
+    flags.DEFINE_integer("batch_size", 32, "People per forward pass.", lower_bound=1, **add)
+
+
+def main(values, rest):
+    """Predicts what the flags ask for; returns the exit code."""
+    if rest:
+        raise UsageError(f"nothing is expected after --, received {rest[0]!r}")
+    if not values.image:
+        raise UsageError("--image is missing: a picture or a folder of pictures")
+    from evaluate.predict_files import find_pictures, read_boxes
+
+    pictures = find_pictures(values.image)
+    boxes = None if values.boxes is None else read_boxes(values.boxes, pictures)
+    import_tensorflow()
+    from evaluate.predict_run import PredictOptions, predict_pictures
+
+    return predict_pictures(
+        pictures,
+        boxes,
+        PredictOptions(
+            run=values.run,
+            epoch=values.epoch,
+            output_dir=values.output_dir,
+            flip_test=values.flip_test,
+            exif_orientation=values.exif_orientation,
+            min_score=values.min_score,
+            batch_size=values.batch_size,
+        ),
+    )
+
+
+def command(argv=None):
+    """Runs the command and returns its exit code."""
+    return run(NAME, DESCRIPTION, define_flags, main, argv, user_errors=(RunError,))

@@ -1,0 +1,251 @@
+"""Predicts the people in a user's own pictures: boxes and pixels in, keypoints, drawings and JSON out."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from evaluate.inference import make_predict_step, to_image
+from evaluate.network import load_network
+from evaluate.predict_files import PictureError, read_picture, result_names, write_results
+from evaluate.rescoring import keep_poses
+from records.command import CommandError, UsageError
+from records.geometry import (
+    affine_to_input,
+    box_to_center_scale,
+    compose_affine,
+    covering_rectangle,
+    invert_affine,
+)
+from records.skeletons import Skeleton
+
+#: OKS-NMS and rescoring as `evaluate.rescoring.to_results` has them by default, which are the official ones.
+OKS_THRESHOLD, MIN_VISIBILITY = 0.9, 0.2
+
+#: Larger people are made smaller by averaging first, to this many times the network's input: what records do
+#: by default (build_records.py --max_crop_scale). A bilinear sample of a large photo would alias.
+MAX_CROP_SCALE = 1.5
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """How to predict.
+
+    Attributes:
+        run: the run's folder, with model_dump/.
+        epoch: which checkpoint; None for the last.
+        output_dir: where the results go; None for predictions/ in the run's folder.
+        flip_test: whether to average with the mirrored picture's heatmaps.
+        exif_orientation: whether to turn pictures upright as their EXIF data say.
+        min_score: people and joints with a lower score are not drawn.
+        batch_size: people per forward pass.
+    """
+
+    run: str
+    epoch: int | None = None
+    output_dir: str | None = None
+    flip_test: bool = True
+    exif_orientation: bool = True
+    min_score: float = 0.2
+    batch_size: int = 32
+
+
+def predict_pictures(pictures, boxes, options):
+    """Predicts, draws and writes; pictures that cannot be read are reported and left out.
+
+    Args:
+        pictures: list of `Path`, not empty.
+        boxes: from `evaluate.predict_files.read_boxes`, or None: each whole picture is one box.
+        options: `PredictOptions`.
+
+    Returns:
+        The exit code: 1 if no picture could be used, else 0.
+
+    Raises:
+        RunError: if there is no such run or epoch.
+        CommandError: if the network's predictions cannot be used.
+    """
+    folder = Path(options.output_dir or Path(options.run) / "predictions")
+    if folder.resolve() in {picture.resolve().parent for picture in pictures}:
+        # A JSON file beside a picture may well be the user's own annotation.
+        raise UsageError(f"--output_dir={folder} holds the pictures themselves; name another folder")
+    network = load_network(options.run, options.epoch)
+    config, skeleton = network.config, Skeleton.from_json(network.config.skeleton)
+    step = make_predict_step(
+        network.model, config.codec, skeleton.flip_permutation if options.flip_test else None
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    many = len(pictures) > 1
+    print(
+        f"{config.model} after epoch {network.epoch}, {len(pictures):,} picture{'s' * many}, "
+        f"flip test {'on' if options.flip_test else 'off'}"
+    )
+    if boxes is None:
+        print("no --boxes: the whole picture is taken for the box of one person")
+    failed = people = drawn = 0
+    bar = tqdm(
+        list(zip(pictures, result_names(pictures), strict=True)),
+        desc="predict",
+        unit=" pictures",
+        dynamic_ncols=True,
+        disable=not many,
+    )
+    for picture, name in bar:
+        try:
+            pixels = read_picture(picture, options.exif_orientation)
+            found = predict_people(
+                step, pixels, picture_boxes(picture, pixels, boxes), config, skeleton, options.batch_size
+            )
+            about = {
+                "image": picture.name,
+                "boxes": "whole image" if boxes is None else "given",
+                "network": config.model,
+                "epoch": network.epoch,
+            }
+            drawn += write_results(folder, name, pixels, found, skeleton, options.min_score, about)
+            people += len(found)
+        except PictureError as error:
+            failed += 1
+            tqdm.write(f"left out: {error}", file=sys.stderr)
+    used = len(pictures) - failed
+    print(
+        f"{people:,} people in {used:,} picture{'s' * (used != 1)}, {drawn:,} drawn "
+        f"(score of at least {options.min_score:g})"
+    )
+    if boxes is not None:
+        empty = sum(picture not in boxes for picture in pictures)
+        if empty:
+            print(f"{empty:,} pictures have no boxes")
+    if failed:
+        print(f"{failed:,} of {len(pictures):,} could not be used", file=sys.stderr)
+    print(f"results: {folder}")
+    return 1 if failed == len(pictures) else 0
+
+
+def picture_boxes(picture, pixels, boxes):
+    """The boxes to look at in a picture.
+
+    Args:
+        picture: its `Path`.
+        pixels: (height, width, 3).
+        boxes: {picture: (boxes, scores)}, or None for the whole picture.
+
+    Returns:
+        boxes: (N, 4) float64, x y w h in image pixels.
+        scores: (N,) float64.
+
+    Raises:
+        PictureError: if a box lies outside of the picture, which says that it is for another.
+    """
+    height, width = pixels.shape[:2]
+    if boxes is None:
+        return np.array([[0, 0, width, height]], np.float64), np.ones(1)
+    found, scores = boxes.get(picture, (np.zeros((0, 4)), np.zeros(0)))
+    outside = (found[:, :2] >= (width, height)).any(axis=1) | (found[:, :2] + found[:, 2:] <= 0).any(axis=1)
+    if outside.any():
+        raise PictureError(
+            f"{picture}: the box {found[outside][0].tolist()} lies outside of the picture, which has "
+            f"{width}x{height} pixels"
+        )
+    return found, scores
+
+
+def predict_people(step, pixels, boxes, config, skeleton, batch_size):
+    """The people in one picture.
+
+    Args:
+        step: from `evaluate.inference.make_predict_step`.
+        pixels: (height, width, 3) uint8, RGB.
+        boxes: (N, 4) x y w h in image pixels, and (N,) scores.
+        config: the run's `RunConfig`.
+        skeleton: its `Skeleton`.
+        batch_size: people per forward pass.
+
+    Returns:
+        A list of {"box": [x, y, w, h], "score": float, "keypoints": (K, 3) float64, x, y in image pixels, and
+        score}, best first, without doubles.
+
+    Raises:
+        CommandError: if the network says NaN.
+    """
+    boxes, box_scores = boxes
+    if not len(boxes):
+        return []
+    center, scale = box_to_center_scale(boxes, config.input_size)
+    parts = []
+    for start in range(0, len(boxes), batch_size):
+        part = slice(start, start + batch_size)
+        inputs = cut_inputs(pixels, center[part], scale[part], config.input_size)
+        keypoints_heatmap = step(inputs).numpy()
+        parts.append(to_image(keypoints_heatmap, center[part], scale[part], config.heatmap_size))
+    keypoints = np.concatenate(parts)
+    try:
+        kept, scores = keep_poses(
+            keypoints,
+            scale.prod(axis=1),
+            box_scores,
+            np.zeros(len(boxes), np.int64),
+            OKS_THRESHOLD,
+            MIN_VISIBILITY,
+            False,
+            skeleton.sigmas,
+        )
+    except ValueError as error:
+        raise CommandError(f"{config.model}: {error}") from error
+    return [
+        {"box": boxes[row].tolist(), "score": float(score), "keypoints": keypoints[row]}
+        for row, score in zip(kept, scores, strict=True)
+    ]
+
+
+def cut_inputs(pixels, center, scale, input_size):
+    """What the network sees of each box: what a record and its reader make of it, without the JPEG.
+
+    Args:
+        pixels: (height, width, 3) uint8, RGB.
+        center, scale: (N, 2) image pixels, of the padded boxes.
+        input_size: (width, height).
+
+    Returns:
+        (N, height, width, 3) uint8, RGB; black outside of the picture.
+    """
+    inputs = np.zeros((len(center), input_size[1], input_size[0], 3), np.uint8)
+    for row, affine in enumerate(affine_to_input(center, scale, 0.0, input_size)):
+        shrink = min(1.0, MAX_CROP_SCALE * input_size[0] / scale[row, 0])
+        part, to_part = shrunk_part(pixels, center[row], scale[row], shrink)
+        if part is not None:
+            part_to_input = compose_affine(affine, invert_affine(to_part))
+            cv2.warpAffine(part, part_to_input, tuple(input_size), dst=inputs[row], flags=cv2.INTER_LINEAR)
+    return inputs
+
+
+def shrunk_part(pixels, center, scale, shrink):
+    """The part of a picture that a box shows, made smaller by averaging, as records store it.
+
+    Args:
+        pixels: (height, width, 3) uint8.
+        center, scale: (2,) image pixels, of the padded box.
+        shrink: factor on its size, 0..1.
+
+    Returns:
+        part: (h, w, 3) uint8.
+        to_part: (2, 3) float64: image pixels -> pixels of the part.
+        Or None twice if the box is outside of the picture.
+    """
+    image_size = (pixels.shape[1], pixels.shape[0])
+    margin = 0.5 / shrink if shrink < 1 else 0.0
+    rectangle = covering_rectangle(center[None], scale[None], image_size, False, margin)
+    if rectangle is None:
+        return None, None
+    left, top, width, height = rectangle
+    part = pixels[top : top + height, left : left + width]
+    if shrink < 1:
+        size = max(1, round(width * shrink)), max(1, round(height * shrink))
+        part = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
+    # OpenCV's resize aligns the pixels' outer edges, half a pixel outside of their centres.
+    factor = np.array([part.shape[1] / width, part.shape[0] / height])
+    offset = (0.5 - np.array([left, top])) * factor - 0.5
+    return part, np.concatenate([np.diag(factor), offset[:, None]], axis=1)
