@@ -1,8 +1,8 @@
 """Runs that are done in a second or two: a network of two convolutions on records of a few people.
 
 As a command, ``python -m tests.small_runs OPTIONS.json``, it does one run in a process of its own: JSON of
-the fields of `TrainOptions`; "kill_at", the update before which the process kills itself; and "people_to", a
-folder for the people of each update that this machine had.
+the fields of `TrainOptions`; "kill_at", the update before which the process kills itself; "people_to", a
+folder for the people of each update that this machine had; and "replicas", a number of virtual CPUs.
 """
 
 import json
@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 
 import train.run
 import train.validation
@@ -74,7 +75,12 @@ def main():
     """Does the run that the first argument names."""
     data = json.loads(Path(sys.argv[1]).read_text())
     train.run.build = train.validation.build = small_network
-    kill_at, people_to = data.pop("kill_at", None), data.pop("people_to", None)
+    kill_at, people_to, replicas = (data.pop(name, None) for name in ("kill_at", "people_to", "replicas"))
+    if replicas is not None:
+        cpu, one = tf.config.list_physical_devices("CPU")[0], tf.config.LogicalDeviceConfiguration()
+        tf.config.set_logical_device_configuration(cpu, [one] * replicas)
+        devices = [f"CPU:{index}" for index in range(replicas)]
+        train.run.make_strategy = lambda gpus, cluster: tf.distribute.MirroredStrategy(devices)
     options = TrainOptions(**data | {"schedule": Schedule(**data.get("schedule", {}))})
     if kill_at is not None:
         make = train.loop.make_train_step

@@ -176,17 +176,22 @@ def test_a_start_that_failed_early_does_not_stand_in_the_way_of_the_next(options
     assert read_config(folder).provenance == {"flags": {"sigma": 2.0}}
 
 
+def in_a_process(folder, options, **more):
+    """Does a run as tests/small_runs.py does it."""
+    data = asdict(options) | more
+    del data["augmentation"], data["provenance"]
+    (folder / "options.json").write_text(json.dumps(data))
+    command = [sys.executable, "-m", "tests.small_runs", str(folder / "options.json")]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+
+
 @pytest.mark.slow
 def test_a_run_that_was_killed_anywhere_ends_with_the_same_bits(options, tmp_path):
     kill_at = int(np.random.default_rng().integers(2, 9))  # any update will do
 
     def run(output, **more):
-        run_options = replace(options, output=str(tmp_path / output), deterministic=True, save_minutes=1e-9)
-        data = asdict(run_options) | more
-        del data["augmentation"], data["provenance"]
-        (tmp_path / "options.json").write_text(json.dumps(data))
-        command = [sys.executable, "-m", "tests.small_runs", str(tmp_path / "options.json")]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+        changed = replace(options, output=str(tmp_path / output), deterministic=True, save_minutes=1e-9)
+        return in_a_process(tmp_path, changed, **more)
 
     assert run("whole").returncode == 0
     assert run("parts", kill_at=kill_at).returncode == -signal.SIGKILL
@@ -196,6 +201,22 @@ def test_a_run_that_was_killed_anywhere_ends_with_the_same_bits(options, tmp_pat
     assert again.returncode == 0, again.stderr[-2000:]
     assert f"after {kill_at - 1} updates" in again.stdout
     assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+@pytest.mark.slow
+def test_a_run_on_two_replicas_is_that_of_one_with_twice_the_batch(options, tmp_path):
+    one = replace(options, ema_decay=0.9, clip_norm=0.5)
+    train(one)
+    two = replace(one, output=str(tmp_path / "two"), batch_size=4, sync_batch_norm=True, accumulate=1)
+    result = in_a_process(tmp_path, two, replicas=2)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert "4 updates of 8 people" in result.stdout
+    for expected, found in zip(lines(one.output), lines(two.output), strict=True):
+        assert found["loss"] == pytest.approx(expected["loss"], rel=1e-4)
+        assert found["accuracy_of"] == pytest.approx(expected["accuracy_of"], abs=0.05)
+    expected, found = arrays(one.output, 1), arrays(two.output, 1)
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name], array, rtol=1e-2, atol=1e-3, err_msg=name)
 
 
 # ---- options of the update
