@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from model.heatmaps import decode, encode
 from model.runs import Progress, RunError, read_best, read_config, saved_epochs, saved_progress, write_config
 from pipelines.job import build_records
 from records.augment import Augmentation
+from records.command import UsageError
 from records.dataset import read_records
 from records.shards import RecordsError
 from tests.builders import make_build
@@ -367,6 +369,14 @@ def test_a_full_disk_leaves_the_checkpoint_before_it(options, tmp_path, monkeypa
         with pytest.raises(RunError, match="No space left on device; the checkpoints before it are intact"):
             train(replace(options, resume=True))
     assert train(replace(options, resume=True)) == 8
+
+
+def test_parts_and_synchronised_norm_on_several_gpus_are_a_usage_error(options, monkeypatch, tmp_path):
+    strategy = SimpleNamespace(num_replicas_in_sync=2)
+    monkeypatch.setattr("train.run.make_strategy", lambda gpus, cluster: strategy)
+    with pytest.raises(UsageError, match="--sync_batch_norm and --accumulate"):
+        train(replace(options, sync_batch_norm=True, accumulate=2))
+    assert not (tmp_path / "run").exists()
 
 
 def test_records_of_another_dataset_are_refused(options):

@@ -35,6 +35,16 @@ def test_replicas_and_parts_learn_what_one_learns_from_the_same_batch(replicas, 
 
 
 @pytest.mark.slow
+def test_parts_are_normalised_each_alone_as_replicas_are(replicas):
+    assert replicas["accumulated"]["loss"] == pytest.approx(replicas["two"]["loss"], rel=1e-5)
+    for path, gradient in replicas["two"]["gradients"].items():
+        atol = 1e-5 * np.abs(gradient).max()
+        np.testing.assert_allclose(replicas["accumulated"]["gradients"][path], gradient, atol=atol)
+    assert replicas["two_accumulated"]["replicas_agree"]
+    assert np.isfinite(replicas["two_accumulated"]["moving_mean"]).all()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["two_synced", "four_synced"])
 def test_synchronised_batch_norm_makes_replicas_one_batch(replicas, name):
     assert_same_update(replicas["one"], replicas[name])

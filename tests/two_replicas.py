@@ -114,7 +114,9 @@ def main():
             "second_half": train_once(one, train_norm=True, people=slice(2, 4)),
             "two_synced": train_once(several, train_norm=True, sync=True),
             "accumulated_frozen": train_once(one, train_norm=False, accumulate=4),
+            "two_accumulated": train_once(several, train_norm=True, accumulate=2),
             "two_accumulated_frozen": train_once(several, train_norm=False, accumulate=2),
+            "accumulated": train_once(one, train_norm=True, accumulate=2),
             "one_clipped": train_once(one, train_norm=False, clip_norm=1e-3),
         }
     else:

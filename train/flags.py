@@ -140,7 +140,10 @@ def define_flags(values):
         **add,
     )
     flags.DEFINE_bool(
-        "sync_batch_norm", False, "Normalise over the people of all GPUs and not of each alone.", **add
+        "sync_batch_norm",
+        False,
+        "Normalise over the people of all GPUs and not of each alone. Not together with --accumulate.",
+        **add,
     )
     flags.DEFINE_float(
         "scale_factor", 0.35, "Augmentation: scale by 1 ± this.", lower_bound=0, upper_bound=0.99, **add

@@ -10,6 +10,7 @@ import tensorflow as tf
 from model.hrnet import ARCHITECTURES, build
 from model.initial_weights import load_initial_weights
 from model.runs import Progress, RunConfig
+from records.command import UsageError
 from records.dataset import check_usable, resolution_note
 from records.shards import Manifest, RecordsError, read_manifest
 from train.average import WeightAverage
@@ -78,7 +79,7 @@ def prepare(options):
         RecordsError: if the records cannot be trained on.
         RunError: if the output folder holds a run that cannot or shall not be continued.
         WeightsError: if the initial weights do not fit.
-        UsageError: if there are fewer GPUs than asked for.
+        UsageError: if there are fewer GPUs than asked for, or options exclude each other.
     """
     if options.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -97,7 +98,12 @@ def prepare(options):
             f"{options.records} has {len(manifest.shards)} shards for {cluster.workers} machines, which each "
             "need one; build_records.py --people_per_shard makes more"
         )
-    global_batch = options.batch_size * options.accumulate * strategy.num_replicas_in_sync
+    replicas = strategy.num_replicas_in_sync
+    if options.sync_batch_norm and options.accumulate > 1 and replicas > 1:
+        raise UsageError(  # TensorFlow's replicas cannot meet within a loop, and unrolled it would be huge
+            "--sync_batch_norm and --accumulate cannot be combined on several GPUs; give one of them"
+        )
+    global_batch = options.batch_size * options.accumulate * replicas
     if manifest.records < global_batch:
         raise RecordsError(
             f"{options.records} holds {manifest.records} people, fewer than one batch of {global_batch}; "
@@ -109,7 +115,7 @@ def prepare(options):
     keras.utils.set_random_seed(options.seed)
     with strategy.scope():
         model = build(ARCHITECTURES[config.model], config.input_size, config.num_keypoints, options.precision)
-        if options.sync_batch_norm and strategy.num_replicas_in_sync > 1:
+        if options.sync_batch_norm and replicas > 1:
             model = synchronised(model)
         origin = "from random weights"
         if options.initial_weights and not begun:
