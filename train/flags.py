@@ -211,7 +211,8 @@ def define_flags(values):
     flags.DEFINE_integer(
         "eval_every",
         10,
-        "Validate after every so many epochs and the last, if there are records of the split val; 0 never.",
+        "Validate after every so many epochs and the last, on annotated boxes of the split val if there are "
+        "records of it; 0 never.",
         lower_bound=0,
         **add,
     )

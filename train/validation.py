@@ -41,7 +41,7 @@ class Validation:
 
 
 class Validator:
-    """Measures weights on a run's validation records, with one copy of the network on one device.
+    """Measures weights on annotated boxes of the split val, with one copy of the network on one device.
 
     Args:
         options: `train.options.TrainOptions`.
@@ -54,8 +54,13 @@ class Validator:
     def __init__(self, options, config):
         self._config, layout = config, LAYOUTS[config.dataset]
         self._dataset_dir = Path(options.dataset_dir or layout.default_dir())
+        # As the official recipes validate while training (TEST.USE_GT_BBOX): COCO has sixteen times as many
+        # detected boxes.
         where = EvaluateOptions(
-            output=options.output, dataset_dir=options.dataset_dir, records_dir=options.records_dir
+            output=options.output,
+            boxes="ground_truth",
+            dataset_dir=options.dataset_dir,
+            records_dir=options.records_dir,
         )
         self._records = find_records(where, config, self._dataset_dir)
         self._manifest = read_manifest(self._records)
@@ -165,7 +170,8 @@ def validate(validator, run, epoch, learnt, journal):
         return
     run.checkpoints.note_validation(epoch, outcome.name, outcome.value)
     journal.record("validation", epoch, outcome.values, picture=outcome.picture)
-    journal.say(f"epoch {epoch}: validation {outcome.text}" + (" (averaged weights)" if run.average else ""))
+    weights = ", averaged weights" if run.average else ""
+    journal.say(f"epoch {epoch}: validation {outcome.text} (annotated boxes{weights})")
 
 
 def flat_numbers(metrics, prefix=""):
