@@ -7,14 +7,15 @@ from pathlib import Path
 import cv2
 
 from evaluate.inference import make_predict_step, predict
+from evaluate.laps import Laps
 from evaluate.measures import Evaluated, measure
+from evaluate.network import load_network
+from evaluate.report import write_report
 from evaluate.rescoring import as_results, keep_poses
 from evaluate.sheet import draw_people
 from evaluate.truth import find_truth
 from model.codec import codec_named
-from model.heatmaps import METHODS
-from model.hrnet import ARCHITECTURES, build
-from model.runs import RunError, load_checkpoint, read_config, saved_epochs
+from model.runs import read_config
 from records.command import CommandError
 from records.dataset import damage_reported, read_records
 from records.layout import LAYOUTS, records_folder
@@ -73,12 +74,9 @@ def evaluate_run(options):
         RecordsError: if there are no records to evaluate on, or they do not belong to the run.
         CommandError: if the predictions cannot be scored, for example because the network says NaN.
     """
+    laps = Laps()
     checkpoints = Path(options.output) / "model_dump"
     config = read_config(checkpoints)
-    epochs = saved_epochs(checkpoints)
-    if options.epoch is None and not epochs:
-        raise RunError(f"no epoch has been saved in {checkpoints} yet")
-    epoch = epochs[-1] if options.epoch is None else options.epoch
     layout = LAYOUTS.get(config.dataset)
     if layout is None:
         raise RecordsError(f"the run is on a dataset {config.dataset!r} that this version does not know")
@@ -93,14 +91,9 @@ def evaluate_run(options):
         )
     truth = find_truth(options, manifest)
 
-    for what, value, known in (
-        ("network", config.model, ARCHITECTURES),
-        ("codec", config.codec, METHODS),
-    ):
-        if value not in known:
-            raise RunError(f"the run's {what} {value!r} is unknown; known: {', '.join(known)}")
-    model = build(ARCHITECTURES[config.model], config.input_size, config.num_keypoints)
-    load_checkpoint(checkpoints, epoch, model)
+    network = load_network(options.output, options.epoch)
+    model, epoch = network.model, network.epoch
+    laps.lap("annotations and network")
     print(
         f"{config.model} after epoch {epoch}, {manifest.records:,} {BOX_SOURCES[manifest.boxes]} boxes "
         f"of {config.dataset} {options.split}, flip test {'on' if options.flip_test else 'off'}"
@@ -112,6 +105,7 @@ def evaluate_run(options):
     dataset = read_records(folder, options.batch_size, input_size=config.input_size, unbiased=unbiased)
     with damage_reported(folder):
         predictions = predict(step, dataset, config.heatmap_size, manifest.records, unbiased)
+    laps.lap("predict")
     result_folder = Path(options.output) / "result"
     result_folder.mkdir(parents=True, exist_ok=True)
     name = f"{truth.path.stem}_{config.model}_epoch-{epoch:04d}_{manifest.boxes}"
@@ -131,20 +125,21 @@ def evaluate_run(options):
         raise CommandError(f"{config.model} after epoch {epoch} on {truth.path}: {error}") from error
     results = as_results(predictions.keypoints, predictions.image_ids, kept, scores, truth.category)
     results_path.write_text(json.dumps(results))
+    laps.lap("rescoring and OKS-NMS")
     print(f"{len(results):,} people kept of {manifest.records:,} boxes after OKS-NMS")
-    measured = measure(
-        Evaluated(
-            manifest=manifest,
-            truth=truth,
-            predictions=predictions,
-            kept=kept,
-            results=results,
-            sequences=dataset_dir / "original_annotations" / options.split,
-            name=result_folder / name,
-            tracking=options.tracking,
-            official_tenth=options.official_tenth,
-        )
+    evaluated = Evaluated(
+        manifest=manifest,
+        truth=truth,
+        predictions=predictions,
+        kept=kept,
+        results=results,
+        sequences=dataset_dir / "original_annotations" / options.split,
+        name=result_folder / name,
+        tracking=options.tracking,
+        official_tenth=options.official_tenth,
     )
+    measured = measure(evaluated)
+    laps.lap("metric")
     if measured.metrics:
         summary = {"metrics": measured.metrics, "epoch": epoch, "boxes": manifest.boxes}
         summary |= {"dataset": config.dataset, "split": options.split, "results": results_path.name}
@@ -161,11 +156,22 @@ def evaluate_run(options):
         f"{options.split}: {measured.headline}",
     )
     cv2.imwrite(str(picture), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    laps.lap("picture")
+    report = write_report(
+        result_folder / "report.html",
+        evaluated,
+        measured,
+        config,
+        folder,
+        laps.seconds,
+        epoch=epoch,
+        flip_test=options.flip_test,
+    )
 
     print(f"\n{measured.table}\n\nresults: {results_path}")
     if measured.files:
         print(f"for the dataset's server: {measured.files[0]}, {len(measured.files)} file(s) in all")
-    print(f"picture: {picture}")
+    print(f"picture: {picture}\nreport: {report}")
     return measured.metrics
 
 

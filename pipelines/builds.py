@@ -33,7 +33,7 @@ def plan_builds(values, layout, input_size, beam_args, left_out):
         images = Path(values.images or dataset_dir / layout.images.format(split=split))
         if not values.split and not annotations.exists():
             continue
-        for boxes in [values.boxes] if values.boxes else BOXES:
+        for boxes in [values.boxes] if values.boxes else _boxes_by_default(split, detections):
             if boxes == "detections" and not values.boxes and not detections.exists():
                 continue
             if boxes == "detections" and split == "train" and not (values.split and values.boxes):
@@ -82,6 +82,11 @@ def plan_builds(values, layout, input_size, beam_args, left_out):
         expected = [layout.raw] if layout.raw else [layout.annotations[split] for split in ("train", "val")]
         raise BuildError(f"{dataset_dir} holds no annotations; expected {' or '.join(expected)} there")
     return builds
+
+
+def _boxes_by_default(split, detections):
+    """Whose boxes to build: of test pictures, which have nobody to learn from, a detector's if there are."""
+    return ("detections",) if split == "test" and detections.exists() else BOXES
 
 
 def prepare(values, layout):

@@ -48,7 +48,7 @@ def read_json(path):
     """
     if not FileSystems.exists(str(path)):
         raise BuildError(f"{path} does not exist; expected an annotation file in COCO format there")
-    with FileSystems.open(str(path)) as file:
+    with FileSystems.open(str(path), compression_type="uncompressed") as file:
         text = file.read()
     try:
         return json.loads(text)
@@ -167,8 +167,13 @@ def read_ground_truth(
         image_id, person_id, keypoints = (entry.get(key) for key in ("image_id", "id", "keypoints"))
         if unlabelled and not keypoints:
             keypoints = [0] * (3 * num_keypoints)
-        if reason := _reason_to_drop(entry, category.id, keypoints, unlabelled, image_ids):
+        bad_keypoints = wrong_keypoints(keypoints, num_keypoints)
+        nothing_labelled = not bad_keypoints and not any(keypoints[2::3])
+        if reason := _reason_to_drop(entry, category.id, image_ids):
             dropped[reason] += 1
+            continue
+        if not unlabelled and ("keypoints" not in entry or keypoints == [] or nothing_labelled):
+            dropped["no_keypoints"] += 1
             continue
         picture = pictures.get(image_id) if is_id(image_id) else None
         if not is_id(person_id):
@@ -179,8 +184,8 @@ def read_ground_truth(
             problem = "unknown_image", "no such id in images"
         elif detail := wrong_box(entry.get("bbox")):
             problem = "bad_box", detail
-        elif detail := wrong_keypoints(keypoints, num_keypoints):
-            problem = "bad_keypoints", detail
+        elif bad_keypoints:
+            problem = "bad_keypoints", bad_keypoints
         elif is_number(entry.get("area")) and entry["area"] <= 0:
             dropped["no_area"] += 1
             continue
@@ -197,16 +202,14 @@ def read_ground_truth(
     return Source(category.skeleton, [p for p in pictures.values() if p.people], dict(dropped), rejected)
 
 
-def _reason_to_drop(entry, category, keypoints, unlabelled, image_ids):
-    """Why an annotation is left out on purpose, or None."""
+def _reason_to_drop(entry, category, image_ids):
+    """Why an annotation is left out on purpose whatever its keypoints are, or None."""
     if entry.get("category_id", category) != category:
         return "not_a_person"
     if image_ids is not None and not (is_id(entry.get("image_id")) and entry["image_id"] in image_ids):
         return "image_not_listed"
     if entry.get("iscrowd"):
         return "crowd"
-    if isinstance(keypoints, list) and not any(keypoints[2::3]) and not unlabelled:
-        return "no_keypoints"
     return None
 
 
@@ -257,6 +260,8 @@ def read_detections(detections, path, pictures, category, *, score_threshold=0.0
             dropped["low_score"] += 1
         else:
             picture.people.append(Person(position, box, keypoints, box[2] * box[3], score))
+    if not detections:
+        raise BuildError(f"{path} is an empty list; expected a detector's boxes")
     if dropped["not_a_person"] == len(detections):
         raise BuildError(
             f"{path}: none of its {len(detections)} boxes is of the category {category.id}; "

@@ -6,20 +6,21 @@ from apache_beam.io.filesystems import FileSystems
 
 from pipelines.people import BuildError
 from pipelines.transforms import WORK_FOLDER, read_json_if_there
-from records.shards import MANIFEST, Manifest
+from records.shards import MANIFEST, Manifest, RecordsError
 from records.tfds_files import DATASET_INFO, FEATURES
 
 OPTIONS = "options.json"
 DEAD_LETTERS = "rejected.jsonl"
 
 
-def settle(folder, shard_prefix, options, overwrite):
+def settle(folder, shard_prefix, options, begun, overwrite):
     """Finds out whether a build is done, can be continued, or has to make room first.
 
     Args:
         folder: the records folder.
         shard_prefix: what our shards' names begin with.
         options: everything that decides the shards' bytes, by name.
+        begun: what a build under way must have in common with this one, by name.
         overwrite: whether records that were built differently may be removed.
 
     Returns:
@@ -30,24 +31,20 @@ def settle(folder, shard_prefix, options, overwrite):
             manifest of something else.
     """
     shards = matching(folder, f"{shard_prefix}*")
-    try:
-        manifest = read_json_if_there(FileSystems.join(folder, MANIFEST))
-        begun = read_json_if_there(FileSystems.join(folder, WORK_FOLDER, OPTIONS))
-    except ValueError as error:
-        manifest, begun, problem = None, None, f"its manifest or options are not JSON: {error}"
-    else:
-        if manifest is not None and not _ours(manifest):
-            raise BuildError(
-                f"{folder} holds a {MANIFEST} that is not one of records; --records_dir builds elsewhere"
-            )
-        if manifest:
-            missing = {shard["name"] for shard in manifest["shards"]} - {path.name for path in shards}
-            problem = _differences(options, manifest["options"])
-            problem = problem or (f"{len(missing)} shards are missing now" if missing else "")
-        elif begun is not None:
-            problem = _differences(options, begun)
+    manifest, problem = _read_manifest(folder)
+    if manifest:
+        missing = {shard.name for shard in manifest.shards} - {path.name for path in shards}
+        problem = _differences(options, manifest.options)
+        problem = problem or (f"{len(missing)} shards are missing now" if missing else "")
+    elif not problem and shards:
+        try:
+            before = read_json_if_there(FileSystems.join(folder, WORK_FOLDER, OPTIONS))
+        except ValueError:
+            before = None
+        if isinstance(before, dict):
+            problem = _differences(begun, before)
         else:
-            problem = f"{len(shards)} shards stand there without a manifest" if shards else ""
+            problem = f"{len(shards)} shards stand there without a manifest"
     if overwrite and (manifest or problem):
         remove(folder, shard_prefix)
         return None
@@ -56,7 +53,38 @@ def settle(folder, shard_prefix, options, overwrite):
             f"{folder} was built differently ({problem}). --overwrite replaces it, --records_dir builds "
             "elsewhere"
         )
-    return Manifest.from_json(manifest) if manifest else None
+    work_folder = FileSystems.join(folder, WORK_FOLDER)
+    if manifest and FileSystems.exists(work_folder):  # killed right after the manifest was written
+        FileSystems.delete([work_folder])
+    return manifest
+
+
+def _read_manifest(folder):
+    """(`Manifest` or None, why there is one that cannot be used)."""
+    try:
+        data = read_json_if_there(FileSystems.join(folder, MANIFEST))
+    except ValueError as error:
+        return None, f"its manifest is not JSON: {error}"
+    if data is None:
+        return None, ""
+    if not isinstance(data, dict) or not {"schema_version", "options", "shards"} <= data.keys():
+        raise BuildError(
+            f"{folder} holds a {MANIFEST} that is not one of records; --records_dir builds elsewhere"
+        )
+    try:
+        return Manifest.from_json(data), ""
+    except RecordsError as error:
+        return None, str(error)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return None, f"its manifest cannot be read: {error!r}"
+
+
+def remove_others(folder, shard_prefix, paths):
+    """Removes shards of an earlier plan, whose names say another number of shards."""
+    wanted = {PurePath(path).name for path in paths}
+    others = [path.name for path in matching(folder, f"{shard_prefix}*") if path.name not in wanted]
+    if others:
+        FileSystems.delete([FileSystems.join(folder, name) for name in others])
 
 
 def matching(folder, pattern):
@@ -71,16 +99,6 @@ def remove(folder, shard_prefix):
     paths = [FileSystems.join(folder, name) for name in names]
     shards = [FileSystems.join(folder, path.name) for path in matching(folder, f"{shard_prefix}*")]
     FileSystems.delete([path for path in paths if FileSystems.exists(path)] + shards)
-
-
-def _ours(manifest):
-    return (
-        isinstance(manifest, dict)
-        and {"schema_version", "options", "shards", "skeleton"} <= set(manifest)
-        and isinstance(manifest["options"], dict)
-        and isinstance(manifest["shards"], list)
-        and all(isinstance(shard, dict) and "name" in shard for shard in manifest["shards"])
-    )
 
 
 def _differences(options, before):

@@ -14,7 +14,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines import coco
 from pipelines.crops import BUILD_VERSION, CropOptions
-from pipelines.folder import DEAD_LETTERS, OPTIONS, settle
+from pipelines.folder import DEAD_LETTERS, OPTIONS, remove_others, settle
 from pipelines.people import BuildError
 from pipelines.plan import dump_plan, plan_shards, shard_count
 from pipelines.progress import ShardProgress
@@ -91,7 +91,11 @@ def build_records(build, say=print):
     if set("*?[") & set(build.folder):
         raise BuildError(f"{build.folder}: the path of a records folder must not hold the signs * ? [")
     options = build_options(build)
-    finished = settle(build.folder, f"{build.dataset}-{build.split}.tfrecord-", options, build.overwrite)
+    # What a build under way is for. Its annotations may be mended meanwhile: a shard knows its own plan.
+    begun = {name: value for name, value in options.items() if not name.endswith("_sha256")}
+    begun["images"] = str(Path(build.images).resolve())
+    prefix = f"{build.dataset}-{build.split}.tfrecord-"
+    finished = settle(build.folder, prefix, options, begun, build.overwrite)
     if finished:
         say(f"{build.folder}: already built, {finished.records:,} people in {len(finished.shards)} shards")
         return finished
@@ -101,6 +105,7 @@ def build_records(build, say=print):
     for warning in warned:
         say(f"warning: {build.annotations}: {warning.message}")
     people = source.count
+    _judge(build, source.rejected, people + len(source.rejected))
     if not people:
         raise BuildError(
             f"{build.annotations}: nobody to build records of "
@@ -118,9 +123,10 @@ def build_records(build, say=print):
         options=build.options,
     )
     say(f"{build.folder}: {people:,} people in {len(source.pictures):,} pictures → {job.count} shards")
-    FileSystems.exists(job.work_folder) or FileSystems.mkdirs(job.work_folder)
-    write_whole(FileSystems.join(job.work_folder, OPTIONS), json.dumps(options).encode())
-    _judge(build, source.rejected, people + len(source.rejected))
+    if not FileSystems.exists(job.work_folder):
+        FileSystems.mkdirs(job.work_folder)
+    write_whole(FileSystems.join(job.work_folder, OPTIONS), json.dumps(begun).encode())
+    remove_others(build.folder, prefix, map(job.shard_path, range(job.count)))
     planned = []
     for index, pictures in enumerate(plan_shards(source.pictures, job.count)):
         write_whole(job.plan_path(index), dump_plan(pictures))
@@ -151,6 +157,14 @@ def read_source(build):
     """The people of a build, from ground truth or from a detector, as a `Source`."""
     annotations = coco.read_json(build.annotations)
     image_ids = read_image_ids(build.image_ids) if build.image_ids else None
+    if image_ids:
+        unknown = image_ids - coco.read_pictures(annotations, build.annotations).keys()
+        if unknown:
+            warnings.warn(
+                f"{len(unknown):,} of the {len(image_ids):,} ids in {build.image_ids} are no pictures of "
+                f"this split, for example {min(unknown)}",
+                stacklevel=2,
+            )
     if build.boxes == "ground_truth":
         source = coco.read_ground_truth(
             annotations,
@@ -199,7 +213,14 @@ def run_pipeline(job, beam_args, people):
         except ValueError as error:  # a runner nobody knows, options that contradict each other
             raise BuildError(f"Apache Beam refuses its options {' '.join(beam_args)}: {error}") from error
         _ = pipeline | "Shards" >> beam.Create(range(job.count), reshuffle=False) | WriteShards(job)
-        pipeline.run().wait_until_finish()
+        try:
+            pipeline.run().wait_until_finish()
+        except (RuntimeError, OSError) as error:  # Beam's text is the worker's whole stack trace
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            reason = next((line for line in reversed(lines) if "Error" in line), lines[-1] if lines else "")
+            raise BuildError(
+                f"a worker failed: {reason[:500]}. Finished shards are kept: the same command goes on"
+            ) from error
 
 
 def _finish(build, job, options, source, planned):

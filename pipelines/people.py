@@ -71,8 +71,9 @@ class Source:
 
 
 def rejection(image_id, person_id, reason, detail):
-    """One line of the dead-letter file."""
-    return {"image_id": image_id, "person_id": person_id, "reason": reason, "detail": detail}
+    """One line of the dead-letter file; ids that are none, and long details, are shortened to text."""
+    ids = [key if key is None or type(key) is int else str(key)[:100] for key in (image_id, person_id)]
+    return {"image_id": ids[0], "person_id": ids[1], "reason": reason, "detail": detail[:500]}
 
 
 def wrong_box(box):

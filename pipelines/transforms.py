@@ -67,10 +67,15 @@ class ShardJob:
         return FileSystems.join(self.work_folder, f"shard-{index:05d}.json")
 
     def finished(self, index):
-        """The content of a finished shard's side file; None while the shard is not there, or not whole."""
+        """The content of a finished shard's side file.
+
+        None while the shard is not there, not whole, or made from another plan: of annotations as they were
+        before.
+        """
         if not FileSystems.exists(self.shard_path(index)):
             return None
-        return read_json_if_there(self.side_path(index))
+        side = read_json_if_there(self.side_path(index))
+        return side if side and side["plan_sha256"] == file_sha256(self.plan_path(index)) else None
 
 
 class WriteShards(beam.PTransform):
@@ -99,15 +104,18 @@ class WriteShard(beam.DoFn):
         """Yields `index` when the shard is complete."""
         job = self.job
         if job.finished(index) is None:
+            if FileSystems.exists(job.shard_path(index)):  # made from another plan
+                FileSystems.delete([job.shard_path(index)])
             with FileSystems.open(job.plan_path(index)) as file:
-                pictures = load_plan(file.read())
-            records, rejected = make_records(pictures, job)
+                plan = file.read()
+            records, rejected = make_records(load_plan(plan), job)
             content = b"".join(map(frame, records))
             side = {
                 "records": len(records),
                 "size": len(content),
                 "sha256": hashlib.sha256(content).hexdigest(),
                 "rejected": rejected,
+                "plan_sha256": hashlib.sha256(plan).hexdigest(),
             }
             # The shard comes last: where it exists, it is complete and its side file stands beside it.
             write_whole(job.side_path(index), json.dumps(side).encode())
@@ -131,15 +139,18 @@ def make_records(pictures, job):
         pixels, reason, detail = read_picture(job.images, picture, job.name_prefix)
         for person in picture.people:
             where = picture.image_id, person.person_id
-            values = (
-                None if pixels is None else make_record(pixels, picture, person, job.skeleton, job.options)
-            )
-            if values is not None:
-                keyed.append((hash_key(*where), to_example(values, job.skeleton.num_keypoints)))
-            elif pixels is None:
+            if pixels is None:
                 rejected.append(rejection(*where, reason, detail))
-            else:
+                continue
+            try:
+                values = make_record(pixels, picture, person, job.skeleton, job.options)
+            except ValueError as error:  # a crop that is larger than its format allows
+                rejected.append(rejection(*where, "unstorable_crop", str(error)))
+                continue
+            if values is None:
                 rejected.append(rejection(*where, "box_outside", f"box {person.box}"))
+            else:
+                keyed.append((hash_key(*where), to_example(values, job.skeleton.num_keypoints)))
     return [record for _, record in sorted(keyed)], rejected
 
 

@@ -37,6 +37,9 @@ def test_from_nothing_to_a_table_on_drawn_people(tiny):
     assert len(re.findall(r"^Average (?:Precision|Recall)", evaluated.stdout, re.MULTILINE)) == 10
     picture = re.search(r"^picture: (.*)$", evaluated.stdout, re.MULTILINE)[1]
     assert cv2.imread(str(folder / picture)) is not None
+    report = (folder / re.search(r"^report: (.*)$", evaluated.stdout, re.MULTILINE)[1]).read_text()
+    assert "AP by size" in report
+    assert "There is no published number for this recipe" in report
     name = "person_keypoints_val_w16_tiny_epoch-0001_detections"
     summary = json.loads((folder / f"output/result/{name}_metrics.json").read_text())
     assert list(summary["metrics"]) == METRICS
@@ -126,7 +129,9 @@ def test_no_records_yet_says_what_to_run(tmp_path):
     assert not (tmp_path / "output").exists()
 
 
-@pytest.mark.parametrize("command", ["train/main.py", "evaluate/main.py", "records/check.py"])
+@pytest.mark.parametrize(
+    "command", ["train/main.py", "evaluate/main.py", "evaluate/predict.py", "records/check.py"]
+)
 def test_help_is_there_from_any_folder(tmp_path, command):
     result = succeeds(tmp_path, command, "--help")
     assert result.stdout.startswith(f"usage: python {command}")

@@ -7,6 +7,7 @@ import pytest
 from absl import flags
 
 import evaluate.cli
+import evaluate.predict_cli
 import model.export_cli
 import model.weights_cli
 import pipelines.cli
@@ -20,6 +21,7 @@ COMMANDS = {
     "pipelines/build_records.py": pipelines.cli,
     "train/main.py": train.cli,
     "evaluate/main.py": evaluate.cli,
+    "evaluate/predict.py": evaluate.predict_cli,
     "records/check.py": records.cli,
 }
 

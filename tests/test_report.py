@@ -214,9 +214,7 @@ def test_people_are_found_in_any_shard(scene):
 def browse(page, width, scheme="light"):
     """What a headless Chromium finds in a page."""
     if importlib.util.find_spec("PySide6") is None:
-        pytest.skip(
-            "needs a browser: pip install -r requirements-dev.txt brings QtWebEngine (PySide6-Addons)"
-        )
+        pytest.skip("needs a browser: pip install -r requirements-browser.txt -c constraints.txt")
     run = subprocess.run(
         [sys.executable, str(ROOT / "tests/browser.py"), str(page), str(width), scheme],
         capture_output=True,
