@@ -325,7 +325,7 @@ def test_the_trainer_s_validation_is_the_evaluator_s(options, codec, monkeypatch
         return Measured({"AP": float(np.sum(poses)), "poses": len(poses)}, "", "AP")
 
     monkeypatch.setitem(METRICS, "coco", every_number)
-    monkeypatch.setattr("evaluate.run.build", small_network)
+    monkeypatch.setattr("evaluate.network.build", small_network)
     train(replace(options, eval_every=2, codec=codec, sigma=1.5))
     metrics = evaluate_run(
         EvaluateOptions(
