@@ -39,8 +39,8 @@ def main():
     import tensorflow as tf
 
     from model.hrnet import build_hrnet
-    from train.loop import make_train_step
     from train.optimizer import Adam
+    from train.update import make_train_step
 
     strategy = tf.distribute.get_strategy()
     rng = np.random.default_rng(0)
@@ -60,10 +60,11 @@ def main():
         SimpleNamespace(apply=lambda gradients: keras_adam.apply(gradients, model.trainable_variables)),
     )
     steps = [make_train_step(strategy, model, optimizer, CONFIG) for optimizer in optimizers]
-    first = [timed(lambda step=step: step(images, keypoints).numpy())[1] for step in steps]
+    first = [timed(lambda step=step: step(images, keypoints)["loss"].numpy())[1] for step in steps]
     # In turns, so that a busy neighbour slows both.
     turns = [
-        [timed(lambda step=step: step(images, keypoints).numpy())[1] for step in steps] for _ in range(STEPS)
+        [timed(lambda step=step: step(images, keypoints)["loss"].numpy())[1] for step in steps]
+        for _ in range(STEPS)
     ]
     later = np.min(turns, axis=0)
     sizes = [operations(step, images, keypoints) for step in steps]

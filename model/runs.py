@@ -1,9 +1,12 @@
 """The run folder: what a training run is, and its checkpoints, as trainer and evaluator read them.
 
-    output/model_dump/config.json                  what the run trains, and on what
+    output/model_dump/config.json                  what the run trains, on what, and what it was made by
+    output/model_dump/best.json                    which epoch validated best
     output/model_dump/epoch-0001/model.safetensors      the network's variables, by Keras' path
     output/model_dump/epoch-0001/optimizer.safetensors  the optimizer's
-    output/model_dump/epoch-0001/state.json             epoch, step
+    output/model_dump/epoch-0001/average.safetensors    the moving average of the network's, if there is one
+    output/model_dump/epoch-0001/state.json             progress
+    output/model_dump/epoch-0001-update-000500/         the same, 500 updates after epoch 1
 
 Safetensors files hold arrays and nothing that could run. A checkpoint appears under its name only when it is
 complete.
@@ -13,14 +16,16 @@ import json
 import os
 import re
 import shutil
-from dataclasses import asdict, dataclass, fields
+import zlib
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load, save
 
 CONFIG = "config.json"
+BEST = "best.json"
 
 
 class RunError(Exception):
@@ -40,6 +45,7 @@ class RunConfig:
         codec: method of `model.heatmaps`.
         sigma: of the target Gaussians, in heatmap pixels.
         recipe: everything else that decides the result, by flag name.
+        provenance: what the run was made by: flags, versions. Another one is no other run.
     """
 
     dataset: str
@@ -50,6 +56,7 @@ class RunConfig:
     codec: str
     sigma: float
     recipe: dict
+    provenance: dict = field(default_factory=dict)
 
     @property
     def heatmap_size(self):
@@ -74,14 +81,19 @@ class RunConfig:
 def _flat(config):
     settings = asdict(config)
     settings["skeleton"] = settings["skeleton"]["name"]
+    del settings["provenance"]
     return json.loads(json.dumps(settings | settings.pop("recipe")))
 
 
 def write_config(folder, config):
     """Writes a run's configuration into its (existing) folder of checkpoints."""
-    temporary = Path(folder) / f"{CONFIG}.partial"
-    temporary.write_text(json.dumps(asdict(config), indent=1))
-    temporary.replace(Path(folder) / CONFIG)
+    _write_json(Path(folder) / CONFIG, asdict(config))
+
+
+def _write_json(path, data):
+    temporary = path.with_name(f"{path.name}.partial")
+    temporary.write_text(json.dumps(data, indent=1))
+    temporary.replace(path)
 
 
 def read_config(folder):
@@ -95,7 +107,8 @@ def read_config(folder):
         raise RunError(f"no run in {folder}: {CONFIG} is missing. python train/main.py starts one")
     try:
         data = json.loads(path.read_text())
-        config = {field.name: data[field.name] for field in fields(RunConfig)}
+        known = [name.name for name in fields(RunConfig) if name.name in data or _needed(name)]
+        config = {name: data[name] for name in known}
         width, height = map(int, config["input_size"])
         config = RunConfig(**(config | {"input_size": (width, height)}))
         _ = config.num_keypoints, config.skeleton["name"], dict(config.recipe)
@@ -104,74 +117,173 @@ def read_config(folder):
         raise RunError(f"{path} is not a run configuration this version can read: {error!r}") from error
 
 
-def checkpoint_folder(folder, epoch):
-    """Where an epoch's checkpoint stands."""
-    return Path(folder) / f"epoch-{epoch:04d}"
+def _needed(setting):
+    return setting.default is MISSING and setting.default_factory is MISSING
+
+
+@dataclass(frozen=True, order=True)
+class Progress:
+    """How far a run is. Ordered in time.
+
+    Attributes:
+        epoch: number of epochs done.
+        update: number of updates done of the epoch after that.
+    """
+
+    epoch: int
+    update: int = 0
+
+
+def checkpoint_folder(folder, epoch, update=0):
+    """Where the checkpoint of an epoch stands, or the one so many updates after it."""
+    return Path(folder) / (f"epoch-{epoch:04d}" + (f"-update-{update:06d}" if update else ""))
+
+
+def saved_progress(folder):
+    """The `Progress` of every complete checkpoint, in order."""
+    folders = (path for path in Path(folder).glob("epoch-*") if path.is_dir())
+    names = (re.fullmatch(r"epoch-(\d{4,})(?:-update-(\d{6,}))?", path.name) for path in folders)
+    return sorted(Progress(int(name[1]), int(name[2] or 0)) for name in names if name)
 
 
 def saved_epochs(folder):
     """The epochs that have a complete checkpoint, in order."""
-    folders = (path for path in Path(folder).glob("epoch-*") if path.is_dir())
-    names = (re.fullmatch(r"epoch-(\d{4,})", path.name) for path in folders)
-    return sorted(int(name[1]) for name in names if name)
+    return [progress.epoch for progress in saved_progress(folder) if not progress.update]
 
 
-def save_checkpoint(folder, epoch, step, model, optimizer):
-    """Saves model, optimizer and progress after an epoch, all or nothing.
+def save_checkpoint(folder, epoch, step, model, optimizer, update=0, average=None):
+    """Saves model, optimizer and progress, all or nothing.
 
     Args:
         folder: of the run's checkpoints.
         epoch: number of epochs done.
-        step: number of updates done.
-        model, optimizer: Keras objects; their variables are saved by path.
+        step: number of updates done in all.
+        model, optimizer: objects with Keras `variables`, which are saved by path.
+        update: number of updates done of the epoch after.
+        average: {path: array}, the moving average of the model's variables, or None.
     """
-    final = checkpoint_folder(folder, epoch)
+    parts = {"model": variable_arrays(model), "optimizer": variable_arrays(optimizer)}
+    write_checkpoint(folder, Progress(epoch, update), step, parts | ({"average": average} if average else {}))
+
+
+def write_checkpoint(folder, progress, step, parts):
+    """`save_checkpoint` with what is saved as {name of the file: {path: array}}."""
+    final = checkpoint_folder(folder, progress.epoch, progress.update)
     temporary = final.with_name(f"{final.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    save_file(_arrays(model), temporary / "model.safetensors")
-    save_file(_arrays(optimizer), temporary / "optimizer.safetensors")
-    (temporary / "state.json").write_text(json.dumps({"epoch": epoch, "step": step}))
-    for path in temporary.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+    try:
+        temporary.mkdir(parents=True)
+        checksums = {}
+        for name, arrays in parts.items():
+            content = save(arrays)
+            checksums[name] = zlib.crc32(content)
+            (temporary / f"{name}.safetensors").write_bytes(content)
+        state = {"epoch": progress.epoch, "update": progress.update, "step": step, "crc32": checksums}
+        (temporary / "state.json").write_text(json.dumps(state))
+        for path in temporary.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)  # on a full disk it would stand in the next one's way
+        raise RunError(
+            f"{final} could not be saved: {error}; the checkpoints before it are intact"
+        ) from error
     shutil.rmtree(final, ignore_errors=True)
     temporary.rename(final)
 
 
-def load_checkpoint(folder, epoch, model, optimizer=None):
+def remove_checkpoint(folder, progress):
+    """Removes a checkpoint; one that is removed by halves is none."""
+    path = checkpoint_folder(folder, progress.epoch, progress.update)
+    gone = path.with_name(f"{path.name}.partial")
+    shutil.rmtree(gone, ignore_errors=True)
+    path.rename(gone)
+    shutil.rmtree(gone)
+
+
+def load_checkpoint(folder, epoch, model, optimizer=None, update=0, average=False):
     """Loads a checkpoint into a model, and its optimizer's state if one is given.
+
+    Args:
+        folder: of the run's checkpoints.
+        epoch, update: which.
+        model, optimizer: objects with Keras `variables`.
+        average: whether the model shall get the moving average of the weights.
 
     Returns:
         The number of updates that had been done.
 
     Raises:
-        RunError: if the epoch was not saved, or is damaged, or belongs to another network.
+        RunError: if it was not saved, or is damaged, or belongs to another network.
     """
-    path = checkpoint_folder(folder, epoch)
-    if not path.is_dir():
-        there = saved_epochs(folder)
-        have = f"saved epochs: {_ranges(there)}" if there else "no epoch has been saved yet"
-        raise RunError(f"epoch {epoch} was never saved in {folder}; {have}")
-    try:
-        step = int(json.loads((path / "state.json").read_text())["step"])
-        parts = [(model, path / "model.safetensors")]
-        if optimizer is not None:
-            parts.append((optimizer, path / "optimizer.safetensors"))
-        # Everything is read before anything is changed.
-        parts = [(target, load_file(file), file) for target, file in parts]
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise RunError(f"the checkpoint {path} is damaged: {error}") from error
-    for target, arrays, file in parts:
-        _assign(target, arrays, file)
+    path = checkpoint_folder(folder, epoch, update)
+    names = ["average" if average else "model", *([] if optimizer is None else ["optimizer"])]
+    step, parts = read_checkpoint(folder, Progress(epoch, update), names)
+    targets = zip((model, optimizer), parts.items(), strict=False)
+    for target, (name, arrays) in targets:
+        assign_arrays(target, arrays, path / f"{name}.safetensors")
     return step
 
 
-def _arrays(keras_object):
-    return {variable.path: np.array(variable.numpy(), order="C") for variable in keras_object.variables}
+def read_checkpoint(folder, progress, names):
+    """Reads parts of a checkpoint.
+
+    Args:
+        folder: of the run's checkpoints.
+        progress: which.
+        names: the parts, of "model", "optimizer" and "average".
+
+    Returns:
+        (number of updates done in all, {name: {path: array}}).
+
+    Raises:
+        RunError: if it was not saved, or is damaged.
+    """
+    path = checkpoint_folder(folder, progress.epoch, progress.update)
+    if not path.is_dir():
+        there = saved_epochs(folder)
+        have = f"saved epochs: {_ranges(there)}" if there else "no epoch has been saved yet"
+        raise RunError(f"epoch {progress.epoch} was never saved in {folder}; {have}")
+    try:
+        state = json.loads((path / "state.json").read_text())
+        contents = {name: (path / f"{name}.safetensors").read_bytes() for name in names}
+        for name, content in contents.items():
+            if state.get("crc32", {}).get(name, zlib.crc32(content)) != zlib.crc32(content):
+                raise ValueError(f"{name}.safetensors has a wrong checksum")
+        return int(state["step"]), {name: load(content) for name, content in contents.items()}
+    except (
+        OSError,
+        SafetensorError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
+        raise RunError(f"the checkpoint {path} is damaged: {error}") from error
 
 
-def _assign(keras_object, arrays, path):
+def write_best(folder, epoch, name, value):
+    """Notes which epoch validated best, and how."""
+    _write_json(Path(folder) / BEST, {"epoch": epoch, "metric": name, "value": value})
+
+
+def read_best(folder):
+    """(epoch, value) of the epoch that validated best; (None, None) if that is not known."""
+    try:
+        data = json.loads((Path(folder) / BEST).read_text())
+        return int(data["epoch"]), float(data["value"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None, None
+
+
+def variable_arrays(target):
+    """{path: array} of an object's Keras `variables`."""
+    return {variable.path: np.array(variable.numpy(), order="C") for variable in target.variables}
+
+
+def assign_arrays(keras_object, arrays, path):
+    """Gives an object's Keras `variables` their values, {path: array}; `path` is named in the error."""
     variables = {variable.path: variable for variable in keras_object.variables}
     wrong = set(variables) ^ set(arrays) or {
         name for name, variable in variables.items() if tuple(variable.shape) != arrays[name].shape

@@ -1,6 +1,9 @@
 """Settings every test runs under: quiet TensorFlow, few threads, hypothesis without a clock."""
 
+import json
 import os
+import subprocess
+import sys
 
 from hypothesis import settings
 
@@ -25,6 +28,7 @@ from tests.builders import (  # noqa: E402
     write_detections,
     write_split,
 )
+from tests.shared import ROOT  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -52,3 +56,15 @@ def finished(dataset_dir, tmp_path_factory):
     quiet(make_build(dataset_dir, folder, people_per_shard=6))
     assert len(shard_bytes(folder)) == 4
     return folder
+
+
+@pytest.fixture(scope="session")
+def replicas():
+    """What tests/two_replicas.py prints."""
+    results = {}
+    for count in ("2", "4"):
+        command = [sys.executable, "-m", "tests.two_replicas", count]
+        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+        assert run.returncode == 0, run.stderr[-3000:]
+        results |= json.loads(run.stdout)
+    return results

@@ -1,16 +1,11 @@
 """BatchNorm and conv against NumPy, in bfloat16, and BatchNorm and the train step on two replicas."""
 
-import json
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from model.layers import BatchNorm, conv, quick_variables
-from tests.shared import ROOT
 from tests.two_replicas import RATE
 
 CHANNELS = 5
@@ -157,16 +152,6 @@ def test_variables_that_were_made_quickly_have_their_own_values_and_paths():
 
 
 # ---- two replicas
-
-
-@pytest.fixture(scope="module")
-def replicas():
-    """What tests/two_replicas.py prints."""
-    run = subprocess.run(
-        [sys.executable, "-m", "tests.two_replicas"], cwd=ROOT, capture_output=True, text=True, timeout=240
-    )
-    assert run.returncode == 0, run.stderr[-3000:]
-    return json.loads(run.stdout)
 
 
 @pytest.mark.slow

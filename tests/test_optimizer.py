@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 from model.hrnet import ARCHITECTURES, build, build_hrnet
-from train.loop import make_train_step
 from train.optimizer import Adam
+from train.update import make_train_step
 
 STEP = SimpleNamespace(input_size=(64, 64), heatmap_size=(16, 16), sigma=2.0, codec="standard")
 SHAPES = {"kernel": (3, 4), "bias": (4,)}
@@ -140,7 +140,7 @@ def test_a_network_that_computes_in_bfloat16_learns():
     rng = np.random.default_rng(0)
     images = tf.constant(rng.integers(0, 256, (4, 64, 64, 3)), tf.uint8)
     keypoints = np.concatenate([rng.uniform(8, 56, (4, 3, 2)), np.full((4, 3, 1), 2)], axis=-1)
-    losses = [float(step(images, tf.constant(keypoints, tf.float32))) for _ in range(20)]
+    losses = [float(step(images, tf.constant(keypoints, tf.float32))["loss"]) for _ in range(20)]
     assert np.isfinite(losses).all()
     assert losses[-1] < 0.8 * losses[0]
     assert {variable.dtype for variable in model.variables} == {"float32"}

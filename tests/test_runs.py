@@ -1,21 +1,27 @@
 """The run folder: configuration and checkpoints."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import keras
 import numpy as np
 import pytest
 
 from model.runs import (
+    BEST,
     CONFIG,
+    Progress,
     RunConfig,
     RunError,
     checkpoint_folder,
     load_checkpoint,
+    read_best,
     read_config,
+    remove_checkpoint,
     save_checkpoint,
     saved_epochs,
+    saved_progress,
+    write_best,
     write_config,
 )
 from records.skeletons import COCO
@@ -175,9 +181,10 @@ def test_a_save_that_fails_leaves_the_checkpoint_before_it(saved, monkeypatch):
         raise OSError("no space left on device")
 
     monkeypatch.setattr("model.runs.os.fsync", full_disk)
-    with pytest.raises(OSError, match="no space"):
-        save_checkpoint(folder, 7, 2000, model, optimizer)
-    assert saved_epochs(folder) == [7]
+    for epoch in (7, 8):
+        with pytest.raises(RunError, match=r"could not be saved: no space .*before it are intact"):
+            save_checkpoint(folder, epoch, 2000, model, optimizer)
+    assert [path.name for path in folder.iterdir()] == ["epoch-0007"]
     assert load_checkpoint(folder, 7, model) == 1234
     np.testing.assert_array_equal(model.get_layer("dense").kernel, expected)
 
@@ -222,6 +229,63 @@ def test_an_epoch_that_was_never_saved_names_those_there_are(tmp_path, epochs, s
         checkpoint_folder(tmp_path, epoch).mkdir()
     with pytest.raises(RunError, match=rf"epoch 210 was never saved in .*{says}"):
         load_checkpoint(tmp_path, 210, make_model()[0])
+
+
+def test_a_changed_bit_is_damage(saved):
+    folder, model, optimizer = saved
+    path = checkpoint_folder(folder, 7) / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(RunError, match=r"epoch-0007 is damaged: model.safetensors has a wrong checksum"):
+        load_checkpoint(folder, 7, model, optimizer)
+
+
+def test_progress_is_ordered_by_number_within_epochs_too(tmp_path):
+    names = ("epoch-0010", "epoch-0009-update-000500", "epoch-0009", "epoch-0009-update-1000000")
+    for name in (*names, "epoch-0009-update-5", "epoch-0011-update-000001.partial"):
+        (tmp_path / name).mkdir()
+    expected = [Progress(9), Progress(9, 500), Progress(9, 1000000), Progress(10)]
+    assert saved_progress(tmp_path) == expected
+    assert saved_epochs(tmp_path) == [9, 10]
+    assert {checkpoint_folder(tmp_path, p.epoch, p.update).name for p in expected} == set(names)
+
+
+def test_a_checkpoint_within_an_epoch_stands_beside_the_epochs_own(saved):
+    folder, model, optimizer = saved
+    model.get_layer("dense").bias.assign([7, 8, 9])
+    average = {path: value * 0 + 5 for path, value in values(model).items()}
+    save_checkpoint(folder, 7, 1300, model, optimizer, update=66, average=average)
+    other, other_optimizer = make_model()
+    assert load_checkpoint(folder, 7, other, other_optimizer, update=66) == 1300
+    np.testing.assert_array_equal(other.get_layer("dense").bias, [7, 8, 9])
+    assert load_checkpoint(folder, 7, other, update=66, average=True) == 1300
+    np.testing.assert_array_equal(other.get_layer("dense").bias, [5, 5, 5])
+    assert load_checkpoint(folder, 7, other) == 1234
+    remove_checkpoint(folder, Progress(7, 66))
+    assert [path.name for path in folder.iterdir()] == ["epoch-0007"]
+
+
+def test_the_best_epoch_is_remembered_and_a_damaged_note_is_none(tmp_path):
+    assert read_best(tmp_path) == (None, None)
+    write_best(tmp_path, 12, "AP", 0.5)
+    assert read_best(tmp_path) == (12, 0.5)
+    (tmp_path / BEST).write_text("{")
+    assert read_best(tmp_path) == (None, None)
+
+
+def test_what_a_run_was_made_by_is_written_and_is_no_difference(tmp_path):
+    made = replace(CONFIGURATION, provenance={"tensorflow": "2.0", "flags": {"gpus": 4}})
+    write_config(tmp_path, made)
+    assert read_config(tmp_path).provenance == made.provenance
+    assert CONFIGURATION.differences(made) == []
+
+
+def test_a_configuration_from_before_provenance_can_be_read(tmp_path):
+    data = asdict(CONFIGURATION)
+    del data["provenance"]
+    (tmp_path / CONFIG).write_text(json.dumps(data))
+    assert read_config(tmp_path) == CONFIGURATION
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json"])

@@ -1,12 +1,14 @@
-"""What training computes on two replicas, as JSON on standard output.
+"""What training computes on two and four replicas, as JSON on standard output.
 
-    python -m tests.two_replicas
+    python -m tests.two_replicas 2
+    python -m tests.two_replicas 4
 
-The two are virtual CPUs, which have to be declared before TensorFlow starts; so tests/test_layers.py runs
-this as a process of its own.
+They are virtual CPUs, which have to be declared before TensorFlow starts; so tests/conftest.py runs this as
+a process of its own.
 """
 
 import json
+import sys
 from types import SimpleNamespace
 
 import keras
@@ -14,8 +16,10 @@ import numpy as np
 import tensorflow as tf
 
 from model.layers import BatchNorm, conv
-from train.loop import make_train_step
+from train.average import WeightAverage
 from train.optimizer import Adam
+from train.sync_norm import synchronised
+from train.update import make_train_step
 
 RATE = 0.01
 CONFIG = SimpleNamespace(input_size=(32, 32), heatmap_size=(8, 8), sigma=2, codec="standard")
@@ -46,17 +50,19 @@ def small_network(train_norm):
     return model
 
 
-def train_once(strategy, train_norm, people=slice(None)):
+def train_once(strategy, train_norm, people=slice(None), sync=False, accumulate=1, clip_norm=None):
     """What one update gives: loss, gradients, running statistics, and whether all replicas have the same."""
     with strategy.scope():
         model = small_network(train_norm)
-        optimizer = Adam(model.trainable_variables, RATE)
+        model = synchronised(model) if sync else model
+        optimizer = Adam(model.trainable_variables, RATE, clip_norm=clip_norm)
+        average = WeightAverage(strategy, model, 0.5)
     before = {variable.path: variable.numpy() for variable in model.trainable_variables}
-    train_step = make_train_step(strategy, model, optimizer, CONFIG)
+    train_step = make_train_step(strategy, model, optimizer, CONFIG, accumulate, average)
     images, keypoints = (array[people] for array in batch())
     dataset = tf.data.Dataset.from_tensor_slices((images, keypoints)).batch(len(images))
     (shares,) = strategy.experimental_distribute_dataset(dataset)
-    loss = train_step(*shares)
+    seen = train_step(*shares)
     norm = model.get_layer("norm")
     # After one step Adam's mean of gradients, m, is a tenth of the gradient.
     means = [variable for variable in optimizer.variables if variable.path.endswith("_momentum")]
@@ -64,8 +70,12 @@ def train_once(strategy, train_norm, people=slice(None)):
         strategy.experimental_local_results(variable.value)
         for variable in (*model.trainable_variables, *optimizer.variables)
     ]
+    averages = average.arrays()
     result = {
-        "loss": float(loss),
+        "loss": float(seen["loss"]),
+        "hits": seen["hits"].numpy().tolist(),
+        "counted": seen["counted"].numpy().tolist(),
+        "averages_moved": {path: (before[path] - averages[path]).tolist() for path in before},
         "gradients": {
             variable.path: (mean.numpy() * 10).tolist()
             for variable, mean in zip(model.trainable_variables, means, strict=True)
@@ -88,17 +98,33 @@ def train_once(strategy, train_norm, people=slice(None)):
 
 
 def main():
-    """Prints the results for one replica, for two, and for each half of the batch on one replica."""
+    """Prints the results for one replica and for two, or for four: strategies of two sizes do not mix."""
+    count = int(sys.argv[1])
     cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    one, two = tf.distribute.OneDeviceStrategy("CPU:0"), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    results = {
-        "one_frozen": train_once(one, train_norm=False),
-        "two_frozen": train_once(two, train_norm=False),
-        "two": train_once(two, train_norm=True),
-        "first_half": train_once(one, train_norm=True, people=slice(2)),
-        "second_half": train_once(one, train_norm=True, people=slice(2, 4)),
-    }
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
+    one = tf.distribute.OneDeviceStrategy("CPU:0")
+    several = tf.distribute.MirroredStrategy([f"CPU:{index}" for index in range(count)])
+    if count == 2:
+        results = {
+            "one_frozen": train_once(one, train_norm=False),
+            "two_frozen": train_once(several, train_norm=False),
+            "one": train_once(one, train_norm=True),
+            "two": train_once(several, train_norm=True),
+            "first_half": train_once(one, train_norm=True, people=slice(2)),
+            "second_half": train_once(one, train_norm=True, people=slice(2, 4)),
+            "two_synced": train_once(several, train_norm=True, sync=True),
+            "accumulated_frozen": train_once(one, train_norm=False, accumulate=4),
+            "two_accumulated": train_once(several, train_norm=True, accumulate=2),
+            "two_accumulated_frozen": train_once(several, train_norm=False, accumulate=2),
+            "accumulated": train_once(one, train_norm=True, accumulate=2),
+            "one_clipped": train_once(one, train_norm=False, clip_norm=1e-3),
+        }
+    else:
+        results = {
+            "four_frozen": train_once(several, train_norm=False),
+            "four_synced": train_once(several, train_norm=True, sync=True),
+            "four_clipped": train_once(several, train_norm=False, clip_norm=1e-3),
+        }
     print(json.dumps(results))
 
 

@@ -1,12 +1,67 @@
-"""Which devices a run uses."""
+"""Which devices of which machines a run uses."""
+
+import json
+from dataclasses import dataclass
 
 import tensorflow as tf
 
 from records.command import UsageError
 
 
-def make_strategy(gpus):
+@dataclass(frozen=True)
+class Cluster:
+    """The machines of a run.
+
+    Attributes:
+        workers: how many there are.
+        index: which of them this is; 0 is the chief, who writes.
+    """
+
+    workers: int = 1
+    index: int = 0
+
+    @property
+    def is_chief(self):
+        """Whether this machine writes checkpoints and curves."""
+        return self.index == 0
+
+
+def read_cluster(tf_config):
+    """The machines that the environment variable TF_CONFIG names.
+
+    Args:
+        tf_config: its value, e.g. ``{"cluster": {"worker": ["a:1234", "b:1234"]}, "task": {"type": "worker",
+            "index": 0}}``; None or empty for one machine. A "chief" is the first of the workers.
+
+    Raises:
+        UsageError: if it is anything else.
+    """
+    if not tf_config:
+        return Cluster()
+    try:
+        data = json.loads(tf_config)
+        kinds = {kind: list(data["cluster"][kind]) for kind in data.get("cluster", {})}
+        if not kinds:
+            return Cluster()
+        kind, index = data["task"]["type"], int(data["task"]["index"])
+        if not kinds.keys() <= {"chief", "worker"} or not 0 <= index < len(kinds[kind]):
+            raise ValueError(f"task {kind} {index} of a cluster of {', '.join(kinds)}")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UsageError(
+            f"the environment variable TF_CONFIG cannot be used ({error!r}); expected is "
+            '{"cluster": {"worker": ["host:port", …]}, "task": {"type": "worker", "index": 0}} with '
+            "another index on each machine"
+        ) from error
+    before = len(kinds.get("chief", [])) if kind == "worker" else 0
+    return Cluster(workers=sum(map(len, kinds.values())), index=before + index)
+
+
+def make_strategy(gpus, cluster=None):
     """The distribution strategy for a number of GPUs; 0 is the CPU.
+
+    Args:
+        gpus: of this machine.
+        cluster: a `Cluster`, for several machines.
 
     Raises:
         UsageError: if there are fewer GPUs.
@@ -16,11 +71,24 @@ def make_strategy(gpus):
         have = f"this machine has {len(there)}" if there else "TensorFlow finds none here"
         hint = "--gpus=0 trains on the CPU" if not there else f"--gpus={len(there)} uses all of them"
         raise UsageError(f"--gpus={gpus}: {have}; {hint}")
-    if not gpus:
-        if tf.config.get_visible_devices("GPU"):
-            tf.config.set_visible_devices([], "GPU")
-        return tf.distribute.OneDeviceStrategy("CPU:0")
-    for device in there:
+    several = cluster is not None and cluster.workers > 1
+    if not gpus and tf.config.get_visible_devices("GPU"):
+        tf.config.set_visible_devices([], "GPU")
+    if several and gpus:
+        tf.config.set_visible_devices(there[:gpus], "GPU")
+    for device in there if gpus else ():
         if not tf.config.experimental.get_memory_growth(device):
             tf.config.experimental.set_memory_growth(device, True)
+    if several:  # finds the others by TF_CONFIG, and waits for them
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if not gpus:
+        return tf.distribute.OneDeviceStrategy("CPU:0")
     return tf.distribute.MirroredStrategy([f"GPU:{index}" for index in range(gpus)])
+
+
+def any_worker(strategy, cluster, wish):
+    """Whether any machine has a wish; all have to ask at the same place of the run."""
+    if cluster.workers == 1:
+        return wish
+    votes = strategy.run(lambda: tf.constant(float(wish)))
+    return float(strategy.reduce(tf.distribute.ReduceOp.SUM, votes, axis=None)) > 0

@@ -1,0 +1,117 @@
+"""What a run writes down."""
+
+import json
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from train.interruption import interrupted, stop_on_signals
+from train.journal import EpochTotals, Journal
+from train.validation import flat_numbers
+
+
+def seen(loss, hits, counted):
+    return {"loss": tf.constant(loss), "hits": tf.constant(hits), "counted": tf.constant(counted)}
+
+
+def events(folder):
+    """{tag: value or picture's size} of TensorBoard's files."""
+    found = {}
+    for path in folder.glob("events.*"):
+        for record in tf.data.TFRecordDataset(str(path)):
+            for value in tf.compat.v1.Event.FromString(record.numpy()).summary.value:
+                tensor = tf.make_ndarray(value.tensor)
+                found[value.tag] = tensor[:2].tolist() if tensor.dtype == object else float(tensor)
+    return found
+
+
+def test_an_epoch_is_a_line_of_json_and_curves(tmp_path):
+    with Journal(tmp_path / "log", people=10, done=0) as journal:
+        picture = np.zeros((4, 6, 3), np.uint8)
+        journal.record("validation", 3, {"AP": 0.5, "AP (L)": None}, picture=picture)
+        journal.record("train", 4, {"loss": 0.25}, per_joint={"nose": 0.5, "knee": float("nan")})
+        journal.say("hello")
+    lines = [json.loads(line) for line in (tmp_path / "log/metrics.jsonl").read_text().splitlines()]
+    assert lines == [
+        {"kind": "validation", "epoch": 3, "AP": 0.5, "AP (L)": None},
+        {"kind": "train", "epoch": 4, "loss": 0.25, "accuracy_of": {"nose": 0.5}},
+    ]
+    assert (tmp_path / "log/train.log").read_text().endswith(" hello\n")
+    assert events(tmp_path / "log") == {
+        "validation/AP": 0.5,
+        "validation/people": [b"6", b"4"],
+        "train/loss": 0.25,
+        "train_accuracy/nose": 0.5,
+    }
+
+
+def test_a_continued_run_adds_to_what_is_there(tmp_path):
+    for epoch in (1, 2):
+        with Journal(tmp_path, people=10, done=0) as journal:
+            journal.record("train", epoch, {"loss": 1.0})
+            journal.say(f"epoch {epoch}")
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
+    assert len((tmp_path / "train.log").read_text().splitlines()) == 2
+
+
+def test_a_machine_that_is_not_the_first_writes_nothing(tmp_path, capsys):
+    with Journal(tmp_path / "log", people=10, done=0, write=False) as journal:
+        journal.begin_epoch("epoch 1")
+        journal.say("hello")
+        journal.record("train", 1, {"loss": 1.0})
+        journal.update(EpochTotals(5), 0.1)
+    assert not (tmp_path / "log").exists()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_totals_are_means_over_updates_and_shares_of_the_keypoints_shown():
+    totals = EpochTotals(people=8)
+    totals.learning_rate = 0.1
+    totals.add(seen(0.5, [1.0, 0.0, 0.0], [2.0, 4.0, 0.0]))
+    totals.add(seen(0.25, [2.0, 1.0, 0.0], [4.0, 0.0, 0.0]))
+    values, per_joint = totals.summary(["nose", "knee", "ear"])
+    assert values["loss"] == 0.375
+    assert per_joint["nose"] == 0.5
+    assert per_joint["knee"] == 0.25
+    assert np.isnan(per_joint["ear"])
+    assert values["accuracy"] == 0.375
+    assert values["learning_rate"] == 0.1
+    assert values["people_per_second"] > 0
+
+
+def test_an_epoch_without_updates_has_no_loss():
+    values, per_joint = EpochTotals(8).summary(["nose"])
+    assert (values["loss"], values["accuracy"]) == (None, None)
+    json.dumps(values)
+    assert np.isnan(per_joint["nose"])
+
+
+def test_the_share_of_waiting_is_of_all_the_time():
+    totals = EpochTotals(8)
+    with totals.waiting():
+        time.sleep(0.05)
+    time.sleep(0.01)
+    assert 0 < totals.waiting_share < 1
+
+
+def test_nested_metrics_become_flat_names():
+    metrics = {"AP": {"total": 70.0, "nose": None}, "Mean": 1, "name": "x", "ok": True}
+    assert flat_numbers(metrics) == {"AP/total": 70.0, "Mean": 1}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_asks_and_the_second_acts_as_ever(number, tmp_path):
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with stop_on_signals() as stop:
+        assert not stop
+        os.kill(os.getpid(), number)
+        assert stop
+        assert signal.getsignal(number) == before[number == signal.SIGTERM]
+        error = interrupted(stop, tmp_path, 1234)
+    assert error.exit_code == 128 + number
+    assert "stopped after update 1,234" in str(error)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before

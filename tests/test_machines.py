@@ -1,0 +1,176 @@
+"""Several machines: what TF_CONFIG says, and two processes that train together on this one."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from model.runs import saved_epochs, saved_progress
+from records.command import UsageError
+from records.shards import RecordsError, read_manifest
+from tests.shared import ROOT
+from tests.small_runs import make_records, small_options
+from train.run import prepare
+from train.strategy import Cluster, read_cluster
+
+HOSTS = ["a:1", "b:1", "c:1"]
+
+
+def tf_config(kinds, kind="worker", index=0):
+    return json.dumps({"cluster": kinds, "task": {"type": kind, "index": index}})
+
+
+def test_without_tf_config_there_is_one_machine():
+    assert read_cluster(None) == read_cluster("") == read_cluster("{}") == Cluster(1, 0)
+    assert Cluster().is_chief
+
+
+def test_workers_are_counted_after_the_chief():
+    assert read_cluster(tf_config({"worker": HOSTS}, index=2)) == Cluster(3, 2)
+    with_chief = {"chief": ["x:1"], "worker": HOSTS}
+    assert read_cluster(tf_config(with_chief, "chief")) == Cluster(4, 0)
+    assert read_cluster(tf_config(with_chief, index=0)) == Cluster(4, 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        "5",
+        '{"cluster": {"worker": ["a:1"]}}',
+        tf_config({"worker": HOSTS}, index=3),
+        tf_config({"worker": HOSTS}, index=-1),
+        tf_config({"worker": HOSTS}, "chief"),
+        tf_config({"worker": HOSTS, "ps": HOSTS}),
+    ],
+)
+def test_anything_else_is_a_usage_error_that_shows_what_is_expected(text):
+    with pytest.raises(UsageError, match=r'TF_CONFIG cannot be used .*expected is \{"cluster"'):
+        read_cluster(text)
+
+
+# ---- two processes
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    return make_records(tmp_path_factory.mktemp("machines"))
+
+
+def test_fewer_shards_than_machines_are_refused(records, tmp_path, monkeypatch):
+    assert len(read_manifest(records / "train").shards) == 4
+    hosts = [f"h:{index}" for index in range(5)]
+    monkeypatch.setenv("TF_CONFIG", tf_config({"worker": hosts}))
+    monkeypatch.setattr("train.run.make_strategy", lambda gpus, cluster: None)
+    with pytest.raises(RecordsError, match=r"has 4 shards for 5 machines, .*people_per_shard"):
+        prepare(small_options(records, tmp_path))
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("localhost", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+class Machines:
+    """Processes of one run; those that are left are killed at the end."""
+
+    def __init__(self, folder, data, count=2):
+        self.logs = [folder / f"machine-{index}.txt" for index in range(count)]
+        path = folder / "options.json"
+        path.write_text(json.dumps(data))
+        kinds = {"worker": [f"localhost:{port}" for port in free_ports(count)]}
+        self.processes = []
+        for index, log in enumerate(self.logs):
+            environment = os.environ | {"TF_CONFIG": tf_config(kinds, index=index)}
+            command = [sys.executable, "-m", "tests.small_runs", str(path)]
+            with log.open("w") as file:
+                self.processes.append(
+                    subprocess.Popen(
+                        command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT
+                    )
+                )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for process in self.processes:
+            process.kill()
+            process.wait()
+
+    def wait(self, seconds):
+        """The exit codes, within a time limit for all together."""
+        until = time.monotonic() + seconds
+        return [process.wait(max(until - time.monotonic(), 0.1)) for process in self.processes]
+
+    def wait_for(self, path, seconds):
+        until = time.monotonic() + seconds
+        while not path.exists():
+            assert time.monotonic() < until, self.said()
+            time.sleep(0.05)
+
+    def said(self):
+        return "\n".join(log.read_text()[-3000:] for log in self.logs)
+
+
+def options_of(records, output, **changes):
+    options = vars(small_options(records, output, batch_size=4, **changes))
+    return {name: value for name, value in options.items() if name not in ("augmentation", "provenance")} | {
+        "schedule": vars(options["schedule"])
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_two_machines_train_one_network_on_files_of_their_own_and_stop_together(records, tmp_path):
+    data = options_of(records, tmp_path / "run", eval_every=2, epochs=2000)
+    with Machines(tmp_path, data | {"people_to": str(tmp_path)}) as machines:
+        machines.wait_for(tmp_path / "run/model_dump/epoch-0003", 80)
+        machines.processes[1].send_signal(signal.SIGTERM)
+        assert machines.wait(30) == [143, 143], machines.said()
+    said = [log.read_text() for log in machines.logs]
+    assert "38 people, 4 updates of 8 people an epoch" in said[0]
+    assert "validation AP" in said[0]
+    assert "updates of" not in said[1]
+    stopped = int(re.search(r"SIGTERM: stopped after update ([\d,]+)", said[1])[1].replace(",", ""))
+    last = saved_progress(tmp_path / "run/model_dump")[-1]
+    assert last.epoch * 4 + last.update == stopped
+    lines = [json.loads(line) for line in (tmp_path / "run/log/metrics.jsonl").read_text().splitlines()]
+    assert [line["kind"] for line in lines[:3]] == ["train", "train", "validation"]
+    assert np.isfinite(lines[0]["loss"])
+    seen = [(tmp_path / f"people-{index}").read_text().splitlines() for index in (0, 1)]
+    for epoch in range(3):
+        updates = [[json.loads(line) for line in lines[epoch * 4 : epoch * 4 + 4]] for lines in seen]
+        first, second = ({tuple(person) for people in part for person in people} for part in updates)
+        assert len(first) == len(second) == 16
+        assert not first & second
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_lost_machine_ends_the_run_with_a_clear_message_and_continue_goes_on(records, tmp_path):
+    data = options_of(records, tmp_path / "run", epochs=2000)
+    with Machines(tmp_path, data) as machines:
+        machines.wait_for(tmp_path / "run/model_dump/epoch-0002", 80)
+        machines.processes[1].send_signal(signal.SIGKILL)
+        assert machines.wait(60) == [1, -signal.SIGKILL], machines.said()
+    said = machines.logs[0].read_text()
+    assert "another of the 2 machines was lost" in said
+    assert "--continue" in said
+    epochs = saved_epochs(tmp_path / "run/model_dump")
+    with Machines(tmp_path, data | {"epochs": epochs[-1] + 1, "resume": True}) as machines:
+        assert machines.wait(60) == [0, 0], machines.said()
+    assert saved_epochs(tmp_path / "run/model_dump") == [*epochs, epochs[-1] + 1]

@@ -1,0 +1,77 @@
+"""What the trainer's flags make of each other."""
+
+import json
+
+import pytest
+from absl import flags
+
+from model import hrnet
+from model.weight_files import WeightsError
+from records.command import UsageError
+from train.cli import initial_weights, provenance
+from train.flags import PRECISIONS, define_flags, options_from
+
+
+def parse(*arguments):
+    values = flags.FlagValues()
+    define_flags(values)
+    values(["train", *arguments])
+    return values
+
+
+def test_the_learning_rate_is_never_scaled_silently():
+    for arguments in (("--gpus=8",), ("--batch_size=256",), ("--accumulate=4",)):
+        assert options_from(parse(*arguments)).schedule.initial == 1e-3
+
+
+def test_lr_per_256_scales_by_the_people_of_an_update():
+    values = parse("--lr_per_256=2e-3", "--gpus=4", "--batch_size=16", "--accumulate=2")
+    assert options_from(values).schedule.initial == pytest.approx(1e-3)
+    assert options_from(values, workers=3).schedule.initial == pytest.approx(3e-3)
+    cpu = parse("--lr_per_256=2e-3", "--gpus=0", "--batch_size=32")
+    assert options_from(cpu).schedule.initial == pytest.approx(2.5e-4)
+
+
+def test_two_learning_rates_are_a_usage_error():
+    with pytest.raises(UsageError, match="--learning_rate and --lr_per_256"):
+        options_from(parse("--lr_per_256=1e-3", "--learning_rate=1e-3"))
+
+
+def test_every_precision_on_offer_exists():
+    assert tuple(hrnet.PRECISIONS) == PRECISIONS
+
+
+def test_left_out_updates_are_numbers_from_1():
+    assert options_from(parse("--leave_out=3,17")).leave_out == (3, 17)
+    with pytest.raises(UsageError, match="leave_out=0"):
+        options_from(parse("--leave_out=0"))
+
+
+def test_weights_are_found_by_the_network_s_name_and_their_absence_is_told(tmp_path, capsys):
+    options = options_from(parse("--model=w48"))
+    assert initial_weights(options, tmp_path) is None
+    assert "hrnet_w48* does not exist, so a new run starts from random weights" in capsys.readouterr().out
+    (tmp_path / "hrnet_w32.safetensors").touch()
+    assert initial_weights(options, tmp_path) is None
+    (tmp_path / "hrnet_w48-imagenet.safetensors").touch()
+    capsys.readouterr()
+    assert initial_weights(options, tmp_path) == str(tmp_path / "hrnet_w48-imagenet.safetensors")
+    (tmp_path / "hrnet_w48.safetensors").touch()
+    with pytest.raises(WeightsError, match="several files for w48"):
+        initial_weights(options, tmp_path)
+    assert capsys.readouterr().out == ""
+
+
+def test_weights_that_are_named_are_taken_and_none_are_none(tmp_path):
+    (tmp_path / "hrnet_w32.safetensors").touch()
+    assert initial_weights(options_from(parse("--initial_weights=a.pth")), tmp_path) == "a.pth"
+    assert initial_weights(options_from(parse("--initial_weights=none")), tmp_path) is None
+
+
+def test_the_configuration_names_every_flag_and_the_versions():
+    made = json.loads(json.dumps(provenance(parse("--sigma=3", "--lr_steps=1,2"))))
+    assert made["flags"]["sigma"] == 3.0
+    assert made["flags"]["lr_steps"] == ["1", "2"]
+    assert set(parse()) - {"?", "help", "flagfile", "undefok"} <= set(made["flags"])
+    assert set(made["versions"]) == {"tensorflow", "keras", "numpy", "python"}
+    assert made["commit"] is None or len(made["commit"].rstrip("+")) == 40

@@ -1,0 +1,129 @@
+"""The run folder as the trainer uses it: begin or continue, save, and keep no more than asked for."""
+
+from model.runs import (
+    Progress,
+    RunError,
+    assign_arrays,
+    checkpoint_folder,
+    read_best,
+    read_checkpoint,
+    read_config,
+    remove_checkpoint,
+    saved_epochs,
+    saved_progress,
+    variable_arrays,
+    write_best,
+    write_checkpoint,
+    write_config,
+)
+
+
+def settle_run(folder, config, resume, write=True):
+    """Prepares the run folder: writes the configuration of a new run, or checks that of the one to continue.
+
+    Args:
+        folder: of the checkpoints.
+        config: the run's `RunConfig`.
+        resume: whether a run in the folder shall be continued.
+        write: whether it is on this machine to write.
+
+    Returns:
+        Whether there is a checkpoint to go on from.
+
+    Raises:
+        RunError: if the folder holds a run and `resume` is not set, or one with other settings.
+    """
+    saved = saved_progress(folder)
+    if not saved:  # nothing to lose, even if an earlier start left its configuration
+        if write:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_config(folder, config)
+        return False
+    before = read_config(folder)
+    if not resume:
+        raise RunError(
+            f"{folder} already holds a run ({before.model} on {before.dataset}, {saved[-1].epoch} epochs "
+            "done); --continue goes on with it, --output_dir starts one elsewhere"
+        )
+    if differences := before.differences(config):
+        raise RunError(
+            f"{folder} holds a run with other settings ({'; '.join(differences)}); use its settings to "
+            "continue it, or --output_dir to start another"
+        )
+    return True
+
+
+class Checkpoints:
+    """Saves and restores what a run has learnt.
+
+    Args:
+        folder: of the checkpoints.
+        model, optimizer: objects with Keras `variables`.
+        average: a `train.average.WeightAverage`, or None.
+        keep: how many epochs' checkpoints stay besides the best; None for all.
+        write: whether it is on this machine to write; the others only take part in reading the variables.
+    """
+
+    def __init__(self, folder, model, optimizer, average=None, keep=None, write=True):
+        self.folder = folder
+        self._model, self._optimizer, self._average = model, optimizer, average
+        self._keep, self._write = keep, write
+
+    def restore(self, say):
+        """Takes over the latest checkpoint that is whole.
+
+        Args:
+            say: function of a line, told of each damaged one.
+
+        Returns:
+            (`Progress`, number of updates done in all).
+
+        Raises:
+            RunError: if none is whole, or it belongs to another network.
+        """
+        names = ["model", "optimizer", *(["average"] if self._average else [])]
+        for progress in reversed(saved_progress(self.folder)):
+            try:
+                step, parts = read_checkpoint(self.folder, progress, names)
+            except RunError as error:
+                say(f"{error}; going on from the one before")
+                continue
+            path = checkpoint_folder(self.folder, progress.epoch, progress.update)
+            assign_arrays(self._model, parts["model"], path / "model.safetensors")
+            assign_arrays(self._optimizer, parts["optimizer"], path / "optimizer.safetensors")
+            if self._average:
+                self._average.assign(parts["average"])
+            return progress, step
+        raise RunError(f"every checkpoint in {self.folder} is damaged; --output_dir starts a run elsewhere")
+
+    def save(self, progress, step):
+        """Saves, and removes what need not stay: older ones within an epoch, and epochs beyond `keep`.
+
+        Returns:
+            What was saved: {"model", "optimizer" and perhaps "average": {path: array}}.
+
+        Raises:
+            RunError: if it cannot be saved. The checkpoints before it stay.
+        """
+        # Several machines read some variables together, so all of them have to come here.
+        parts = {"model": variable_arrays(self._model), "optimizer": variable_arrays(self._optimizer)}
+        if self._average:
+            parts["average"] = self._average.arrays()
+        if not self._write:
+            return parts
+        write_checkpoint(self.folder, progress, step, parts)
+        for old in saved_progress(self.folder):
+            if old.update and old < progress:
+                remove_checkpoint(self.folder, old)
+        if self._keep is not None and not progress.update:
+            best, _ = read_best(self.folder)
+            for epoch in saved_epochs(self.folder)[: -self._keep]:
+                if epoch != best:
+                    remove_checkpoint(self.folder, Progress(epoch))
+        return parts
+
+    def note_validation(self, epoch, name, value):
+        """Notes the epoch if it validated better than those before, so that it stays."""
+        _, best = read_best(self.folder)
+        if self._write and value is not None and (best is None or value > best):
+            write_best(self.folder, epoch, name, value)

@@ -1,0 +1,66 @@
+"""What an epoch feeds to the network."""
+
+import itertools
+
+import tensorflow as tf
+
+from model.codec import codec_named
+from records.dataset import read_records
+from train.coarse_dropout import drop_rectangles
+
+#: What of a batch the devices get: the network's input and labels, and who it is.
+FIELDS = ("image", "keypoints_input", "image_id", "person_id")
+
+
+def epoch_batches(run, epoch, start):
+    """The updates of an epoch, as the strategy distributes them.
+
+    Several machines each read shard files of their own. These do not hold equally many people, so each
+    machine starts over with its own if they do not last.
+
+    Args:
+        run: `train.run.Run`.
+        epoch: number of epochs done.
+        start: number of updates done of this one; their people are read and left out.
+
+    Returns:
+        An iterator of tuples of `FIELDS`.
+    """
+    options = run.options
+    dataset = read_records(
+        options.records,
+        run.global_batch,
+        input_size=run.config.input_size,
+        augmentation=options.augmentation,
+        seed=options.seed,
+        epoch=epoch,
+        shuffle_buffer=options.shuffle_buffer,
+        drop_remainder=True,
+        unbiased=codec_named(run.config.codec).unbiased,
+    )
+    if probability := options.coarse_dropout_probability:
+
+        def blacken(images, people):
+            return drop_rectangles(images, people, probability, options.seed, epoch)
+
+        def with_holes(batch):
+            arguments = [batch["image"], batch["person_id"]]
+            images = tf.numpy_function(blacken, arguments, tf.uint8, stateful=False)
+            return batch | {"image": tf.ensure_shape(images, batch["image"].shape)}
+
+        dataset = dataset.map(with_holes, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.map(lambda batch: tuple(batch[name] for name in FIELDS))
+    if run.cluster.workers > 1:
+        policy = tf.data.Options()
+        policy.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.FILE
+        dataset = dataset.repeat().with_options(policy)
+    return itertools.islice(run.strategy.experimental_distribute_dataset(dataset), start, None)
+
+
+def people_of(strategy, image_ids, person_ids):
+    """[(image id, person id), …] of one update, of this machine's replicas."""
+    images, people = (
+        [int(number) for part in strategy.experimental_local_results(ids) for number in part.numpy()]
+        for ids in (image_ids, person_ids)
+    )
+    return list(zip(images, people, strict=True))

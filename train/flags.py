@@ -1,0 +1,294 @@
+"""The flags of ``train/main.py``, and what they make."""
+
+from pathlib import Path
+
+from absl import flags
+
+from model.codec import CODECS
+from records.augment import Augmentation
+from records.command import UsageError, integers, parse_input_size
+from records.layout import LAYOUTS, records_folder
+from train.options import TrainOptions
+from train.schedule import SHAPES, Schedule
+
+#: Names of `model.hrnet.ARCHITECTURES`; written again here because --help must not wait for TensorFlow (a
+#: test compares the two).
+MODELS = ("w30", "w32", "w48", "w16_tiny")
+
+
+#: As `model.hrnet.PRECISIONS`, for the same reason.
+PRECISIONS = ("float32", "bfloat16")
+
+#: Where the trainer looks for weights to start from.
+IMAGENET_WEIGHTS = "dataset/imagenet_weights"
+
+
+def define_flags(values):
+    """Defines the command's flags in an absl `FlagValues`."""
+    add = dict(flag_values=values)
+    flags.DEFINE_enum("dataset", "coco", sorted(LAYOUTS), "Which dataset's records to train on.", **add)
+    flags.DEFINE_string(
+        "dataset_dir", None, "The dataset's folder; by default dataset/COCO and so on.", **add
+    )
+    flags.DEFINE_string(
+        "records_dir", None, "Folder of the records; by default the dataset folder's records/.", **add
+    )
+    flags.DEFINE_enum("split", "train", ["train", "val"], "Which records to train on.", **add)
+    flags.DEFINE_string("output_dir", "output", "Where log/ and model_dump/ go.", **add)
+    flags.DEFINE_integer(
+        "gpus", 1, "Number of GPUs on this machine; 0 trains on the CPU.", lower_bound=0, **add
+    )
+    flags.DEFINE_enum(
+        "precision",
+        "float32",
+        PRECISIONS,
+        "What the network computes in; bfloat16 needs half the memory. Weights stay float32.",
+        **add,
+    )
+    flags.DEFINE_bool("continue", False, "Go on from the last checkpoint in --output_dir.", **add)
+    flags.DEFINE_string(
+        "initial_weights",
+        None,
+        "Weights to start from: a .safetensors or .pth file, a folder epoch-NNNN, or none; by default "
+        "dataset/imagenet_weights/hrnet_<model>* if that is there.",
+        **add,
+    )
+    flags.DEFINE_enum(
+        "model", "w32", MODELS, "The network: HRNet-W30, -W32, -W48, or a small one for trials.", **add
+    )
+    flags.DEFINE_string(
+        "input_size",
+        None,
+        "Width x height of the network input in pixels, e.g. 192x256; by default what the records are for.",
+        **add,
+    )
+    flags.DEFINE_float(
+        "sigma",
+        2.0,
+        "Width of the target Gaussians in heatmap pixels (3 is usual for 288x384).",
+        lower_bound=0.1,
+        **add,
+    )
+    flags.DEFINE_enum(
+        "codec",
+        "standard",
+        tuple(CODECS),
+        "How keypoints become heatmaps and are read from them: as in the paper, as DARK or as UDP has it.",
+        **add,
+    )
+    flags.DEFINE_integer("epochs", 210, "Passes over the records in all.", lower_bound=1, **add)
+    flags.DEFINE_integer("batch_size", 32, "People per GPU and forward pass.", lower_bound=1, **add)
+    flags.DEFINE_integer(
+        "accumulate",
+        1,
+        "Forward passes whose gradients make one update: larger batches than the memory holds.",
+        lower_bound=1,
+        **add,
+    )
+    flags.DEFINE_float(
+        "learning_rate",
+        1e-3,
+        "Learning rate of Adam, at the start or after the warm-up.",
+        lower_bound=0,
+        **add,
+    )
+    flags.DEFINE_float(
+        "lr_per_256",
+        None,
+        "Instead of --learning_rate: what it would be for 256 people per update; it is scaled by the people "
+        "there are (batch_size x accumulate x GPUs x machines).",
+        lower_bound=0,
+        **add,
+    )
+    flags.DEFINE_enum(
+        "lr_schedule",
+        "step",
+        SHAPES,
+        "step: multiply the learning rate by --lr_factor after each of --lr_steps; cosine: let it fall to 0 "
+        "over the run.",
+        **add,
+    )
+    flags.DEFINE_list(
+        "lr_steps", ["170", "200"], "After how many epochs --lr_schedule=step multiplies.", **add
+    )
+    flags.DEFINE_float(
+        "lr_factor", 0.1, "What --lr_schedule=step multiplies by.", lower_bound=0, upper_bound=1, **add
+    )
+    flags.DEFINE_integer(
+        "warmup_steps",
+        0,
+        "Updates over which the learning rate rises from 0; a few dozen help short runs from random weights.",
+        lower_bound=0,
+        **add,
+    )
+    flags.DEFINE_float(
+        "weight_decay",
+        0.0,
+        "Decoupled weight decay (AdamW) of kernels, relative to the learning rate.",
+        lower_bound=0,
+        **add,
+    )
+    flags.DEFINE_float(
+        "clip_norm", None, "Hold the norm of all gradients together below this.", lower_bound=1e-9, **add
+    )
+    flags.DEFINE_float(
+        "ema_decay",
+        None,
+        "Keep a moving average of the weights with this decay, e.g. 0.9998, and validate it.",
+        lower_bound=0,
+        upper_bound=0.999999,
+        **add,
+    )
+    flags.DEFINE_bool(
+        "sync_batch_norm",
+        False,
+        "Normalise over the people of all GPUs and not of each alone. Not together with --accumulate.",
+        **add,
+    )
+    flags.DEFINE_float(
+        "scale_factor", 0.35, "Augmentation: scale by 1 ± this.", lower_bound=0, upper_bound=0.99, **add
+    )
+    flags.DEFINE_float(
+        "rotation_factor",
+        45.0,
+        "Augmentation: rotate by this many degrees times a normal, at most twice this.",
+        lower_bound=0,
+        **add,
+    )
+    flags.DEFINE_float(
+        "rotation_probability", 0.6, "Augmentation: how often to rotate.", lower_bound=0, upper_bound=1, **add
+    )
+    flags.DEFINE_float(
+        "flip_probability", 0.5, "Augmentation: how often to mirror.", lower_bound=0, upper_bound=1, **add
+    )
+    flags.DEFINE_float(
+        "half_body_probability",
+        0.3,
+        "Augmentation: how often to show only half of the body.",
+        lower_bound=0,
+        upper_bound=1,
+        **add,
+    )
+    flags.DEFINE_float(
+        "coarse_dropout_probability",
+        0.0,
+        "Augmentation: how often to blacken a rectangle, its sides 0.2 to 0.4 of the input's.",
+        lower_bound=0,
+        upper_bound=1,
+        **add,
+    )
+    flags.DEFINE_integer(
+        "shuffle_buffer",
+        4096,
+        "People to shuffle among (the shards are in random order already).",
+        lower_bound=1,
+        **add,
+    )
+    flags.DEFINE_integer(
+        "seed", 0, "Of initial weights, order and augmentation.", lower_bound=0, upper_bound=2**32 - 1, **add
+    )
+    flags.DEFINE_bool(
+        "deterministic",
+        False,
+        "Use only operations that give the same bits every time: slower, and on the same hardware a run that "
+        "was killed and continued ends as one that was not.",
+        **add,
+    )
+    flags.DEFINE_float(
+        "save_minutes",
+        0.0,
+        "Also save within epochs, after so many minutes; 0 saves after epochs only.",
+        lower_bound=0,
+        **add,
+    )
+    flags.DEFINE_integer(
+        "keep",
+        None,
+        "How many of the last epochs' checkpoints stay, besides that which validated best; by default all.",
+        lower_bound=1,
+        **add,
+    )
+    flags.DEFINE_integer(
+        "eval_every",
+        10,
+        "Validate after every so many epochs and the last, on annotated boxes of the split val if there are "
+        "records of it; 0 never.",
+        lower_bound=0,
+        **add,
+    )
+    flags.DEFINE_list(
+        "leave_out", [], "Numbers of updates not to do, as a run that stopped at one names it.", **add
+    )
+
+
+def options_from(values, workers=1):
+    """The `TrainOptions` that flags ask for.
+
+    Args:
+        values: an absl `FlagValues` with the flags defined here, parsed.
+        workers: number of machines.
+
+    Raises:
+        UsageError: naming the flag that is wrong.
+    """
+    layout = LAYOUTS[values.dataset]
+    records_dir = values.records_dir or Path(values.dataset_dir or layout.default_dir()) / "records"
+    leave_out = tuple(integers(step, 1, ",", "leave_out")[0] for step in values.leave_out)
+    return TrainOptions(
+        dataset=values.dataset,
+        records=str(records_folder(records_dir, values.split, "ground_truth")),
+        output=values.output_dir,
+        model=values.model,
+        input_size=parse_input_size(values.input_size) if values.input_size else None,
+        codec=values.codec,
+        sigma=values.sigma,
+        epochs=values.epochs,
+        batch_size=values.batch_size,
+        accumulate=values.accumulate,
+        gpus=values.gpus,
+        precision=values.precision,
+        schedule=Schedule(
+            initial=learning_rate(values, workers),
+            shape=values.lr_schedule,
+            milestones=tuple(integers(step, 1, ",", "lr_steps")[0] for step in values.lr_steps),
+            factor=values.lr_factor,
+            warmup_steps=values.warmup_steps,
+        ),
+        weight_decay=values.weight_decay,
+        clip_norm=values.clip_norm,
+        ema_decay=values.ema_decay,
+        sync_batch_norm=values.sync_batch_norm,
+        augmentation=Augmentation(
+            scale_factor=values.scale_factor,
+            rotation_factor=values.rotation_factor,
+            rotation_probability=values.rotation_probability,
+            flip_probability=values.flip_probability,
+            half_body_probability=values.half_body_probability,
+        ),
+        coarse_dropout_probability=values.coarse_dropout_probability,
+        initial_weights=values.initial_weights,
+        shuffle_buffer=values.shuffle_buffer,
+        seed=values.seed,
+        deterministic=values.deterministic,
+        resume=values["continue"].value,
+        save_minutes=values.save_minutes,
+        keep=values.keep,
+        eval_every=values.eval_every,
+        dataset_dir=values.dataset_dir,
+        records_dir=values.records_dir,
+        leave_out=leave_out,
+    )
+
+
+def learning_rate(values, workers):
+    """--learning_rate, or --lr_per_256 for the people per update that the flags give.
+
+    Raises:
+        UsageError: if both are given.
+    """
+    if values.lr_per_256 is None:
+        return values.learning_rate
+    if values["learning_rate"].present:
+        raise UsageError("--learning_rate and --lr_per_256 say the same in two ways; give one of them")
+    people = values.batch_size * values.accumulate * max(values.gpus, 1) * workers
+    return values.lr_per_256 * people / 256

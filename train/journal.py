@@ -1,0 +1,158 @@
+"""What a run shows: progress bar, output/log/train.log, output/log/metrics.jsonl and TensorBoard."""
+
+import contextlib
+import json
+import time
+from pathlib import Path
+
+import tensorflow as tf
+from tqdm import tqdm
+
+
+class Journal:
+    """Writes down how a run goes.
+
+    Args:
+        folder: for train.log, metrics.jsonl and TensorBoard's files.
+        people, done: people to learn from in all and so far, for the bar.
+        write: whether it is on this machine to write; on the others nothing is shown either.
+    """
+
+    def __init__(self, folder, people, done, write=True):
+        self._folder, self._write, self._people = Path(folder), write, people
+        self._bar = tqdm(
+            total=people,
+            initial=done,
+            unit=" people",
+            unit_scale=True,
+            dynamic_ncols=True,
+            mininterval=1,
+            disable=not write,
+        )
+        self._curves = None
+        if write:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._curves = tf.summary.create_file_writer(str(folder))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._bar.close()
+        if self._curves is not None:
+            self._curves.close()
+
+    def say(self, line):
+        """Shows a line above the bar and keeps it in train.log."""
+        if not self._write:
+            return
+        self._bar.write(line)
+        with (self._folder / "train.log").open("a") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+
+    def begin_epoch(self, text):
+        """What the bar says in front."""
+        self._bar.set_description(text)
+
+    def update(self, totals, loss):
+        """Moves the bar by one update; a loss that was read is shown behind it with how it goes."""
+        self._bar.update(totals.people)
+        if loss is not None:
+            self._bar.set_postfix(
+                loss=f"{loss:.5f}",
+                lr=f"{totals.learning_rate:.2g}",
+                waiting=f"{totals.waiting_share:.0%}",
+                refresh=False,
+            )
+
+    def end_epoch(self, epoch, summary):
+        """Records what `EpochTotals.summary` gave."""
+        values, per_joint = summary
+        self.record("train", epoch, values, per_joint)
+        self.say(
+            f"epoch {epoch}: loss {values['loss'] or 0:.6f}, accuracy {values['accuracy'] or 0:.3f}, "
+            f"learning rate {values['learning_rate']:.2g}, {values['people_per_second']:.0f} people/s, "
+            f"{values['waiting_for_data']:.1%} of the time waiting for data"
+        )
+
+    def record(self, kind, epoch, values, per_joint=None, picture=None):
+        """Keeps an epoch's numbers, as one line of metrics.jsonl and as curves.
+
+        Args:
+            kind: "train" or "validation".
+            epoch: number of epochs done.
+            values: {name: number or None}; shown as ``<kind>/<name>``.
+            per_joint: {keypoint: number}, shown as ``<kind>_accuracy/<keypoint>``; none where it is NaN.
+            picture: (h, w, 3) uint8 RGB for TensorBoard, or None.
+        """
+        if not self._write:
+            return
+        joints = {name: value for name, value in (per_joint or {}).items() if value == value}
+        line = {"kind": kind, "epoch": epoch, **values} | ({"accuracy_of": joints} if joints else {})
+        with (self._folder / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        with self._curves.as_default(step=epoch):
+            for name, value in values.items():
+                if isinstance(value, int | float):
+                    tf.summary.scalar(f"{kind}/{name}", value)
+            for name, value in joints.items():
+                tf.summary.scalar(f"{kind}_accuracy/{name}", value)
+            if picture is not None:
+                tf.summary.image(f"{kind}/people", picture[None])
+        self._curves.flush()
+
+
+class EpochTotals:
+    """Adds up what the updates of an epoch give, on the device; reading it waits for the device.
+
+    Args:
+        people: per update.
+
+    Attributes:
+        people: per update.
+        learning_rate: of the last update.
+    """
+
+    def __init__(self, people):
+        self.people, self.learning_rate = people, 0.0
+        self._updates, self._waited, self._sums = 0, 0.0, None
+        self._started = time.monotonic()
+
+    def add(self, seen):
+        """Takes what `train.update.make_train_step` gives."""
+        self._sums = seen if self._sums is None else {name: self._sums[name] + seen[name] for name in seen}
+        self._updates += 1
+
+    @contextlib.contextmanager
+    def waiting(self):
+        """Counts the time of its body as spent waiting for data."""
+        asked = time.monotonic()
+        yield
+        self._waited += time.monotonic() - asked
+
+    @property
+    def waiting_share(self):
+        """Share of the time so far spent waiting for data."""
+        return self._waited / max(time.monotonic() - self._started, 1e-9)
+
+    def summary(self, keypoints):
+        """({name: number}, {keypoint: accuracy}) of the epoch, or of what was done of it.
+
+        Args:
+            keypoints: names. The accuracy of one that nobody showed is NaN; their mean leaves it out.
+        """
+        nan = float("nan")
+        sums = self._sums or {"loss": nan, "hits": [0] * len(keypoints), "counted": [0] * len(keypoints)}
+        loss = float(sums["loss"]) / max(self._updates, 1)
+        pairs = zip(keypoints, sums["hits"], sums["counted"], strict=True)
+        per_joint = {name: float(hits / counted) if counted else nan for name, hits, counted in pairs}
+        shown = [value for value in per_joint.values() if value == value]
+        seconds = time.monotonic() - self._started
+        values = {
+            "loss": loss if loss == loss else None,
+            "accuracy": sum(shown) / len(shown) if shown else None,
+            "learning_rate": self.learning_rate,
+            "people_per_second": self.people * self._updates / seconds,
+            "waiting_for_data": self.waiting_share,
+        }
+        return values, per_joint

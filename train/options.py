@@ -1,0 +1,122 @@
+"""What a training run is told, and what of it decides the result."""
+
+from dataclasses import asdict, dataclass, field
+
+from model.runs import RunConfig
+from records.augment import Augmentation
+from train.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """One run.
+
+    Attributes:
+        dataset: name of the dataset, for messages and the run's configuration.
+        records: folder of the training records.
+        output: folder for log/ and model_dump/.
+        model: a name in `model.hrnet.ARCHITECTURES`.
+        input_size: (width, height) of the network input; None for the records' own.
+        codec: how keypoints become heatmaps, a name in `model.codec.CODECS`.
+        sigma: of the target Gaussians, in heatmap pixels.
+        epochs: how many in all.
+        batch_size: people per GPU and forward pass.
+        accumulate: forward passes whose gradients make one update.
+        gpus: number of GPUs of this machine; 0 is the CPU.
+        precision: what the network computes in, a name in `model.hrnet.PRECISIONS`.
+        schedule: the learning rate's, a `train.schedule.Schedule`.
+        weight_decay: decoupled, relative to the learning rate.
+        clip_norm: what the norm of all gradients together is held below; None for no limit.
+        ema_decay: of the moving average of the weights; None for none.
+        sync_batch_norm: whether batch normalisation looks at all GPUs' people together.
+        augmentation: an `Augmentation`.
+        coarse_dropout_probability: how often a rectangle of the input is blackened.
+        initial_weights: file to start from; None for random weights.
+        shuffle_buffer: people to shuffle among.
+        seed: of initial weights, order and augmentation.
+        deterministic: whether to use only operations that give the same bits every time.
+        resume: whether to go on from the output folder's last checkpoint.
+        save_minutes: also save after so many minutes; 0 for after epochs only.
+        keep: how many epochs' checkpoints stay besides the best; None for all.
+        eval_every: validate after every so many epochs and the last; 0 for never.
+        dataset_dir, records_dir: where validation looks, as the evaluator's options of these names.
+        leave_out: numbers of the updates not to do.
+        provenance: what the run was made by, for its configuration: flags, versions.
+    """
+
+    dataset: str
+    records: str
+    output: str
+    model: str = "w32"
+    input_size: tuple[int, int] | None = None
+    codec: str = "standard"
+    sigma: float = 2.0
+    epochs: int = 210
+    batch_size: int = 32
+    accumulate: int = 1
+    gpus: int = 1
+    precision: str = "float32"
+    schedule: Schedule = field(default_factory=Schedule)
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+    ema_decay: float | None = None
+    sync_batch_norm: bool = False
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    coarse_dropout_probability: float = 0.0
+    initial_weights: str | None = None
+    shuffle_buffer: int = 4096
+    seed: int = 0
+    deterministic: bool = False
+    resume: bool = False
+    save_minutes: float = 0.0
+    keep: int | None = None
+    eval_every: int = 0
+    dataset_dir: str | None = None
+    records_dir: str | None = None
+    leave_out: tuple[int, ...] = ()
+    provenance: dict = field(default_factory=dict)
+
+
+def run_config(options, manifest, workers=1):
+    """The `RunConfig` of a run on some records.
+
+    Settings under which a run of an earlier version would have been the same are not written, so that such a
+    run can be continued.
+
+    Args:
+        options: `TrainOptions`.
+        manifest: the training records'.
+        workers: number of machines.
+    """
+    later = {
+        "accumulate": options.accumulate if options.accumulate > 1 else None,
+        "precision": options.precision if options.precision != "float32" else None,
+        "workers": workers if workers > 1 else None,
+        "weight_decay": options.weight_decay or None,
+        "clip_norm": options.clip_norm,
+        "ema_decay": options.ema_decay,
+        "sync_batch_norm": options.sync_batch_norm or None,
+        "coarse_dropout_probability": options.coarse_dropout_probability or None,
+        "deterministic": options.deterministic or None,
+    }
+    return RunConfig(
+        dataset=options.dataset,
+        records=manifest.fingerprint,
+        skeleton=manifest.skeleton.to_json(),
+        model=options.model,
+        input_size=options.input_size or manifest.input_size,
+        codec=options.codec,
+        sigma=options.sigma,
+        recipe={
+            "batch_size": options.batch_size,
+            "gpus": options.gpus,
+            **{f"schedule.{name}": value for name, value in asdict(options.schedule).items()},
+            # A cosine ends with the run, so another length is another schedule.
+            "schedule.epochs": options.epochs if options.schedule.shape == "cosine" else None,
+            "seed": options.seed,
+            "shuffle_buffer": options.shuffle_buffer,
+            **{f"augmentation.{name}": value for name, value in asdict(options.augmentation).items()},
+            **{name: value for name, value in later.items() if value is not None},
+        },
+        provenance=options.provenance,
+    )

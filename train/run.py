@@ -1,0 +1,151 @@
+"""Everything a run needs before its first update."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from model.hrnet import ARCHITECTURES, build
+from model.initial_weights import load_initial_weights
+from model.runs import Progress, RunConfig
+from records.command import UsageError
+from records.dataset import check_usable, resolution_note
+from records.shards import Manifest, RecordsError, read_manifest
+from train.average import WeightAverage
+from train.checkpoints import Checkpoints, settle_run
+from train.optimizer import Adam
+from train.options import TrainOptions, run_config
+from train.strategy import Cluster, make_strategy, read_cluster
+from train.sync_norm import synchronised
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that is ready to go.
+
+    Attributes:
+        options: `TrainOptions`.
+        cluster, strategy: machines and devices.
+        manifest: of the training records.
+        config: the run's `RunConfig`.
+        global_batch: people per update, of all replicas.
+        steps_per_epoch: updates an epoch.
+        model, optimizer, average: what learns; average may be None.
+        checkpoints: `Checkpoints` of the three.
+        done: `Progress` of the checkpoint it goes on from.
+        step: number of updates done in all.
+        origin: where its weights come from, in words.
+    """
+
+    options: TrainOptions
+    cluster: Cluster
+    strategy: tf.distribute.Strategy
+    manifest: Manifest
+    config: RunConfig
+    global_batch: int
+    steps_per_epoch: int
+    model: keras.Model
+    optimizer: Adam
+    average: WeightAverage | None
+    checkpoints: Checkpoints
+    done: Progress
+    step: int
+    origin: str
+
+    def heading(self):
+        """Lines that say what is trained on what."""
+        width, height = self.config.input_size
+        note = resolution_note(self.manifest, self.config.input_size)
+        return [
+            *([f"note: {note}"] if note else []),
+            f"{self.config.model}, {self.model.count_params():,} parameters, input {width}x{height}; "
+            f"{self.manifest.records:,} people, {self.steps_per_epoch} updates of {self.global_batch} people "
+            f"an epoch; epoch {self.done.epoch + 1} to {self.options.epochs}, {self.origin}",
+        ]
+
+
+def prepare(options):
+    """Checks that a run can be done and makes all it needs, without an update.
+
+    Args:
+        options: `TrainOptions`.
+
+    Returns:
+        `Run`.
+
+    Raises:
+        RecordsError: if the records cannot be trained on.
+        RunError: if the output folder holds a run that cannot or shall not be continued.
+        WeightsError: if the initial weights do not fit.
+        UsageError: if there are fewer GPUs than asked for, or options exclude each other.
+    """
+    if options.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    cluster = read_cluster(os.environ.get("TF_CONFIG"))
+    strategy = make_strategy(options.gpus, cluster)
+    manifest = read_manifest(options.records)
+    if manifest.dataset != options.dataset:
+        raise RecordsError(
+            f"{options.records} holds records of {manifest.dataset}, but --dataset={options.dataset} was "
+            "given"
+        )
+    config = run_config(options, manifest, cluster.workers)
+    check_usable(manifest, config.input_size, options.augmentation)
+    if len(manifest.shards) < cluster.workers:
+        raise RecordsError(
+            f"{options.records} has {len(manifest.shards)} shards for {cluster.workers} machines, which each "
+            "need one; build_records.py --people_per_shard makes more"
+        )
+    replicas = strategy.num_replicas_in_sync
+    if options.sync_batch_norm and options.accumulate > 1 and replicas > 1:
+        raise UsageError(  # TensorFlow's replicas cannot meet within a loop, and unrolled it would be huge
+            "--sync_batch_norm and --accumulate cannot be combined on several GPUs; give one of them"
+        )
+    global_batch = options.batch_size * options.accumulate * replicas
+    if manifest.records < global_batch:
+        raise RecordsError(
+            f"{options.records} holds {manifest.records} people, fewer than one batch of {global_batch}; "
+            "--batch_size makes it smaller"
+        )
+    folder = Path(options.output) / "model_dump"
+    begun = settle_run(folder, config, options.resume, write=cluster.is_chief)
+
+    keras.utils.set_random_seed(options.seed)
+    with strategy.scope():
+        model = build(ARCHITECTURES[config.model], config.input_size, config.num_keypoints, options.precision)
+        if options.sync_batch_norm and replicas > 1:
+            model = synchronised(model)
+        origin = "from random weights"
+        if options.initial_weights and not begun:
+            fit = load_initial_weights(model, options.initial_weights)
+            origin = f"from {options.initial_weights}: " + fit.report().replace("\n", "; ")
+        optimizer = Adam(
+            model.trainable_variables,
+            options.schedule.initial,
+            weight_decay=options.weight_decay,
+            clip_norm=options.clip_norm,
+        )
+        average = WeightAverage(strategy, model, options.ema_decay) if options.ema_decay else None
+    checkpoints = Checkpoints(folder, model, optimizer, average, options.keep, write=cluster.is_chief)
+    done, step = Progress(0), 0
+    if begun:
+        done, step = checkpoints.restore(print)
+        origin = f"continued from {folder} after {step:,} updates"
+    return Run(
+        options=options,
+        cluster=cluster,
+        strategy=strategy,
+        manifest=manifest,
+        config=config,
+        global_batch=global_batch,
+        steps_per_epoch=manifest.records // global_batch,
+        model=model,
+        optimizer=optimizer,
+        average=average,
+        checkpoints=checkpoints,
+        done=done,
+        step=step,
+        origin=origin,
+    )
