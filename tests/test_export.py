@@ -185,11 +185,7 @@ def test_the_copy_for_inference_computes_exactly_the_same_without_composed_upsam
 
 
 def test_a_network_in_another_precision_is_refused():
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
-        model = build(ARCHITECTURES["w16_tiny"], SIZE, 3)
-    finally:
-        keras.config.set_dtype_policy("float32")
+    model = build(ARCHITECTURES["w16_tiny"], SIZE, 3, precision="bfloat16")
     with pytest.raises(ExportError, match=r"computes in bfloat16.*float32"):
         inference_network(model)
 
