@@ -87,7 +87,7 @@ def evaluate_run(options):
         raise RecordsError(
             f"the run in {checkpoints} predicts the {config.num_keypoints} keypoints of "
             f"{config.skeleton['name']}, the records in {folder} have the {manifest.skeleton.num_keypoints} "
-            f"of {manifest.skeleton.name}; evaluate on records of {config.dataset}"
+            f"of {manifest.skeleton.name}; --dataset_dir or --records_dir names others"
         )
     truth = find_truth(options, manifest)
 

@@ -10,6 +10,7 @@ from pipelines.job import Build
 from pipelines.people import BuildError
 from pipelines.synthetic import SyntheticOptions, generate
 from records.layout import BOXES, records_folder
+from records.shards import MANIFEST
 
 
 def plan_builds(values, layout, input_size, beam_args, left_out):
@@ -32,6 +33,12 @@ def plan_builds(values, layout, input_size, beam_args, left_out):
         annotations = Path(values.annotations or dataset_dir / layout.annotations[split])
         images = Path(values.images or dataset_dir / layout.images.format(split=split))
         if not values.split and not annotations.exists():
+            left_over = records_folder(values.records_dir or dataset_dir / "records", split, "ground_truth")
+            if (left_over / MANIFEST).exists():
+                print(
+                    f"warning: {left_over} holds records whose annotations are gone; what is built now may "
+                    "have the same people. Remove that folder unless you know better"
+                )
             continue
         for boxes in [values.boxes] if values.boxes else _boxes_by_default(split, detections):
             if boxes == "detections" and not values.boxes and not detections.exists():

@@ -216,6 +216,13 @@ def check_flags(values):
     """
     if (values.annotations or values.images) and not values.split and values.dataset != "custom":
         raise UsageError("--annotations and --images belong to one split: say which with --split")
+    own = [values.annotations, values.images]
+    if values.dataset == "custom" and any(own) and not all(own) and not values.dataset_dir:
+        missing = "--images" if values.annotations else "--annotations"
+        raise UsageError(
+            f"{missing} is missing: --dataset custom needs --annotations and --images, or else "
+            "a --dataset_dir with annotations/train.json and images/"
+        )
     if values.dataset != "mpii" and (values.mpii_boxes != "objpos" or values.validation_list):
         raise UsageError("--mpii_boxes and --validation_list are for --dataset=mpii")
 

@@ -78,8 +78,8 @@ def read_pictures(annotations, path):
         image_id, name, *size = (entry.get(key) for key in ("id", "file_name", "width", "height"))
         if not (is_id(image_id) and isinstance(name, str) and all(is_number(n) and n >= 0 for n in size)):
             raise BuildError(
-                f'{path}: every entry of "images" needs id, file_name, width and height; entry {position} is '
-                f"{str(image)[:200]}"
+                f'{path}: every entry of "images" needs an id (a whole number), a file_name (text), width '
+                f"and height (numbers); entry {position} is {str(image)[:200]}"
             )
         picture = Picture(image_id, name, *map(int, size))
         if pictures.setdefault(image_id, picture) != picture:
@@ -155,13 +155,15 @@ def read_ground_truth(
     pictures = read_pictures(annotations, path)
     people = annotations.get("annotations")
     if not isinstance(people, list):
-        raise BuildError(f'{path} has no list "annotations"; ground-truth boxes need one')
+        raise BuildError(
+            f'{path} has no list "annotations"; ground-truth boxes need one, --boxes=detections does not'
+        )
     category = read_category(annotations, path, skeleton)
     num_keypoints = category.skeleton.num_keypoints
     dropped, rejected, seen = Counter(), [], set()
-    for entry in people:
+    for position, entry in enumerate(people):
         if not isinstance(entry, dict):
-            detail = f"expected an object, received {str(entry)[:200]}"
+            detail = f"entry {position} of annotations: expected an object, received {str(entry)[:200]}"
             rejected.append(rejection(None, None, "bad_annotation", detail))
             continue
         image_id, person_id, keypoints = (entry.get(key) for key in ("image_id", "id", "keypoints"))
@@ -177,7 +179,7 @@ def read_ground_truth(
             continue
         picture = pictures.get(image_id) if is_id(image_id) else None
         if not is_id(person_id):
-            problem = "bad_id", f"expected a whole number, received {str(person_id)[:100]}"
+            problem = "bad_id", f"expected a whole number of 64 bits, received {str(person_id)[:100]}"
         elif person_id in seen:
             problem = "duplicate_id", f"an earlier annotation has the id {person_id} too"
         elif picture is None:

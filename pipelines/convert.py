@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from pipelines import mpii, posetrack
 from pipelines.coco import read_json
+from pipelines.folder import differences
 from pipelines.mpii_release import read_release
 from pipelines.people import BuildError
 from pipelines.raw_files import digest, is_there, list_json
@@ -259,9 +260,11 @@ def _refuse_to_replace(paths, raw, ours, foreign, before, origin):
             )
         raise BuildError(said)
     earlier = before["origin"] if ours else origin
-    if different := [name for name in origin if earlier.get(name) != origin[name]]:
-        changes = "; ".join(f"{name} was {earlier.get(name)}, now {origin[name]}" for name in different)
+    if changes := differences(origin, earlier):
+        hint = ""
+        if earlier.get("validation_list_sha256") and not origin["validation_list_sha256"]:
+            hint = "give the same --validation_list again, or "
         raise BuildError(
-            f"{', '.join(paths[split] for split in ours)}: converted otherwise ({changes}); --overwrite "
-            "converts again"
+            f"{', '.join(paths[split] for split in ours)}: converted otherwise ({changes}); {hint}"
+            "--overwrite converts again"
         )

@@ -30,19 +30,20 @@ def settle(folder, shard_prefix, options, begun, overwrite):
         BuildError: if the folder holds records that were built differently and may not be removed, or a
             manifest of something else.
     """
-    shards = matching(folder, f"{shard_prefix}*")
+    (match,) = FileSystems.match([FileSystems.join(folder, f"{shard_prefix}*")])
+    shards = {PurePath(file.path).name: file.size_in_bytes for file in match.metadata_list}
     manifest, problem = _read_manifest(folder)
     if manifest:
-        missing = {shard.name for shard in manifest.shards} - {path.name for path in shards}
-        problem = _differences(options, manifest.options)
-        problem = problem or (f"{len(missing)} shards are missing now" if missing else "")
+        damaged = [shard.name for shard in manifest.shards if shards.get(shard.name) != shard.size]
+        problem = differences(options, manifest.options)
+        problem = problem or (f"{len(damaged)} shards are missing or of another size now" if damaged else "")
     elif not problem and shards:
         try:
             before = read_json_if_there(FileSystems.join(folder, WORK_FOLDER, OPTIONS))
         except ValueError:
             before = None
         if isinstance(before, dict):
-            problem = _differences(begun, before)
+            problem = differences(begun, before)
         else:
             problem = f"{len(shards)} shards stand there without a manifest"
     if overwrite and (manifest or problem):
@@ -50,8 +51,7 @@ def settle(folder, shard_prefix, options, begun, overwrite):
         return None
     if problem:
         raise BuildError(
-            f"{folder} was built differently ({problem}). --overwrite replaces it, --records_dir builds "
-            "elsewhere"
+            f"{folder} cannot be kept: {problem}. --overwrite replaces it, --records_dir builds elsewhere"
         )
     work_folder = FileSystems.join(folder, WORK_FOLDER)
     if manifest and FileSystems.exists(work_folder):  # killed right after the manifest was written
@@ -101,7 +101,12 @@ def remove(folder, shard_prefix):
     FileSystems.delete([path for path in paths if FileSystems.exists(path)] + shards)
 
 
-def _differences(options, before):
-    """The options that differ, as text; empty if none does."""
+def differences(options, before):
+    """The options that differ, as text; empty if none does. Of a file's hash the first digits tell enough."""
+
+    def short(value):
+        return f"{value[:8]}…" if isinstance(value, str) and len(value) == 64 else value
+
     names = sorted(name for name in {**options, **before} if options.get(name) != before.get(name))
-    return "; ".join(f"{name} was {before.get(name)}, now {options.get(name)}" for name in names)
+    changes = [f"{name} was {short(before.get(name))}, now {short(options.get(name))}" for name in names]
+    return "; ".join(changes)

@@ -1,25 +1,20 @@
 """A build from start to end: plan, run the Beam job, check, write the manifest."""
 
-import contextlib
 import dataclasses
 import json
-import os
 import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines import coco
 from pipelines.crops import BUILD_VERSION, CropOptions
 from pipelines.folder import DEAD_LETTERS, OPTIONS, remove_others, settle
 from pipelines.people import BuildError
 from pipelines.plan import dump_plan, plan_shards, shard_count
-from pipelines.progress import ShardProgress
-from pipelines.transforms import ShardJob, WriteShards, count_reasons, file_sha256, write_whole
-from records.command import captured_stderr
+from pipelines.runner import run_pipeline
+from pipelines.transforms import ShardJob, count_reasons, file_sha256, write_whole
 from records.image_ids import read_image_ids
 from records.schema import SCHEMA_VERSION
 from records.shards import MANIFEST, Manifest, Shard, shard_name
@@ -187,40 +182,6 @@ def read_source(build):
         score_threshold=build.score_threshold,
         image_ids=image_ids,
     )
-
-
-def run_pipeline(job, beam_args, people):
-    """Runs the Beam job with a progress bar. Without a runner in `beam_args` it runs on this machine.
-
-    Args:
-        job: the `ShardJob`.
-        beam_args: arguments for Beam's `PipelineOptions`.
-        people: how many people are planned.
-    """
-    # Worker processes start afresh and must find our packages too, wherever the command was called.
-    root, path = str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH")
-    if root not in (path or "").split(os.pathsep):
-        os.environ["PYTHONPATH"] = os.pathsep.join([root, path] if path else [root])
-    local = not any(argument.startswith("--runner") for argument in beam_args)
-    # Beam's plain DirectRunner would first try to download a Go binary, so the local runner is named.
-    options = PipelineOptions(["--runner=FnApiRunner", *beam_args] if local else list(beam_args))
-    with (
-        captured_stderr() if local else contextlib.nullcontext() as stderr,
-        ShardProgress(job, people, stderr),
-    ):
-        try:
-            pipeline = beam.Pipeline(options=options)
-        except ValueError as error:  # a runner nobody knows, options that contradict each other
-            raise BuildError(f"Apache Beam refuses its options {' '.join(beam_args)}: {error}") from error
-        _ = pipeline | "Shards" >> beam.Create(range(job.count), reshuffle=False) | WriteShards(job)
-        try:
-            pipeline.run().wait_until_finish()
-        except (RuntimeError, OSError) as error:  # Beam's text is the worker's whole stack trace
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            reason = next((line for line in reversed(lines) if "Error" in line), lines[-1] if lines else "")
-            raise BuildError(
-                f"a worker failed: {reason[:500]}. Finished shards are kept: the same command goes on"
-            ) from error
 
 
 def _finish(build, job, options, source, planned):

@@ -56,7 +56,7 @@ def read_list(path):
             )
         listed.append((name, person))
     if not listed:
-        raise BuildError(f"{path}: expected a JSON list of file names or of people; this --help says more")
+        raise BuildError(f"{path}: expected a JSON list of file names or people; see build_records.py --help")
     seen = {}
     for name, person in listed:
         people = seen.setdefault(name, set())

@@ -84,8 +84,8 @@ def _fail(name, message, exit_code):
 def captured_stderr():
     """Holds back what native code and child processes write to standard error.
 
-    It is shown only if the body raises: TensorFlow greets with a dozen lines before any setting is read, and
-    Beam's local workers report every step of their lives.
+    It is shown only if the body fails in a way that nobody foresaw: TensorFlow greets with a dozen lines
+    before any setting is read, and Beam's local workers report every step of their lives.
 
     Yields:
         A text stream to the real standard error, for what the user shall see meanwhile.
@@ -95,6 +95,8 @@ def captured_stderr():
         os.dup2(captured.fileno(), 2)
         try:
             yield real
+        except CommandError:  # says all there is to say
+            raise
         except Exception:
             sys.stderr.flush()
             captured.seek(0)

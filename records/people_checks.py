@@ -11,9 +11,9 @@ def wrong_box(box):
         box: should be x, y, w, h: four finite numbers, w and h at least `SMALLEST_SIDE`.
     """
     if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
-        return f"expected 4 finite numbers x, y, w, h, received {box!r}"
+        return f"expected 4 finite numbers x, y, w, h below 1e18, received {box!r}"
     if min(box[2:]) < SMALLEST_SIDE:
-        return f"width and height must be positive, received {box!r}"
+        return f"width and height must be above {SMALLEST_SIDE}, received {box!r}"
     return None
 
 
@@ -28,7 +28,7 @@ def wrong_keypoints(keypoints, num_keypoints):
         size = len(keypoints) if isinstance(keypoints, list) else repr(keypoints)
         return f"expected {3 * num_keypoints} numbers, received {size}"
     if not all(map(is_number, keypoints)):
-        return "a keypoint is not a finite number"
+        return "a keypoint has something else than finite numbers below 1e18"
     if not set(keypoints[2::3]) <= {0, 1, 2}:
         return f"visibility must be 0, 1 or 2, received {sorted(set(keypoints[2::3]))}"
     return None

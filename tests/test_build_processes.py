@@ -8,6 +8,7 @@ import sys
 import time
 
 import numpy as np
+import psutil
 import pytest
 
 from pipelines.cli import command
@@ -105,3 +106,53 @@ def test_a_build_that_is_killed_again_and_again_ends_with_the_same_bytes(dataset
 def test_four_processes_give_the_bytes_of_one(dataset, unbroken, tmp_path):
     succeeds(tmp_path, "pipelines/build_records.py", *arguments(dataset, tmp_path), "--workers=4")
     assert shard_bytes(tmp_path / "train") == unbroken
+
+
+def started(tmp_path, dataset, *flags):
+    """The command in a process group of its own, once two shards are there."""
+    command = [
+        sys.executable,
+        str(ROOT / "pipelines/build_records.py"),
+        *arguments(dataset, tmp_path),
+        *flags,
+    ]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    end = time.monotonic() + 120
+    while process.poll() is None and len(finished(tmp_path)) < 2 and time.monotonic() < end:
+        time.sleep(0.01)
+    return process
+
+
+def ended(process):
+    """(exit code, last line on standard error) of a process that has to end by itself."""
+    try:
+        _, err = process.communicate(timeout=120)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert "Traceback" not in err
+    return process.returncode, err.strip().splitlines()[-1]
+
+
+def test_a_worker_process_that_dies_ends_the_build_in_one_line(dataset, unbroken, tmp_path):
+    process = started(tmp_path, dataset, "--workers=2")
+    workers = [
+        child
+        for child in psutil.Process(process.pid).children(recursive=True)
+        if any("sdk_worker_main" in word for word in child.cmdline()) and child.name() != "sh"
+    ]
+    assert len(workers) == 2
+    workers[0].kill()
+    code, line = ended(process)
+    assert code == 1
+    assert "a worker process ended before its work" in line
+    assert command([*arguments(dataset, tmp_path), "--workers=1"]) == 0
+    assert shard_bytes(tmp_path / "train") == unbroken
+
+
+def test_an_interrupt_ends_a_build_of_one_process_in_one_line(dataset, tmp_path):
+    process = started(tmp_path, dataset)
+    os.kill(process.pid, signal.SIGINT)
+    assert ended(process) == (130, "python pipelines/build_records.py: interrupted")

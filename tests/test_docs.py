@@ -47,9 +47,9 @@ def test_every_flag_and_file_the_documents_name_exists(document):
         "flagfile",
     }
     for parser in (model.export_cli.parser(), model.weights_cli.parser()):
-        known |= {option.lstrip("-") for option in re.findall(r"--[a-z_]+", parser.format_help())}
+        known |= {option.lstrip("-") for option in re.findall(r"--[a-z0-9_]+", parser.format_help())}
     known |= {"from", "to", "overwrite"}  # of the sub-command
-    named = set(re.findall(r"(?<![\w-])--([a-z_]+)", text))
+    named = set(re.findall(r"(?<![\w-])--([a-z0-9_]+)", text))
     assert named <= known
     for path in re.findall(r"\]\((\w[\w./]*)\)", text):
         assert (ROOT / path).exists(), path
