@@ -13,6 +13,7 @@ from evaluate.network import load_network
 from evaluate.predict_files import PictureError, read_picture, result_names, write_results
 from evaluate.rescoring import keep_poses
 from records.command import CommandError, UsageError
+from records.cutting import cut_part
 from records.geometry import (
     affine_to_input,
     box_to_center_scale,
@@ -215,37 +216,12 @@ def cut_inputs(pixels, center, scale, input_size):
     inputs = np.zeros((len(center), input_size[1], input_size[0], 3), np.uint8)
     for row, affine in enumerate(affine_to_input(center, scale, 0.0, input_size)):
         shrink = min(1.0, MAX_CROP_SCALE * input_size[0] / scale[row, 0])
-        part, to_part = shrunk_part(pixels, center[row], scale[row], shrink)
-        if part is not None:
+        margin = 0.5 / shrink if shrink < 1 else 0.0
+        rectangle = covering_rectangle(
+            center[row, None], scale[row, None], (pixels.shape[1], pixels.shape[0]), False, margin
+        )
+        if rectangle is not None:
+            part, to_part = cut_part(pixels, rectangle, shrink)
             part_to_input = compose_affine(affine, invert_affine(to_part))
             cv2.warpAffine(part, part_to_input, tuple(input_size), dst=inputs[row], flags=cv2.INTER_LINEAR)
     return inputs
-
-
-def shrunk_part(pixels, center, scale, shrink):
-    """The part of a picture that a box shows, made smaller by averaging, as records store it.
-
-    Args:
-        pixels: (height, width, 3) uint8.
-        center, scale: (2,) image pixels, of the padded box.
-        shrink: factor on its size, 0..1.
-
-    Returns:
-        part: (h, w, 3) uint8.
-        to_part: (2, 3) float64: image pixels -> pixels of the part.
-        Or None twice if the box is outside of the picture.
-    """
-    image_size = (pixels.shape[1], pixels.shape[0])
-    margin = 0.5 / shrink if shrink < 1 else 0.0
-    rectangle = covering_rectangle(center[None], scale[None], image_size, False, margin)
-    if rectangle is None:
-        return None, None
-    left, top, width, height = rectangle
-    part = pixels[top : top + height, left : left + width]
-    if shrink < 1:
-        size = max(1, round(width * shrink)), max(1, round(height * shrink))
-        part = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
-    # OpenCV's resize aligns the pixels' outer edges, half a pixel outside of their centres.
-    factor = np.array([part.shape[1] / width, part.shape[0] / height])
-    offset = (0.5 - np.array([left, top])) * factor - 0.5
-    return part, np.concatenate([np.diag(factor), offset[:, None]], axis=1)

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from pipelines.people import keypoint_array
+from records.cutting import cut_part
 from records.geometry import box_to_center_scale, covering_rectangle, half_body_box
 
 #: Raised whenever the same options and inputs give other bytes, so that old records are not taken for new.
@@ -114,15 +115,7 @@ def cut_crop(pixels, center, scale, keypoints, skeleton, options):
     rectangle = crop_rectangle(center, scale, keypoints, image_size, skeleton, options, margin)
     if rectangle is None:
         return None
-    left, top, width, height = rectangle
-    crop = pixels[top : top + height, left : left + width]
-    if shrink < 1:
-        stored = max(1, round(width * shrink)), max(1, round(height * shrink))
-        crop = cv2.resize(crop, stored, interpolation=cv2.INTER_AREA)
-    # OpenCV's resize aligns the pixels' outer edges, half a pixel outside of their centres.
-    factor = np.array([crop.shape[1] / width, crop.shape[0] / height])
-    offset = (0.5 - np.array([left, top])) * factor - 0.5
-    return crop, np.concatenate([np.diag(factor), offset[:, None]], axis=1)
+    return cut_part(pixels, rectangle, shrink)
 
 
 def jpeg_quality(quality, stored_scale):
