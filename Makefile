@@ -14,8 +14,8 @@ DEMO_EPOCHS := $(shell sed -n 's/^--epochs=//p' $(DEMO_RECIPE))
 
 help:
 	@echo "make setup   create $(VENV), install what is needed, build the native extension"
-	@echo "make demo    the whole path on drawn people: records, training, evaluation, a picture (about 4 min)"
-	@echo "make test    the test suite (about 3 min)"
+	@echo "make demo    the whole path on drawn people: records, training, evaluation, a report (about 5 min)"
+	@echo "make test    the test suite (about 10 min)"
 	@echo "make bench   the benchmarks: ratios against a bare OpenCV loop, NumPy, Keras (about 2 min)"
 	@echo "make lint    ruff: lint and format check"
 	@echo "make clean   remove $(VENV), build files, the demo's data and its results"

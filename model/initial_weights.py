@@ -76,10 +76,19 @@ def head_size(state):
     return weight.shape[0] if weight is not None and weight.shape[1:] == (len(state[WIDTH_OF]), 1, 1) else 0
 
 
+#: Parts of a network that a message names.
+_PARTS_NAMED = 8
+
+
 def summarise(names):
-    """Official names counted by the part of the network they belong to: "classifier (2), final_layer (7)"."""
+    """Official names counted by the part of the network they belong to: "classifier (2), final_layer (7)".
+
+    Of many parts the first few are named.
+    """
     parts = Counter(re.match(r"stage\d\.\d+\.\w+\.\d+|[^.]*", name)[0] for name in names)
-    return ", ".join(f"{part} ({count})" for part, count in sorted(parts.items()))
+    counted = [f"{part} ({count})" for part, count in sorted(parts.items())]
+    more = len(counted) - _PARTS_NAMED
+    return ", ".join(counted[:_PARTS_NAMED]) + (f" and {more} other parts" if more > 0 else "")
 
 
 def fit_backbone(state, shapes):

@@ -68,13 +68,20 @@ def import_weights(source, target):
         (name of the network, number of keypoints of its head or 0, names left out).
 
     Raises:
-        WeightsError: if they cannot be read, or are not a whole HRNet backbone.
+        WeightsError: if they cannot be read, are not a whole HRNet backbone, or are to be named for another
+            network.
     """
     state = read_weights(source)
     with quiet_stderr(expected=(WeightsError,)):
         from model.hrnet import ARCHITECTURES, build
 
         network = network_of(state, ARCHITECTURES)
+        others = [other for other in ARCHITECTURES if other != network and is_named_for(other, target)]
+        if others and not is_named_for(network, target):
+            raise WeightsError(
+                f"it holds a {network}, but --model={others[0]} would start from a file named {target.name}; "
+                f"name it hrnet_{network}"
+            )
         keypoints = head_size(state)
         model = build(ARCHITECTURES[network], (64, 64), keypoints or 1)
     fit = fit_backbone(state, official_shapes(model))
@@ -99,12 +106,19 @@ def import_weights(source, target):
 
 def _run(options):
     target = Path(options.target)
+    if not target.name or target.is_dir():
+        raise WeightsError(f"--to={options.target}: expected a file to write, for example hrnet_w32")
     if target.suffix != ".safetensors":
         target = target.with_name(f"{target.name}.safetensors")
     if target.exists() and not options.overwrite:
         raise WeightsError(f"{target} is there already; --overwrite replaces it")
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the network is asked for names and shapes only
-    network, keypoints, unused = import_weights(options.source, target)
+    try:
+        network, keypoints, unused = import_weights(options.source, target)
+    except WeightsError as error:
+        if str(options.source) in str(error):
+            raise
+        raise WeightsError(f"{options.source}: {error}") from error
     head = f"head for {keypoints} keypoints" if keypoints else "no head for keypoints"
     print(f"{options.source}: backbone of HRNet {network}, {head}")
     if unused:

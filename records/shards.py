@@ -189,7 +189,8 @@ def read_manifest(folder, missing_ok=False):
     if not path.is_file():
         raise RecordsError(
             f"no records in {folder}: {MANIFEST} is missing. Build them with "
-            "python pipelines/build_records.py (its --help says how)"
+            "python pipelines/build_records.py (its --help says how), or say with --dataset_dir or "
+            "--records_dir where they are"
         )
     try:
         manifest = Manifest.from_json(json.loads(path.read_text()))

@@ -443,6 +443,7 @@ def test_the_command_s_help_teaches_and_is_light(tmp_path):
     [
         (["--to=x"], "--format"),
         (["--format=onnx"], "--to"),
+        (["--format=onnx", "--to="], "expected a file to write, for example hrpose.onnx"),
         (["--format=coreml", "--to=x"], "invalid choice: 'coreml'"),
         (["--format=onnx", "--to=x", "--batch=0"], "expected a positive whole number or any, received '0'"),
         (["--format=onnx", "--to=x", "--precision=float16"], "--precision=float16 is for --format=litert"),

@@ -159,6 +159,7 @@ def test_names_are_counted_by_part_and_fusions_by_their_target():
         "stage4.2.fuse_layers.3.1.1.weight",
     ]
     assert summarise(names) == "bn1 (2), stage4.2.fuse_layers.3 (2)"
+    assert summarise(f"part{n}.weight" for n in range(30)).endswith("part15 (1) and 22 other parts")
 
 
 # ---- which network, which file

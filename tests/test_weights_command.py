@@ -145,6 +145,25 @@ def test_weights_of_another_network_exit_with_1_and_write_nothing(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("to", ["", "folder"])
+def test_a_target_that_is_no_file_is_refused(tmp_path, to):
+    (tmp_path / "folder").mkdir()
+    save_file({"a": np.ones(1, "float32")}, tmp_path / "in.safetensors")
+    assert "expected a file to write" in refused(
+        1, tmp_path, "import", "--from", "in.safetensors", "--to", to
+    )
+    assert {path.name for path in tmp_path.iterdir()} == {"folder", "in.safetensors"}
+
+
+@pytest.mark.slow
+def test_weights_are_not_named_for_another_network(tmp_path, state):
+    save_file(state, tmp_path / "in.safetensors")
+    message = refused(1, tmp_path, "import", "--from", "in.safetensors", "--to", "hrnet_w32")
+    assert message.startswith("python model/weights.py: in.safetensors: it holds a w16_tiny")
+    assert "name it hrnet_w16_tiny" in message
+    assert not (tmp_path / "hrnet_w32.safetensors").exists()
+
+
 def test_help_teaches_by_example(tmp_path):
     for arguments in (["--help"], ["import", "--help"]):
         result = call(tmp_path, *arguments)

@@ -90,7 +90,7 @@ def run_config(options, manifest, workers=1):
     """
     later = {
         "accumulate": options.accumulate if options.accumulate > 1 else None,
-        "precision": options.precision if options.precision != "float32" else None,
+        "precision": options.precision,
         "workers": workers if workers > 1 else None,
         "weight_decay": options.weight_decay or None,
         "clip_norm": options.clip_norm,
