@@ -157,7 +157,7 @@ def _parse(argv):
     if (options.precision == "int8") != (options.pictures is not None):
         command_parser.error("--precision=int8 and --pictures=DIR go together")
     ending = ENDINGS[options.format]
-    if not Path(options.to).name or (ending and Path(options.to).is_dir()):
+    if not Path(options.to).name:
         command_parser.error(f"--to={options.to}: expected a file to write, for example hrpose{ending}")
     options.to = Path(options.to if options.to.endswith(ending) else options.to + ending)
     return options
