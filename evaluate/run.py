@@ -17,7 +17,8 @@ from evaluate.truth import find_truth
 from model.codec import codec_named
 from model.runs import read_config
 from records.command import CommandError
-from records.dataset import damage_reported, read_records
+from records.damage import damage_reported
+from records.dataset import read_records
 from records.layout import LAYOUTS, records_folder
 from records.shards import MANIFEST, RecordsError, read_manifest
 

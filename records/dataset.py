@@ -1,8 +1,5 @@
 """The `tf.data` reader: shards in, augmented network inputs out."""
 
-import contextlib
-import re
-
 import cv2
 import numpy as np
 import tensorflow as tf
@@ -30,8 +27,12 @@ def read_records(
     shuffle_buffer=0,
     drop_remainder=False,
     unbiased=False,
+    part=(0, 1),
+    skip_batches=0,
+    num_batches=None,
+    damage=(),
 ):
-    """Streams one pass over a folder of records.
+    """Streams one pass over a folder of records, or a number of batches.
 
     The order depends on (seed, epoch), the folder and TensorFlow's global seed, which `Dataset.shuffle` mixes
     in; the augmentation on (seed, epoch, person) alone.
@@ -46,6 +47,11 @@ def read_records(
         drop_remainder: whether to leave out a last batch that is not full.
         unbiased: the convention of the map onto the input, see `records.geometry.affine_to_input`: True for
             the codec "udp".
+        part: (index, count): of so many readers, each of shards of its own, which this is.
+        skip_batches: leaves out as many at the start, without decoding their crops.
+        num_batches: ends after as many, counted with those left out, and starts over with the same people if
+            one pass does not last; None for one pass.
+        damage: from `records.damage.find_damage`: what it says is lost is not read.
 
     Returns:
         A `tf.data.Dataset` of dicts with, besides the fields of `records.schema` but "crop":
@@ -58,14 +64,17 @@ def read_records(
         RecordsError: if the folder has no usable records, or they were built for crops of another shape or
             without room for augmentation.
     """
-    manifest = read_manifest(folder)
+    manifest = read_manifest(folder, missing_ok=bool(damage))
     input_size = tuple(input_size or manifest.input_size)
     check_usable(manifest, input_size, augmentation)
     skeleton = manifest.skeleton
     rng = np.random.default_rng([seed, epoch])
-    files = [f"{folder}/{shard.name}" for shard in manifest.shards if shard.records]
+    readable = usable_shards(manifest, damage)
     if shuffle_buffer:
-        rng.shuffle(files)
+        rng.shuffle(readable)
+    index, readers = part
+    files = [f"{folder}/{name}" for name, _ in readable[index::readers]]
+    counts = np.array([count for _, count in readable[index::readers]], np.int64)
 
     def resample(crops, *values):
         people = dict(zip(_PLACING_FIELDS, values, strict=True))
@@ -90,35 +99,32 @@ def read_records(
             "input_affine": tf.ensure_shape(input_affine, (size, 2, 3)),
         }
 
-    records = tf.data.Dataset.from_tensor_slices(files).interleave(
-        tf.data.TFRecordDataset, cycle_length=_INTERLEAVED_SHARDS
+    records = tf.data.Dataset.from_tensor_slices((files, counts)).interleave(
+        lambda file, count: tf.data.TFRecordDataset(file).take(count), cycle_length=_INTERLEAVED_SHARDS
     )
     if shuffle_buffer:
         records = records.shuffle(shuffle_buffer, seed=int(rng.integers(2**31)))
+    if num_batches is not None:
+        records = records.repeat().take(num_batches * batch_size)
     return (
         records.batch(batch_size, drop_remainder=drop_remainder)
+        .skip(skip_batches)
         .map(lambda serialized: parse_examples(serialized, skeleton.num_keypoints))
         .map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .prefetch(tf.data.AUTOTUNE)
     )
 
 
-@contextlib.contextmanager
-def damage_reported(folder):
-    """Makes one clear error of what TensorFlow says when it reads a damaged record.
+def usable_shards(manifest, damage=()):
+    """[(file name, number of records that can be read), …] of the shards of a manifest that have any.
 
-    Raises:
-        RecordsError: naming the folder and the command that finds the shard.
+    Args:
+        manifest: the records' `Manifest`.
+        damage: from `records.damage.find_damage`.
     """
-    try:
-        yield
-    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
-        # Without the graph node that TensorFlow names in double braces.
-        detail = re.sub(r"\{\{.*?\}\}\s*", "", error.message.splitlines()[0])[:200]
-        raise RecordsError(
-            f"the records in {folder} are damaged ({detail}); python records/check.py {folder} names the "
-            "shard, and build_records.py --overwrite builds them again"
-        ) from error
+    usable = {shard.name: shard.records for shard in manifest.shards}
+    usable |= {part.shard: part.usable for part in damage}
+    return [(name, count) for name, count in usable.items() if count]
 
 
 def check_usable(manifest, input_size, augmentation):

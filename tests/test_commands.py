@@ -102,7 +102,7 @@ def test_a_damaged_shard_ends_in_one_line(tiny, tmp_path):
         content = bytearray(shard.read_bytes())
         content[len(content) // 2] ^= 1
         shard.write_bytes(content)
-    message = r"are damaged .*records/check.py .*--overwrite"
+    message = r"are damaged \(\S*tfrecord-00000\S*: record \d+ at byte .*records/check.py .*--overwrite"
     train = ("train/main.py", "--dataset=synthetic", *where, *TINY_RUN, "--output_dir", tmp_path / "run")
     fails(1, message, folder, *train, "--epochs=1")
     fails(1, message, folder, "evaluate/main.py", *where)

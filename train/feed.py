@@ -1,7 +1,5 @@
 """What an epoch feeds to the network."""
 
-import itertools
-
 import tensorflow as tf
 
 from model.codec import codec_named
@@ -16,20 +14,36 @@ def epoch_batches(run, epoch, start):
     """The updates of an epoch, as the strategy distributes them.
 
     Several machines each read shard files of their own. These do not hold equally many people, so each
-    machine starts over with its own if they do not last.
+    machine starts over with its own if they do not last, as all do where damage left fewer.
 
     Args:
         run: `train.run.Run`.
         epoch: number of epochs done.
-        start: number of updates done of this one; their people are read and left out.
+        start: number of updates done of this one; their people are left out.
 
     Returns:
         An iterator of tuples of `FIELDS`.
     """
+
+    def of_a_machine(context):
+        here = context.num_replicas_in_sync // context.num_input_pipelines  # batches of an update
+        return _replica_batches(
+            run,
+            epoch,
+            part=(context.input_pipeline_id, context.num_input_pipelines),
+            skip_batches=start * here,
+            num_batches=run.steps_per_epoch * here,
+        )
+
+    return iter(run.strategy.distribute_datasets_from_function(of_a_machine))
+
+
+def _replica_batches(run, epoch, **which):
+    """The batches of one machine's replicas, in turn; `which` of them is for `read_records`."""
     options = run.options
     dataset = read_records(
         options.records,
-        run.global_batch,
+        options.batch_size * options.accumulate,
         input_size=run.config.input_size,
         augmentation=options.augmentation,
         seed=options.seed,
@@ -37,6 +51,8 @@ def epoch_batches(run, epoch, start):
         shuffle_buffer=options.shuffle_buffer,
         drop_remainder=True,
         unbiased=codec_named(run.config.codec).unbiased,
+        damage=run.damage,
+        **which,
     )
     if probability := options.coarse_dropout_probability:
 
@@ -49,12 +65,7 @@ def epoch_batches(run, epoch, start):
             return batch | {"image": tf.ensure_shape(images, batch["image"].shape)}
 
         dataset = dataset.map(with_holes, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    dataset = dataset.map(lambda batch: tuple(batch[name] for name in FIELDS))
-    if run.cluster.workers > 1:
-        policy = tf.data.Options()
-        policy.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.FILE
-        dataset = dataset.repeat().with_options(policy)
-    return itertools.islice(run.strategy.experimental_distribute_dataset(dataset), start, None)
+    return dataset.map(lambda batch: tuple(batch[name] for name in FIELDS))
 
 
 def people_of(strategy, image_ids, person_ids):

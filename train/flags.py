@@ -219,6 +219,13 @@ def define_flags(values):
     flags.DEFINE_list(
         "leave_out", [], "Numbers of updates not to do, as a run that stopped at one names it.", **add
     )
+    flags.DEFINE_bool(
+        "skip_damaged",
+        False,
+        "Read all shards once before the start, and leave out what of them is damaged or missing, with a "
+        "count. Without it a run ends at the damaged place and names it.",
+        **add,
+    )
 
 
 def options_from(values, workers=1):
@@ -277,6 +284,7 @@ def options_from(values, workers=1):
         dataset_dir=values.dataset_dir,
         records_dir=values.records_dir,
         leave_out=leave_out,
+        skip_damaged=values.skip_damaged,
     )
 
 

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from model.runs import Progress
-from records.dataset import damage_reported
+from records.damage import damage_reported
 from train.feed import epoch_batches
 from train.interruption import interrupted, stop_on_signals
 from train.journal import EpochTotals, Journal
@@ -43,7 +43,7 @@ def train(options):
     people = options.epochs * run.steps_per_epoch * run.global_batch
     with (
         Journal(Path(options.output) / "log", people, before, write=run.cluster.is_chief) as journal,
-        damage_reported(options.records),
+        damage_reported(options.records, "; --continue --skip_damaged goes on without what is lost"),
         lost_machine_reported(run),
         stop_on_signals() as stop,
     ):

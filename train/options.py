@@ -41,6 +41,7 @@ class TrainOptions:
         eval_every: validate after every so many epochs and the last; 0 for never.
         dataset_dir, records_dir: where validation looks, as the evaluator's options of these names.
         leave_out: numbers of the updates not to do.
+        skip_damaged: whether to leave out what of the records is damaged.
         provenance: what the run was made by, for its configuration: flags, versions.
     """
 
@@ -74,6 +75,7 @@ class TrainOptions:
     dataset_dir: str | None = None
     records_dir: str | None = None
     leave_out: tuple[int, ...] = ()
+    skip_damaged: bool = False
     provenance: dict = field(default_factory=dict)
 
 

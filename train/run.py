@@ -11,7 +11,8 @@ from model.hrnet import ARCHITECTURES, build
 from model.initial_weights import load_initial_weights
 from model.runs import Progress, RunConfig
 from records.command import UsageError
-from records.dataset import check_usable, resolution_note
+from records.damage import Damage, find_damage
+from records.dataset import check_usable, resolution_note, usable_shards
 from records.shards import Manifest, RecordsError, read_manifest
 from train.average import WeightAverage
 from train.checkpoints import Checkpoints, settle_run
@@ -37,6 +38,7 @@ class Run:
         done: `Progress` of the checkpoint it goes on from.
         step: number of updates done in all.
         origin: where its weights come from, in words.
+        damage: of the records, if it was looked for.
     """
 
     options: TrainOptions
@@ -53,13 +55,19 @@ class Run:
     done: Progress
     step: int
     origin: str
+    damage: tuple[Damage, ...] = ()
 
     def heading(self):
         """Lines that say what is trained on what."""
         width, height = self.config.input_size
         note = resolution_note(self.manifest, self.config.input_size)
+        notes = [note] if note else []
+        notes += [f"{part.shard}: {part.problem}; {part.lost:,} people are left out" for part in self.damage]
+        if len(self.damage) > 1:
+            lost = sum(part.lost for part in self.damage)
+            notes.append(f"{lost:,} people of {len(self.damage)} damaged shards are left out in all")
         return [
-            *([f"note: {note}"] if note else []),
+            *(f"note: {note}" for note in notes),
             f"{self.config.model}, {self.model.count_params():,} parameters, input {width}x{height}; "
             f"{self.manifest.records:,} people, {self.steps_per_epoch} updates of {self.global_batch} people "
             f"an epoch; epoch {self.done.epoch + 1} to {self.options.epochs}, {self.origin}",
@@ -85,7 +93,7 @@ def prepare(options):
         tf.config.experimental.enable_op_determinism()
     cluster = read_cluster(os.environ.get("TF_CONFIG"))
     strategy = make_strategy(options.gpus, cluster)
-    manifest = read_manifest(options.records)
+    manifest = read_manifest(options.records, missing_ok=options.skip_damaged)
     if manifest.dataset != options.dataset:
         raise RecordsError(
             f"{options.records} holds records of {manifest.dataset}, but --dataset={options.dataset} was "
@@ -93,9 +101,13 @@ def prepare(options):
         )
     config = run_config(options, manifest, cluster.workers)
     check_usable(manifest, config.input_size, options.augmentation)
-    if len(manifest.shards) < cluster.workers:
+    damage = find_damage(options.records) if options.skip_damaged else ()
+    shards = len(usable_shards(manifest, damage))
+    if not shards:
+        raise RecordsError(f"nothing of the records in {options.records} can be read; build them again")
+    if shards < cluster.workers:
         raise RecordsError(
-            f"{options.records} has {len(manifest.shards)} shards for {cluster.workers} machines, which each "
+            f"{options.records} has {shards} shards for {cluster.workers} machines, which each "
             "need one; build_records.py --people_per_shard makes more"
         )
     replicas = strategy.num_replicas_in_sync
@@ -148,4 +160,5 @@ def prepare(options):
         done=done,
         step=step,
         origin=origin,
+        damage=damage,
     )

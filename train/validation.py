@@ -12,7 +12,8 @@ from evaluate.truth import find_truth
 from model.codec import codec_named
 from model.hrnet import ARCHITECTURES, build
 from records.command import CommandError
-from records.dataset import damage_reported, read_records
+from records.damage import damage_reported
+from records.dataset import read_records
 from records.layout import LAYOUTS
 from records.shards import RecordsError, read_manifest
 

@@ -1,0 +1,174 @@
+"""Damaged shards: named with their place, and left out by a run that is asked to."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from records.damage import Damage, damage_reported, find_damage
+from records.dataset import read_records
+from records.shards import RecordsError, read_manifest, unframe
+from tests.small_runs import make_records, small_network, small_options
+from train.loop import train
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return make_records(tmp_path_factory.mktemp("damage"))
+
+
+@pytest.fixture
+def records(whole, tmp_path):
+    """A copy of them to be damaged."""
+    shutil.copytree(whole, tmp_path / "records")
+    return tmp_path / "records"
+
+
+def flip_a_bit(folder, shard, number):
+    """Damages a shard's record of that number; returns (file name, where the record starts)."""
+    name = read_manifest(folder).shards[shard].name
+    content = bytearray((folder / name).read_bytes())
+    start = sum(len(payload) + 16 for payload in list(unframe(content))[:number])
+    content[start + 100] ^= 1
+    (folder / name).write_bytes(content)
+    return name, start
+
+
+def people(dataset):
+    return [int(person) for batch in dataset for person in batch["person_id"]]
+
+
+def test_whole_shards_have_no_damage(whole):
+    assert find_damage(whole / "train") == ()
+
+
+def test_damage_is_found_with_its_place_and_what_is_lost(records):
+    folder = records / "train"
+    shards = read_manifest(folder).shards
+    name, start = flip_a_bit(folder, 1, 3)
+    (folder / shards[2].name).unlink()
+    cut = folder / shards[3].name
+    cut.write_bytes(cut.read_bytes()[:-7])
+    last = shards[3].records - 1
+    assert find_damage(folder) == (
+        Damage(name, 3, shards[1].records - 3, f"record 3 at byte {start:,} has a wrong checksum"),
+        Damage(shards[2].name, 0, shards[2].records, "no such file or directory"),
+        Damage(cut.name, last, 1, find_damage(folder)[2].problem),
+    )
+    assert find_damage(folder)[2].problem.startswith(f"record {last} at byte ")
+
+
+def test_a_shard_that_ends_between_records_lost_some_too(records):
+    folder = records / "train"
+    shard = read_manifest(folder).shards[0]
+    first = next(unframe((folder / shard.name).read_bytes()))
+    (folder / shard.name).write_bytes((folder / shard.name).read_bytes()[: len(first) + 16])
+    assert find_damage(folder) == (Damage(shard.name, 1, shard.records - 1, "ends too early"),)
+
+
+def test_reading_over_damage_names_the_shard_and_the_place(records):
+    name, start = flip_a_bit(records / "train", 1, 3)
+    message = rf"{name}: record 3 at byte {start:,} has a wrong checksum\).*--overwrite.*, or run$"
+    with pytest.raises(RecordsError, match=message), damage_reported(records / "train", ", or run"):
+        people(read_records(records / "train", 4))
+
+
+def test_an_error_that_is_no_damage_keeps_its_words(whole):
+    with pytest.raises(RecordsError, match=r"damaged \(a crop of nobody\)"), damage_reported(whole / "train"):
+        raise tf.errors.InvalidArgumentError(None, None, "a crop of nobody")
+
+
+def test_what_comes_before_the_damage_is_read(records):
+    folder = records / "train"
+    everybody = people(read_records(folder, 4))
+    counts = [shard.records for shard in read_manifest(folder).shards]
+    flip_a_bit(folder, 1, 3)
+    damage = find_damage(folder)
+    left = people(read_records(folder, 4, damage=damage))
+    assert len(left) == sum(counts) - damage[0].lost
+    assert set(left) < set(everybody)
+
+
+@pytest.mark.parametrize("shuffle_buffer", [0, 50])
+def test_skipping_batches_gives_the_rest_of_the_same_pass(whole, shuffle_buffer):
+    tf.random.set_seed(5)
+    batches = list(read_records(whole / "train", 4, shuffle_buffer=shuffle_buffer, seed=2, epoch=1))
+    tf.random.set_seed(5)
+    rest = list(
+        read_records(whole / "train", 4, shuffle_buffer=shuffle_buffer, seed=2, epoch=1, skip_batches=3)
+    )
+    assert len(rest) == len(batches) - 3
+    for expected, found in zip(batches[3:], rest, strict=True):
+        assert expected.keys() == found.keys()
+        for name in expected:
+            np.testing.assert_array_equal(expected[name], found[name])
+
+
+def test_skipped_batches_are_not_decoded(records, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "records.dataset._draw_inputs", lambda *a: drawn.append(a) or np.zeros((4, 64, 32, 3), "u1")
+    )
+    total = read_manifest(records / "train").records // 4
+    list(read_records(records / "train", 4, drop_remainder=True, skip_batches=total - 2))
+    assert len(drawn) == 2
+
+
+def test_readers_of_parts_share_the_shards(whole):
+    everybody = people(read_records(whole / "train", 4))
+    parts = [people(read_records(whole / "train", 4, part=(index, 3))) for index in range(3)]
+    assert sorted(person for part in parts for person in part) == sorted(everybody)
+    assert all(parts)
+
+
+def test_a_number_of_batches_starts_over_when_a_pass_does_not_last(whole):
+    count = read_manifest(whole / "train").records
+    options = {"shuffle_buffer": 9, "drop_remainder": True}
+    read = people(read_records(whole / "train", 7, num_batches=2 * count // 7, **options))
+    assert len(read) == 2 * count // 7 * 7
+    assert len(set(read[:count])) == len(set(read)) == count
+    few = people(read_records(whole / "train", 7, num_batches=2, skip_batches=1, **options))
+    assert few == people(read_records(whole / "train", 7, **options))[7:14]
+
+
+# ---- a run
+
+
+@pytest.fixture(autouse=True)
+def small_networks(monkeypatch):
+    monkeypatch.setattr("train.run.build", small_network)
+    monkeypatch.setattr("train.validation.build", small_network)
+
+
+def test_a_run_ends_at_damage_and_goes_on_without_what_is_lost(records, tmp_path, capfd):
+    options = small_options(records, tmp_path / "run")
+    train(replace(options, epochs=1))
+    flip_a_bit(records / "train", 1, 3)
+    with pytest.raises(RecordsError, match=r"record 3 at byte .*--continue --skip_damaged goes on"):
+        train(replace(options, resume=True))
+    capfd.readouterr()
+    assert train(replace(options, resume=True, skip_damaged=True)) == 8  # as many updates as with all people
+    damage = find_damage(records / "train")
+    told = capfd.readouterr().out
+    assert f"{damage[0].shard}: {damage[0].problem}; {damage[0].lost} people are left out" in told
+
+
+def test_a_run_goes_on_without_missing_shards_and_says_how_many_people_that_costs(records, tmp_path, capfd):
+    first, second, *_ = read_manifest(records / "train").shards
+    for shard in (first, second):
+        (records / "train" / shard.name).unlink()
+    options = small_options(records, tmp_path / "run", epochs=1)
+    with pytest.raises(RecordsError, match="is missing or not"):
+        train(options)
+    train(replace(options, skip_damaged=True))
+    lost = first.records + second.records
+    assert f"{lost} people of 2 damaged shards are left out in all" in capfd.readouterr().out
+
+
+def test_records_of_which_nothing_is_left_are_refused(records, tmp_path):
+    for shard in read_manifest(records / "train").shards:
+        (records / "train" / shard.name).unlink()
+    with pytest.raises(RecordsError, match=r"nothing of the records in .* can be read"):
+        train(small_options(records, tmp_path / "run", skip_damaged=True))
