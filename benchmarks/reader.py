@@ -1,13 +1,15 @@
 """The reader: shard bytes to augmented batches, over a bare OpenCV loop on the same crops times the cores.
 
-The bare loop is the limit: decode and warp of the same crops in one thread, nothing else. Run alone with
-``python benchmarks/reader.py``.
+The bare loop is the limit: decode and warp of the same crops in one thread, nothing else. The reader itself
+ends with 8-bit inputs and leaves the rest to the device; in the row "with targets", which counts, the
+CPU also normalises and makes the heatmaps. With --peer DIR also over the official DataLoader, which does the
+same, on the COCO people in ../shared/dataset/COCO.
 """
 
+import contextlib
 import os
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
@@ -15,84 +17,135 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 import cv2
 import numpy as np
 
+from benchmarks.turns import COCO_DIR, Peer, in_turns, parse_arguments, rate, ratio
 from records.command import import_tensorflow
 
-IMAGES = 200
 BATCH = 32
 INPUT_SIZE = (192, 256)
-SECONDS = 4.0
+SECONDS = 3.0
+ROUNDS = 5
 
 
-def people_per_second(one_pass):
-    """Rate of repeated passes, after a first one that is not counted."""
-    one_pass()
-    start, people = time.perf_counter(), 0
-    while time.perf_counter() - start < SECONDS:
-        people += one_pass()
-    return people / (time.perf_counter() - start)
+def build(dataset, data, split, folder):
+    """Builds records with the default options; returns the manifest."""
+    from pipelines.crops import CropOptions
+    from pipelines.job import Build, build_records
+    from records.layout import LAYOUTS
+    from records.skeletons import COCO
+
+    layout = LAYOUTS[dataset]
+    return build_records(
+        Build(
+            dataset=dataset,
+            split=split,
+            boxes="ground_truth",
+            skeleton=COCO,
+            annotations=str(Path(data) / layout.annotations[split]),
+            images=str(Path(data) / layout.images.format(split=split)),
+            detections="",
+            folder=str(folder),
+            options=CropOptions(INPUT_SIZE),
+            people_per_shard=64,
+        ),
+        say=lambda line: None,
+    )
+
+
+def bare_loop(folder, manifest):
+    """One pass of decode and warp over the crops of a folder in this thread; returns people."""
+    import tensorflow as tf
+
+    from records.augment import Augmentation, augment
+    from records.geometry import compose_affine, invert_affine
+    from records.schema import parse_examples
+
+    files = [f"{folder}/{shard.name}" for shard in manifest.shards]
+    serialized = tf.stack(list(tf.data.TFRecordDataset(files).as_numpy_iterator()))
+    parsed = parse_examples(serialized, manifest.skeleton.num_keypoints)
+    people = {name: value.numpy() for name, value in parsed.items()}
+    crops = [np.frombuffer(crop, np.uint8) for crop in people["crop"]]
+    input_affine, _ = augment(people, Augmentation(), 0, 0, manifest.skeleton, INPUT_SIZE)
+    affines = compose_affine(input_affine, invert_affine(people["crop_affine"]))
+
+    def once():
+        cv2.setNumThreads(1)
+        for crop, affine in zip(crops, affines, strict=True):
+            cv2.warpAffine(cv2.imdecode(crop, cv2.IMREAD_COLOR), affine, INPUT_SIZE)
+        return len(crops)
+
+    return once
+
+
+def reader(folder, targets):
+    """A function that reads one batch of an endless pass; returns people.
+
+    Args:
+        folder: of records.
+        targets: whether to normalise the inputs and make the heatmaps, too.
+    """
+    import tensorflow as tf
+
+    from model.heatmaps import encode
+    from model.inputs import normalize
+    from records.augment import Augmentation
+    from records.dataset import read_records
+
+    dataset = read_records(
+        folder, BATCH, augmentation=Augmentation(), shuffle_buffer=256, drop_remainder=True, num_batches=10**6
+    )
+    if targets:
+        heatmap_size = tuple(side // 4 for side in INPUT_SIZE)
+
+        def finish(batch):
+            return normalize(batch["image"]), *encode(batch["keypoints_input"], INPUT_SIZE, heatmap_size, 2.0)
+
+        dataset = dataset.map(finish, num_parallel_calls=tf.data.AUTOTUNE)
+    else:
+        dataset = dataset.map(lambda batch: (batch["image"], batch["keypoints_input"]))
+    batches = iter(dataset)
+    return lambda: len(next(batches)[0])
 
 
 def main():
-    """Builds records of drawn people and prints the table and the ratio."""
+    """Prints the table and the ratios."""
+    arguments = parse_arguments(__doc__, peer=True)
     import_tensorflow()
-    import tensorflow as tf
-
-    from pipelines.crops import CropOptions
-    from pipelines.job import Build, build_records
     from pipelines.synthetic import SyntheticOptions, generate
-    from records.augment import Augmentation, augment
-    from records.dataset import read_records
-    from records.geometry import compose_affine, invert_affine
-    from records.schema import parse_examples
-    from records.skeletons import COCO
 
     cores = len(os.sched_getaffinity(0))
-    with tempfile.TemporaryDirectory() as folder:
-        generate(Path(folder), SyntheticOptions(train_images=IMAGES, val_images=1))
-        build = Build(
-            dataset="synthetic",
-            split="train",
-            boxes="ground_truth",
-            skeleton=COCO,
-            annotations=f"{folder}/annotations/person_keypoints_train.json",
-            images=f"{folder}/images/train",
-            detections="",
-            folder=f"{folder}/records",
-            options=CropOptions(INPUT_SIZE),
-            people_per_shard=64,
-        )
-        manifest = build_records(build)
-        files = [f"{build.folder}/{shard.name}" for shard in manifest.shards]
-        parsed = parse_examples(
-            tf.stack(list(tf.data.TFRecordDataset(files).as_numpy_iterator())), COCO.num_keypoints
-        )
-        people = {name: value.numpy() for name, value in parsed.items()}
-        crops = [np.frombuffer(crop, np.uint8) for crop in people["crop"]]
-        input_affine, _ = augment(people, Augmentation(), 0, 0, COCO, INPUT_SIZE)
-        affines = compose_affine(input_affine, invert_affine(people["crop_affine"]))
-
-        def limit():
-            for crop, affine in zip(crops, affines, strict=True):
-                cv2.warpAffine(cv2.imdecode(crop, cv2.IMREAD_COLOR), affine, INPUT_SIZE)
-            return len(crops)
-
-        epoch = iter(range(1 << 30))
-
-        def reader():
-            batches = read_records(
-                build.folder,
-                BATCH,
-                augmentation=Augmentation(),
-                epoch=next(epoch),
-                shuffle_buffer=256,
+    seconds, rounds = (0.2, 1) if arguments.smoke else (SECONDS, ROUNDS)
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        generate(folder, SyntheticOptions(train_images=20 if arguments.smoke else 200, val_images=1))
+        sources = {"drawn": ("synthetic", folder)}
+        if COCO_DIR.is_dir():
+            sources["COCO"] = ("coco", COCO_DIR)
+        for name, (dataset, data) in sources.items():
+            records = folder / f"records_{name}"
+            manifest = build(dataset, data, "train", records)
+            sides = {
+                "bare OpenCV loop, one thread": rate(bare_loop(records, manifest), seconds),
+                "reader": rate(reader(records, targets=False), seconds),
+                "reader, normalised and with targets": rate(reader(records, targets=True), seconds),
+            }
+            if name == "COCO" and arguments.peer:
+                options = ("--dataset_dir", data, "--batch", BATCH, "--seconds", seconds)
+                peer = stack.enter_context(Peer(arguments.peer, "reader", *options))
+                sides["official DataLoader, full pictures"] = peer.rate
+            in_turns(sides, 1)  # first calls are not counted
+            found = in_turns(sides, rounds)
+            print(
+                f"Reader at {INPUT_SIZE[0]}x{INPUT_SIZE[1]}, {manifest.records} {name} people, {cores} cores"
             )
-            return sum(len(batch["image"]) for batch in batches)
-
-        cv2.setNumThreads(1)
-        bare, ours = people_per_second(limit), people_per_second(reader)
-    print(f"Reader at {INPUT_SIZE[0]}x{INPUT_SIZE[1]}, {len(crops)} drawn people, {cores} cores")
-    print(f"  bare OpenCV loop, one thread  {bare:7.0f} people/s\n  reader  {ours:29.0f} people/s")
-    print(f"reader_over_opencv_times_cores {ours / (bare * cores):.2f}\n")
+            for side, numbers in found.items():
+                print(f"  {side:36} {np.median(numbers):7.0f} people/s")
+            bare, plain, ours, *official = found.values()
+            key = "reader" if name == "drawn" else "reader_coco"
+            print(f"{key}_inputs_over_opencv_times_cores {ratio(plain, bare) / cores:.2f}")
+            print(f"{key}_over_opencv_times_cores {ratio(ours, bare) / cores:.2f}")
+            for numbers in official:
+                print(f"{key}_over_official {ratio(ours, numbers):.1f}")
+            print()
 
 
 if __name__ == "__main__":

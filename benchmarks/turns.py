@@ -1,0 +1,117 @@
+"""How the benchmarks measure: sides take turns, so that a busy neighbour slows all alike."""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+#: Where the COCO dataset lies for those benchmarks that use real pictures when there are any.
+COCO_DIR = ROOT.parent / "shared" / "dataset" / "COCO"
+
+
+def parse_arguments(description, peer=False):
+    """The command line that all benchmarks have in common.
+
+    Args:
+        description: the benchmark's docstring.
+        peer: whether it can measure the official implementation, too.
+    """
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--smoke", action="store_true", help="a few seconds that show it runs; no figures")
+    if peer:
+        parser.add_argument(
+            "--peer",
+            metavar="DIR",
+            help="a checkout of leoxiaobin/deep-high-resolution-net.pytorch to measure as well; "
+            "requirements-torch.txt has to be installed",
+        )
+    arguments = parser.parse_args()
+    if peer and not arguments.peer:
+        print("without --peer DIR the rows of the official implementation are left out")
+    return arguments
+
+
+def in_turns(sides, rounds):
+    """Lets each side measure once a round.
+
+    Args:
+        sides: {name: function, returns a number}.
+        rounds: how many.
+
+    Returns:
+        {name: [number of each round]}.
+    """
+    found = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, measure in sides.items():
+            found[name].append(measure())
+    return found
+
+
+def ratio(over, under):
+    """The median of the rounds' ratios."""
+    return statistics.median(a / b for a, b in zip(over, under, strict=True))
+
+
+def rate(once, seconds):
+    """A function that measures people/s: it repeats `once`, which returns people, for so many seconds."""
+
+    def measure():
+        start, people = time.perf_counter(), 0
+        while not people or time.perf_counter() - start < seconds:
+            people += once()
+        return people / (time.perf_counter() - start)
+
+    return measure
+
+
+class Peer:
+    """The official implementation in its own process, see ``benchmarks/peer.py``.
+
+    Args:
+        checkout: folder of its checkout.
+        what: "reader", "forward" or "step".
+        options: more of its command line.
+    """
+
+    def __init__(self, checkout, what, *options):
+        command = [sys.executable, str(ROOT / "benchmarks" / "peer.py"), checkout, what, *map(str, options)]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ
+        )
+        self._read("ready")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._process.stdin.close()
+        self._process.wait(timeout=60)
+
+    def _read(self, what):
+        line = self._process.stdout.readline()
+        if not line:
+            sys.exit(f"the official implementation ended before {what}; its last lines above say why")
+        return line
+
+    def once(self):
+        """Seconds of one call."""
+        return self._ask("once")[1]
+
+    def rate(self):
+        """People/s over some seconds."""
+        people, seconds = self._ask("go")
+        return people / seconds
+
+    def _ask(self, line):
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+        return json.loads(self._read("an answer"))
