@@ -30,6 +30,7 @@ def read_records(
     shuffle_buffer=0,
     drop_remainder=False,
     unbiased=False,
+    skip_batches=0,
 ):
     """Streams one pass over a folder of records.
 
@@ -46,6 +47,7 @@ def read_records(
         drop_remainder: whether to leave out a last batch that is not full.
         unbiased: the convention of the map onto the input, see `records.geometry.affine_to_input`: True for
             the codec "udp".
+        skip_batches: how many batches to leave out at the start; their crops are not decoded.
 
     Returns:
         A `tf.data.Dataset` of dicts with, besides the fields of `records.schema` but "crop":
@@ -97,6 +99,7 @@ def read_records(
         records = records.shuffle(shuffle_buffer, seed=int(rng.integers(2**31)))
     return (
         records.batch(batch_size, drop_remainder=drop_remainder)
+        .skip(skip_batches)
         .map(lambda serialized: parse_examples(serialized, skeleton.num_keypoints))
         .map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .prefetch(tf.data.AUTOTUNE)
