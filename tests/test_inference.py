@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from evaluate.inference import Predictions, make_predict_step, predict, to_image
+from evaluate.inference import Predictions, join, make_predict_step, predict, to_image
 from model.codec import codec_named
 from model.heatmaps import decode, encode
 from records.augment import augment
@@ -68,8 +68,9 @@ def test_predictions_follow_the_records_over_several_batches():
     def step(images):
         return tf.ones((len(images), 17, 3)) * 4
 
-    predictions = predict(step, dataset, (8, 12), count)
+    predictions = join(list(predict([step], dataset, (8, 12))))
     assert isinstance(predictions, Predictions)
+    assert len(predictions) == 5
     assert predictions.keypoints.shape == (5, 17, 3)
     # Heatmap (4, 4) is 2 cells above the middle of 8x12, and a cell is 10 image pixels wide.
     np.testing.assert_allclose(predictions.keypoints[:, :, :2], np.broadcast_to([100, 80], (5, 17, 2)))

@@ -17,8 +17,9 @@ from safetensors.numpy import load_file, save_file
 from evaluate.coco import evaluate_coco
 from evaluate.inference import to_image
 from evaluate.measures import METRICS, Measured
+from evaluate.options import EvaluateOptions
 from evaluate.rescoring import to_results
-from evaluate.run import EvaluateOptions, evaluate_run
+from evaluate.run import evaluate_run
 from model.heatmaps import decode, encode
 from model.runs import Progress, RunError, read_best, read_config, saved_epochs, saved_progress, write_config
 from pipelines.job import build_records
