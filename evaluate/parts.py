@@ -90,7 +90,7 @@ class Parts:
             try:
                 done[number] = self._read(path, people)
             except _DAMAGE as error:
-                say(f"{path} is damaged ({error}) and is predicted again")
+                say(f"{path} is damaged ({error!r}) and is predicted again")
         if resume:
             then = "going on" if len(done) < len(self.sizes) else "nothing is left to predict"
             say(f"{len(done):,} of {len(self.sizes):,} parts are done, {then}")
