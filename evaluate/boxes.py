@@ -5,6 +5,7 @@ trainer's validation share.
 from dataclasses import dataclass
 from pathlib import Path
 
+import tensorflow as tf
 from tqdm import tqdm
 
 from evaluate.inference import join, predict
@@ -97,6 +98,7 @@ def predict_boxes(steps, boxes, config, batch_size, parts=None, done=None):
 
     Raises:
         RecordsError: if a record is damaged.
+        CommandError: if a batch does not fit into a device's memory.
     """
     unbiased = codec_named(config.codec).unbiased
 
@@ -123,7 +125,13 @@ def predict_boxes(steps, boxes, config, batch_size, parts=None, done=None):
             mininterval=1,
         ) as bar,
     ):
-        return join(list(predicted())) if parts is None else parts.complete(done, predicted)
+        try:
+            return join(list(predicted())) if parts is None else parts.complete(done, predicted)
+        except tf.errors.ResourceExhaustedError as error:
+            raise CommandError(
+                f"a batch of {batch_size} people does not fit into a device's memory; --batch_size makes it "
+                "smaller"
+            ) from error
 
 
 def choose_poses(boxes, predictions, options, name, title):

@@ -1,5 +1,6 @@
 """From box records to keypoints in image pixels: forward pass, flip test, decoding, mapping back."""
 
+import itertools
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -112,16 +113,22 @@ def predict(steps, dataset, heatmap_size, unbiased=False):
             person_ids=batch["person_id"],
         )
 
-    # A compiled step returns when its device is done with all but the last of it, hence a thread each.
-    with ThreadPoolExecutor(len(steps)) as pool:
-        under_way = deque()
-        for number, batch in enumerate(dataset):
-            under_way.append((batch, pool.submit(steps[number % len(steps)], batch["image"])))
-            if len(under_way) > len(steps):
+    # A step keeps its thread busy, so each device has its own, in which one more batch waits for it.
+    workers = [ThreadPoolExecutor(1) for _ in steps]
+    under_way = deque()
+    try:
+        for batch, worker, step in zip(
+            dataset, itertools.cycle(workers), itertools.cycle(steps), strict=False
+        ):
+            under_way.append((batch, worker.submit(step, batch["image"])))
+            if len(under_way) >= 2 * len(steps):
                 batch, answer = under_way.popleft()
                 yield in_image(batch, answer.result())
         for batch, answer in under_way:
             yield in_image(batch, answer.result())
+    finally:
+        for worker in workers:
+            worker.shutdown(cancel_futures=True)
 
 
 def join(parts):

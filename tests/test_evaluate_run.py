@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from safetensors.numpy import load_file, save_file
 
 from evaluate.network import load_network
@@ -228,6 +229,15 @@ def test_a_network_that_says_nan_ends_in_one_line_that_names_it(run):
     with pytest.raises(
         CommandError, match=r"^w32 after epoch 1, averaged weights on .*not finite; \d+ poses in all$"
     ):
+        evaluate_run(small_evaluation(run))
+
+
+def test_a_batch_too_large_for_a_device_ends_in_one_line(run, monkeypatch):
+    def no_memory(images):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    monkeypatch.setattr("evaluate.run.make_predict_step", lambda *_: no_memory)
+    with pytest.raises(CommandError, match=r"^a batch of 4 people does not fit .*--batch_size"):
         evaluate_run(small_evaluation(run))
 
 
