@@ -14,7 +14,9 @@ import pytest
 import tensorflow as tf
 from safetensors.numpy import load_file, save_file
 
+from evaluate.cli import command
 from evaluate.network import load_network
+from evaluate.options import EvaluateOptions
 from evaluate.run import evaluate_run
 from model.runs import RunError, checkpoint_folder, read_config, write_config
 from records.command import CommandError, UsageError
@@ -187,6 +189,20 @@ def test_more_gpus_than_there_are_end_before_anything_is_read(run, monkeypatch):
     monkeypatch.setattr("tensorflow.config.list_physical_devices", lambda kind=None: [])
     with pytest.raises(UsageError, match=r"^--gpus=2: TensorFlow finds none here; --gpus=0 evaluates on the"):
         evaluate_run(small_evaluation(run, gpus=2, records_dir="nowhere"))
+
+
+def test_the_flags_are_the_options(run, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr("evaluate.run.evaluate_run", asked.append)
+    assert command([]) == 0
+    assert asked == [EvaluateOptions(output="output")]
+    assert command(["--continue", "--gpus=4", "--noaveraged", "--batch_size=8", "--epoch=210"]) == 0
+    changes = {"resume": True, "gpus": 4, "averaged": False, "batch_size": 8, "epoch": 210}
+    assert asked[1] == EvaluateOptions(output="output", **changes)
+    assert command(["--gpus=-1"]) == 2
+    monkeypatch.undo()
+    assert command([f"--output_dir={run.output}", "--gpus=99"]) == 2
+    assert re.search(r"evaluate/main.py: --gpus=99: ", capsys.readouterr().err)
 
 
 # ---- weights
