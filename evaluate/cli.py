@@ -14,12 +14,22 @@ dataset's metric. Dataset, network and input size are those of the run.
 
   python evaluate/main.py --epoch=210
   python evaluate/main.py --epoch=210 --boxes=ground_truth
+  python evaluate/main.py --epoch=210 --gpus=4
   python evaluate/main.py --output_dir output/tiny --noflip_test
 
 The metric is COCO's AP; for MPII, on annotated boxes, PCKh; for PoseTrack its AP, with --tracking also MOTA.
 
-Written to output/result/: the poses in COCO results form, the metrics as JSON, a picture of some people with
-the predicted skeletons, and what the dataset's server wants: MPII's .mat, a JSON per video for PoseTrack.
+Written to output/result/, by a NAME of annotations, network, epoch, "averaged" if it is, and boxes:
+  NAME_results.json    the poses in COCO results form
+  NAME_metrics.json    the metric
+  NAME.html            the report: curves, kinds of people and of errors; the latest is report.html too
+  NAME.png             some people with the predicted skeletons
+  NAME.mat, NAME/      what the dataset's server wants: MPII's .mat, a JSON per video for PoseTrack
+  parts/NAME/          the predictions, in parts of about a thousand people
+
+A part is written as soon as it is predicted. The same command with --continue goes on after an interruption,
+and with another --oks_threshold, --min_visibility or --soft_nms it predicts nothing anew. Without --continue
+an evaluation begins by removing the parts of its NAME. Apart from that they stay, and may be deleted.
 """
 
 
@@ -28,6 +38,14 @@ def define_flags(values):
     add = dict(flag_values=values)
     flags.DEFINE_integer(
         "epoch", None, "Which checkpoint, by the number of epochs done; by default the last.", **add
+    )
+    flags.DEFINE_bool(
+        "averaged",
+        None,
+        "Take the moving average of the weights, which train/main.py --ema_decay keeps; with --noaveraged "
+        "the weights themselves. By default the average where the run keeps one, as validation while "
+        "training does.",
+        **add,
     )
     flags.DEFINE_string("output_dir", "output", "The run's folder.", **add)
     flags.DEFINE_enum("split", "val", SPLITS, "Which records to evaluate on.", **add)
@@ -46,7 +64,22 @@ def define_flags(values):
         "records_dir", None, "Folder of the records; by default the dataset folder's records/.", **add
     )
     flags.DEFINE_string("annotations", None, "Annotation file, if it is elsewhere.", **add)
-    flags.DEFINE_integer("batch_size", 32, "People per forward pass.", lower_bound=1, **add)
+    flags.DEFINE_integer(
+        "gpus",
+        None,
+        "Number of GPUs, which take batches in turn; 0 predicts on the CPU. By default one where there is "
+        "one, else the CPU.",
+        lower_bound=0,
+        **add,
+    )
+    flags.DEFINE_integer("batch_size", 32, "People per GPU and forward pass.", lower_bound=1, **add)
+    flags.DEFINE_bool(
+        "continue",
+        False,
+        "Take the parts that an earlier evaluation has finished, and predict the rest. Epoch, records, "
+        "--flip_test and --batch_size have to be the same; the number of GPUs may differ.",
+        **add,
+    )
     flags.DEFINE_bool("flip_test", True, "Average with the heatmaps of the mirrored picture.", **add)
     flags.DEFINE_float(
         "oks_threshold",
@@ -77,19 +110,23 @@ def main(values, rest):
     if rest:
         raise UsageError(f"nothing is expected after --, received {rest[0]!r}")
     import_tensorflow()
-    from evaluate.run import EvaluateOptions, evaluate_run
+    from evaluate.options import EvaluateOptions
+    from evaluate.run import evaluate_run
 
     evaluate_run(
         EvaluateOptions(
             output=values.output_dir,
             epoch=values.epoch,
+            averaged=values.averaged,
             split=values.split,
             boxes=values.boxes,
             dataset_dir=values.dataset_dir,
             records_dir=values.records_dir,
             annotations=values.annotations,
+            gpus=values.gpus,
             batch_size=values.batch_size,
             flip_test=values.flip_test,
+            resume=values["continue"].value,
             oks_threshold=values.oks_threshold,
             min_visibility=values.min_visibility,
             soft_nms=values.soft_nms,

@@ -1,10 +1,12 @@
 """From box records to keypoints in image pixels: forward pass, flip test, decoding, mapping back."""
 
-from dataclasses import dataclass
+import itertools
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from model.codec import codec_named
 from model.heatmaps import decode, flip_back
@@ -30,8 +32,12 @@ class Predictions:
     image_ids: np.ndarray
     person_ids: np.ndarray
 
+    def __len__(self):
+        """N."""
+        return len(self.keypoints)
 
-def make_predict_step(model, codec, sigma, flip_permutation=None):
+
+def make_predict_step(model, codec, sigma, flip_permutation=None, device=None):
     """The device's part, compiled: image uint8 (B, h, w, 3) → keypoints in heatmap pixels (B, K, 3).
 
     Args:
@@ -41,18 +47,22 @@ def make_predict_step(model, codec, sigma, flip_permutation=None):
         flip_permutation: (K,) int for the flip test: the heatmaps of the picture and, mirrored back and
             shifted by a cell (but for "udp", which needs no shift), of its mirror image are averaged, as the
             official `validate` does. None leaves it out.
+        device: of the model, as TensorFlow names it; None leaves the choice to TensorFlow.
     """
-
     shift = codec_named(codec).flip_shift
 
     @tf.function(reduce_retracing=True)
-    def predict_step(images):
+    def compiled(images):
         inputs = normalize(images)
         heatmaps = model(inputs, training=False)
         if flip_permutation is not None:
             mirrored = model(inputs[:, :, ::-1], training=False)
             heatmaps = 0.5 * (heatmaps + flip_back(mirrored, flip_permutation, shift))
         return decode(heatmaps, codec, sigma)
+
+    def predict_step(images):
+        with tf.device(device):
+            return compiled(images)
 
     return predict_step
 
@@ -77,35 +87,51 @@ def to_image(keypoints_heatmap, center, scale, heatmap_size, unbiased=False):
     return np.concatenate([points, keypoints_heatmap[..., 2:]], axis=-1)
 
 
-def predict(predict_step, dataset, heatmap_size, total, unbiased=False):
-    """Runs a network over box records, with a progress bar.
+def predict(steps, dataset, heatmap_size, unbiased=False):
+    """Runs a network over box records, on several devices at the same time.
+
+    Each batch is computed as a whole by one device, so that their number changes nothing.
 
     Args:
-        predict_step: from `make_predict_step`.
+        steps: list of functions from `make_predict_step`, one for each device.
         dataset: from `records.dataset.read_records`, without augmentation.
         heatmap_size: (width, height).
-        total: number of records, for the bar.
         unbiased: the affine's convention: that of the codec, and of the dataset.
 
-    Returns:
-        `Predictions`.
+    Yields:
+        The `Predictions` of each batch, in the order of the records.
     """
-    parts = []
-    with tqdm(total=total, desc="predict", unit=" people", dynamic_ncols=True, mininterval=1) as bar:
-        for batch in dataset:
-            keypoints_heatmap = predict_step(batch["image"]).numpy()
-            batch = {name: tensor.numpy() for name, tensor in batch.items() if name != "image"}
-            center, scale = batch["center"].astype(np.float64), batch["scale"].astype(np.float64)
-            parts.append(
-                Predictions(
-                    keypoints=to_image(keypoints_heatmap, center, scale, heatmap_size, unbiased),
-                    areas=scale.prod(axis=1),
-                    box_scores=batch["score"].astype(np.float64),
-                    image_ids=batch["image_id"],
-                    person_ids=batch["person_id"],
-                )
-            )
-            bar.update(len(center))
-    return Predictions(
-        *(np.concatenate([vars(part)[name] for part in parts]) for name in Predictions.__dataclass_fields__)
-    )
+
+    def in_image(batch, keypoints_heatmap):
+        batch = {name: tensor.numpy() for name, tensor in batch.items() if name != "image"}
+        center, scale = batch["center"].astype(np.float64), batch["scale"].astype(np.float64)
+        return Predictions(
+            keypoints=to_image(keypoints_heatmap.numpy(), center, scale, heatmap_size, unbiased),
+            areas=scale.prod(axis=1),
+            box_scores=batch["score"].astype(np.float64),
+            image_ids=batch["image_id"],
+            person_ids=batch["person_id"],
+        )
+
+    # A step keeps its thread busy, so each device has its own, in which one more batch waits for it.
+    workers = [ThreadPoolExecutor(1) for _ in steps]
+    under_way = deque()
+    try:
+        for batch, worker, step in zip(
+            dataset, itertools.cycle(workers), itertools.cycle(steps), strict=False
+        ):
+            under_way.append((batch, worker.submit(step, batch["image"])))
+            if len(under_way) >= 2 * len(steps):
+                batch, answer = under_way.popleft()
+                yield in_image(batch, answer.result())
+        for batch, answer in under_way:
+            yield in_image(batch, answer.result())
+    finally:
+        for worker in workers:
+            worker.shutdown(cancel_futures=True)
+
+
+def join(parts):
+    """The `Predictions` of a list of them, which is not empty, one after the other."""
+    names = [field.name for field in fields(Predictions)]
+    return Predictions(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))

@@ -1,12 +1,22 @@
 """The network of a run, with the weights of one epoch."""
 
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import keras
+import tensorflow as tf
 
 from model.heatmaps import METHODS
 from model.hrnet import ARCHITECTURES, build
-from model.runs import RunConfig, RunError, load_checkpoint, read_config, saved_epochs
+from model.runs import (
+    RunConfig,
+    RunError,
+    checkpoint_folder,
+    load_checkpoint,
+    read_config,
+    saved_epochs,
+)
 
 
 @dataclass(frozen=True)
@@ -15,27 +25,40 @@ class Network:
 
     Attributes:
         config: the run's `RunConfig`.
-        epoch: whose weights the model has.
-        model: a Keras model.
+        epoch: whose weights the models have.
+        averaged: whether these are the moving average of the weights.
+        weights: CRC-32 of the file they were read from.
+        models: copies of the network, one on each device.
     """
 
     config: RunConfig
     epoch: int
-    model: Any
+    averaged: bool
+    weights: int
+    models: tuple[keras.Model, ...]
+
+    @property
+    def title(self):
+        """The network in words: "w32 after epoch 210, averaged weights"."""
+        return f"{self.config.model} after epoch {self.epoch}{', averaged weights' * self.averaged}"
 
 
-def load_network(output, epoch=None):
+def load_network(output, epoch=None, averaged=None, devices=(None,)):
     """Builds a run's network and loads a checkpoint.
 
     Args:
         output: the run's folder, with model_dump/.
         epoch: which checkpoint; None for the last.
+        averaged: whether to take the moving average of the weights (train/main.py --ema_decay); None for the
+            average where the run keeps one, as validation while training does.
+        devices: where to place a copy each, as TensorFlow names them; None leaves the choice to TensorFlow.
 
     Returns:
         `Network`.
 
     Raises:
-        RunError: if there is no such run or epoch, or this version does not know its network or codec.
+        RunError: if there is no such run, epoch or average, or this version does not know its network or
+            codec.
     """
     checkpoints = Path(output) / "model_dump"
     config = read_config(checkpoints)
@@ -50,6 +73,18 @@ def load_network(output, epoch=None):
     ):
         if value not in known:
             raise RunError(f"the run's {what} {value!r} is unknown; known: {', '.join(known)}")
-    model = build(ARCHITECTURES[config.model], config.input_size, config.num_keypoints)
-    load_checkpoint(checkpoints, epoch, model)
-    return Network(config, epoch, model)
+    kept = bool(config.recipe.get("ema_decay"))
+    if averaged and not kept:
+        raise RunError(
+            f"the run in {checkpoints} keeps no moving average of its weights, as train/main.py "
+            "--ema_decay would; without --averaged its weights themselves are taken"
+        )
+    averaged = kept if averaged is None else averaged
+    models = []
+    for device in devices:
+        with tf.device(device):
+            model = build(ARCHITECTURES[config.model], config.input_size, config.num_keypoints)
+            load_checkpoint(checkpoints, epoch, model, average=averaged)
+        models.append(model)
+    file = checkpoint_folder(checkpoints, epoch) / f"{'average' if averaged else 'model'}.safetensors"
+    return Network(config, epoch, averaged, zlib.crc32(file.read_bytes()), tuple(models))

@@ -12,6 +12,7 @@ from evaluate.inference import make_predict_step, to_image
 from evaluate.network import load_network
 from evaluate.predict_files import PictureError, read_picture, result_names, write_results
 from evaluate.rescoring import keep_poses
+from model.codec import codec_named
 from records.command import CommandError, UsageError
 from records.cutting import cut_part
 from records.geometry import (
@@ -76,12 +77,15 @@ def predict_pictures(pictures, boxes, options):
     network = load_network(options.run, options.epoch)
     config, skeleton = network.config, Skeleton.from_json(network.config.skeleton)
     step = make_predict_step(
-        network.model, config.codec, skeleton.flip_permutation if options.flip_test else None
+        network.models[0],
+        config.codec,
+        config.sigma,
+        skeleton.flip_permutation if options.flip_test else None,
     )
     folder.mkdir(parents=True, exist_ok=True)
     many = len(pictures) > 1
     print(
-        f"{config.model} after epoch {network.epoch}, {len(pictures):,} picture{'s' * many}, "
+        f"{network.title}, {len(pictures):,} picture{'s' * many}, "
         f"flip test {'on' if options.flip_test else 'off'}"
     )
     if boxes is None:
@@ -105,6 +109,7 @@ def predict_pictures(pictures, boxes, options):
                 "boxes": "whole image" if boxes is None else "given",
                 "network": config.model,
                 "epoch": network.epoch,
+                "averaged": network.averaged,
             }
             drawn += write_results(folder, name, pixels, found, skeleton, options.min_score, about)
             people += len(found)
@@ -176,12 +181,13 @@ def predict_people(step, pixels, boxes, config, skeleton, batch_size):
     if not len(boxes):
         return []
     center, scale = box_to_center_scale(boxes, config.input_size)
+    unbiased = codec_named(config.codec).unbiased
     parts = []
     for start in range(0, len(boxes), batch_size):
         part = slice(start, start + batch_size)
-        inputs = cut_inputs(pixels, center[part], scale[part], config.input_size)
+        inputs = cut_inputs(pixels, center[part], scale[part], config.input_size, unbiased)
         keypoints_heatmap = step(inputs).numpy()
-        parts.append(to_image(keypoints_heatmap, center[part], scale[part], config.heatmap_size))
+        parts.append(to_image(keypoints_heatmap, center[part], scale[part], config.heatmap_size, unbiased))
     keypoints = np.concatenate(parts)
     try:
         kept, scores = keep_poses(
@@ -202,19 +208,20 @@ def predict_people(step, pixels, boxes, config, skeleton, batch_size):
     ]
 
 
-def cut_inputs(pixels, center, scale, input_size):
+def cut_inputs(pixels, center, scale, input_size, unbiased=False):
     """What the network sees of each box: what a record and its reader make of it, without the JPEG.
 
     Args:
         pixels: (height, width, 3) uint8, RGB.
         center, scale: (N, 2) image pixels, of the padded boxes.
         input_size: (width, height).
+        unbiased: the affine's convention: that of the codec.
 
     Returns:
         (N, height, width, 3) uint8, RGB; black outside of the picture.
     """
     inputs = np.zeros((len(center), input_size[1], input_size[0], 3), np.uint8)
-    for row, affine in enumerate(affine_to_input(center, scale, 0.0, input_size)):
+    for row, affine in enumerate(affine_to_input(center, scale, 0.0, input_size, unbiased)):
         shrink = min(1.0, MAX_CROP_SCALE * input_size[0] / scale[row, 0])
         margin = 0.5 / shrink if shrink < 1 else 0.0
         rectangle = covering_rectangle(

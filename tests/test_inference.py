@@ -1,10 +1,12 @@
 """From box records to keypoints in image pixels."""
 
+import time
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from evaluate.inference import Predictions, make_predict_step, predict, to_image
+from evaluate.inference import Predictions, join, make_predict_step, predict, to_image
 from model.codec import codec_named
 from model.heatmaps import decode, encode
 from records.augment import augment
@@ -68,8 +70,9 @@ def test_predictions_follow_the_records_over_several_batches():
     def step(images):
         return tf.ones((len(images), 17, 3)) * 4
 
-    predictions = predict(step, dataset, (8, 12), count)
+    predictions = join(list(predict([step], dataset, (8, 12))))
     assert isinstance(predictions, Predictions)
+    assert len(predictions) == 5
     assert predictions.keypoints.shape == (5, 17, 3)
     # Heatmap (4, 4) is 2 cells above the middle of 8x12, and a cell is 10 image pixels wide.
     np.testing.assert_allclose(predictions.keypoints[:, :, :2], np.broadcast_to([100, 80], (5, 17, 2)))
@@ -77,6 +80,40 @@ def test_predictions_follow_the_records_over_several_batches():
     np.testing.assert_allclose(predictions.box_scores, fields["score"])
     assert predictions.image_ids.tolist() == [7, 8, 9, 10, 11]
     assert predictions.person_ids.tolist() == [70, 71, 72, 73, 74]
+
+
+def test_several_devices_take_batches_in_turn_and_the_order_stays():
+    count = 11
+    fields = {name: np.ones((count, 2), np.float32) * 100 for name in ("center", "scale")}
+    fields |= {name: np.arange(count) for name in ("score", "image_id", "person_id")}
+    fields["image"] = np.zeros((count, 48, 32, 3), np.uint8)
+    fields["image"][:, 0, 0, 0] = np.arange(count)
+    seen = [[], [], []]
+
+    def make_step(device):
+        def step(images):
+            time.sleep(0.05 * (2 - device))  # the first one is the slowest
+            numbers = images[:, 0, 0, 0].numpy()
+            seen[device].append(numbers.tolist())
+            return tf.ones((len(images), 17, 3)) * numbers[:, None, None]
+
+        return step
+
+    dataset = tf.data.Dataset.from_tensor_slices(fields).batch(2)
+    found = join(list(predict([make_step(device) for device in range(3)], dataset, (8, 12))))
+    assert found.keypoints[:, 0, 2].tolist() == list(range(count))
+    assert found.image_ids.tolist() == list(range(count))
+    assert seen == [[[0, 1], [6, 7]], [[2, 3], [8, 9]], [[4, 5], [10]]]
+
+
+def test_what_a_device_reports_reaches_the_caller():
+    batch = {name: tf.ones((1, 2)) for name in ("center", "scale", "image")}
+
+    def step(images):
+        raise MemoryError("of the device")
+
+    with pytest.raises(MemoryError, match="of the device"):
+        list(predict([step], [batch] * 3, (8, 12)))
 
 
 def test_another_codec_is_refused_by_name():

@@ -17,8 +17,9 @@ from safetensors.numpy import load_file, save_file
 from evaluate.coco import evaluate_coco
 from evaluate.inference import to_image
 from evaluate.measures import METRICS, Measured
+from evaluate.options import EvaluateOptions
 from evaluate.rescoring import to_results
-from evaluate.run import EvaluateOptions, evaluate_run
+from evaluate.run import evaluate_run
 from model.heatmaps import decode, encode
 from model.runs import Progress, RunError, read_best, read_config, saved_epochs, saved_progress, write_config
 from pipelines.job import build_records
@@ -317,8 +318,8 @@ def test_without_validation_records_the_run_goes_on_and_says_so(options, tmp_pat
     assert "no validation while training: no records in" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("codec", ["standard", "udp"])
-def test_the_trainer_s_validation_is_the_evaluator_s(options, codec, monkeypatch):
+@pytest.mark.parametrize(("codec", "ema_decay"), [("standard", None), ("udp", 0.5)])
+def test_the_trainer_s_validation_is_the_evaluator_s(options, codec, ema_decay, monkeypatch):
     def every_number(evaluated):
         """In place of an AP, which is 0 for so small a network."""
         poses = [[*result["keypoints"], result["score"]] for result in evaluated.results]
@@ -326,7 +327,7 @@ def test_the_trainer_s_validation_is_the_evaluator_s(options, codec, monkeypatch
 
     monkeypatch.setitem(METRICS, "coco", every_number)
     monkeypatch.setattr("evaluate.network.build", small_network)
-    train(replace(options, eval_every=2, codec=codec, sigma=1.5))
+    train(replace(options, eval_every=2, codec=codec, sigma=1.5, ema_decay=ema_decay))
     metrics = evaluate_run(
         EvaluateOptions(
             output=options.output, records_dir=options.records_dir, dataset_dir=options.dataset_dir

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -38,27 +39,30 @@ def centroids(images):
     return tf.stack([*points, tf.ones_like(points[0])], axis=-1)
 
 
-def largest_difference(records, images, picture_of):
+def largest_difference(records, images, picture_of, config=CONFIG):
     """Input pixels between the evaluator's keypoints and those predicted on the pictures, per box record."""
-    (batch,) = read_records(records, 1000, input_size=INPUT)
-    expected = predict(centroids, [batch], CONFIG.heatmap_size, len(batch["box"]))
+    unbiased = config.codec == "udp"
+    (batch,) = read_records(records, 1000, input_size=INPUT, unbiased=unbiased)
+    (expected,) = predict([centroids], [batch], config.heatmap_size, unbiased)
     differences = []
     for row, image_id in enumerate(expected.image_ids.tolist()):
         pixels = read_picture(images / picture_of[image_id], exif_orientation=False)
         box = batch["box"].numpy()[row : row + 1].astype(float)
-        (person,) = predict_people(centroids, pixels, (box, np.ones(1)), CONFIG, COCO, 32)
+        (person,) = predict_people(centroids, pixels, (box, np.ones(1)), config, COCO, 32)
         distance = np.abs(person["keypoints"] - expected.keypoints[row])[:, :2].max()
         differences.append(distance * INPUT[0] / batch["scale"].numpy()[row, 0])
     assert len(differences) > 10
     return max(differences)
 
 
-def test_the_keypoints_are_those_of_the_evaluator_for_the_same_box(tmp_path):
+@pytest.mark.parametrize("codec", ["standard", "udp"])
+def test_the_keypoints_are_those_of_the_evaluator_for_the_same_box(tmp_path, codec):
     data = make_dataset(tmp_path)
     crop = {"quality": 100, "scale_factor": None, "input_size": INPUT}
     quiet(make_build(tmp_path, tmp_path / "out", crop=crop, max_bad_fraction=1.0))
     names = {entry["id"]: entry["file_name"] for entry in data["images"]}
-    assert largest_difference(tmp_path / "out", tmp_path / "images/train2017", names) < 0.1
+    config = replace(CONFIG, codec=codec)
+    assert largest_difference(tmp_path / "out", tmp_path / "images/train2017", names, config) < 0.1
 
 
 @pytest.mark.parametrize(
@@ -212,6 +216,15 @@ def test_a_folder_gives_a_picture_and_a_json_file_each(run, pictures, tmp_path, 
         assert list(person["keypoints"]) == list(COCO.keypoints)
         assert np.isfinite(list(person["keypoints"].values())).all()
         assert cv2.imread(str(path.with_name(f"{path.stem}_pose.jpg"))).shape == (90, 120, 3)
+
+
+def test_the_flip_test_is_on_unless_told_otherwise(run, pictures, tmp_path):
+    arguments = ["--image", str(pictures / "b.png"), "--run", str(run), "--output_dir"]
+    assert command([*arguments, str(tmp_path / "both")]) == 0
+    assert command([*arguments, str(tmp_path / "one"), "--noflip_test"]) == 0
+    (both, one) = (json.loads((tmp_path / name / "b.json").read_text()) for name in ("both", "one"))
+    assert both["people"] != one["people"]
+    assert not both["averaged"]
 
 
 def test_pictures_without_boxes_and_boxes_outside_of_the_picture(run, pictures, tmp_path, capsys):

@@ -3,6 +3,7 @@
 import pytest
 import tensorflow as tf
 
+from evaluate.devices import use_gpus
 from records.command import UsageError
 from train.strategy import make_strategy
 
@@ -45,6 +46,13 @@ def test_gpus_on_a_machine_without_any_is_a_usage_error_that_offers_the_cpu(mach
         UsageError, match=r"^--gpus=1: TensorFlow finds none here; --gpus=0 trains on the CPU$"
     ):
         make_strategy(1)
+
+
+@pytest.mark.parametrize(("count", "expected"), [(0, ("CPU:0",)), (1, ("GPU:0",)), (3, ("GPU:0",))])
+def test_the_evaluator_takes_one_gpu_where_there_is_one(machine, count, expected):
+    grown = machine(count)
+    assert use_gpus(None, "evaluates") == expected
+    assert len(grown) == count
 
 
 def test_as_many_replicas_as_gpus_asked_for_and_none_takes_all_memory(machine, monkeypatch):

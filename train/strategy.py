@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
+from evaluate.devices import use_gpus
 from records.command import UsageError
 
 
@@ -66,24 +67,15 @@ def make_strategy(gpus, cluster=None):
     Raises:
         UsageError: if there are fewer GPUs.
     """
-    there = tf.config.list_physical_devices("GPU")
-    if gpus > len(there):
-        have = f"this machine has {len(there)}" if there else "TensorFlow finds none here"
-        hint = "--gpus=0 trains on the CPU" if not there else f"--gpus={len(there)} uses all of them"
-        raise UsageError(f"--gpus={gpus}: {have}; {hint}")
+    devices = use_gpus(gpus, "trains")
     several = cluster is not None and cluster.workers > 1
-    if not gpus and tf.config.get_visible_devices("GPU"):
-        tf.config.set_visible_devices([], "GPU")
     if several and gpus:
-        tf.config.set_visible_devices(there[:gpus], "GPU")
-    for device in there if gpus else ():
-        if not tf.config.experimental.get_memory_growth(device):
-            tf.config.experimental.set_memory_growth(device, True)
+        tf.config.set_visible_devices(tf.config.list_physical_devices("GPU")[:gpus], "GPU")
     if several:  # finds the others by TF_CONFIG, and waits for them
         return tf.distribute.MultiWorkerMirroredStrategy()
     if not gpus:
-        return tf.distribute.OneDeviceStrategy("CPU:0")
-    return tf.distribute.MirroredStrategy([f"GPU:{index}" for index in range(gpus)])
+        return tf.distribute.OneDeviceStrategy(devices[0])
+    return tf.distribute.MirroredStrategy(list(devices))
 
 
 def any_worker(strategy, cluster, wish):

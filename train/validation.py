@@ -3,19 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluate.inference import make_predict_step, predict
-from evaluate.measures import Evaluated, measure
-from evaluate.rescoring import as_results, keep_poses
-from evaluate.run import EvaluateOptions, find_records
+from evaluate.boxes import choose_poses, find_boxes, predict_boxes
+from evaluate.inference import make_predict_step
+from evaluate.measures import measure
+from evaluate.options import EvaluateOptions
 from evaluate.sheet import draw_people
-from evaluate.truth import find_truth
-from model.codec import codec_named
 from model.hrnet import ARCHITECTURES, build
 from records.command import CommandError
-from records.damage import damage_reported
-from records.dataset import read_records
-from records.layout import LAYOUTS
-from records.shards import RecordsError, read_manifest
 
 PICTURES = 16
 
@@ -49,32 +43,25 @@ class Validator:
         config: the run's `RunConfig`.
 
     Raises:
-        RecordsError: if there are no records to validate on, or they do not belong to the run.
+        CommandError: if there are no records to validate on, or they do not belong to the run.
     """
 
     def __init__(self, options, config):
-        self._config, layout = config, LAYOUTS[config.dataset]
-        self._dataset_dir = Path(options.dataset_dir or layout.default_dir())
+        self._config = config
         # As the official recipes validate while training (TEST.USE_GT_BBOX): COCO has sixteen times as many
         # detected boxes.
-        where = EvaluateOptions(
+        self._options = EvaluateOptions(
             output=options.output,
             boxes="ground_truth",
             dataset_dir=options.dataset_dir,
             records_dir=options.records_dir,
+            batch_size=options.batch_size,
         )
-        self._records = find_records(where, config, self._dataset_dir)
-        self._manifest = read_manifest(self._records)
-        if self._manifest.skeleton.to_json()["keypoints"] != config.skeleton["keypoints"]:
-            raise RecordsError(f"{self._records} holds other keypoints than the training records")
-        if not self._manifest.records:
-            raise RecordsError(f"{self._records} holds no people")
-        self._truth = find_truth(where, self._manifest)
+        self._boxes = find_boxes(self._options, config)
         self._files = Path(options.output) / "log" / "validation"
-        self._batch_size = options.batch_size
         self._model = build(ARCHITECTURES[config.model], config.input_size, config.num_keypoints)
         self._step = make_predict_step(
-            self._model, config.codec, config.sigma, self._manifest.skeleton.flip_permutation
+            self._model, config.codec, config.sigma, self._boxes.manifest.skeleton.flip_permutation
         )
 
     def __call__(self, arrays, title):
@@ -92,47 +79,17 @@ class Validator:
         """
         for variable in self._model.variables:
             variable.assign(arrays[variable.path])
-        manifest, truth, config = self._manifest, self._truth, self._config
-        unbiased = codec_named(config.codec).unbiased
-        dataset = read_records(
-            self._records, self._batch_size, input_size=config.input_size, unbiased=unbiased
-        )
-        with damage_reported(self._records):
-            predictions = predict(self._step, dataset, config.heatmap_size, manifest.records, unbiased)
-        defaults = EvaluateOptions(output="")
-        try:
-            kept, scores = keep_poses(
-                predictions.keypoints,
-                predictions.areas,
-                predictions.box_scores,
-                predictions.image_ids,
-                defaults.oks_threshold,
-                defaults.min_visibility,
-                defaults.soft_nms,
-                manifest.skeleton.sigmas,
-            )
-        except ValueError as error:
-            raise CommandError(f"validation: {error}") from error
+        boxes, config = self._boxes, self._config
+        predictions = predict_boxes([self._step], boxes, config, self._options.batch_size)
         self._files.mkdir(parents=True, exist_ok=True)
-        measured = measure(
-            Evaluated(
-                manifest=manifest,
-                truth=truth,
-                predictions=predictions,
-                kept=kept,
-                results=as_results(
-                    predictions.keypoints, predictions.image_ids, kept, scores, truth.category
-                ),
-                sequences=self._dataset_dir / "original_annotations" / "val",
-                name=self._files / "last",
-            )
-        )
+        evaluated = choose_poses(boxes, predictions, self._options, self._files / "last", "validation")
+        measured = measure(evaluated)
         picture = draw_people(
-            self._records,
-            manifest.skeleton,
+            boxes.folder,
+            boxes.manifest.skeleton,
             config.input_size,
             predictions,
-            truth.content,
+            boxes.truth.content,
             PICTURES,
             title=f"{title}: {measured.headline}",
         )
@@ -149,7 +106,7 @@ def make_validator(options, config):
         return None
     try:
         return Validator(options, config)
-    except RecordsError as error:
+    except CommandError as error:
         print(f"note: no validation while training: {error}")
         return None
 

@@ -1,0 +1,45 @@
+"""What an evaluation is told."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """One evaluation.
+
+    Attributes:
+        output: the run's folder, with model_dump/; result/ goes there.
+        epoch: which checkpoint; None for the last.
+        averaged: whether to take the moving average of the weights; None for where the run keeps one.
+        split: which records.
+        boxes: "ground_truth", "detections", or None for detections where they were built.
+        dataset_dir: the dataset's folder; None for the default one.
+        records_dir: folder of the records; None for the dataset folder's records/.
+        annotations: annotation file; None for the dataset's own.
+        gpus: number of GPUs; 0 is the CPU, None for one GPU where there is one.
+        batch_size: people per GPU and forward pass.
+        flip_test: whether to average with the mirrored picture's heatmaps.
+        resume: whether to take the parts that an interrupted evaluation has finished.
+        oks_threshold, min_visibility, soft_nms: see `evaluate.rescoring.to_results`.
+        pictures: how many people the contact sheet shows.
+        tracking, official_tenth: see `evaluate.measures.Evaluated`.
+    """
+
+    output: str
+    epoch: int | None = None
+    averaged: bool | None = None
+    split: str = "val"
+    boxes: str | None = None
+    dataset_dir: str | None = None
+    records_dir: str | None = None
+    annotations: str | None = None
+    gpus: int | None = None
+    batch_size: int = 32
+    flip_test: bool = True
+    resume: bool = False
+    oks_threshold: float = 0.9
+    min_visibility: float = 0.2
+    soft_nms: bool = False
+    pictures: int = 24
+    tracking: bool = False
+    official_tenth: bool = False
