@@ -4,6 +4,8 @@ Its ten numbers are those of pycocotools, COCO's own tool, to 1e-12 (the tests h
 of the time from files to numbers.
 """
 
+import json
+import zipfile
 from itertools import chain
 from pathlib import Path
 
@@ -146,6 +148,29 @@ def format_table(metrics):
         text = "n/a (no such ground truth)" if value == UNDEFINED else f"{value:.3f}"
         lines.append(f"{quantity:<17} @[ OKS={oks:<9} | area={area:>6} | maxDets=20 ]  {name:<6} = {text}")
     return "\n".join(lines)
+
+
+def write_submission(results, folder, split, algorithm):
+    """Writes results as COCO's server wants them (https://cocodataset.org/#upload): one JSON file in a zip.
+
+    Args:
+        results: list of COCO result dicts.
+        folder: where to write.
+        split: which pictures, as COCO names them, for example "test-dev2017".
+        algorithm: a name for the method.
+
+    Returns:
+        Path of ``person_keypoints_{split}_{algorithm}_results.zip``. The same results make the same bytes.
+    """
+    path = Path(folder) / f"person_keypoints_{split}_{algorithm}_results.zip"
+    entry = zipfile.ZipInfo(path.with_suffix(".json").name, date_time=(1980, 1, 1, 0, 0, 0))
+    entry.external_attr, entry.create_system = (
+        0o644 << 16,
+        3,
+    )  # an ordinary file of any system
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(entry, json.dumps(results), zipfile.ZIP_DEFLATED)
+    return path
 
 
 def _ground_truth(annotation_json, joints):
