@@ -117,6 +117,10 @@ def measure_coco(evaluated):
         return Measured({}, text, "not measured", _coco_submission(evaluated))
     metrics = coco.evaluate_coco(truth.content, evaluated.results, sigmas, truth.image_ids)
     table, headline = coco.format_table(metrics), f"AP {metrics['AP']:.3f}"
+    if metrics["AP"] == coco.UNDEFINED:
+        headline = "AP n/a, nobody to find"
+    elif not evaluated.results:
+        table += "\nNo poses were kept, so nobody is found."
     if truth.unusable:
         table += f"\n{truth.unusable:,} annotations without usable id, picture, box or keypoints are left out"
     if not truth.has_areas:

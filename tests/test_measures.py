@@ -123,7 +123,9 @@ def test_for_pictures_without_annotations_there_is_what_cocos_server_wants(tmp_p
     stem = "person_keypoints_test-dev2017_w32-epoch-0210-detections_results"
     assert measured.files == (folders[1] / f"{stem}.zip",)
     with zipfile.ZipFile(measured.files[0]) as archive:
-        assert archive.namelist() == [f"{stem}.json"]
+        assert [(i.filename, i.date_time) for i in archive.infolist()] == [
+            (f"{stem}.json", (1980, 1, 1, 0, 0, 0))
+        ]
         written = json.loads(archive.read(f"{stem}.json"))
     assert written == made.results
     assert {tuple(entry) for entry in written} == {("image_id", "category_id", "keypoints", "score")}
@@ -144,7 +146,26 @@ def test_an_unlabelled_split_has_no_number():
         one["keypoints"] = [0] * 15
     measured = measure(evaluated(data, skeleton_from_coco_category(FIVE), people, split="test"))
     assert measured.metrics["AP"] == -1
-    assert "n/a" in measured.table
+    assert measured.headline == "AP n/a, nobody to find"
+    assert measured.table.count("n/a (no such ground truth)") == 10
+
+
+def test_without_any_pose_ap_is_0_and_the_text_says_why():
+    data = scene(FIVE)
+    measured = measure(evaluated(data, skeleton_from_coco_category(FIVE), [], boxes="detections"))
+    assert (measured.metrics["AP"], measured.metrics["AR"], measured.headline) == (0, 0, "AP 0.000")
+    assert measured.table.endswith("No poses were kept, so nobody is found.")
+
+
+def test_results_of_another_dataset_are_refused(tmp_path):
+    data = scene(FIVE)
+    made = evaluated(data, skeleton_from_coco_category(FIVE), data["annotations"], boxes="detections")
+    for result in made.results:
+        result["image_id"] += 100
+    with pytest.raises(
+        CommandError, match=r"^truth\.json: .*results on 3 images \(101, 102, 103\) not in the"
+    ):
+        measure(made)
 
 
 entries = annotation | st.builds(
