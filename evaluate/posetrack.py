@@ -107,14 +107,7 @@ def evaluate_posetrack(truth_dir, prediction_dir, tracking=True):
 def read_truth(truth_dir, tracking):
     """Reads PoseTrack's annotation files, checking what `evaluate_posetrack` needs of them.
 
-    Args:
-        truth_dir, tracking: as for `evaluate_posetrack`.
-
-    Returns:
-        Dict: path of each video's file -> its list of `Frame`.
-
-    Raises:
-        FileNotFoundError, ValueError: as `evaluate_posetrack`.
+    Arguments and errors are its. Returns a dict: path of each video's file -> its list of `Frame`.
     """
     videos = {path: read_sequence(path, True) for path in sequence_paths(truth_dir)}
     if tracking:
