@@ -23,7 +23,7 @@ SIZES = (("all sizes", 0.0, 1e10), ("medium", 32.0**2, 96.0**2), ("large", 96.0*
 """Name and annotated area in square pixels, ends included (pycocotools' `Params.setKpParams`)."""
 
 VISIBLE_OF_17 = (5, 10, 15, 17)
-"""Upper ends of the groups by labelled keypoints of Ronchi and Perona, for COCO's 17."""
+"""Upper ends of the groups by labelled keypoints, for COCO's 17 (coco-analyze's ``num_kpt_groups``)."""
 
 ERROR_MATCH = 0.1
 """OKS from which on a pose is taken for an attempt at a person (Ronchi and Perona's tool, ``oksLocThrs``)."""
@@ -31,7 +31,7 @@ ERROR_MATCH = 0.1
 ERRORS = ("good", "jitter", "inversion", "swap", "miss")
 
 GOOD, NEAR = 0.85, 0.5
-"""Keypoint similarity from which on a joint is good, and in its place at all (Ronchi and Perona)."""
+"""Keypoint similarity from which on a joint is good, and near to something at all (``jitterKsThrs``)."""
 
 
 @dataclass(frozen=True)
@@ -216,16 +216,19 @@ def joint_errors(pose, keypoints, areas, person, skeleton):
     """What is wrong with each joint of a pose.
 
     After Ronchi and Perona, "Benchmarking and Error Diagnosis in Multi-Instance Pose Estimation" (ICCV 2017),
-    by keypoint similarity, ks. For a joint that is labelled in the person it was meant for:
+    as their tool has it (github.com/matteorr/coco-analyze, ``COCOanalyze._find_kpt_errors``). A predicted
+    joint is held against this joint and the mirrored one (left for right) of everybody in the picture who has
+    them labelled, by keypoint similarity, ks. The place with the largest ks decides. For a joint that is
+    labelled in the person it was meant for, it is, if this ks is at least 0.5,
 
-    * good: ks with its own place is at least 0.85;
-    * jitter: at least 0.5 there, a small error;
-    * inversion: otherwise, but at least 0.5 with the same person's mirrored joint (left and right confused);
-    * swap: otherwise, but at least 0.5 with this joint or its mirror of another person in the picture;
-    * miss: none of these.
+    * good: it is the joint's own place, and ks is at least 0.85;
+    * jitter: it is the joint's own place, a small error;
+    * inversion: it is the same person's mirrored joint, left and right confused;
+    * swap: it is this joint or the mirrored one of another person;
 
-    Where both hold, inversion and swap, the larger ks decides; inversion, if they are equal. Another person's
-    ks takes that person's area and that joint's sigma.
+    and otherwise a miss. Of equal ks the joint's own place counts, then another person's same joint, then the
+    own mirrored one. A ks takes the area of the person whose place it is and the predicted joint's sigma.
+    (The tool calls a ks of exactly 0.85 neither good nor jitter; here it is good.)
 
     Args:
         pose: (K, 2) float, image pixels.
@@ -238,21 +241,18 @@ def joint_errors(pose, keypoints, areas, person, skeleton):
         errors: (K,) int, places in `ERRORS`; -1 where the joint is not labelled.
         similarity: (K,) float64, with its own place; 0 where the joint is not labelled.
     """
-    mirror = skeleton.flip_permutation
-    labelled = keypoints[:, :, 2] > 0
-    same = similarities(pose[None], keypoints, areas, skeleton.sigmas)[0]
-    mirrored = similarities(pose[None, mirror], keypoints, areas, skeleton.sigmas)[0][:, mirror]
-    same = np.where(labelled, same, 0)
-    mirrored = np.where(labelled[:, mirror], mirrored, 0)
-    own = same[person]
-    inverted = np.where(mirror != np.arange(len(mirror)), mirrored[person], 0)
-    others = np.delete(np.maximum(same, mirrored), person, axis=0).max(axis=0, initial=0)
+    order = [person, *(other for other in range(len(keypoints)) if other != person)]
+    people, areas = keypoints[order], np.asarray(areas)[order]
+    places = np.concatenate([people, people[:, skeleton.flip_permutation]])
+    ks = similarities(pose[None], places, np.tile(areas, 2), skeleton.sigmas)[0]
+    ks = np.where(places[:, :, 2] > 0, ks, 0)
+    largest, place = ks.max(axis=0), ks.argmax(axis=0)
     errors = np.select(
-        [own >= GOOD, own >= NEAR, (inverted >= NEAR) & (inverted >= others), others >= NEAR],
-        [ERRORS.index(name) for name in ("good", "jitter", "inversion", "swap")],
-        ERRORS.index("miss"),
+        [largest < NEAR, (place == 0) & (largest >= GOOD), place == 0, place == len(people)],
+        [ERRORS.index(name) for name in ("miss", "good", "jitter", "inversion")],
+        ERRORS.index("swap"),
     )
-    return np.where(labelled[person], errors, -1), own
+    return np.where(people[0, :, 2] > 0, errors, -1), ks[0]
 
 
 def count_errors(pairs, num_keypoints):

@@ -86,10 +86,10 @@ def joints_section(analysis, skeleton):
     texts = (
         f"Of {len(analysis.pairs):,} poses with an OKS of at least 0.1 with the person they are matched to."
         f"{unmatched} Similarity is the joint's own OKS, exp(-d²/2s²k²), at best 1.",
-        "Good: similarity of at least 0.85. Jitter: 0.5 to 0.85. Otherwise inversion: 0.5 or more with "
-        "the same person's joint of the other side; swap: with this joint of another person; miss: with "
-        "neither. Ronchi and Perona, Benchmarking and Error Diagnosis in Multi-Instance Pose "
-        "Estimation, ICCV 2017.",
+        "What a joint is most similar to decides. Its own place: good from 0.85 on, jitter from 0.5 on. The "
+        "same person's joint of the other side: inversion. Another person's joint of either side: swap. Less "
+        "than 0.5 everywhere: miss. Ronchi and Perona, Benchmarking and Error Diagnosis in Multi-Instance "
+        "Pose Estimation, ICCV 2017.",
     )
     header = ["joint", "shares", "labelled", "similarity", *(f"{name} %" for name in ERRORS)]
     return section(

@@ -13,6 +13,14 @@ from records.schema import parse_examples
 SHOWN = 9
 """How many of the best and how many of the worst: some 50 kB each."""
 
+DRAWN_SCORE = 0.2
+"""Predicted joints with a score up to this are not drawn."""
+
+NOT_DRAWN = f"Predicted joints with a score up to {DRAWN_SCORE} are not drawn."
+
+LISTED = 5
+"""Up to how many joints with the same error a caption names."""
+
 TILE_HEIGHT = 320
 JPEG_QUALITY = 80
 
@@ -120,12 +128,12 @@ def people_section(analysis, evaluated, folder):
             title: [(pair.row, pair.keypoints, describe_pair(pair, skeleton)) for pair in pairs]
             for title, pairs in groups
         }
-        note = "Of people with at least half of the joints labelled, where there are any."
+        note = f"Of people with at least half of the joints labelled, where there are any. {NOT_DRAWN}"
     else:
         best, worst = best_and_worst(range(len(results)), lambda row: results[row]["score"], SHOWN)
         groups = [("Highest scores", best), ("Lowest scores", worst)]
         shown = {title: [(row, None, "") for row in rows] for title, rows in groups}
-        note = "By the pose's score, because no pose can be held against an annotation."
+        note = f"By the pose's score, because no pose can be held against an annotation. {NOT_DRAWN}"
     person_ids = evaluated.predictions.person_ids[evaluated.kept]
     wanted = {int(person_ids[row]) for people in shown.values() for row, *_ in people}
     records = read_people(folder, evaluated.manifest, wanted)
@@ -144,13 +152,14 @@ def people_section(analysis, evaluated, folder):
 
 
 def describe_pair(pair, skeleton):
-    """A pair's OKS and gross errors as text: ", OKS 0.31. Swap: nose. Miss: left wrist, left elbow."."""
-    parts = [f", OKS {pair.oks:.2f}."]
+    """A pair's OKS and gross errors as text: ", OKS 0.31. Swap: nose. Miss: 9 of 17 labelled joints."."""
+    parts, labelled = [f", OKS {pair.oks:.2f}."], np.count_nonzero(pair.errors >= 0)
     for kind in ("inversion", "swap", "miss"):
         joints = np.flatnonzero(pair.errors == ERRORS.index(kind))
         if len(joints):
             names = ", ".join(skeleton.keypoints[k].replace("_", " ") for k in joints)
-            parts.append(f"{kind.capitalize()}: {names}.")
+            many = f"{len(joints)} of {labelled} labelled joints"
+            parts.append(f"{kind.capitalize()}: {names if len(joints) <= LISTED else many}.")
     return " ".join(parts)
 
 
@@ -165,7 +174,7 @@ def _legend():
 
 def _figure(record, predicted, annotated, skeleton, caption):
     """One person: the predicted skeleton, beside it the annotated one if there is one, and a caption."""
-    shown = [("predicted", predicted, 0.2)]
+    shown = [("predicted", predicted, DRAWN_SCORE)]
     shown += [] if annotated is None else [("annotated", annotated, 0.0)]
     tiles = [
         element(

@@ -75,19 +75,52 @@ def measure(evaluated):
         CommandError: if the predictions, or the files to measure against, cannot be used.
     """
     metric = METRICS.get(evaluated.manifest.dataset, measure_coco)
+    check_measurable(evaluated.manifest, evaluated.truth, evaluated.sequences, evaluated.tracking)
     try:
         return metric(evaluated)
     except (ValueError, FileNotFoundError) as error:
         raise CommandError(f"{evaluated.truth.path}: {error}") from error
 
 
+def check_measurable(manifest, truth, sequences, tracking=False):
+    """Refuses what `measure` could not measure, whatever the predictions: to be called before predicting.
+
+    PoseTrack's metric needs whole videos, and the files that the annotations were converted from: as many
+    pictures, in the form and, to measure tracking, with the tracks that `posetrack.evaluate_posetrack` needs.
+
+    Args:
+        manifest, truth, sequences, tracking: see `Evaluated`.
+
+    Raises:
+        CommandError: naming what is wrong, and what to do.
+    """
+    if manifest.dataset != "posetrack":
+        return
+    try:
+        if truth.image_ids is not None:
+            raise ValueError(
+                f"the records were built with --image_ids, from {len(truth.image_ids):,} pictures; "
+                "PoseTrack's metric needs whole videos. Build them without --image_ids"
+            )
+        _check_frames(frame_ids(sequences), truth, sequences)
+        if manifest.split != "test":
+            posetrack.read_truth(sequences, tracking)
+    except (ValueError, FileNotFoundError) as error:
+        raise CommandError(f"{truth.path}: {error}") from error
+
+
 def measure_coco(evaluated):
     """COCO's AP and AR with the skeleton's sigmas; for data without areas also PCK, which needs none."""
     truth, sigmas = evaluated.truth, evaluated.manifest.skeleton.sigmas
     if not truth.labelled:
-        return Measured({}, f"{truth.path} has no annotations to measure against", "not measured")
+        text = f"{truth.path} has no annotations to measure against"
+        return Measured({}, text, "not measured", _coco_submission(evaluated))
     metrics = coco.evaluate_coco(truth.content, evaluated.results, sigmas, truth.image_ids)
     table, headline = coco.format_table(metrics), f"AP {metrics['AP']:.3f}"
+    if metrics["AP"] == coco.UNDEFINED:
+        headline = "AP n/a, nobody to find"
+    elif not evaluated.results:
+        table += "\nNo poses were kept, so nobody is found."
     if truth.unusable:
         table += f"\n{truth.unusable:,} annotations without usable id, picture, box or keypoints are left out"
     if not truth.has_areas:
@@ -97,6 +130,15 @@ def measure_coco(evaluated):
             metrics["PCK@0.2"] = _or_none(pixels["mean"])
             table += f"\nPCK@0.2 of the box's longer side = {pixels['mean']:.1f} %"
     return Measured(metrics, table, headline)
+
+
+def _coco_submission(evaluated):
+    """For COCO's own pictures without annotations the file for its server: a tuple of one path, or none."""
+    if evaluated.manifest.dataset != "coco":
+        return ()
+    split = evaluated.truth.path.stem.removeprefix("image_info_").removeprefix("person_keypoints_")
+    algorithm = evaluated.name.name.removeprefix(f"{evaluated.truth.path.stem}_").replace("_", "-")
+    return (coco.write_submission(evaluated.results, evaluated.name.parent, split, algorithm),)
 
 
 def _box_pck(evaluated):
@@ -120,17 +162,31 @@ def measure_mpii(evaluated):
     """PCKh, and the predictions in the form of the official ``pred.mat``.
 
     The file has one row for everybody annotated, in the order of the list that chose the validation people:
-    with the official list that of ``gt_valid.mat``. PCKh is that of people with a record, a labelled joint
-    and a head box; rows of people without a record are 0, 0 in image pixels from 0.
+    with the official list that of ``gt_valid.mat``; without a list, as for the test split, in the order of
+    the release (`annolist`, then `annorect`). PCKh is that of people with a record, a labelled joint and a
+    head box; rows of people without a record are 0, 0 in image pixels from 0.
     """
     truth, predictions = evaluated.truth, evaluated.predictions
     if evaluated.manifest.boxes != "ground_truth":
         return Measured({}, "PCKh needs annotated boxes: --boxes=ground_truth", "not measured")
     predicted = dict(zip(predictions.person_ids.tolist(), predictions.keypoints[:, :, :2], strict=True))
+    files = (evaluated.name.with_suffix(".mat"), evaluated.name.with_suffix(".pred.json"))
+    nowhere = np.zeros((MPII.num_keypoints, 2))
+    everybody = [predicted.get(person, nowhere) for person in truth.listed]
+    mpii.write_submission(np.reshape(everybody, (-1, MPII.num_keypoints, 2)), *files)
+    empty, rows = sum(person not in predicted for person in truth.listed), ""
+    if empty:
+        rows = (
+            f"\n{empty:,} of the {len(truth.listed):,} rows in {files[0].name} are of people without a "
+            "record: all their joints are 0, 0 (image pixels from 0)"
+        )
+    if evaluated.manifest.split == "test":
+        text = f"the test split's joints are not public; {files[0].name} has a row for each of its people"
+        return Measured({}, text + rows, "not measured", files)
     ids = [person for person in truth.listed if person in predicted and _has_head(truth.people.get(person))]
     if not ids:
         text = "PCKh needs annotated joints and head boxes, which these annotations do not have"
-        return Measured({}, text, "not measured")
+        return Measured({}, text + rows, "not measured", files)
     chosen = [truth.people[person] for person in ids]
     keypoints = _keypoints(chosen, MPII.num_keypoints)
     ground_truth = mpii.GroundTruth(
@@ -141,21 +197,13 @@ def measure_mpii(evaluated):
     metrics = mpii.evaluate_mpii(
         np.stack([predicted[person] for person in ids]), ground_truth, evaluated.official_tenth
     )
-    files = (evaluated.name.with_suffix(".mat"), evaluated.name.with_suffix(".pred.json"))
-    nowhere = np.zeros((MPII.num_keypoints, 2))
-    mpii.write_submission(np.stack([predicted.get(person, nowhere) for person in truth.listed]), *files)
     table = mpii.format_table(metrics, "PCKh@0.5")
     if len(ids) < len(truth.listed):
         table += (
             f"\nmeasured on {len(ids):,} of {len(truth.listed):,} annotated people: those with a record, a "
             "labelled joint and a head box"
         )
-    empty = sum(person not in predicted for person in truth.listed)
-    if empty:
-        table += (
-            f"\n{empty:,} of the {len(truth.listed):,} rows in {files[0].name} are of people without a "
-            "record: all their joints are 0, 0 (image pixels from 0)"
-        )
+    table += rows
     metrics = {name: _or_none(value) for name, value in metrics.items()}
     return Measured(metrics, table, f"PCKh@0.5 {metrics['Mean'] or 0:.1f}", files)
 
@@ -171,20 +219,12 @@ def _has_head(person):
 def measure_posetrack(evaluated):
     """PoseTrack's AP, with tracking also MOTA, and the files of a submission: one per video.
 
-    Raises:
-        ValueError: if the records are of some pictures only, or the videos in `Evaluated.sequences` are
-            others than those the records were built from.
+    What it needs of videos and records `check_measurable` has looked at.
     """
-    truth, results = evaluated.truth, evaluated.results
-    if truth.image_ids is not None:
-        raise ValueError(
-            f"the records were built with --image_ids, from {len(truth.image_ids):,} pictures; PoseTrack's "
-            "metric needs whole videos. Build them without --image_ids"
-        )
-    videos = frame_ids(evaluated.sequences)
-    _check_frames(videos, truth, evaluated.sequences)
+    results = evaluated.results
     if evaluated.tracking:
-        results = track_results(results, evaluated.predictions.areas[evaluated.kept], videos)
+        areas = evaluated.predictions.areas[evaluated.kept]
+        results = track_results(results, areas, frame_ids(evaluated.sequences))
     files = tuple(write_predictions(results, evaluated.sequences, evaluated.name))
     if evaluated.manifest.split == "test":
         return Measured({}, "the test split's annotations are not public", "not measured", files)

@@ -82,7 +82,11 @@ def table(header, rows, css="numbers"):
 
 def facts(pairs):
     """Names and values, one below the other."""
-    items = [f"<div><dt>{_html(name)}</dt><dd>{_html(value)}</dd></div>" for name, value in pairs]
+    items = [
+        # A long file name may break after an underscore, rather than anywhere.
+        f"<div><dt>{_html(name)}</dt><dd>{_html(value).replace('_', '_<wbr>')}</dd></div>"
+        for name, value in pairs
+    ]
     return Markup(f"<dl>{''.join(items)}</dl>")
 
 

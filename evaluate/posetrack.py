@@ -81,16 +81,15 @@ def evaluate_posetrack(truth_dir, prediction_dir, tracking=True):
             frame; the message names the file and the place.
     """
     matches = {}
-    for path in sequence_paths(truth_dir):
+    for path, truth in read_truth(truth_dir, tracking).items():
         prediction_path = Path(prediction_dir) / path.name
         if not prediction_path.is_file():
             raise FileNotFoundError(
                 f"{prediction_path} does not exist; expected a file of predictions for each in {truth_dir}"
             )
-        pairs = _pairs(path, prediction_path)
+        pairs = _pairs(path, truth, prediction_path)
         if tracking:
-            for truth, prediction in pairs:
-                _check_tracks(path, truth)
+            for _, prediction in pairs:
                 _check_tracks(prediction_path, prediction)
         found = [_match(*_without_ignored(*pair), tracking) for pair in pairs if len(pair[0].points)]
         if found:
@@ -103,6 +102,19 @@ def evaluate_posetrack(truth_dir, prediction_dir, tracking=True):
         metrics |= mot_metrics(sum(counts.values(), np.zeros((len(JOINTS), 6))))
         sequences = {name: sequences[name] | mot_metrics(counts[name]) for name in sequences}
     return _named(metrics) | {"sequences": {name: _named(values) for name, values in sequences.items()}}
+
+
+def read_truth(truth_dir, tracking):
+    """Reads PoseTrack's annotation files, checking what `evaluate_posetrack` needs of them.
+
+    Arguments and errors are its. Returns a dict: path of each video's file -> its list of `Frame`.
+    """
+    videos = {path: read_sequence(path, True) for path in sequence_paths(truth_dir)}
+    if tracking:
+        for path, frames in videos.items():
+            for frame in frames:
+                _check_tracks(path, frame)
+    return videos
 
 
 def group_means(values):
@@ -133,9 +145,9 @@ def _row(values):
     return "&" + " &".join(f"{np.nan if value is None else value:>5.1f}" for value in values) + r" \\"
 
 
-def _pairs(truth_path, prediction_path):
+def _pairs(truth_path, truth, prediction_path):
     """(truth, prediction) of each frame, in the order of the truth."""
-    truth, predictions = read_sequence(truth_path, True), read_sequence(prediction_path, False)
+    predictions = read_sequence(prediction_path, False)
     by_id = {frame.image_id: frame for frame in predictions}
     wanted = {frame.image_id for frame in truth}
     if wanted != by_id.keys():

@@ -1,5 +1,7 @@
 """AP taken apart: the same numbers as pycocotools, kinds of people, kinds of errors."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -200,6 +202,70 @@ def test_where_two_errors_explain_a_joint_the_nearer_one_does():
     keypoints[1, 1, :2] = [0, 106]  # the other hand's tip is next to this one's other tip
     assert kinds([[0, 0], [0, 101], [0, 100]], keypoints, areas)[1] == "inversion"
     assert kinds([[0, 0], [0, 105], [0, 100]], keypoints, areas)[1] == "swap"
+
+
+def test_a_joint_that_is_nearer_to_another_person_is_a_swap_even_close_to_its_own_place():
+    keypoints, areas = two_hands()
+    keypoints[1, 0, :2] = [8, 0]
+    assert kinds([[3, 0], [100, 0], [0, 100]], keypoints, areas)[0] == "good"
+    assert kinds([[5, 0], [100, 0], [0, 100]], keypoints, areas)[0] == "swap"
+    keypoints[0, 1, :2] = [0, 92]  # and to the own mirrored joint an inversion
+    assert kinds([[0, 0], [0, 97], [0, 97]], keypoints, areas)[1:] == ["inversion", "good"]
+
+
+def test_of_equal_similarities_the_own_place_counts_then_another_persons_then_the_mirrored():
+    keypoints, areas = two_hands()
+    keypoints[1, 0, :2] = keypoints[0, 0, :2]
+    keypoints[1, 1, :2] = keypoints[0, 2, :2]
+    pose = [[0, 0], [0, 100], [0, 100]]
+    assert kinds(pose, keypoints, areas) == ["good", "swap", "good"]
+    assert kinds(pose, keypoints, areas, person=1) == ["good", "good", "swap"]
+
+
+def test_similarity_takes_the_joints_own_sigma():
+    skeleton = replace(HAND, sigmas=(0.05, 0.05, 0.1))
+    keypoints, areas = two_hands()
+    # 15 pixels off the other tip: 0.32 with the sigma of the first tip, 0.75 with that of the second.
+    pose = [[0, 0], [15, 100], [115, 0]]
+    assert kinds(pose, keypoints, areas, skeleton=skeleton) == ["good", "miss", "inversion"]
+
+
+def official_errors(pose, keypoints, areas, person, skeleton):
+    """Kinds of errors by a plain loop over the rules of coco-analyze's ``_find_kpt_errors``."""
+    mirror, found = skeleton.flip_permutation, []
+    for joint, sigma in enumerate(skeleton.sigmas):
+        if keypoints[person, joint, 2] == 0:
+            found.append("-")
+            continue
+        best, what = -1.0, None
+        others = [(number, "swap") for number in range(len(keypoints)) if number != person]
+        places = [(person, joint, "own"), *((number, joint, name) for number, name in others)]
+        places += [(person, mirror[joint], "inversion")]
+        places += [(number, mirror[joint], name) for number, name in others]
+        for number, place, name in places:
+            x, y, visibility = keypoints[number, place]
+            squared = (pose[joint][0] - x) ** 2 + (pose[joint][1] - y) ** 2
+            ks = np.exp(-squared / (2 * sigma) ** 2 / areas[number] / 2) if visibility else -1.0
+            if ks > best:
+                best, what = ks, name
+        own = "good" if best > 0.85 else "jitter"
+        found.append("miss" if best < 0.5 else own if what == "own" else what)
+    return found
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_errors_are_those_of_the_published_tool(seed):
+    rng = np.random.default_rng(seed)
+    people, skeleton = rng.integers(1, 5), replace(HAND, sigmas=tuple(rng.uniform(0.03, 0.2, 3)))
+    keypoints = np.concatenate(
+        [rng.uniform(0, 60, (people, 3, 2)), rng.integers(0, 3, (people, 3, 1))], axis=2
+    )
+    areas, person = rng.uniform(30, 150, people) ** 2, int(rng.integers(people))
+    pose = keypoints[rng.integers(people), rng.permutation(3), :2] + rng.normal(
+        0, rng.choice([1, 6, 20]), (3, 2)
+    )
+    expected = official_errors(pose, keypoints, areas, person, skeleton)
+    assert kinds(pose, keypoints, areas, person, skeleton) == expected
 
 
 def test_errors_are_counted_by_joint():

@@ -2,12 +2,18 @@
 
 import copy
 import json
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from evaluate.coco import METRICS, evaluate_coco, format_table
-from tests.shared import shared_data
+from tests.reference_coco import official_metrics
+from tests.shared import ROOT, shared_data
 
 NAMES = ["AP", "AP .5", "AP .75", "AP (M)", "AP (L)", "AR", "AR .5", "AR .75", "AR (M)", "AR (L)"]
 
@@ -119,6 +125,104 @@ def test_paths_and_contents_are_the_same_and_left_unchanged(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def crowded_scene(seed, joints):
+    """(annotations, results, sigmas, image ids to look at): all that pycocotools has a rule for.
+
+    Two categories; people without labels, crowds, doubled people, areas at the ends of the ranges; poses that
+    are perfect, shifted copies of one another, false alarms, on pictures without people, more than 20 on one;
+    few different scores. Image ids in no order.
+    """
+    rng = np.random.default_rng(seed)
+    images = (rng.choice(2**40, 6, replace=False) - 2**39).tolist()
+    people, results = [], []
+    for image_id in images[:5]:
+        for _ in range(rng.integers(0, 6)):
+            side, corner = rng.choice([20.0, 60.0, 140.0]), rng.uniform(0, 150, 2)
+            points = np.concatenate(
+                [np.round(corner + rng.uniform(0, side, (joints, 2))), rng.integers(0, 3, (joints, 1))],
+                axis=1,
+            )
+            if rng.random() < 0.2:
+                points[:] = 0
+            area = float(rng.choice([0.6 * side**2, 32.0**2, 96.0**2, np.nextafter(96.0**2, 0)]))
+            person = {
+                "id": 1000 - len(people),
+                "image_id": image_id,
+                "category_id": int(rng.choice([1, 7], p=[0.8, 0.2])),
+                "keypoints": points.ravel().tolist(),
+                "num_keypoints": int((points[:, 2] > 0).sum()),
+                "bbox": [*corner.tolist(), side, side],
+                "area": area,
+                "iscrowd": int(rng.random() < 0.15),
+            }
+            people += [person] if rng.random() < 0.9 else [person, person | {"id": 2000 + len(people)}]
+    for person in people:
+        for _ in range(rng.integers(0, rng.choice([3, 30], p=[0.95, 0.05]))):
+            points = np.reshape(person["keypoints"], (-1, 3)).astype(float)
+            points[:, :2] += rng.normal(
+                0, rng.choice([0, 1, 4, 15]), (joints if rng.random() < 0.7 else 1, 2)
+            )
+            results.append([person["image_id"], person["category_id"], points])
+    for image_id in images:
+        for _ in range(rng.integers(0, 3)):
+            results.append([image_id, 1, rng.uniform(0, 200, (joints, 3))])
+    results = [
+        {
+            "image_id": image_id,
+            "category_id": c,
+            "keypoints": p.ravel().tolist(),
+            "score": rng.integers(9) / 8,
+        }
+        for image_id, c, p in (results[place] for place in rng.permutation(len(results)))
+    ]
+    if people:  # strays, of a picture and of a category that are not there
+        people += [people[0] | {"id": 5001, "image_id": 5}, people[0] | {"id": 5002, "category_id": 3}]
+    content = {
+        "images": [{"id": image_id} for image_id in images],
+        "annotations": people,
+        "categories": [{"id": 1}, {"id": 7}],
+    }
+    chosen = None if rng.random() < 0.6 else images[: rng.integers(1, 7)]
+    return content, results, rng.uniform(0.02, 0.11, joints), chosen
+
+
+@pytest.mark.parametrize("joints", [1, 5, 17, 23])
+@settings(max_examples=40)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_the_numbers_are_those_of_pycocotools(joints, seed):
+    truth, results, sigmas, image_ids = crowded_scene(seed, joints)
+    expected = official_metrics(truth, results, sigmas, image_ids)
+    metrics = evaluate_coco(truth, results, sigmas, image_ids)
+    np.testing.assert_allclose(list(metrics.values()), expected, rtol=0, atol=1e-12)
+
+
+def test_ids_may_be_any_that_have_an_order():
+    truth, results, sigmas, _ = crowded_scene(5, 17)
+    expected = evaluate_coco(truth, results, sigmas)
+    for entry in (*truth["annotations"], *results):
+        entry["image_id"] = f"{entry['image_id'] + 2**40:015d}"
+    for entry in truth["images"]:
+        entry["id"] = f"{entry['id'] + 2**40:015d}"
+    assert 0 < expected["AP"] < 1
+    assert evaluate_coco(truth, results, sigmas) == expected
+
+
+def test_no_pictures_to_look_at_are_nothing_to_find():
+    truth = annotations()
+    assert set(evaluate_coco(truth, perfect(truth), image_ids=[]).values()) == {-1}
+
+
+def test_the_numbers_are_those_of_pycocotools_with_cocos_own_sigmas():
+    compared = set()
+    for seed in range(20):
+        truth, results, _, image_ids = crowded_scene(seed, 17)
+        expected = official_metrics(truth, results, image_ids=image_ids)
+        metrics = evaluate_coco(truth, results, image_ids=image_ids)
+        np.testing.assert_allclose(list(metrics.values()), expected, rtol=0, atol=1e-12)
+        compared |= set(expected.tolist())
+    assert len(compared) > 100  # not all of them 0, 1 or undefined
+
+
 def without(entry, key):
     return {name: value for name, value in entry.items() if name != key}
 
@@ -130,6 +234,12 @@ def without(entry, key):
         ({"category_id": 2}, r"category \[2\], but the annotations have \[1\]"),
         ({"keypoints": [1.0] * 15}, r"result 0: 15 numbers in keypoints; expected 3 x 17"),
         ({"score": float("nan")}, r"result 0 \(image 10\) has numbers not finite"),
+        ({"score": None}, r"result 0 \(image 10\) has numbers not finite"),
+        ({"keypoints": [float("inf")] * 51}, r"result 0 \(image 10\) has numbers not finite"),
+        ({"keypoints": 7}, r"result 0: 7 in keypoints; expected 3 x 17"),
+        ({"keypoints": ["left"] * 51}, r"results: expected numbers \(could not convert string"),
+        ({"score": [0.5]}, r"results: expected numbers"),
+        ({"score": 10**400}, r"results: expected numbers \(int too large"),
     ],
 )
 def test_results_that_do_not_fit_are_refused(change, says):
@@ -156,6 +266,10 @@ def test_bad_files_are_named_with_what_was_expected(tmp_path):
         evaluate_coco(truth, path)
     with pytest.raises(ValueError, match=r"file\.json: not COCO annotations"):
         evaluate_coco(path, [])
+    with pytest.raises(ValueError, match=r"result 0 is 5; expected an object"):
+        evaluate_coco(truth, [5])
+    with pytest.raises(ValueError, match=r"annotation 1 is \['a'\]; expected an object"):
+        evaluate_coco(truth | {"annotations": [["a"]]}, [])
     with pytest.raises(ValueError, match=r"result 0 has no score"):
         evaluate_coco(truth, [without(perfect(truth)[0], "score")])
     truth["annotations"][1] = without(truth["annotations"][1], "area")
@@ -180,7 +294,22 @@ def test_table_has_a_readable_line_per_number():
 def test_official_metrics(kind):
     folder = shared_data("golden", "coco_eval")
     expected = json.loads((folder / "metrics.json").read_text())[kind]
-    metrics = evaluate_coco(folder / "gt_annotations.json", folder / f"results_{kind}.json")
+    files = folder / "gt_annotations.json", folder / f"results_{kind}.json"
+    metrics = evaluate_coco(*files)
     # The official code spells one of the names "Ap .5".
     assert [name.lower() for name in metrics] == [name.lower() for name in expected]
     assert list(metrics.values()) == pytest.approx(list(expected.values()), abs=1e-6)
+    official = official_metrics(*(json.loads(file.read_text()) for file in files))
+    np.testing.assert_allclose(list(metrics.values()), official, rtol=0, atol=1e-12)
+
+
+def test_the_benchmark_runs_and_finds_the_same_numbers():
+    run = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks/evaluation.py"), "--smoke"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert re.search(r"^evaluation_over_pycocotools \d+\.\d$", run.stdout, re.MULTILINE)

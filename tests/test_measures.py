@@ -1,6 +1,7 @@
 """Each dataset's metric: perfect predictions, and data that has nothing to measure."""
 
 import json
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,14 +12,14 @@ from hypothesis import strategies as st
 from scipy.io import loadmat
 
 from evaluate.inference import Predictions
-from evaluate.measures import Evaluated, measure
+from evaluate.measures import Evaluated, check_measurable, measure
 from evaluate.rescoring import as_results
 from evaluate.truth import read_truth
 from records.command import CommandError
 from records.shards import Manifest
 from records.skeletons import COCO, MPII, POSETRACK, skeleton_from_coco_category
 from tests import posetrack_videos
-from tests.builders import annotations, image, person
+from tests.builders import CATEGORY, annotations, image, person
 from tests.sources import BOX, annotation, ground_truth
 from tests.test_custom import FIVE, TWENTY_THREE
 
@@ -102,12 +103,40 @@ def test_a_rejected_duplicate_is_no_miss_and_not_the_one_to_compare_with():
     assert "1 annotations without usable id, picture, box or keypoints are left out" in measured.table
 
 
-def test_a_file_without_people_is_not_measured():
-    data = scene(FIVE)
+def unlabelled(path, dataset, name, **changes):
+    """`Evaluated` of three poses in pictures of which the file at `path` is a mere list."""
+    data = scene(CATEGORY)
     people = data.pop("annotations")
-    measured = measure(evaluated(data, skeleton_from_coco_category(FIVE), people, boxes="detections"))
-    assert (measured.metrics, measured.headline) == ({}, "not measured")
-    assert "truth.json has no annotations to measure against" in measured.table
+    made = evaluated(data, COCO, people, dataset, boxes="detections", name=name, **changes)
+    return replace(made, truth=replace(made.truth, path=Path(path)))
+
+
+def test_for_pictures_without_annotations_there_is_what_cocos_server_wants(tmp_path):
+    folders = tmp_path / "one", tmp_path / "two"
+    for folder in folders:
+        folder.mkdir()
+        name = folder / "image_info_test-dev2017_w32_epoch-0210_detections"
+        made = unlabelled("annotations/image_info_test-dev2017.json", "coco", name, split="test")
+        measured = measure(made)
+        assert (measured.metrics, measured.headline) == ({}, "not measured")
+        assert "image_info_test-dev2017.json has no annotations to measure against" in measured.table
+    stem = "person_keypoints_test-dev2017_w32-epoch-0210-detections_results"
+    assert measured.files == (folders[1] / f"{stem}.zip",)
+    with zipfile.ZipFile(measured.files[0]) as archive:
+        assert [(i.filename, i.date_time) for i in archive.infolist()] == [
+            (f"{stem}.json", (1980, 1, 1, 0, 0, 0))
+        ]
+        written = json.loads(archive.read(f"{stem}.json"))
+    assert written == made.results
+    assert {tuple(entry) for entry in written} == {("image_id", "category_id", "keypoints", "score")}
+    assert (folders[0] / f"{stem}.zip").read_bytes() == measured.files[0].read_bytes()
+
+
+def test_other_data_without_annotations_has_no_server(tmp_path):
+    measured = measure(unlabelled("mine.json", "custom", tmp_path / "mine_w32"))
+    assert (measured.metrics, measured.headline, measured.files) == ({}, "not measured", ())
+    assert "mine.json has no annotations to measure against" in measured.table
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_unlabelled_split_has_no_number():
@@ -117,7 +146,26 @@ def test_an_unlabelled_split_has_no_number():
         one["keypoints"] = [0] * 15
     measured = measure(evaluated(data, skeleton_from_coco_category(FIVE), people, split="test"))
     assert measured.metrics["AP"] == -1
-    assert "n/a" in measured.table
+    assert measured.headline == "AP n/a, nobody to find"
+    assert measured.table.count("n/a (no such ground truth)") == 10
+
+
+def test_without_any_pose_ap_is_0_and_the_text_says_why():
+    data = scene(FIVE)
+    measured = measure(evaluated(data, skeleton_from_coco_category(FIVE), [], boxes="detections"))
+    assert (measured.metrics["AP"], measured.metrics["AR"], measured.headline) == (0, 0, "AP 0.000")
+    assert measured.table.endswith("No poses were kept, so nobody is found.")
+
+
+def test_results_of_another_dataset_are_refused(tmp_path):
+    data = scene(FIVE)
+    made = evaluated(data, skeleton_from_coco_category(FIVE), data["annotations"], boxes="detections")
+    for result in made.results:
+        result["image_id"] += 100
+    with pytest.raises(
+        CommandError, match=r"^truth\.json: .*results on 3 images \(101, 102, 103\) not in the"
+    ):
+        measure(made)
 
 
 entries = annotation | st.builds(
@@ -210,17 +258,26 @@ def test_without_a_head_there_is_no_pckh_and_the_text_says_so(tmp_path, head_box
     for one in data["annotations"]:
         one["head_box"] = head_box
     measured = measure(evaluated(data, MPII, data["annotations"], "mpii", name=tmp_path / "run"))
-    assert (measured.metrics, measured.headline, measured.files) == ({}, "not measured", ())
+    assert (measured.metrics, measured.headline) == ({}, "not measured")
+    assert [path.name for path in measured.files] == ["run.mat", "run.pred.json"]
     assert "PCKh needs annotated joints and head boxes" in measured.table
 
 
-def test_the_test_split_of_mpii_is_not_measured(tmp_path):
+def test_the_test_split_of_mpii_only_writes_the_submission(tmp_path):
+    """In the release's order; people with no place and size, who have no record, keep their row."""
     data = mpii_scene()
-    people = [dict(one) for one in data["annotations"]]
+    people = [dict(one) for one in data["annotations"]][1:]
+    expected = np.reshape([one["keypoints"] for one in data["annotations"]], (-1, 16, 3))[..., :2]
+    expected[0] = 0
     for one in data["annotations"]:
         one["keypoints"], one["head_box"] = [0] * 48, None
+        del one["list_row"]
     measured = measure(evaluated(data, MPII, people, "mpii", split="test", name=tmp_path / "run"))
     assert (measured.metrics, measured.headline) == ({}, "not measured")
+    assert "not public; run.mat has a row for each of its people" in measured.table
+    assert "1 of the 5 rows in run.mat are of people without a record" in measured.table
+    np.testing.assert_allclose(loadmat(measured.files[0])["preds"] - 1, expected)
+    np.testing.assert_allclose(json.loads(measured.files[1].read_text()), expected)
 
 
 def test_pckh_says_that_it_needs_annotated_boxes():
@@ -305,6 +362,39 @@ def test_videos_other_than_the_records_are_refused(posetrack):
     with pytest.raises(CommandError, match=r"have 3, and 3 are .* for example 20\. Put the files there"):
         measure(made)
     assert not made.name.exists()
+
+
+def measurable(made, tracking=False):
+    check_measurable(made.manifest, made.truth, made.sequences, tracking)
+
+
+def test_what_could_not_be_measured_is_refused_before_anything_is_predicted(posetrack, tmp_path):
+    measurable(posetrack(), tracking=True)
+    measurable(posetrack(split="test"))
+    with pytest.raises(CommandError, match=r"^truth\.json: .* needs whole videos\. Build them without"):
+        measurable(posetrack(image_ids=frozenset({10, 11})))
+    with pytest.raises(CommandError, match="no annotations in elsewhere"):
+        measurable(posetrack(sequences=Path("elsewhere")))
+    video = posetrack().sequences / "b.json"
+    content = json.loads(video.read_text())
+    del content["annotations"][0]["track_id"]
+    video.write_text(json.dumps(content))
+    measurable(posetrack())
+    with pytest.raises(CommandError, match=r"b\.json: a person in image 20 has no track_id; without tracks"):
+        measurable(posetrack(), tracking=True)
+    del content["annotations"][0]["bbox_head"]
+    video.write_text(json.dumps(content))
+    with pytest.raises(CommandError, match=r"b\.json: annotation 0.*bbox_head"):
+        measurable(posetrack())
+    measurable(posetrack(split="test"))  # whose annotations nobody reads
+    video.unlink()
+    with pytest.raises(CommandError, match=r"have 3, and 3 are .* for example 20"):
+        measurable(posetrack())
+
+
+def test_other_datasets_are_measurable_without_videos():
+    made = evaluated(mpii_scene(), MPII, mpii_scene()["annotations"], "mpii", image_ids=frozenset({1}))
+    measurable(made)
 
 
 def test_videos_that_are_not_there_are_named(posetrack):

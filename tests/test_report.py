@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluate.examples import best_and_worst, read_people
+from evaluate.analysis import Pair
+from evaluate.examples import best_and_worst, describe_pair, read_people
 from evaluate.inference import Predictions
 from evaluate.laps import Laps
 from evaluate.measures import Evaluated, Measured, measure_coco
@@ -22,6 +23,7 @@ from evaluate.truth import read_truth
 from model.runs import RunConfig
 from records.dataset import read_records
 from records.shards import read_manifest
+from records.skeletons import COCO
 from tests.builders import make_build, quiet, random_annotations, write_split
 from tests.shared import ROOT
 
@@ -98,6 +100,7 @@ def test_the_page_has_every_section_and_needs_nothing_else(scene, tmp_path):
         assert words in page.text
     for words in ("left wrist", "Best by OKS", "Worst by OKS", "Timing", "people per second"):
         assert words in page.text
+    assert "Predicted joints with a score up to 0.2 are not drawn." in page.text
     assert "not this dataset's own" not in page.text
     assert page.tags.count("polyline") == 3
     assert page.tags.count("img") == 2 * 18
@@ -197,6 +200,16 @@ def test_the_best_and_the_worst_are_different_people():
     assert best_and_worst([3, 1, 2], float, 2) == ([3, 2], [1])
     assert best_and_worst(range(9), float, 2) == ([8, 7], [0, 1])
     assert best_and_worst([], float, 2) == ([], [])
+
+
+def test_a_caption_names_few_joints_and_counts_many():
+    errors = np.array([4] * 6 + [3, 2] + [0] * 7 + [-1] * 2)
+    pair = Pair(0, 1, 2, np.zeros((17, 3)), 0.314, errors, np.zeros(17))
+    assert describe_pair(pair, COCO) == (
+        ", OKS 0.31. Inversion: left elbow. Swap: right shoulder. Miss: 6 of 15 labelled joints."
+    )
+    pair = replace(pair, errors=np.array([4, 4] + [0] * 15))
+    assert describe_pair(pair, COCO) == ", OKS 0.31. Miss: nose, left eye."
 
 
 def test_people_are_found_in_any_shard(scene):
