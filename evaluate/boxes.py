@@ -9,7 +9,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from evaluate.inference import join, predict
-from evaluate.measures import Evaluated
+from evaluate.measures import Evaluated, check_measurable
 from evaluate.rescoring import as_results, keep_poses
 from evaluate.truth import Truth, find_truth
 from model.codec import codec_named
@@ -50,6 +50,7 @@ def find_boxes(options, config):
     Raises:
         RecordsError: if there are no records with people, or they do not belong to the run, or their
             annotations are missing or have changed.
+        CommandError: if the dataset's metric could not measure them.
     """
     layout = LAYOUTS.get(config.dataset)
     if layout is None:
@@ -69,7 +70,9 @@ def find_boxes(options, config):
             "says why people were left out"
         )
     truth = find_truth(options, manifest)
-    return Boxes(folder, manifest, truth, dataset_dir / "original_annotations" / options.split)
+    sequences = dataset_dir / "original_annotations" / options.split
+    check_measurable(manifest, truth, sequences, options.tracking)
+    return Boxes(folder, manifest, truth, sequences)
 
 
 def _records(options, config, dataset_dir):
