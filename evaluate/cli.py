@@ -24,7 +24,8 @@ Written to output/result/, by a NAME of annotations, network, epoch, "averaged" 
   NAME_metrics.json    the metric
   NAME.html            the report: curves, kinds of people and of errors; the latest is report.html too
   NAME.png             some people with the predicted skeletons
-  NAME.mat, NAME/      what the dataset's server wants: MPII's .mat, a JSON per video for PoseTrack
+  *.zip, NAME.mat, NAME/  what the dataset's server wants: a zip for COCO's test-dev, MPII's .mat, a JSON per
+                       video for PoseTrack
   parts/NAME/          the predictions, in parts of about a thousand people
 
 A part is written as soon as it is predicted. The same command with --continue goes on after an interruption,

@@ -170,7 +170,7 @@ def measure_mpii(evaluated):
     if evaluated.manifest.boxes != "ground_truth":
         return Measured({}, "PCKh needs annotated boxes: --boxes=ground_truth", "not measured")
     predicted = dict(zip(predictions.person_ids.tolist(), predictions.keypoints[:, :, :2], strict=True))
-    files = (evaluated.name.with_suffix(".mat"), evaluated.name.with_suffix(".pred.json"))
+    files = tuple(with_ending(evaluated.name, ending) for ending in (".mat", ".pred.json"))
     nowhere = np.zeros((MPII.num_keypoints, 2))
     everybody = [predicted.get(person, nowhere) for person in truth.listed]
     mpii.write_submission(np.reshape(everybody, (-1, MPII.num_keypoints, 2)), *files)
@@ -243,6 +243,11 @@ def _check_frames(videos, truth, folder):
             f"{len(frames ^ pictures):,} are in one of them only, for example {min(frames ^ pictures)}. Put "
             "the files there that it was converted from, or convert them again and build with --overwrite"
         )
+
+
+def with_ending(name, ending):
+    """A path with something after its name, which may have dots in it."""
+    return name.with_name(name.name + ending)
 
 
 def _or_none(value):

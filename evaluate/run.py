@@ -10,7 +10,7 @@ from evaluate.boxes import choose_poses, find_boxes, predict_boxes
 from evaluate.devices import use_gpus
 from evaluate.inference import make_predict_step
 from evaluate.laps import Laps
-from evaluate.measures import measure
+from evaluate.measures import measure, with_ending
 from evaluate.network import load_network
 from evaluate.parts import PEOPLE_PER_PART, Parts
 from evaluate.report import write_report
@@ -96,11 +96,6 @@ def result_name(network, boxes, options):
     weights = f"epoch-{network.epoch:04d}{'_averaged' * network.averaged}"
     name = f"{boxes.truth.path.stem}_{network.config.model}_{weights}_{boxes.manifest.boxes}"
     return Path(options.output) / "result" / name
-
-
-def with_ending(name, ending):
-    """A path with something after its name, which may have dots in it."""
-    return name.with_name(name.name + ending)
 
 
 def predict_steps(network, boxes, options, devices):

@@ -49,6 +49,7 @@ def test_every_flag_and_file_the_documents_name_exists(document):
     for parser in (model.export_cli.parser(), model.weights_cli.parser()):
         known |= {option.lstrip("-") for option in re.findall(r"--[a-z0-9_]+", parser.format_help())}
     known |= {"from", "to", "overwrite"}  # of the sub-command
+    known |= {"region", "display", "config"}  # of gcloud
     named = set(re.findall(r"(?<![\w-])--([a-z0-9_]+)", text))
     assert named <= known
     for path in re.findall(r"\]\((\w[\w./]*)\)", text):
