@@ -15,7 +15,7 @@ PEOPLE := ../shared/dataset/COCO
 
 help:
 	@echo "make setup   create $(VENV), install what is needed, build the native extension"
-	@echo "make demo    the whole path on drawn people: records, training, evaluation, a report (about 5 min)"
+	@echo "make demo    the whole path on drawn people: records, training, evaluation, a report (about 6 min)"
 	@echo "make test    the test suite (about 10 min)"
 	@echo "make bench   the benchmarks: ratios against a bare OpenCV loop, NumPy, Keras (about 2 min)"
 	@echo "make overfit 86 real people of $(PEOPLE) learnt by heart (about N min)"

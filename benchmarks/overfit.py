@@ -38,9 +38,9 @@ The last line is their COCO AP.
 """
 
 GOAL = 0.90
-INPUT_SIZE = (192, 256)
+INPUT_SIZE = (128, 192)
 BATCH = 16
-EPOCHS = 30
+EPOCHS = 15
 #: Times that an epoch shows each person. A checkpoint costs as much as one pass over so few people.
 PASSES = 10
 
@@ -160,10 +160,11 @@ def train_options(records, output, epochs, seed):
         output=str(output),
         model="w16_tiny",
         codec="udp",
+        sigma=1.2,
         epochs=epochs,
         batch_size=BATCH,
         gpus=0,
-        schedule=Schedule(initial=3e-3, shape="cosine", warmup_steps=200),
+        schedule=Schedule(initial=3e-3, shape="cosine", warmup_steps=100),
         # Mirrored pictures are learnt too because the flip test shows them.
         augmentation=Augmentation(
             scale_factor=0, rotation_factor=0, rotation_probability=0, half_body_probability=0
