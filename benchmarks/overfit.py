@@ -1,0 +1,194 @@
+"""A few real people learnt by heart: do records, network, codec and metric fit together on real annotations?
+
+A small network is trained on the labelled people of COCO's train split in `--dataset_dir`, on the CPU without
+augmentation but mirroring, and measured on the same people with their annotated boxes and the flip test. What
+misplaces keypoints on the way, by part of a heatmap cell or to the wrong side, keeps AP below 0.9.
+
+Takes 3 core-minutes. Run with ``make overfit`` or ``python benchmarks/overfit.py``; ``--smoke`` does a few
+updates only.
+"""
+
+import contextlib
+import io
+import json
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[0] = str(ROOT)
+
+from absl import flags
+
+from records.command import UsageError, import_tensorflow, run
+from records.layout import LAYOUTS
+from records.shards import MANIFEST
+
+NAME = "python benchmarks/overfit.py"
+DESCRIPTION = """
+Trains a small network on a few real people until it knows them by heart, and measures it on the same people.
+
+  python benchmarks/overfit.py
+  python benchmarks/overfit.py --smoke
+
+The last line is their COCO AP.
+"""
+
+GOAL = 0.90
+INPUT_SIZE = (128, 192)
+BATCH = 16
+EPOCHS = 15
+#: Times that an epoch shows each person. A checkpoint costs as much as one pass over so few people.
+PASSES = 10
+
+
+def define_flags(values):
+    """Defines the command's flags in an absl `FlagValues`."""
+    add = dict(flag_values=values)
+    flags.DEFINE_string(
+        "dataset_dir",
+        str(ROOT.parent / "shared/dataset/COCO"),
+        "A folder in COCO's layout with a few people in it; nothing is written there.",
+        **add,
+    )
+    flags.DEFINE_bool("smoke", False, "Only see whether it runs: one pass, after which AP is about 0.", **add)
+    flags.DEFINE_integer(
+        "seed", 0, "Of weights, order and mirroring.", lower_bound=0, upper_bound=2**32 - 1, **add
+    )
+
+
+def main(values, rest):
+    """Builds, trains, measures; prints the table and the numbers."""
+    if rest:
+        raise UsageError(f"nothing is expected after --, received {rest[0]!r}")
+    annotations, images = find_people(values.dataset_dir)
+    passes, epochs = (1, 1) if values.smoke else (PASSES, EPOCHS)
+    import_tensorflow()
+    from evaluate.run import EvaluateOptions, evaluate_run
+    from train.loop import train
+
+    with tempfile.TemporaryDirectory() as folder:
+        records = Path(folder) / "records"
+        people = build(annotations, images, records / "train").records
+        repeat(records / "train", Path(folder) / "repeated", passes)
+        options = train_options(Path(folder) / "repeated", Path(folder) / "run", epochs, values.seed)
+        print(f"{people} people, each about {passes * epochs} times; the bar shows how far it is")
+        started, used = time.perf_counter(), cpu_seconds()
+        with contextlib.redirect_stdout(io.StringIO()):  # the bar, on standard error, says enough
+            updates = train(options)
+        seconds, used = time.perf_counter() - started, cpu_seconds() - used
+        measured = EvaluateOptions(
+            output=options.output,
+            split="train",
+            boxes="ground_truth",
+            records_dir=str(records),
+            annotations=str(annotations),
+        )
+        with contextlib.redirect_stdout(io.StringIO()):  # names files that are about to be removed
+            metrics = evaluate_run(measured)
+
+    width, height = INPUT_SIZE
+    verdict = "reached" if metrics["AP"] >= GOAL else "NOT reached"
+    print(f"\nOverfitting {people} people of {annotations.name}, {options.model} at {width}x{height}, CPU")
+    print(f"  training   {updates:,} updates of {BATCH} people, {seconds / 60:.1f} minutes")
+    print(f"  speed      {updates * BATCH / seconds:.0f} people/s, {used / 60:.1f} core-minutes in all")
+    numbers = ", ".join(f"{name} {metrics[name]:.3f}" for name in ("AP", "AP .5", "AP .75", "AR"))
+    print(f"  measured   {numbers}")
+    print(f"  AP of {GOAL:.2f} {verdict}{' (--smoke learns nothing)' if values.smoke else ''}")
+    print(f"overfit_minutes {seconds / 60:.1f}\noverfit_core_minutes {used / 60:.1f}")
+    print(f"overfit_ap {metrics['AP']:.3f}\n")
+
+
+def find_people(dataset_dir):
+    """(annotation file, picture folder) of the train split.
+
+    Raises:
+        UsageError: if one is not there.
+    """
+    layout, folder = LAYOUTS["coco"], Path(dataset_dir)
+    annotations = folder / layout.annotations["train"]
+    images = folder / layout.images.format(split="train")
+    for path in (annotations, images):
+        if not path.exists():
+            raise UsageError(
+                f"{path} does not exist; --dataset_dir={dataset_dir} should name a folder in COCO's layout, "
+                "with its 2017 annotations and pictures of the train split"
+            )
+    return annotations, images
+
+
+def build(annotations, images, folder):
+    """Builds records of everybody labelled; returns their `Manifest`."""
+    from pipelines.crops import CropOptions
+    from pipelines.job import Build, build_records
+
+    return build_records(
+        Build(
+            dataset="coco",
+            split="train",
+            boxes="ground_truth",
+            skeleton=LAYOUTS["coco"].skeleton,
+            annotations=str(annotations),
+            images=str(images),
+            detections="",
+            folder=str(folder),
+            options=CropOptions(INPUT_SIZE),
+        )
+    )
+
+
+def repeat(folder, to, times):
+    """Copies records so that a reader of the copy meets everybody so many times."""
+    from records.shards import read_manifest
+
+    shutil.copytree(folder, to)
+    manifest = read_manifest(to)
+    repeated = replace(manifest, shards=manifest.shards * times)
+    (to / MANIFEST).write_text(json.dumps(repeated.to_json()))
+
+
+def train_options(records, output, epochs, seed):
+    """`TrainOptions` of the run."""
+    from records.augment import Augmentation
+    from train.options import TrainOptions
+    from train.schedule import Schedule
+
+    return TrainOptions(
+        dataset="coco",
+        records=str(records),
+        output=str(output),
+        model="w16_tiny",
+        codec="udp",
+        sigma=1.2,
+        epochs=epochs,
+        batch_size=BATCH,
+        gpus=0,
+        schedule=Schedule(initial=3e-3, shape="cosine", warmup_steps=100),
+        # Mirrored pictures are learnt too because the flip test shows them.
+        augmentation=Augmentation(
+            scale_factor=0, rotation_factor=0, rotation_probability=0, half_body_probability=0
+        ),
+        seed=seed,
+        keep=1,
+    )
+
+
+def cpu_seconds():
+    """Processor time of this process so far, all cores together."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def command(argv=None):
+    """Runs the command and returns its exit code."""
+    from model.runs import RunError
+
+    return run(NAME, DESCRIPTION, define_flags, main, argv, user_errors=(RunError,))
+
+
+if __name__ == "__main__":
+    sys.exit(command())
