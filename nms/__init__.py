@@ -16,6 +16,7 @@ All functions take anything ``np.asarray`` takes, compute in float64 and leave t
 NMS functions return indices, best first. **Ties**: of equal scores, the lower index comes first. Bad input
 raises ValueError naming the argument, what was received and what was expected.
 
+``nms.batched`` has box NMS of whole batches in TensorFlow, for GPUs; only importing it imports TensorFlow.
 ``nms.reference`` has the same functions in plain NumPy, unchecked and slower; tests hold the two together.
 """
 
