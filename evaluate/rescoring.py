@@ -4,8 +4,6 @@ A top-down pose has two sources of confidence, the box's and the joints'. The of
 ``COCODataset.evaluate`` multiplies them, then removes the poses that say the same person twice.
 """
 
-from collections import defaultdict
-
 import numpy as np
 
 from nms import oks_nms, soft_oks_nms
@@ -75,7 +73,7 @@ def keep_poses(keypoints, areas, box_scores, image_ids, oks_threshold, min_visib
     """Which poses `to_results` keeps, and their scores; arguments, order and errors are its.
 
     Returns:
-        kept: (M,) int64, indices of poses.
+        kept: (M,) intp, indices of poses.
         scores: (M,) float64, their new scores.
     """
     keypoints = np.asarray(keypoints, np.float64)
@@ -101,17 +99,8 @@ def keep_poses(keypoints, areas, box_scores, image_ids, oks_threshold, min_visib
 
     scores = rescore(keypoints[:, :, 2], box_scores, min_visibility)
 
-    poses_of_image = defaultdict(list)
-    for pose, image_id in enumerate(image_ids.tolist()):
-        poses_of_image[image_id].append(pose)
-
     suppress = soft_oks_nms if soft else oks_nms
-    kept = [
-        poses[index]
-        for poses in poses_of_image.values()
-        for index in suppress(keypoints[poses], scores[poses], areas[poses], oks_threshold, sigmas)
-    ]
-    kept = np.array(kept, np.int64)
+    kept = suppress(keypoints, scores, areas, oks_threshold, sigmas, image_ids=image_ids)
     return kept, scores[kept]
 
 

@@ -10,10 +10,13 @@ predictions, as Simple Baselines and HRNet use it to remove doubled people: the 
 exp(-d_k^2 / (2 s^2 k_k^2)), with d_k the distance between the two joints k, s^2 the mean of the areas and k_k
 twice the joint's sigma.
 
+Poses of many images can be given at once, with their ``image_ids``: one call checks them all.
+
 All functions take anything ``np.asarray`` takes, compute in float64 and leave their arguments unchanged; the
 NMS functions return indices, best first. **Ties**: of equal scores, the lower index comes first. Bad input
 raises ValueError naming the argument, what was received and what was expected.
 
+``nms.batched`` has box NMS of whole batches in TensorFlow, for GPUs; only importing it imports TensorFlow.
 ``nms.reference`` has the same functions in plain NumPy, unchecked and slower; tests hold the two together.
 """
 
@@ -66,7 +69,7 @@ def box_nms(boxes, scores, threshold):
     return _kernels.box_nms(boxes, _best_first(scores), threshold)
 
 
-def oks_nms(keypoints, scores, areas, threshold, sigmas=None, min_visibility=None):
+def oks_nms(keypoints, scores, areas, threshold, sigmas=None, min_visibility=None, image_ids=None):
     """Greedy NMS: take the best pose, drop those whose OKS with it is above ``threshold``, repeat.
 
     Args:
@@ -77,18 +80,29 @@ def oks_nms(keypoints, scores, areas, threshold, sigmas=None, min_visibility=Non
         sigmas: (K,) float, > 0, in parts of the person's scale; None: COCO's, for COCO's 17 joints only.
         min_visibility: None: all joints count. A float: only joints whose score *in the pose that may be
             dropped* is above it count, as in the official code; a pose without any is similar to nothing.
+        image_ids: (N,) int, in any order: the poses of many images at once, each image for itself. One call
+            for all is several times faster than one for each. None: all poses are of one image.
 
     Returns:
-        (M,) intp: indices of the kept poses, best score first.
+        (M,) intp: indices of the kept poses, best score first; with ``image_ids`` one image after the other,
+        in the order first met.
     """
-    keypoints, areas, sigmas, min_visibility = _pose_arguments(keypoints, areas, sigmas, min_visibility)
-    scores = _array("scores", scores, (len(keypoints),))
+    poses = _pose_arguments(keypoints, areas, sigmas, min_visibility)
+    count = len(poses[0])
+    scores = _array("scores", scores, (count,))
     threshold = _finite("threshold", threshold)
-    return _kernels.oks_nms(keypoints, areas, sigmas, min_visibility, _best_first(scores), threshold)
+    return _kernels.oks_nms(*poses, scores, *_by_image(image_ids, count), threshold)
 
 
 def soft_oks_nms(
-    keypoints, scores, areas, threshold, sigmas=None, min_visibility=None, max_kept=SOFT_MAX_KEPT
+    keypoints,
+    scores,
+    areas,
+    threshold,
+    sigmas=None,
+    min_visibility=None,
+    max_kept=SOFT_MAX_KEPT,
+    image_ids=None,
 ):
     """Soft NMS (Bodla et al., 2017, Gaussian): take the best pose, lower the others' scores, repeat.
 
@@ -97,21 +111,24 @@ def soft_oks_nms(
     the order only and are not returned.
 
     Args:
-        keypoints, scores, areas, sigmas, min_visibility: as for `oks_nms`.
+        keypoints, scores, areas, sigmas, min_visibility, image_ids: as for `oks_nms`.
         threshold: float, > 0: the decay's width, smaller lowers more.
-        max_kept: int, >= 1.
+        max_kept: int, >= 1, of an image.
 
     Returns:
-        (min(N, max_kept),) intp: indices in the order taken.
+        (min(N, max_kept),) intp: indices in the order taken; with ``image_ids`` one image after the other, in
+        the order first met, of each at most ``max_kept``.
     """
-    keypoints, areas, sigmas, min_visibility = _pose_arguments(keypoints, areas, sigmas, min_visibility)
-    scores = _array("scores", scores, (len(keypoints),))
+    poses = _pose_arguments(keypoints, areas, sigmas, min_visibility)
+    count = len(poses[0])
+    scores = _array("scores", scores, (count,))
     threshold = _finite("threshold", threshold)
     if threshold <= 0:
         raise ValueError(f"threshold: received {threshold}; soft NMS expects a number above 0")
     if not isinstance(max_kept, int | np.integer) or max_kept < 1:
         raise ValueError(f"max_kept: received {max_kept!r}; expected an integer of at least 1")
-    return _kernels.soft_oks_nms(keypoints, areas, sigmas, min_visibility, scores, threshold, max_kept)
+    max_kept = min(max_kept, max(count, 1))  # what a C integer holds, whatever was asked for
+    return _kernels.soft_oks_nms(*poses, scores, *_by_image(image_ids, count), threshold, max_kept)
 
 
 def oks_matrix(keypoints, areas, sigmas=None, min_visibility=None):
@@ -133,7 +150,11 @@ def _best_first(scores):
 
 
 def _pose_arguments(keypoints, areas, sigmas, min_visibility):
-    """Checks what all OKS functions share and fills in the defaults the kernels expect."""
+    """What all OKS functions share, checked and in the kernels' form.
+
+    Returns:
+        (keypoints, areas, spreads, min_visibility, counted), see `nms/_kernels.pyx`.
+    """
     keypoints = _array("keypoints", keypoints, (None, None, 3))
     count, joints, _ = keypoints.shape
     areas = _array("areas", areas, (count,))
@@ -151,9 +172,36 @@ def _pose_arguments(keypoints, areas, sigmas, min_visibility):
         sigmas = _array("sigmas", sigmas, (joints,))
         if (sigmas <= 0).any():
             raise ValueError(f"sigmas: received {sigmas.tolist()}; expected numbers above 0")
-    # Every finite score is above -inf, so "all joints count" needs no case of its own in the kernels.
-    min_visibility = -np.inf if min_visibility is None else _finite("min_visibility", min_visibility)
-    return keypoints, areas, sigmas, min_visibility
+    if min_visibility is None:
+        # Every finite score is above -inf, so "all joints count" needs no case of its own in the kernels.
+        min_visibility, counted = -np.inf, np.full(count, joints)
+    else:
+        min_visibility = _finite("min_visibility", min_visibility)
+        counted = np.count_nonzero(keypoints[:, :, 2] > min_visibility, axis=1)
+    return keypoints, areas, (2 * sigmas) ** 2, min_visibility, counted
+
+
+def _by_image(image_ids, count):
+    """The poses' indices image by image, and where each image's end.
+
+    Args:
+        image_ids: (count,) int, or None for one image.
+        count: number of poses.
+
+    Returns:
+        members: (count,) intp, images in the order first met, indices rising within one.
+        ends: (I,) intp.
+    """
+    if image_ids is None:
+        return np.arange(count), np.array([count])
+    image_ids = np.asarray(image_ids)
+    if image_ids.shape != (count,):
+        raise ValueError(f"image_ids: received shape {image_ids.shape}; expected ({count},), one per pose")
+    if count and not np.issubdtype(image_ids.dtype, np.integer):
+        raise ValueError(f"image_ids: received {image_ids.dtype}; expected integers")
+    _, first, image = np.unique(image_ids, return_index=True, return_inverse=True)
+    met = np.argsort(np.argsort(first))[image]  # 0 for the poses of the image met first, 1 ...
+    return np.argsort(met, kind="stable"), np.cumsum(np.bincount(met, minlength=len(first)))
 
 
 def _array(name, value, shape):

@@ -1,9 +1,12 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Compiled loops of `nms`. Arguments are trusted: `nms/__init__.py` checks them and documents the rules.
 
-All arrays are C-contiguous: ``keypoints`` (N, K, 3), ``areas`` (N,), ``sigmas`` (K,), ``scores`` (N,) and
-``boxes`` (N, 4) float64; ``order`` (N,) intp, the indices best first. ``min_visibility`` is -inf for "all
-joints count".
+All arrays are C-contiguous: ``keypoints`` (N, K, 3), ``areas`` (N,), ``spreads`` (K,), ``scores`` (N,) and
+``boxes`` (N, 4) float64. ``spreads`` are (2 sigma)^2, the k^2 of the OKS. ``counted`` (N,) intp says how many
+joints of a pose have a score above ``min_visibility``, which is -inf for "all joints count".
+
+``members`` (N,) intp are the indices of all poses, image by image and rising within one; ``ends`` (I,) intp say
+where in them each image's poses end.
 """
 
 import numpy as np
@@ -17,44 +20,64 @@ cdef double TINY = 2.0 ** -52
 cdef double _oks(
     const double[:, :, ::1] keypoints,
     const double[::1] areas,
-    const double[::1] sigmas,
+    const double[::1] spreads,
     double min_visibility,
-    double floor,
+    const Py_ssize_t[::1] counted,
     Py_ssize_t i,
     Py_ssize_t j,
 ) noexcept nogil:
-    """OKS of poses i and j over the joints whose score in pose j is above ``min_visibility``; 0 if none is.
-
-    Returns 0 as well once the OKS cannot reach ``floor`` any more: most pairs of people are far apart, and a
-    high floor decides them after two or three joints. A floor of 0 gives every value in full.
-    """
-    cdef Py_ssize_t k, counted = 0
-    for k in range(keypoints.shape[1]):
-        counted += keypoints[j, k, 2] > min_visibility
-    if counted == 0:
+    """OKS of poses i and j over the joints whose score in pose j is above ``min_visibility``; 0 if none is."""
+    if counted[j] == 0:
         return 0.0
-    cdef double dx, dy, width, similarity, total = 0
+    cdef Py_ssize_t k
+    cdef double dx, dy, total = 0
     cdef double twice_area = areas[i] + areas[j] + 2 * TINY  # 2 s^2, s^2 being the mean of the two areas
-    # What the sum may miss until the mean is below the floor; the margin is far above rounding errors.
-    cdef double to_lose = counted * (1 - floor) + 1e-9
     for k in range(keypoints.shape[1]):
         if keypoints[j, k, 2] > min_visibility:
             dx = keypoints[i, k, 0] - keypoints[j, k, 0]
             dy = keypoints[i, k, 1] - keypoints[j, k, 1]
-            width = 2 * sigmas[k]
-            similarity = exp(-(dx * dx + dy * dy) / (twice_area * width * width))
-            total += similarity
-            to_lose -= 1 - similarity
+            total += exp(-(dx * dx + dy * dy) / (twice_area * spreads[k]))
+    return total / counted[j]
+
+
+cdef bint _surely_unlike(
+    const double[:, :, ::1] keypoints,
+    const double[::1] areas,
+    const double[::1] spreads,
+    double min_visibility,
+    const Py_ssize_t[::1] counted,
+    double threshold,
+    Py_ssize_t i,
+    Py_ssize_t j,
+) noexcept nogil:
+    """Whether a few joints show already that the OKS of poses i and j is not above the threshold.
+
+    Most pairs of people are far apart, and a high threshold decides them after two joints without a single
+    exponential: 1 + x <= e^x, so that a joint with exp(-x) takes at least 1 - 1 / (1 + x) = x / (1 + x) from
+    the sum. Where numbers overflow, every comparison with NaN is false, so that the answer is "not sure".
+    """
+    cdef Py_ssize_t k
+    cdef double dx, dy, squared
+    cdef double twice_area = areas[i] + areas[j] + 2 * TINY
+    # What the sum may miss until the mean is below the threshold; the margin is far above rounding errors.
+    cdef double to_lose = counted[j] * (1 - threshold + 1e-9)
+    for k in range(keypoints.shape[1]):
+        if keypoints[j, k, 2] > min_visibility:
+            dx = keypoints[i, k, 0] - keypoints[j, k, 0]
+            dy = keypoints[i, k, 1] - keypoints[j, k, 1]
+            squared = dx * dx + dy * dy
+            to_lose -= squared / (squared + twice_area * spreads[k])
             if to_lose < 0:
-                return 0.0
-    return total / counted
+                return True
+    return False
 
 
 def oks_matrix(
     const double[:, :, ::1] keypoints,
     const double[::1] areas,
-    const double[::1] sigmas,
+    const double[::1] spreads,
     double min_visibility,
+    const Py_ssize_t[::1] counted,
 ):
     """(N, N) float64."""
     cdef Py_ssize_t i, j, count = keypoints.shape[0]
@@ -63,69 +86,98 @@ def oks_matrix(
     with nogil:
         for i in range(count):
             for j in range(count):
-                out[i, j] = _oks(keypoints, areas, sigmas, min_visibility, 0, i, j)
+                out[i, j] = _oks(keypoints, areas, spreads, min_visibility, counted, i, j)
     return result
 
 
 def oks_nms(
     const double[:, :, ::1] keypoints,
     const double[::1] areas,
-    const double[::1] sigmas,
+    const double[::1] spreads,
     double min_visibility,
-    const Py_ssize_t[::1] order,
+    const Py_ssize_t[::1] counted,
+    const double[::1] scores,
+    const Py_ssize_t[::1] members,
+    const Py_ssize_t[::1] ends,
     double threshold,
 ):
-    """(M,) intp: kept indices, best first."""
-    remaining_array = np.array(order)
-    cdef Py_ssize_t[::1] remaining = remaining_array
-    cdef Py_ssize_t kept = 0, end = order.shape[0], left, n
-    cdef double oks
-    # In place: remaining[:kept] is kept, remaining[kept:end] is still to be decided, best first.
+    """(M,) intp: kept indices, image by image, best first."""
+    kept_array = np.empty(len(members), np.intp)
+    cdef Py_ssize_t[::1] kept = kept_array
+    cdef Py_ssize_t[::1] remaining = np.array(members)
+    cdef Py_ssize_t image, start = 0, end, left, n, j, place, best, taken, count = 0
     with nogil:
-        while kept < end:
-            left = kept + 1
-            for n in range(kept + 1, end):
-                oks = _oks(
-                    keypoints, areas, sigmas, min_visibility, threshold, remaining[kept], remaining[n]
-                )
-                if oks <= threshold:
-                    remaining[left] = remaining[n]
+        for image in range(ends.shape[0]):
+            end = ends[image]
+            place = start  # of the best of remaining[start:end], the poses still to be decided
+            for n in range(start + 1, end):
+                if scores[remaining[n]] > scores[remaining[place]]:
+                    place = n
+            while start < end:
+                best, taken = remaining[place], place
+                kept[count] = best
+                count += 1
+                left = place = start
+                for n in range(start, end):
+                    j = remaining[n]
+                    if n == taken or not (
+                        _surely_unlike(
+                            keypoints, areas, spreads, min_visibility, counted, threshold, best, j
+                        )
+                        or _oks(keypoints, areas, spreads, min_visibility, counted, best, j) <= threshold
+                    ):
+                        continue
+                    remaining[left] = j
+                    if scores[j] > scores[remaining[place]]:
+                        place = left
                     left += 1
-            end = left
-            kept += 1
-    return remaining_array[:kept].copy()
+                end = left
+            start = ends[image]
+    return kept_array[:count].copy()
 
 
 def soft_oks_nms(
     const double[:, :, ::1] keypoints,
     const double[::1] areas,
-    const double[::1] sigmas,
+    const double[::1] spreads,
     double min_visibility,
+    const Py_ssize_t[::1] counted,
     const double[::1] scores,
+    const Py_ssize_t[::1] members,
+    const Py_ssize_t[::1] ends,
     double threshold,
     Py_ssize_t max_kept,
 ):
-    """(min(N, max_kept),) intp: indices in the order taken."""
-    cdef Py_ssize_t count = keypoints.shape[0], taken, j, best
-    cdef Py_ssize_t wanted = min(count, max_kept)
-    cdef double overlap
-    kept_array = np.empty(wanted, np.intp)
+    """(M,) intp: at most ``max_kept`` indices an image, image by image, in the order taken."""
+    kept_array = np.empty(len(members), np.intp)
     cdef Py_ssize_t[::1] kept = kept_array
+    cdef Py_ssize_t[::1] remaining = np.array(members)
     cdef double[::1] lowered = np.array(scores)
-    cdef unsigned char[::1] is_taken = np.zeros(count, np.uint8)
+    cdef Py_ssize_t image, start = 0, end, last, n, place, best, count = 0
+    cdef double overlap
     with nogil:
-        for taken in range(wanted):
-            best = -1
-            for j in range(count):
-                if not is_taken[j] and (best < 0 or lowered[j] > lowered[best]):
-                    best = j
-            is_taken[best] = 1
-            kept[taken] = best
-            for j in range(count):
-                if not is_taken[j]:
-                    overlap = _oks(keypoints, areas, sigmas, min_visibility, 0, best, j)
-                    lowered[j] *= exp(-overlap * overlap / threshold)
-    return kept_array
+        for image in range(ends.shape[0]):
+            end = ends[image]
+            last = start + min(end - start, max_kept)
+            for start in range(start, last):
+                place = start
+                for n in range(start + 1, end):
+                    if lowered[remaining[n]] > lowered[remaining[place]]:
+                        place = n
+                best = remaining[place]
+                # Moved along one by one, so that of equal scores the lower index stays in front.
+                for n in range(place, start, -1):
+                    remaining[n] = remaining[n - 1]
+                remaining[start] = best
+                kept[count] = best
+                count += 1
+                for n in range(start + 1, end):
+                    overlap = _oks(
+                        keypoints, areas, spreads, min_visibility, counted, best, remaining[n]
+                    )
+                    lowered[remaining[n]] *= exp(-overlap * overlap / threshold)
+            start = end
+    return kept_array[:count].copy()
 
 
 cdef double _iou(const double[:, ::1] boxes, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
@@ -144,7 +196,8 @@ def box_nms(const double[:, ::1] boxes, const Py_ssize_t[::1] order, double thre
     remaining_array = np.array(order)
     cdef Py_ssize_t[::1] remaining = remaining_array
     cdef Py_ssize_t kept = 0, end = order.shape[0], left, n
-    with nogil:  # the same scheme as in oks_nms
+    # In place: remaining[:kept] is kept, remaining[kept:end] is still to be decided, best first.
+    with nogil:
         while kept < end:
             left = kept + 1
             for n in range(kept + 1, end):

@@ -176,6 +176,52 @@ def test_what_oks_nms_keeps_is_unlike_and_what_it_drops_is_like_a_better_one(see
         assert (index in kept) == all(matrix[other, index] <= threshold for other in better)
 
 
+@given(
+    seed=st.integers(0, 2**32),
+    joints=st.integers(1, 40),
+    distance=st.sampled_from([1e-6, 1e-4, 0.1, 1, 5, 20, 100]),
+    min_visibility=st.none() | st.just(0.3),
+)
+def test_the_last_bit_of_the_threshold_decides(seed, joints, distance, min_visibility):
+    """The shortcut for poses that are far apart decides nothing that the OKS itself would not."""
+    rng = np.random.default_rng(seed)
+    keypoints = np.concatenate([rng.normal(0, distance, (2, joints, 2)), rng.random((2, joints, 1))], axis=-1)
+    areas, sigmas = rng.uniform(0, 3e4, 2), rng.uniform(0.02, 0.12, joints)
+    oks = nms.oks_matrix(keypoints, areas, sigmas, min_visibility)[0, 1]
+    for threshold, kept in ((oks, [0, 1]), (np.nextafter(oks, -1), [0])):
+        arguments = (keypoints, [2, 1], areas, threshold, sigmas, min_visibility)
+        assert nms.oks_nms(*arguments).tolist() == kept
+
+
+@given(
+    seed=st.integers(0, 2**32),
+    counts=st.lists(st.integers(1, 9), max_size=6),
+    mixed=st.booleans(),
+    threshold=st.sampled_from([0.2, 0.5, 0.9]),
+    min_visibility=st.none() | st.just(0.5),
+    max_kept=st.integers(1, 6),
+)
+def test_many_images_at_once_are_each_image_for_itself(
+    seed, counts, mixed, threshold, min_visibility, max_kept
+):
+    rng = np.random.default_rng(seed)
+    keypoints, scores, areas = (array[: sum(counts)] for array in people(seed, max(sum(counts), 1)))
+    names = rng.choice(1000, len(counts), replace=False) - 500
+    image_ids = np.repeat(names, counts)
+    if mixed:
+        rng.shuffle(image_ids)
+    for name, more in (("oks_nms", {}), ("soft_oks_nms", {"max_kept": max_kept})):
+        options = {"threshold": threshold, "min_visibility": min_visibility} | more
+        kept = getattr(nms, name)(keypoints, scores, areas, image_ids=image_ids, **options)
+        expected = []
+        for image_id in dict.fromkeys(image_ids.tolist()):  # in the order first met
+            poses = np.flatnonzero(image_ids == image_id)
+            alone = getattr(nms, name)(keypoints[poses], scores[poses], areas[poses], **options)
+            expected += poses[alone].tolist()
+        assert kept.tolist() == expected, name
+        assert kept.dtype == np.intp
+
+
 # ---- bad input
 
 GOOD = dict(zip(("keypoints", "scores", "areas"), people(), strict=True)) | {"threshold": 0.5}
@@ -204,6 +250,9 @@ def spoiled(array, place, value):
         ("sigmas", np.ones(16), r"received shape \(16,\); expected \(17,\)"),
         ("sigmas", np.zeros(17), "expected numbers above 0"),
         ("min_visibility", np.inf, "received inf"),
+        ("image_ids", np.zeros(11, int), r"received shape \(11,\); expected \(12,\)"),
+        ("image_ids", np.zeros(12), "received float64; expected integers"),
+        ("image_ids", ["a"] * 12, "expected integers"),
     ],
 )
 def test_bad_poses_are_named(function, argument, value, says):
@@ -231,6 +280,10 @@ def test_cocos_sigmas_are_for_17_joints_only():
         nms.oks_nms(*people(joints=16), 0.5)
     with pytest.raises(ValueError, match="read-only"):
         nms.COCO_SIGMAS[0] = 1
+
+
+def test_any_number_of_poses_may_be_asked_for():
+    assert len(nms.soft_oks_nms(**(GOOD | {"max_kept": 2**70}))) == 12
 
 
 @pytest.mark.parametrize("change", [{"threshold": 0}, {"max_kept": 0}, {"max_kept": 2.5}])

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from evaluate.rescoring import rescore, to_results
+from evaluate.rescoring import keep_poses, rescore, to_results
 from tests.shared import shared_data
 
 
@@ -71,6 +71,11 @@ def test_other_skeletons_need_their_sigmas():
     assert len(to_results(**people, sigmas=np.full(5, 0.05))) == 4
     with pytest.raises(ValueError, match=r"^sigmas: received None with keypoints of 5 joints"):
         to_results(**people)
+
+
+def test_no_poses_keep_nothing():
+    kept, scores = keep_poses(np.zeros((0, 17, 3)), [], [], [], 0.9, 0.2, False, None)
+    assert kept.shape == scores.shape == (0,)
 
 
 def test_no_poses_give_no_results():

@@ -1,0 +1,205 @@
+"""Building records: the Beam job over a bare two-process loop, and two workers over one.
+
+The bare loop is the limit: two processes read, decode, crop, encode and write the same people with the
+project's own functions and nothing else, and their start does not count. The build counts from the annotation
+file to the manifest ("whole"), and, since its workers' start takes seconds whatever the dataset's size, once
+more from the moment each worker has finished a shard ("running", what a large dataset sees). All take turns;
+ratios are medians over the rounds. On a busy machine the ratio of the CPU seconds a person is the steadier
+one: of the loop over those of the build without its start, which is a build of a few people.
+
+The pictures are COCO's train split in ``--dataset_dir`` (by default ../shared/dataset/COCO beside the
+repository), each listed many times over; drawn ones stand in where it is absent. Run alone with
+``python benchmarks/build.py``; ``--smoke`` takes seconds and its ratios mean little.
+"""
+
+import argparse
+import contextlib
+import json
+import multiprocessing
+import resource
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[0] = str(ROOT)
+
+import cv2
+import numpy as np
+
+from pipelines.cli import beam_arguments
+from pipelines.coco import read_ground_truth, read_json
+from pipelines.crops import CropOptions, make_record
+from pipelines.job import Build, build_records
+from pipelines.synthetic import SyntheticOptions, generate
+from records.schema import to_example
+from records.shards import frame
+from records.skeletons import COCO
+
+WORKERS = 2
+OPTIONS = CropOptions((192, 256))
+
+
+@dataclass(frozen=True)
+class Timing:
+    """A run: people made, people/s from start to end and once running, CPU seconds of its processes."""
+
+    people: int
+    whole: float
+    running: float
+    cpu: float
+
+
+def repeat(annotations, people, path):
+    """Writes an annotation file that lists another's pictures over and over, for about so many people."""
+    times = round(people / len(annotations["annotations"])) or 1
+    repeated = {"categories": annotations["categories"], "images": [], "annotations": []}
+    for n in range(times):
+        repeated["images"] += [entry | {"id": times * entry["id"] + n} for entry in annotations["images"]]
+        repeated["annotations"] += [
+            entry | {"id": times * entry["id"] + n, "image_id": times * entry["image_id"] + n}
+            for entry in annotations["annotations"]
+        ]
+    Path(path).write_text(json.dumps(repeated))
+
+
+@contextlib.contextmanager
+def dataset(folder, people):
+    """(annotation file, one of a few people, picture folder) of about so many people."""
+    with tempfile.TemporaryDirectory() as made:
+        source = folder / "annotations/person_keypoints_train2017.json"
+        images = folder / "images/train2017"
+        if not source.exists():
+            print(f"{source} is not here: drawn pictures instead")
+            generate(Path(made, "drawn"), SyntheticOptions(train_images=40, val_images=1))
+            source = Path(made, "drawn/annotations/person_keypoints_train.json")
+            images = Path(made, "drawn/images/train")
+        annotations = json.loads(source.read_text())
+        labelled = [entry for entry in annotations["annotations"] if entry.get("num_keypoints")]
+        repeat(annotations | {"annotations": labelled}, people, f"{made}/repeated.json")
+        repeat(annotations | {"annotations": labelled}, 0, f"{made}/few.json")
+        yield f"{made}/repeated.json", f"{made}/few.json", str(images)
+
+
+def bare_loop(annotations, images):
+    """The bare loop's `Timing`; its CPU seconds are those of the loop only, as its people/s are."""
+    spawn = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as out:
+        barrier, results = spawn.Barrier(WORKERS), spawn.SimpleQueue()
+        processes = [
+            spawn.Process(
+                target=bare_worker, args=(annotations, images, f"{out}/{part}", part, barrier, results)
+            )
+            for part in range(WORKERS)
+        ]
+        for process in processes:
+            process.start()
+        people, seconds, cpu = zip(*(results.get() for _ in processes), strict=True)
+        for process in processes:
+            process.join()
+    rate = sum(people) / max(seconds)
+    return Timing(sum(people), rate, rate, sum(cpu))
+
+
+def bare_worker(annotations, images, path, part, barrier, results):
+    """Every second picture's people; begins when both have made a first picture's, so nothing starts late."""
+    cv2.setNumThreads(1)
+    pictures = read_ground_truth(read_json(annotations), annotations, COCO).pictures[part::WORKERS]
+    bare_people(pictures[:1], images, path)
+    barrier.wait()
+    start, cpu = time.perf_counter(), time.process_time()
+    people = bare_people(pictures, images, path)
+    results.put((people, time.perf_counter() - start, time.process_time() - cpu))
+
+
+def bare_people(pictures, images, path):
+    """Decodes, crops, encodes, writes; returns how many."""
+    with Path(path).open("wb") as file:
+        for picture in pictures:
+            pixels = cv2.imread(
+                f"{images}/{picture.file_name}", cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+            )
+            for person in picture.people:
+                values = make_record(pixels, picture, person, COCO, OPTIONS)
+                file.write(frame(to_example(values, COCO.num_keypoints)))
+    return sum(len(picture.people) for picture in pictures)
+
+
+def build(annotations, images, workers, people_per_shard):
+    """The `Timing` of a build with so many workers, as the command makes it."""
+    with tempfile.TemporaryDirectory() as out:
+        asked = Build(
+            dataset="coco",
+            split="train",
+            boxes="ground_truth",
+            skeleton=COCO,
+            annotations=annotations,
+            images=images,
+            detections="",
+            folder=f"{out}/records",
+            options=OPTIONS,
+            people_per_shard=people_per_shard,
+            beam_args=beam_arguments(SimpleNamespace(workers=workers), []),
+        )
+        start, cpu = time.perf_counter(), cpu_seconds()
+        manifest = build_records(asked, say=lambda _: None)
+        seconds, cpu = time.perf_counter() - start, cpu_seconds() - cpu
+        finished = sorted(
+            (Path(asked.folder, shard.name).stat().st_mtime, shard.records) for shard in manifest.shards
+        )
+    # The first shard of each worker is its start.
+    took = finished[-1][0] - finished[workers - 1][0]
+    running = sum(records for _, records in finished[workers:]) / took if took else np.nan
+    return Timing(manifest.records, manifest.records / seconds, running, cpu)
+
+
+def cpu_seconds():
+    """CPU seconds of this process and of those that it has waited for."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+
+
+def main():
+    """Prints the table and the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dataset_dir", type=Path, default=ROOT.parent / "shared/dataset/COCO")
+    parser.add_argument("--people", type=int, default=4000, help="about how many people a build has")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--smoke", action="store_true", help="few people, one round")
+    values = parser.parse_args()
+    people, rounds = (200, 1) if values.smoke else (values.people, values.rounds)
+    with dataset(values.dataset_dir, people) as (annotations, few, images):
+        ways = {
+            "bare loop, 2 processes": lambda: bare_loop(annotations, images),
+            "build, 2 workers": lambda: build(annotations, images, WORKERS, people // 40),
+            "build, 1 worker": lambda: build(annotations, images, 1, people // 40),
+            "start, 2 workers": lambda: build(few, images, WORKERS, 50),
+        }
+        timings = [[way() for way in ways.values()] for _ in range(rounds)]
+    print(f"Building records, median of {rounds} rounds")
+    for name, runs in zip(ways, zip(*timings, strict=True), strict=True):
+        whole, running, cpu = np.median([(r.whole, r.running, 1e3 * r.cpu / r.people) for r in runs], axis=0)
+        print(
+            f"  {name:24}{runs[0].people:7,} people {whole:7.0f} people/s whole {running:7.0f} running"
+            f" {cpu:7.2f} ms CPU a person"
+        )
+    ratios = {
+        "build_over_bare_loop": [two.running / bare.running for bare, two, _, _ in timings],
+        "build_over_bare_loop_cpu": [
+            bare.cpu / bare.people * (two.people - start.people) / (two.cpu - start.cpu)
+            for bare, two, _, start in timings
+        ],
+        "build_whole_over_bare_loop": [two.whole / bare.whole for bare, two, _, _ in timings],
+        "build_two_workers_over_one": [two.running / one.running for _, two, one, _ in timings],
+        "build_whole_two_workers_over_one": [two.whole / one.whole for _, two, one, _ in timings],
+    }
+    for name, values in ratios.items():
+        print(f"{name} {np.median(values):.2f}")
+    print()
+
+
+if __name__ == "__main__":
+    main()
