@@ -1,6 +1,6 @@
 """What the compiled functions of `nms` compute, in plain NumPy: to read, and to test against.
 
-Same arguments and results as in `nms`, where they are documented; input is not checked.
+Same arguments and results as in `nms`, where they are documented, but one image at a time and unchecked.
 """
 
 import numpy as np
