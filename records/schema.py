@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from records.example import serialize_example
+
 #: Raised whenever the table below or the meaning of a field changes; a reader refuses another version.
 SCHEMA_VERSION = 1
 
@@ -56,8 +58,6 @@ def to_example(values, num_keypoints):
     Raises:
         ValueError: if a field is missing, unknown or of another shape.
     """
-    import tensorflow as tf
-
     shapes = field_shapes(num_keypoints)
     if set(values) != set(shapes):
         raise ValueError(f"a record has the fields {sorted(shapes)}, received {sorted(values)}")
@@ -65,18 +65,14 @@ def to_example(values, num_keypoints):
     for field in FIELDS:
         value = values[field.name]
         if field.dtype == "bytes":
-            features[field.name] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+            features[field.name] = "bytes_list", [value]
             continue
         array = np.asarray(value, field.dtype)
         if array.shape != shapes[field.name]:
             raise ValueError(f"field {field.name} has shape {shapes[field.name]}, received {array.shape}")
-        flat = array.ravel().tolist()
-        if field.dtype == "int64":
-            features[field.name] = tf.train.Feature(int64_list=tf.train.Int64List(value=flat))
-        else:
-            features[field.name] = tf.train.Feature(float_list=tf.train.FloatList(value=flat))
-    example = tf.train.Example(features=tf.train.Features(feature=features))
-    return example.SerializeToString(deterministic=True)
+        kind = "int64_list" if field.dtype == "int64" else "float_list"
+        features[field.name] = kind, array.ravel().tolist()
+    return serialize_example(features)
 
 
 def parse_examples(serialized, num_keypoints):
