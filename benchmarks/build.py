@@ -12,7 +12,6 @@ repository), each listed many times over; drawn ones stand in where it is absent
 ``python benchmarks/build.py``; ``--smoke`` takes seconds and its ratios mean little.
 """
 
-import argparse
 import contextlib
 import json
 import multiprocessing
@@ -24,12 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[0] = str(ROOT)
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import cv2
 import numpy as np
 
+from benchmarks.turns import COCO_DIR, argument_parser
 from pipelines.cli import beam_arguments
 from pipelines.coco import read_ground_truth, read_json
 from pipelines.crops import CropOptions, make_record
@@ -164,11 +163,10 @@ def cpu_seconds():
 
 def main():
     """Prints the table and the ratios."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--dataset_dir", type=Path, default=ROOT.parent / "shared/dataset/COCO")
+    parser = argument_parser(__doc__)
+    parser.add_argument("--dataset_dir", type=Path, default=COCO_DIR)
     parser.add_argument("--people", type=int, default=4000, help="about how many people a build has")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--smoke", action="store_true", help="few people, one round")
     values = parser.parse_args()
     people, rounds = (200, 1) if values.smoke else (values.people, values.rounds)
     with dataset(values.dataset_dir, people) as (annotations, few, images):

@@ -7,7 +7,6 @@ map, in grey levels, averaged over pixels, colours, views and people. Run alone 
 ``python benchmarks/crops.py``.
 """
 
-import argparse
 import contextlib
 import sys
 import tempfile
@@ -15,12 +14,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[0] = str(ROOT)
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import cv2
 import numpy as np
 
+from benchmarks.turns import COCO_DIR, argument_parser
 from records.command import import_tensorflow
 
 INPUT_SIZE = (192, 256)
@@ -140,17 +139,20 @@ def measure(people, options, encode=None):
 
 def main():
     """Prints the table, in the form BUILD.md shows it, and the numbers of the defaults."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--dataset_dir", type=Path, default=ROOT.parent / "shared/dataset/COCO")
-    folder = parser.parse_args().dataset_dir
+    parser = argument_parser(__doc__)
+    parser.add_argument("--dataset_dir", type=Path, default=COCO_DIR)
+    arguments = parser.parse_args()
     import_tensorflow()
     cv2.setNumThreads(1)
 
     from pipelines.crops import CropOptions
 
     default = CropOptions(INPUT_SIZE)
-    with dataset(folder) as (annotations, images):
+    with dataset(arguments.dataset_dir) as (annotations, images):
         people = read_people(annotations, images)
+    others, ours = OTHERS, OURS
+    if arguments.smoke:
+        people, others, ours = people[:3], OTHERS[:1], OURS[:1]
     print(f"Crops of {len(people)} people for {INPUT_SIZE[0]}x{INPUT_SIZE[1]} inputs\n")
     print("| encoding | quality | max. scale | KB a person | plain | augmented | decoding |")
     print("|---|---|---|---|---|---|---|")
@@ -161,7 +163,7 @@ def main():
         numbers = f"{size / 1e3:.1f} | {one:.2f} | {many:.2f} | {seconds / base:.2f}"
         print(f"| {name} | {quality or '–'} | {largest} | {numbers} |")
 
-    for name, quality, scale, settings in OTHERS:
+    for name, quality, scale, settings in others:
         flags = (cv2.IMWRITE_JPEG_QUALITY, quality, *settings)
         measured = measure(
             people,
@@ -169,7 +171,7 @@ def main():
             lambda crop, flags=flags: cv2.imencode(".jpg", crop, flags)[1].tobytes(),
         )
         row(f"OpenCV {name}", quality, scale, *measured)
-    for encoding, quality, scale in OURS:
+    for encoding, quality, scale in ours:
         changes = {"quality": quality, "max_crop_scale": scale} if encoding == "jpeg" else {}
         options = replace(default, encoding=encoding, **changes)
         mark = "**" if options == default else ""

@@ -17,6 +17,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from benchmarks.turns import argument_parser
 from evaluate.coco import evaluate_coco
 
 IMAGES, RESULTS, PEOPLE = 2500, 43_000, 11_000
@@ -113,4 +114,4 @@ def main(smoke):
 
 
 if __name__ == "__main__":
-    main("--smoke" in sys.argv[1:])
+    main(argument_parser(__doc__).parse_args().smoke)

@@ -5,7 +5,6 @@ over, so that the number of people is all that grows. Each build is the real com
 alone with ``python benchmarks/memory.py`` (some minutes); ``--smoke`` takes a few hundred people.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -18,6 +17,7 @@ sys.path[0] = str(ROOT)
 
 import psutil
 
+from benchmarks.turns import argument_parser
 from pipelines.synthetic import SyntheticOptions, generate
 
 PEOPLE = (10_000, 100_000)
@@ -84,9 +84,7 @@ def high_water(pid):
 
 def main():
     """Prints the table and the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--smoke", action="store_true", help="hundreds of people")
-    sizes = (200, 400) if parser.parse_args().smoke else PEOPLE
+    sizes = (200, 400) if argument_parser(__doc__).parse_args().smoke else PEOPLE
     measured = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

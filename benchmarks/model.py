@@ -13,6 +13,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import numpy as np
 
+from benchmarks.turns import argument_parser
 from records.command import import_tensorflow
 
 BATCH = 2
@@ -34,6 +35,8 @@ def operations(function, *arguments):
 
 def main():
     """Prints the table and the numbers."""
+    smoke = argument_parser(__doc__).parse_args().smoke
+    channels, rounds = (8, 1) if smoke else (32, STEPS)
     import_tensorflow()
     import keras
     import tensorflow as tf
@@ -49,7 +52,7 @@ def main():
     keypoints = tf.constant(rng.uniform(0, width, (BATCH, 17, 3)), tf.float32)
     inputs = tf.cast(images, tf.float32)
 
-    model, build_seconds = timed(lambda: build_hrnet(32, CONFIG.input_size))
+    model, build_seconds = timed(lambda: build_hrnet(channels, CONFIG.input_size))
     forward = tf.function(lambda inputs: model(inputs, training=False))
     _, forward_seconds = timed(lambda: forward(inputs).numpy())
 
@@ -64,11 +67,13 @@ def main():
     # In turns, so that a busy neighbour slows both.
     turns = [
         [timed(lambda step=step: step(images, keypoints)["loss"].numpy())[1] for step in steps]
-        for _ in range(STEPS)
+        for _ in range(rounds)
     ]
     later = np.min(turns, axis=0)
     sizes = [operations(step, images, keypoints) for step in steps]
-    print(f"HRNet-W32, {width}x{height}, batches of {BATCH}, {len(model.trainable_variables)} weights")
+    print(
+        f"HRNet-W{channels}, {width}x{height}, batches of {BATCH}, {len(model.trainable_variables)} weights"
+    )
     print(f"  build          {build_seconds:6.2f} s\n  first forward  {forward_seconds:6.2f} s")
     print("                           ours   Keras' Adam")
     print(f"  operations of a step   {sizes[0]:6,}   {sizes[1]:11,}")

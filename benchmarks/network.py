@@ -17,12 +17,13 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import numpy as np
 
-from benchmarks.turns import Peer, in_turns, parse_arguments, rate, ratio
+from benchmarks.turns import Peer, in_turns, parse_with_peer, rate, ratio
 from records.command import import_tensorflow
 
 INPUT_SIZE = (192, 256)
 SECONDS = 8.0
 ROUNDS = 5
+CHANNELS = 32
 
 
 def predict_once(batch):
@@ -33,7 +34,7 @@ def predict_once(batch):
     from model.hrnet import build_hrnet
     from records.skeletons import COCO
 
-    step = make_predict_step(build_hrnet(32, INPUT_SIZE), "standard", 2.0, COCO.flip_permutation)
+    step = make_predict_step(build_hrnet(CHANNELS, INPUT_SIZE), "standard", 2.0, COCO.flip_permutation)
     images = tf.constant(random_images(batch))
     return lambda: len(step(images).numpy())
 
@@ -46,7 +47,7 @@ def train_once(batch):
     from train.optimizer import Adam
     from train.update import make_train_step
 
-    model = build_hrnet(32, INPUT_SIZE)
+    model = build_hrnet(CHANNELS, INPUT_SIZE)
     step = make_train_step(tf.distribute.get_strategy(), model, Adam(model.trainable_variables, 1e-3), Config)
     images = tf.constant(random_images(batch))
     keypoints = tf.constant(np.random.default_rng(0).uniform(0, 192, (batch, 17, 3)), tf.float32)
@@ -97,7 +98,7 @@ def compare(title, key, sides, rounds):
 
 def main():
     """Prints the tables and the ratios."""
-    arguments = parse_arguments(__doc__, peer=True)
+    arguments = parse_with_peer(__doc__)
     import_tensorflow()
     rounds, seconds, batches = (1, 0.1, (2,)) if arguments.smoke else (ROUNDS, SECONDS, (8, 16))
     for what, make, sizes in (("forward", predict_once, batches[:1]), ("step", train_once, batches)):

@@ -5,7 +5,6 @@ person and the others are doubles. The public call for a single image is measure
 ``python benchmarks/oks_nms.py``; ``--smoke`` takes a second and its ratios mean little.
 """
 
-import argparse
 import sys
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 import numpy as np
 
 import nms
+from benchmarks.turns import argument_parser
 from nms import reference
 
 IMAGES, BOXES, JOINTS = 5000, 21, 17
@@ -76,9 +76,7 @@ def measure(keypoints, scores, areas, rounds):
 
 def main():
     """Prints the table and the ratios."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--smoke", action="store_true", help="few images, one round")
-    images, rounds = (50, 1) if parser.parse_args().smoke else (IMAGES, ROUNDS)
+    images, rounds = (50, 1) if argument_parser(__doc__).parse_args().smoke else (IMAGES, ROUNDS)
     print(f"OKS-NMS of {images:,} images x {BOXES} poses, median of {rounds} rounds")
     lines = []
     for name, make, suffix in (("random poses", random_poses, ""), ("crowds", crowds, "_crowds")):

@@ -17,7 +17,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 import cv2
 import numpy as np
 
-from benchmarks.turns import COCO_DIR, Peer, in_turns, parse_arguments, rate, ratio
+from benchmarks.turns import COCO_DIR, Peer, in_turns, parse_with_peer, rate, ratio
 from records.command import import_tensorflow
 
 BATCH = 32
@@ -108,7 +108,7 @@ def reader(folder, targets):
 
 def main():
     """Prints the table and the ratios."""
-    arguments = parse_arguments(__doc__, peer=True)
+    arguments = parse_with_peer(__doc__)
     import_tensorflow()
     from pipelines.synthetic import SyntheticOptions, generate
 

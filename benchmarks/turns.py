@@ -15,26 +15,28 @@ ROOT = Path(__file__).resolve().parent.parent
 COCO_DIR = ROOT.parent / "shared" / "dataset" / "COCO"
 
 
-def parse_arguments(description, peer=False):
-    """The command line that all benchmarks have in common.
-
-    Args:
-        description: the benchmark's docstring.
-        peer: whether it can measure the official implementation, too.
-    """
+def argument_parser(description):
+    """A parser with what all benchmarks have in common; `description` is the benchmark's docstring."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--smoke", action="store_true", help="a few seconds that show it runs; no figures")
-    if peer:
-        parser.add_argument(
-            "--peer",
-            metavar="DIR",
-            help="a checkout of leoxiaobin/deep-high-resolution-net.pytorch to measure as well; "
-            "requirements-torch.txt has to be installed",
-        )
+    parser.add_argument(
+        "--smoke", action="store_true", help="only see whether it runs, in seconds; its figures mean little"
+    )
+    return parser
+
+
+def parse_with_peer(description):
+    """Arguments of a benchmark that can measure the official implementation, too."""
+    parser = argument_parser(description)
+    parser.add_argument(
+        "--peer",
+        metavar="DIR",
+        help="a checkout of leoxiaobin/deep-high-resolution-net.pytorch to measure as well; "
+        "requirements-torch.txt has to be installed",
+    )
     arguments = parser.parse_args()
-    if peer and not arguments.peer:
+    if not arguments.peer:
         print("without --peer DIR the rows of the official implementation are left out")
     return arguments
 
