@@ -4,6 +4,7 @@ Its ten numbers are those of pycocotools, COCO's own tool, to 1e-12 (the tests h
 of the time from files to numbers.
 """
 
+import io
 import json
 import zipfile
 from itertools import chain
@@ -13,6 +14,7 @@ import numpy as np
 import orjson
 from faster_coco_eval import COCO, COCOeval_faster
 
+from evaluate.files import write_whole
 from nms import COCO_SIGMAS
 
 METRICS = (
@@ -164,13 +166,11 @@ def write_submission(results, folder, split, algorithm):
     """
     path = Path(folder) / f"person_keypoints_{split}_{algorithm}_results.zip"
     entry = zipfile.ZipInfo(path.with_suffix(".json").name, date_time=(1980, 1, 1, 0, 0, 0))
-    entry.external_attr, entry.create_system = (
-        0o644 << 16,
-        3,
-    )  # an ordinary file of any system
-    with zipfile.ZipFile(path, "w") as archive:
+    entry.external_attr, entry.create_system = 0o644 << 16, 3  # an ordinary file of any system
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
         archive.writestr(entry, json.dumps(results), zipfile.ZIP_DEFLATED)
-    return path
+    return write_whole(path, content.getvalue())
 
 
 def _ground_truth(annotation_json, joints):

@@ -5,12 +5,13 @@ The form is that of PoseTrack's annotations and of the submissions its tool pose
 ``categories``.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from evaluate.files import parse_json, write_json
+from evaluate.rescoring import PERSON_CATEGORY
 from records.skeletons import POSETRACK
 
 JOINTS = (
@@ -151,7 +152,7 @@ def write_predictions(results, truth_dir, output_dir, min_joint_score=None):
         frame.append(_submitted(f"results: number {number}", result, len(frame), min_joint_score))
     category = {
         "supercategory": "person",
-        "id": 1,
+        "id": PERSON_CATEGORY,
         "name": "person",
         "keypoints": list(POSETRACK.keypoints),
         "skeleton": [[a + 1, b + 1] for a, b in POSETRACK.limbs],
@@ -165,8 +166,7 @@ def write_predictions(results, truth_dir, output_dir, min_joint_score=None):
             "annotations": [person for image in images for person in people[image["id"]]],
             "categories": [category],
         }
-        written.append(output_dir / path.name)
-        written[-1].write_text(json.dumps(content), encoding="utf-8")
+        written.append(write_json(output_dir / path.name, content))
     return written
 
 
@@ -184,7 +184,7 @@ def _submitted(place, result, position, min_joint_score):
         raise ValueError(f"{place}: track_id is {track_id!r}; poseval takes integers from 0 to 9999")
     return {
         "image_id": result["image_id"],
-        "category_id": 1,
+        "category_id": PERSON_CATEGORY,
         "track_id": int(track_id),
         "keypoints": written.ravel().tolist(),
         "scores": scores.tolist(),
@@ -247,10 +247,7 @@ def _joint_order(path, data):
 
 def _load(path):
     """The parsed file, with ``images`` checked."""
-    try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not valid JSON ({error})") from error
+    data = parse_json(path, Path(path).read_bytes())
     seen = set()
     for position, image in enumerate(_list(path, data, "images")):
         if not isinstance(image, dict) or not _is_int(image.get("id")) or image["id"] in seen:

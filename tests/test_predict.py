@@ -148,6 +148,8 @@ def test_boxes_find_their_pictures_by_name_and_by_number(pictures):
     ("content", "message"),
     [
         ("{", "cannot be read"),
+        ("[" * 100_000, "cannot be read: .* nested too deeply"),
+        ([{"image_id": True, "bbox": [0, 0, 9, 9]}], "none of its 1 entries"),
         ({"image": "b.png"}, "expected a list"),
         (["b.png"], "entry 0 names no picture"),
         ([{"image": "c.png", "bbox": [0, 0, 9, 9]}], "none of its 1 entries .* 3 pictures"),
@@ -162,6 +164,31 @@ def test_boxes_find_their_pictures_by_name_and_by_number(pictures):
 def test_what_can_be_wrong_with_boxes_is_named(pictures, content, message):
     with pytest.raises(CommandError, match=message):
         read_boxes(boxes_file(pictures, content), find_pictures(pictures))
+
+
+@pytest.mark.parametrize(
+    ("pictures", "names"),
+    [
+        (["a.jpg", "b.png"], ["a", "b"]),
+        (["a.jpg", "a.png", "b.png"], ["a.jpg", "a.png", "b"]),
+        (["a.jpg", "a.jpg.jpg", "a.png", "b.png"], ["a.jpg", "a.jpg.jpg", "a.png", "b.png"]),
+        (["A.jpg", "a.png"], ["A.jpg", "a.png"]),
+    ],
+)
+def test_no_two_pictures_have_results_of_one_name(pictures, names):
+    assert result_names([Path("photos") / picture for picture in pictures]) == names
+
+
+def test_a_number_that_two_pictures_have_is_no_name(tmp_path):
+    pictures = [tmp_path / name for name in ("001.jpg", "1.jpg", "2.jpg")]
+    box = {"bbox": [1, 2, 30, 40]}
+    path = boxes_file(tmp_path, [box | {"image": "1.jpg"}, box | {"image_id": 2}])
+    assert list(read_boxes(path, pictures)) == pictures[1:]
+    path = boxes_file(tmp_path, [box | {"image_id": 2}, box | {"image_id": 1}])
+    with pytest.raises(
+        CommandError, match=r"entry 1 is for image_id 1, which 001\.jpg and 1\.jpg could be; name"
+    ):
+        read_boxes(path, pictures)
 
 
 def test_exif_orientation_is_respected_unless_told_otherwise(tmp_path):
