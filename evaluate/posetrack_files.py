@@ -5,6 +5,7 @@ The form is that of PoseTrack's annotations and of the submissions its tool pose
 ``categories``.
 """
 
+import reprlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -181,7 +182,9 @@ def _submitted(place, result, position, min_joint_score):
         written[scores < min_joint_score] = 0
     track_id = result.get("track_id", position)
     if not _is_track_id(track_id):
-        raise ValueError(f"{place}: track_id is {track_id!r}; poseval takes integers from 0 to 9999")
+        raise ValueError(
+            f"{place}: track_id is {reprlib.repr(track_id)}; poseval takes integers from 0 to 9999"
+        )
     return {
         "image_id": result["image_id"],
         "category_id": PERSON_CATEGORY,
@@ -214,7 +217,9 @@ def _frame(path, image, people, order, is_truth):
                 raise ValueError(f"{place}: bbox_head {[x, y, width, height]} has no extent")
         track_ids.append(person.get("track_id"))
         if track_ids[-1] is not None and not _is_track_id(track_ids[-1]):
-            raise ValueError(f"{place}: track_id is {track_ids[-1]!r}; poseval takes integers from 0 to 9999")
+            raise ValueError(
+                f"{place}: track_id is {reprlib.repr(track_ids[-1])}; poseval takes integers from 0 to 9999"
+            )
     tracked = None if None in track_ids else np.array(track_ids, np.int64)
     regions = _ignore_regions(f"{path}: image {image['id']}", image)
     return Frame(image["id"], points, present, scores, diagonals, tracked, regions)
@@ -273,10 +278,8 @@ def _numbers(place, value, length=None):
     except (TypeError, ValueError, OverflowError):
         array = np.array(np.nan)
     if array.ndim != 1 or length not in (None, len(array)) or not np.isfinite(array).all():
-        text = repr(value)
         raise ValueError(
-            f"{place} is {text if len(text) < 60 else text[:60] + '...'}; expected "
-            f"{'' if length is None else f'{length} '}finite numbers"
+            f"{place} is {reprlib.repr(value)}; expected {'' if length is None else f'{length} '}finite numbers"
         )
     return array
 

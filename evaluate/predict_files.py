@@ -1,5 +1,6 @@
 """What `evaluate/predict.py` reads and writes: pictures and boxes of the user's own."""
 
+import reprlib
 from collections import Counter
 from pathlib import Path
 
@@ -125,9 +126,9 @@ def _box(entry, place):
     """([x, y, w, h], score) of an entry."""
     box, score = entry.get("bbox"), entry.get("score", 1.0)
     if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)) or min(box[2:]) <= 0:
-        raise CommandError(f"{place}: bbox is {str(box)[:100]}; expected [x, y, width, height] in pixels")
+        raise CommandError(f"{place}: bbox is {reprlib.repr(box)}; expected [x, y, width, height] in pixels")
     if not _is_number(score):
-        raise CommandError(f"{place}: score is {str(score)[:100]}; expected a number")
+        raise CommandError(f"{place}: score is {reprlib.repr(score)}; expected a number")
     return box, score
 
 

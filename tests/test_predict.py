@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -158,7 +159,7 @@ def test_boxes_find_their_pictures_by_name_and_by_number(pictures):
         ([{"image": "b.png", "bbox": [0, 0, 0, 9]}], r"bbox is \[0, 0, 0, 9\]"),
         ('[{"image": "b.png", "bbox": [0, 0, NaN, 9]}]', "bbox is"),
         ('[{"image": "b.png", "bbox": [0, 0, 1e300, 9]}]', "bbox is"),
-        ([{"image": "b.png", "bbox": [0, 0, 9, 9], "score": "high"}], "score is high"),
+        ([{"image": "b.png", "bbox": [0, 0, 9, 9], "score": "high"}], "score is 'high'"),
     ],
 )
 def test_what_can_be_wrong_with_boxes_is_named(pictures, content, message):
@@ -176,7 +177,7 @@ def test_what_can_be_wrong_with_boxes_is_named(pictures, content, message):
     ],
 )
 def test_no_two_pictures_have_results_of_one_name(pictures, names):
-    assert result_names([Path("photos") / picture for picture in pictures]) == names
+    assert result_names([*map(Path, pictures)]) == names
 
 
 def test_a_number_that_two_pictures_have_is_no_name(tmp_path):
