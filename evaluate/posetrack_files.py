@@ -279,7 +279,8 @@ def _numbers(place, value, length=None):
         array = np.array(np.nan)
     if array.ndim != 1 or length not in (None, len(array)) or not np.isfinite(array).all():
         raise ValueError(
-            f"{place} is {reprlib.repr(value)}; expected {'' if length is None else f'{length} '}finite numbers"
+            f"{place} is {reprlib.repr(value)}; expected {'' if length is None else f'{length} '}"
+            "finite numbers"
         )
     return array
 
