@@ -18,6 +18,7 @@ from evaluate.report import BOX_SOURCES, write_report
 from evaluate.sheet import draw_people
 from model.runs import read_config
 from records.command import CommandError, UsageError
+from records.damage import damage_reported
 from records.dataset import resolution_note
 
 
@@ -52,7 +53,8 @@ def evaluate_run(options):
         print(f"note: {note}")
     name = result_name(network, boxes, options)
     parts = parts_of(network, boxes, options, name.parent / "parts" / name.name)
-    with only_one(parts.folder, print):
+    # With --continue it may be the pictures only that read the records.
+    with only_one(parts.folder, print), damage_reported(boxes.folder):
         try:
             done = parts.begin(options.resume, print)
             steps = predict_steps(network, boxes, options, devices)

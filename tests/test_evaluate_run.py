@@ -312,6 +312,18 @@ def test_a_second_evaluation_of_a_name_leaves_the_first_alone(run, batches, monk
     assert results(run) != results(run, f"{NAME}_averaged_ground_truth_noflip")
 
 
+def test_records_damaged_since_they_were_predicted_are_named(run, batches, tmp_path):
+    shutil.copytree(run.records_dir, tmp_path / "records")
+    options = small_evaluation(run, records_dir=str(tmp_path / "records"))
+    evaluate_run(options)
+    for shard in (tmp_path / "records/train").glob("*.tfrecord-*"):
+        content = bytearray(shard.read_bytes())
+        content[len(content) // 2] ^= 1
+        shard.write_bytes(content)
+    with pytest.raises(RecordsError, match=r"records/train are damaged .*records/check\.py"):
+        evaluate_run(replace(options, resume=True))
+
+
 def test_an_input_larger_than_the_records_is_noted(run, monkeypatch, capsys):
     monkeypatch.setattr("evaluate.run.resolution_note", lambda manifest, size: f"{manifest.split} {size}")
     evaluate_run(small_evaluation(run))

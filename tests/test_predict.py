@@ -15,13 +15,14 @@ import tensorflow as tf
 from evaluate.inference import predict
 from evaluate.network import load_network
 from evaluate.predict_cli import command
-from evaluate.predict_files import find_pictures, read_boxes, read_picture, result_names
+from evaluate.predict_files import find_pictures, read_boxes, read_picture, result_names, write_results
 from evaluate.predict_run import cut_inputs, predict_people
 from model.runs import RunConfig, RunError, save_checkpoint, write_config
 from records.command import CommandError
 from records.dataset import read_records
 from records.skeletons import COCO
 from tests.builders import draw_picture, make_build, make_dataset, quiet
+from tests.full_disk import full_disk_at
 from tests.networks import network
 from tests.shared import ROOT, shared_data
 from tests.test_imports import ASK
@@ -165,6 +166,14 @@ def test_boxes_find_their_pictures_by_name_and_by_number(pictures):
 def test_what_can_be_wrong_with_boxes_is_named(pictures, content, message):
     with pytest.raises(CommandError, match=message):
         read_boxes(boxes_file(pictures, content), find_pictures(pictures))
+
+
+def test_a_full_disk_leaves_no_half_of_a_result(tmp_path, monkeypatch):
+    full_disk_at("a.json", monkeypatch)
+    pixels, person = np.zeros((9, 9, 3), np.uint8), {"score": 1.0, "keypoints": np.ones((17, 3))}
+    with pytest.raises(CommandError, match=r"a\.json could not be written: No space left on device"):
+        write_results(tmp_path, "a", pixels, [person], COCO, 0.2, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["a_pose.jpg"]
 
 
 @pytest.mark.parametrize(
