@@ -21,7 +21,8 @@ dataset's metric. Dataset, network and input size are those of the run.
 The metric is COCO's AP; for MPII, on annotated boxes, PCKh; for PoseTrack its AP, with --tracking also MOTA.
 
 Written to output/result/, by a NAME of annotations, network, epoch, "averaged" if it is, boxes, and "noflip"
-without flip test:
+without flip test (and of digits that say which records, where they are of custom data, of a list of pictures,
+or in a --records_dir not called "records"):
   NAME_results.json    the poses in COCO results form
   NAME_metrics.json    the metric
   NAME.html            the report: curves, kinds of people and of errors; the latest is report.html too
@@ -33,8 +34,7 @@ without flip test:
 A part is written as soon as it is predicted. The same command with --continue goes on after an interruption,
 and with another --oks_threshold, --min_visibility or --soft_nms it predicts nothing anew. Without --continue
 an evaluation begins by removing the parts of its NAME. Apart from that they stay, and may be deleted. Only
-one evaluation of a NAME can run at a time. Where these do not say which records were predicted (--records_dir
-of another name than "records", a list of pictures, custom data) the NAME has digits that do.
+one evaluation of a NAME can run at a time.
 """
 
 
@@ -81,8 +81,8 @@ def define_flags(values):
     flags.DEFINE_bool(
         "continue",
         False,
-        "Take the parts that an earlier evaluation has finished, and predict the rest. Epoch, records, "
-        "--flip_test and --batch_size have to be the same; the number of GPUs may differ.",
+        "Take the parts that an earlier evaluation has finished, and predict the rest. Records, weights "
+        "and --batch_size have to be the same; the number of GPUs may differ.",
         **add,
     )
     flags.DEFINE_bool("flip_test", True, "Average with the heatmaps of the mirrored picture.", **add)
