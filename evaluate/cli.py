@@ -2,6 +2,7 @@
 
 from absl import flags
 
+from evaluate.options import MIN_VISIBILITY, OKS_NMS_THRESHOLD, EvaluateOptions
 from model.runs import RunError
 from records.command import UsageError, import_tensorflow, run
 from records.layout import BOXES, SPLITS
@@ -19,7 +20,9 @@ dataset's metric. Dataset, network and input size are those of the run.
 
 The metric is COCO's AP; for MPII, on annotated boxes, PCKh; for PoseTrack its AP, with --tracking also MOTA.
 
-Written to output/result/, by a NAME of annotations, network, epoch, "averaged" if it is, and boxes:
+Written to output/result/, by a NAME of annotations, network, epoch, "averaged" if it is, boxes, and "noflip"
+without flip test (and of digits that say which records, where they are of custom data, of a list of pictures,
+or in a --records_dir not called "records"):
   NAME_results.json    the poses in COCO results form
   NAME_metrics.json    the metric
   NAME.html            the report: curves, kinds of people and of errors; the latest is report.html too
@@ -30,7 +33,8 @@ Written to output/result/, by a NAME of annotations, network, epoch, "averaged" 
 
 A part is written as soon as it is predicted. The same command with --continue goes on after an interruption,
 and with another --oks_threshold, --min_visibility or --soft_nms it predicts nothing anew. Without --continue
-an evaluation begins by removing the parts of its NAME. Apart from that they stay, and may be deleted.
+an evaluation begins by removing the parts of its NAME. Apart from that they stay, and may be deleted. Only
+one evaluation of a NAME can run at a time.
 """
 
 
@@ -77,20 +81,23 @@ def define_flags(values):
     flags.DEFINE_bool(
         "continue",
         False,
-        "Take the parts that an earlier evaluation has finished, and predict the rest. Epoch, records, "
-        "--flip_test and --batch_size have to be the same; the number of GPUs may differ.",
+        "Take the parts that an earlier evaluation has finished, and predict the rest. Records, weights "
+        "and --batch_size have to be the same; the number of GPUs may differ.",
         **add,
     )
     flags.DEFINE_bool("flip_test", True, "Average with the heatmaps of the mirrored picture.", **add)
     flags.DEFINE_float(
         "oks_threshold",
-        0.9,
+        OKS_NMS_THRESHOLD,
         "OKS-NMS: drop poses more alike than this to a better one.",
         lower_bound=0.01,
         **add,
     )
     flags.DEFINE_float(
-        "min_visibility", 0.2, "Rescoring: keypoints with a higher score make the pose's score.", **add
+        "min_visibility",
+        MIN_VISIBILITY,
+        "Rescoring: keypoints with a higher score make the pose's score.",
+        **add,
     )
     flags.DEFINE_bool("soft_nms", False, "Lower the scores of doubles instead of dropping them.", **add)
     flags.DEFINE_integer(
@@ -111,7 +118,6 @@ def main(values, rest):
     if rest:
         raise UsageError(f"nothing is expected after --, received {rest[0]!r}")
     import_tensorflow()
-    from evaluate.options import EvaluateOptions
     from evaluate.run import evaluate_run
 
     evaluate_run(

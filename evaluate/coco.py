@@ -4,7 +4,9 @@ Its ten numbers are those of pycocotools, COCO's own tool, to 1e-12 (the tests h
 of the time from files to numbers.
 """
 
+import io
 import json
+import reprlib
 import zipfile
 from itertools import chain
 from pathlib import Path
@@ -13,6 +15,7 @@ import numpy as np
 import orjson
 from faster_coco_eval import COCO, COCOeval_faster
 
+from evaluate.files import write_whole
 from nms import COCO_SIGMAS
 
 METRICS = (
@@ -164,13 +167,11 @@ def write_submission(results, folder, split, algorithm):
     """
     path = Path(folder) / f"person_keypoints_{split}_{algorithm}_results.zip"
     entry = zipfile.ZipInfo(path.with_suffix(".json").name, date_time=(1980, 1, 1, 0, 0, 0))
-    entry.external_attr, entry.create_system = (
-        0o644 << 16,
-        3,
-    )  # an ordinary file of any system
-    with zipfile.ZipFile(path, "w") as archive:
+    entry.external_attr, entry.create_system = 0o644 << 16, 3  # an ordinary file of any system
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
         archive.writestr(entry, json.dumps(results), zipfile.ZIP_DEFLATED)
-    return path
+    return write_whole(path, content.getvalue())
 
 
 def _ground_truth(annotation_json, joints):
@@ -184,7 +185,7 @@ def _ground_truth(annotation_json, joints):
     keys = ("image_id", "category_id", "keypoints", "bbox", "area")
     for number, entry in enumerate(entries, start=1):
         if not isinstance(entry, dict):
-            raise ValueError(f"{source}: annotation {number} is {str(entry)[:50]}; expected an object")
+            raise ValueError(f"{source}: annotation {number} is {reprlib.repr(entry)}; expected an object")
         missing = sorted(set(keys) - entry.keys())
         if missing:
             raise ValueError(f"{source}: annotation {entry.get('id', number)} has no {', '.join(missing)}")
@@ -208,7 +209,7 @@ def _checked_results(results, joints, annotated, categories):
         )
     for number, result in enumerate(results):
         if not isinstance(result, dict):
-            raise ValueError(f"{source}: result {number} is {str(result)[:50]}; expected an object")
+            raise ValueError(f"{source}: result {number} is {reprlib.repr(result)}; expected an object")
         missing = [key for key in ("image_id", "category_id", "keypoints", "score") if key not in result]
         if missing:
             raise ValueError(f"{source}: result {number} has no {', '.join(missing)}")
@@ -247,7 +248,7 @@ def _checked_results(results, joints, annotated, categories):
 
 def _check_joints(place, keypoints, joints):
     if not isinstance(keypoints, list) or len(keypoints) != 3 * joints:
-        received = f"{len(keypoints)} numbers" if isinstance(keypoints, list) else repr(keypoints)[:50]
+        received = f"{len(keypoints)} numbers" if isinstance(keypoints, list) else reprlib.repr(keypoints)
         raise ValueError(
             f"{place}: {received} in keypoints; expected 3 x {joints}, one triple per sigma "
             "(sigmas: None means COCO's 17)"

@@ -8,13 +8,14 @@ official HRNet code (``MPIIDataset.evaluate``), which follows MPII's evaluation 
     print(format_table(evaluate_mpii(predictions_image, truth)))
 """
 
-import json
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from scipy.io import loadmat, savemat
 
+from evaluate.files import write_json, write_whole
 from evaluate.pck import checked, percent_within
 from records.skeletons import MPII
 
@@ -205,9 +206,10 @@ def write_submission(predictions_image, mat_path, json_path):
         ValueError: on a wrong shape or numbers that are not finite.
     """
     predictions = checked("predictions_image", predictions_image, (None, MPII.num_keypoints, 2))
-    with Path(mat_path).open("wb") as file:  # given a name, savemat would append .mat to some
-        savemat(file, {"preds": predictions + 1})
-    Path(json_path).write_text(json.dumps(predictions.tolist()), encoding="utf-8")
+    content = io.BytesIO()
+    savemat(content, {"preds": predictions + 1})
+    write_whole(mat_path, content.getvalue())
+    write_json(json_path, predictions.tolist())
 
 
 def _text(cell):

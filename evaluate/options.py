@@ -2,6 +2,12 @@
 
 from dataclasses import dataclass
 
+OKS_NMS_THRESHOLD = 0.9
+"""Default of the OKS above which two poses are one person (the official configuration's OKS_THRE)."""
+
+MIN_VISIBILITY = 0.2
+"""Default of the score above which a joint counts for its pose's (the official IN_VIS_THRE)."""
+
 
 @dataclass(frozen=True)
 class EvaluateOptions:
@@ -37,8 +43,8 @@ class EvaluateOptions:
     batch_size: int = 32
     flip_test: bool = True
     resume: bool = False
-    oks_threshold: float = 0.9
-    min_visibility: float = 0.2
+    oks_threshold: float = OKS_NMS_THRESHOLD
+    min_visibility: float = MIN_VISIBILITY
     soft_nms: bool = False
     pictures: int = 24
     tracking: bool = False

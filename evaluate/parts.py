@@ -2,15 +2,16 @@
 
     output/result/parts/NAME/part-00000.npz     of the first 1,024 people, by default, and so on
 
-A part appears under its name only when it is complete. It says what decides its content, and holds arrays
+A part appears under its name only when it is complete, and one evaluation at a time has the folder (see
+`evaluate.lock`). It says what decides its content, and holds arrays
 and nothing that could run. Parts stay when the evaluation is done: another rescoring threshold needs no other
 predictions, and they are smaller than the poses in ``NAME_results.json``. The next evaluation of the same
 name takes their place, so there is never more than one set of them for each file of results.
 """
 
+import io
 import itertools
 import json
-import shutil
 import zipfile
 import zlib
 from dataclasses import dataclass, fields
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from evaluate.files import write_whole
 from evaluate.inference import Predictions, join
 from model.runs import RunError
 
@@ -77,11 +79,12 @@ class Parts:
             {number of the part: `Predictions`} of those that are done.
 
         Raises:
-            RunError: if they were made with other settings.
+            RunError: if they were made with other settings, or cannot be removed.
         """
-        if not resume:
-            shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._remove("part-*.partial" if resume else "part-*")
+        if not resume:
+            return {}
         done = {}
         for number, people in enumerate(self.sizes):
             path = self.path(number)
@@ -91,10 +94,21 @@ class Parts:
                 done[number] = self._read(path, people)
             except _DAMAGE as error:
                 say(f"{path} is damaged ({error!r}) and is predicted again")
-        if resume:
-            then = "going on" if len(done) < len(self.sizes) else "nothing is left to predict"
-            say(f"{len(done):,} of {len(self.sizes):,} parts are done, {then}")
+        then = "going on" if len(done) < len(self.sizes) else "nothing is left to predict"
+        say(f"{len(done):,} of {len(self.sizes):,} parts are done, {then}")
         return done
+
+    def _remove(self, pattern):
+        """Removes files of the folder, which itself stays: it may be a link, and the lock is in it."""
+        try:
+            for path in sorted(self.folder.iterdir()):
+                if path.match(pattern):
+                    path.unlink()
+        except OSError as error:
+            raise RunError(
+                f"an earlier evaluation's {error.filename} could not be removed: {error.strerror}; remove "
+                f"{self.folder} to begin anew"
+            ) from error
 
     def complete(self, done, predict):
         """Predicts and saves the parts that are missing.
@@ -121,11 +135,9 @@ class Parts:
         return self.settings | {"batch_size": self.batch_size, "people_per_part": self.people_per_part}
 
     def _write(self, number, predictions):
-        path = self.path(number)
-        temporary = path.with_name(f"{path.name}.partial")
-        with temporary.open("wb") as file:
-            np.savez(file, fingerprint=np.array(json.dumps(self._fingerprint())), **vars(predictions))
-        temporary.replace(path)
+        content = io.BytesIO()
+        np.savez(content, fingerprint=np.array(json.dumps(self._fingerprint())), **vars(predictions))
+        write_whole(self.path(number), content.getvalue())
 
     def _read(self, path, people):
         with np.load(path, allow_pickle=False) as file:

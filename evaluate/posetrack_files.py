@@ -5,12 +5,14 @@ The form is that of PoseTrack's annotations and of the submissions its tool pose
 ``categories``.
 """
 
-import json
+import reprlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from evaluate.files import parse_json, write_json
+from evaluate.rescoring import PERSON_CATEGORY
 from records.skeletons import POSETRACK
 
 JOINTS = (
@@ -151,7 +153,7 @@ def write_predictions(results, truth_dir, output_dir, min_joint_score=None):
         frame.append(_submitted(f"results: number {number}", result, len(frame), min_joint_score))
     category = {
         "supercategory": "person",
-        "id": 1,
+        "id": PERSON_CATEGORY,
         "name": "person",
         "keypoints": list(POSETRACK.keypoints),
         "skeleton": [[a + 1, b + 1] for a, b in POSETRACK.limbs],
@@ -165,8 +167,7 @@ def write_predictions(results, truth_dir, output_dir, min_joint_score=None):
             "annotations": [person for image in images for person in people[image["id"]]],
             "categories": [category],
         }
-        written.append(output_dir / path.name)
-        written[-1].write_text(json.dumps(content), encoding="utf-8")
+        written.append(write_json(output_dir / path.name, content))
     return written
 
 
@@ -181,10 +182,12 @@ def _submitted(place, result, position, min_joint_score):
         written[scores < min_joint_score] = 0
     track_id = result.get("track_id", position)
     if not _is_track_id(track_id):
-        raise ValueError(f"{place}: track_id is {track_id!r}; poseval takes integers from 0 to 9999")
+        raise ValueError(
+            f"{place}: track_id is {reprlib.repr(track_id)}; poseval takes integers from 0 to 9999"
+        )
     return {
         "image_id": result["image_id"],
-        "category_id": 1,
+        "category_id": PERSON_CATEGORY,
         "track_id": int(track_id),
         "keypoints": written.ravel().tolist(),
         "scores": scores.tolist(),
@@ -214,7 +217,9 @@ def _frame(path, image, people, order, is_truth):
                 raise ValueError(f"{place}: bbox_head {[x, y, width, height]} has no extent")
         track_ids.append(person.get("track_id"))
         if track_ids[-1] is not None and not _is_track_id(track_ids[-1]):
-            raise ValueError(f"{place}: track_id is {track_ids[-1]!r}; poseval takes integers from 0 to 9999")
+            raise ValueError(
+                f"{place}: track_id is {reprlib.repr(track_ids[-1])}; poseval takes integers from 0 to 9999"
+            )
     tracked = None if None in track_ids else np.array(track_ids, np.int64)
     regions = _ignore_regions(f"{path}: image {image['id']}", image)
     return Frame(image["id"], points, present, scores, diagonals, tracked, regions)
@@ -247,10 +252,7 @@ def _joint_order(path, data):
 
 def _load(path):
     """The parsed file, with ``images`` checked."""
-    try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not valid JSON ({error})") from error
+    data = parse_json(path, Path(path).read_bytes())
     seen = set()
     for position, image in enumerate(_list(path, data, "images")):
         if not isinstance(image, dict) or not _is_int(image.get("id")) or image["id"] in seen:
@@ -276,10 +278,9 @@ def _numbers(place, value, length=None):
     except (TypeError, ValueError, OverflowError):
         array = np.array(np.nan)
     if array.ndim != 1 or length not in (None, len(array)) or not np.isfinite(array).all():
-        text = repr(value)
         raise ValueError(
-            f"{place} is {text if len(text) < 60 else text[:60] + '...'}; expected "
-            f"{'' if length is None else f'{length} '}finite numbers"
+            f"{place} is {reprlib.repr(value)}; expected {'' if length is None else f'{length} '}"
+            "finite numbers"
         )
     return array
 

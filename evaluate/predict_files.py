@@ -1,17 +1,19 @@
 """What `evaluate/predict.py` reads and writes: pictures and boxes of the user's own."""
 
-import json
+import reprlib
+from collections import Counter
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from evaluate.files import parse_json, write_json, write_whole
+from evaluate.rescoring import PERSON_CATEGORY
 from records.command import CommandError
 from records.drawing import draw_skeleton, joint_sides
+from records.people_checks import is_id
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-
-PERSON_CATEGORY = 1
 
 #: Pixels; what lies farther out is no box of a picture that OpenCV could read (2^30 pixels at most).
 _FAR = 2.0**30
@@ -45,9 +47,20 @@ def find_pictures(image):
 
 
 def result_names(pictures):
-    """What each picture's results are called: its name without suffix, or with it where two are the same."""
-    stems = [picture.stem for picture in pictures]
-    return [p.name if stems.count(p.stem) > 1 else p.stem for p in pictures]
+    """What each picture's results are called.
+
+    Args:
+        pictures: list of `Path` with different names.
+
+    Returns:
+        A list of different str: names without suffix, but with it for those that would be the same. Names
+        that differ in case only are, on some file systems.
+    """
+    stems = Counter(picture.stem.casefold() for picture in pictures)
+    names = [p.name if stems[p.stem.casefold()] > 1 else p.stem for p in pictures]
+    # a.jpg, a.png and a.jpg.jpg: a name with suffix may be another's without.
+    doubled = len({name.casefold() for name in names}) < len(names)
+    return [picture.name for picture in pictures] if doubled else names
 
 
 def read_boxes(path, pictures):
@@ -67,13 +80,16 @@ def read_boxes(path, pictures):
             pictures.
     """
     try:
-        entries = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        entries = parse_json(path, Path(path).read_bytes())
+    except (OSError, ValueError) as error:
         raise CommandError(f"--boxes={path} cannot be read: {error}") from error
     if not isinstance(entries, list):
         raise CommandError(f'--boxes={path}: expected a list of {{"image", "bbox", "score"}}')
     by_name = {picture.name: picture for picture in pictures}
-    by_number = {int(p.stem): p for p in pictures if p.stem.isascii() and p.stem.isdecimal()}
+    by_number = {}
+    for picture in pictures:
+        if picture.stem.isascii() and picture.stem.isdecimal():
+            by_number.setdefault(int(picture.stem), []).append(picture)
     found = {}
     for number, entry in enumerate(entries):
         if not isinstance(entry, dict) or not ({"image", "image_id"} & entry.keys()):
@@ -83,7 +99,13 @@ def read_boxes(path, pictures):
         if "image" in entry:
             picture = by_name.get(entry["image"]) if isinstance(entry["image"], str) else None
         else:
-            picture = by_number.get(entry["image_id"]) if isinstance(entry["image_id"], int) else None
+            numbered = by_number.get(entry["image_id"], []) if is_id(entry["image_id"]) else []
+            if len(numbered) > 1:
+                raise CommandError(
+                    f"--boxes={path}: entry {number} is for image_id {entry['image_id']}, which "
+                    f'{" and ".join(p.name for p in numbered)} could be; name the picture with "image"'
+                )
+            picture = numbered[0] if numbered else None
         if picture is not None:
             found.setdefault(picture, []).append(_box(entry, f"--boxes={path}: entry {number}"))
     if not found:
@@ -104,9 +126,9 @@ def _box(entry, place):
     """([x, y, w, h], score) of an entry."""
     box, score = entry.get("bbox"), entry.get("score", 1.0)
     if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)) or min(box[2:]) <= 0:
-        raise CommandError(f"{place}: bbox is {str(box)[:100]}; expected [x, y, width, height] in pixels")
+        raise CommandError(f"{place}: bbox is {reprlib.repr(box)}; expected [x, y, width, height] in pixels")
     if not _is_number(score):
-        raise CommandError(f"{place}: score is {str(score)[:100]}; expected a number")
+        raise CommandError(f"{place}: score is {reprlib.repr(score)}; expected a number")
     return box, score
 
 
@@ -162,7 +184,7 @@ def write_results(folder, name, pixels, people, skeleton, min_score, about):
     encoded, jpeg = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
     if not encoded:
         raise PictureError(f"{name}: OpenCV could not encode a picture of shape {drawn.shape}")
-    (folder / f"{name}_pose.jpg").write_bytes(jpeg.tobytes())
+    write_whole(folder / f"{name}_pose.jpg", jpeg.tobytes())
     content = about | {
         "width": pixels.shape[1],
         "height": pixels.shape[0],
@@ -171,5 +193,5 @@ def write_results(folder, name, pixels, people, skeleton, min_score, about):
             for person in people
         ],
     }
-    (folder / f"{name}.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+    write_json(folder / f"{name}.json", content, indent=1)
     return len(shown)

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from evaluate.inference import make_predict_step, to_image
 from evaluate.network import load_network
+from evaluate.options import MIN_VISIBILITY, OKS_NMS_THRESHOLD
 from evaluate.predict_files import PictureError, read_picture, result_names, write_results
 from evaluate.rescoring import keep_poses
 from model.codec import codec_named
@@ -23,9 +24,6 @@ from records.geometry import (
     invert_affine,
 )
 from records.skeletons import Skeleton
-
-#: OKS-NMS and rescoring as `evaluate.rescoring.to_results` has them by default, which are the official ones.
-OKS_THRESHOLD, MIN_VISIBILITY = 0.9, 0.2
 
 #: Larger people are made smaller by averaging first, to this many times the network's input: what records do
 #: by default (build_records.py --max_crop_scale). A bilinear sample of a large photo would alias.
@@ -195,7 +193,7 @@ def predict_people(step, pixels, boxes, config, skeleton, batch_size):
             scale.prod(axis=1),
             box_scores,
             np.zeros(len(boxes), np.int64),
-            OKS_THRESHOLD,
+            OKS_NMS_THRESHOLD,
             MIN_VISIBILITY,
             False,
             skeleton.sigmas,

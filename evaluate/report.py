@@ -4,16 +4,16 @@
 by the functions below it, one per section.
 """
 
-from pathlib import Path
-
 from evaluate.analysis import analyse
 from evaluate.analysis_sections import curves_section, joints_section
 from evaluate.coco import METRICS, UNDEFINED
 from evaluate.examples import people_section
+from evaluate.files import write_whole
 from evaluate.page import element, facts, page, section, table
 from evaluate.published import published_for
 
-BOXES = {"ground_truth": "annotated", "detections": "detected"}
+BOX_SOURCES = {"ground_truth": "annotated", "detections": "detected"}
+"""Whose boxes: what the values of ``--boxes`` are called in texts."""
 
 
 def write_report(path, evaluated, measured, run, folder, timing, *, epoch, flip_test):
@@ -53,9 +53,7 @@ def write_report(path, evaluated, measured, run, folder, timing, *, epoch, flip_
     else:
         parts += [curves_section(analysis, evaluated), joints_section(analysis, evaluated.manifest.skeleton)]
     parts += [people_section(analysis, evaluated, folder), _timing(timing, evaluated)]
-    path = Path(path)
-    path.write_text(page(title, parts), encoding="utf-8")
-    return path
+    return write_whole(path, page(title, parts))
 
 
 def _about(evaluated, run, epoch, flip_test):
@@ -66,7 +64,10 @@ def _about(evaluated, run, epoch, flip_test):
         ("codec", run.codec),
         ("epoch", epoch),
         ("flip test", "on" if flip_test else "off"),
-        ("records", f"{run.dataset} {manifest.split}, {manifest.records:,} {BOXES[manifest.boxes]} boxes"),
+        (
+            "records",
+            f"{run.dataset} {manifest.split}, {manifest.records:,} {BOX_SOURCES[manifest.boxes]} boxes",
+        ),
         ("poses after OKS-NMS", f"{len(evaluated.results):,}"),
         ("annotations", evaluated.truth.path.name),
     ]
@@ -125,7 +126,7 @@ def _unlike(evaluated, run, flip_test, published):
     """Sentences that say in what this evaluation is unlike the published one."""
     differences = []
     if evaluated.manifest.boxes != published.boxes:
-        differences.append(f"{BOXES[evaluated.manifest.boxes]} boxes")
+        differences.append(f"{BOX_SOURCES[evaluated.manifest.boxes]} boxes")
     if not flip_test:
         differences.append("no flip test")
     if run.codec != "standard":

@@ -6,6 +6,7 @@ A top-down pose has two sources of confidence, the box's and the joints'. The of
 
 import numpy as np
 
+from evaluate.options import MIN_VISIBILITY, OKS_NMS_THRESHOLD
 from nms import oks_nms, soft_oks_nms
 
 PERSON_CATEGORY = 1
@@ -17,8 +18,8 @@ def to_results(
     areas,
     box_scores,
     image_ids,
-    oks_threshold=0.9,
-    min_visibility=0.2,
+    oks_threshold=OKS_NMS_THRESHOLD,
+    min_visibility=MIN_VISIBILITY,
     soft=False,
     sigmas=None,
     category=PERSON_CATEGORY,

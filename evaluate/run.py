@@ -1,23 +1,25 @@
 """Evaluates a training run: records in, result files, metrics and a picture out."""
 
-import json
-import shutil
+import re
 from pathlib import Path
 
 import cv2
 
 from evaluate.boxes import choose_poses, find_boxes, predict_boxes
 from evaluate.devices import use_gpus
+from evaluate.files import WriteError, write_json, write_whole
 from evaluate.inference import make_predict_step
 from evaluate.laps import Laps
+from evaluate.lock import only_one
 from evaluate.measures import measure, with_ending
 from evaluate.network import load_network
 from evaluate.parts import PEOPLE_PER_PART, Parts
-from evaluate.report import write_report
+from evaluate.report import BOX_SOURCES, write_report
 from evaluate.sheet import draw_people
 from model.runs import read_config
-
-BOX_SOURCES = {"ground_truth": "annotated", "detections": "detected"}
+from records.command import CommandError, UsageError
+from records.damage import damage_reported
+from records.dataset import resolution_note
 
 
 def evaluate_run(options):
@@ -32,11 +34,13 @@ def evaluate_run(options):
     Raises:
         RunError: if there is no such run or epoch, or parts to continue were made with other settings.
         RecordsError: if there are no records to evaluate on, or they do not belong to the run.
-        UsageError: if there are fewer GPUs than asked for.
-        CommandError: if the predictions cannot be scored, for example because the network says NaN.
+        UsageError: if there are fewer GPUs than asked for, or a flag is for another dataset.
+        CommandError: if the predictions cannot be scored, for example because the network says NaN, if a file
+            cannot be written, or if another evaluation of the same name is running.
     """
     laps = Laps()
     config = read_config(Path(options.output) / "model_dump")
+    check_dataset_flags(options, config.dataset)
     devices = use_gpus(options.gpus, "evaluates")
     boxes = find_boxes(options, config)
     network = load_network(options.output, options.epoch, options.averaged, devices)
@@ -45,13 +49,51 @@ def evaluate_run(options):
     what = f"{BOX_SOURCES[boxes.manifest.boxes]} boxes of {config.dataset} {options.split}"
     flip_test = f"flip test {'on' if options.flip_test else 'off'}"
     print(f"{network.title}, {boxes.manifest.records:,} {what}, {flip_test}, on {', '.join(devices)}")
+    if note := resolution_note(boxes.manifest, config.input_size):
+        print(f"note: {note}")
     name = result_name(network, boxes, options)
     parts = parts_of(network, boxes, options, name.parent / "parts" / name.name)
-    done = parts.begin(options.resume, print)
-    steps = predict_steps(network, boxes, options, devices)
-    predictions = predict_boxes(steps, boxes, config, options.batch_size, parts, done)
-    laps.lap("predict the rest" if done else "predict")  # the report makes people per second of "predict"
+    # With --continue it may be the pictures only that read the records.
+    with only_one(parts.folder, print), damage_reported(boxes.folder):
+        try:
+            done = parts.begin(options.resume, print)
+            steps = predict_steps(network, boxes, options, devices)
+            predictions = predict_boxes(steps, boxes, config, options.batch_size, parts, done)
+            # The report makes people per second of "predict".
+            laps.lap("predict the rest" if done else "predict")
+            return report(network, boxes, options, predictions, name, what, laps)
+        except WriteError as error:
+            raise CommandError(
+                f"{error}. The same command with --continue then takes the predictions that are done"
+            ) from error
 
+
+def check_dataset_flags(options, dataset):
+    """Refuses flags that are for another dataset, with a `UsageError`."""
+    for flag, value, its_dataset in (
+        ("tracking", options.tracking, "posetrack"),
+        ("official_tenth", options.official_tenth, "mpii"),
+    ):
+        if value and dataset != its_dataset:
+            raise UsageError(f"--{flag} is for runs on {its_dataset}, this one is on {dataset}; leave it out")
+
+
+def report(network, boxes, options, predictions, name, what, laps):
+    """Rescores and measures predictions, and writes and shows what comes of it.
+
+    Args:
+        network: `evaluate.network.Network`.
+        boxes: `evaluate.boxes.Boxes`.
+        options: `evaluate.options.EvaluateOptions`.
+        predictions: `evaluate.inference.Predictions`.
+        name: path without extension of the files.
+        what: whose boxes, for titles.
+        laps: `Laps` so far.
+
+    Returns, and raises:
+        as `evaluate_run`.
+    """
+    config = network.config
     evaluated = choose_poses(boxes, predictions, options, name, network.title)
     results = write_json(with_ending(name, "_results.json"), evaluated.results)
     print(f"{len(evaluated.results):,} people kept of {boxes.manifest.records:,} boxes after OKS-NMS")
@@ -66,9 +108,9 @@ def evaluate_run(options):
     picture = write_picture(with_ending(name, ".png"), boxes, config, predictions, options.pictures, title)
     laps.lap("picture")
     settings = {"epoch": network.epoch, "flip_test": options.flip_test}
-    report = with_ending(name, ".html")
-    write_report(report, evaluated, measured, config, boxes.folder, laps.seconds, **settings)
-    latest = shutil.copyfile(report, name.parent / "report.html")
+    page = with_ending(name, ".html")
+    write_report(page, evaluated, measured, config, boxes.folder, laps.seconds, **settings)
+    latest = write_whole(name.parent / "report.html", page.read_bytes())
 
     print(f"\n{measured.table}\n\nresults: {results}")
     if measured.files:
@@ -77,24 +119,31 @@ def evaluate_run(options):
     return measured.metrics
 
 
-def write_json(path, content, indent=None):
-    """Writes a JSON file and returns its path."""
-    path.write_text(json.dumps(content, indent=indent))
-    return path
-
-
 def write_picture(path, boxes, config, predictions, count, title):
     """Writes the contact sheet and returns its path; see `evaluate.sheet.draw_people`."""
     skeleton, annotations = boxes.manifest.skeleton, boxes.truth.content
     sheet = draw_people(boxes.folder, skeleton, config.input_size, predictions, annotations, count, title)
-    cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
-    return path
+    encoded, png = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    if not encoded:
+        raise CommandError(f"{path}: OpenCV could not encode a picture of shape {sheet.shape}")
+    return write_whole(path, png.tobytes())
 
 
 def result_name(network, boxes, options):
-    """Path without extension of an evaluation's files: it tells network, epoch, weights and boxes apart."""
+    """Path without extension of an evaluation's files: it tells apart what predicts otherwise.
+
+    Annotations, split, network, epoch, weights, boxes and flip test are in it by name. Where these do not say
+    which records were predicted, digits of the records' fingerprint do: with ``--records_dir`` of another
+    name than "records", with a list of pictures, and for custom data, whose files may be called anything.
+    """
+    manifest, stem = boxes.manifest, boxes.truth.path.stem
+    # COCO's and PoseTrack's files are named after their splits: person_keypoints_val2017, val2018.
+    split = "" if options.split in re.findall("[a-z]+", stem) else f"_{options.split}"
     weights = f"epoch-{network.epoch:04d}{'_averaged' * network.averaged}"
-    name = f"{boxes.truth.path.stem}_{network.config.model}_{weights}_{boxes.manifest.boxes}"
+    usual = Path(options.records_dir or "records").name == "records" and boxes.truth.image_ids is None
+    records = "" if usual and manifest.dataset != "custom" else f"_records-{manifest.fingerprint[:8]}"
+    flip_test = "" if options.flip_test else "_noflip"
+    name = f"{stem}{split}_{network.config.model}_{weights}_{manifest.boxes}{records}{flip_test}"
     return Path(options.output) / "result" / name
 
 

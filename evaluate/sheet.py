@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from evaluate.matching import similarities
 from records.dataset import read_records
 from records.drawing import contact_sheet, draw_skeleton, joint_sides
 from records.geometry import transform_points
@@ -82,14 +83,12 @@ def best_oks(keypoints, annotations, image_id, sigmas):
     Returns:
         A float in 0..1, or None if nobody in the picture has a labelled keypoint.
     """
-    variances = (2 * np.asarray(sigmas)) ** 2
-    best = None
-    for person in annotations:
-        if person["image_id"] != image_id or not any(person["keypoints"][2::3]):
-            continue
-        truth = np.reshape(np.asarray(person["keypoints"], np.float64), (-1, 3))
-        distance = ((keypoints[:, :2] - truth[:, :2]) ** 2).sum(axis=1)
-        similarity = np.exp(-distance / (2 * variances * (person["area"] + np.spacing(1))))
-        oks = float(similarity[truth[:, 2] > 0].mean())
-        best = oks if best is None else max(best, oks)
-    return best
+    people = [
+        person for person in annotations if person["image_id"] == image_id and any(person["keypoints"][2::3])
+    ]
+    if not people:
+        return None
+    truth = np.reshape([person["keypoints"] for person in people], (len(people), -1, 3)).astype(np.float64)
+    labelled, areas = truth[:, :, 2] > 0, [person["area"] for person in people]
+    joints = np.where(labelled, similarities(keypoints[None], truth, areas, sigmas)[0], 0)
+    return float((joints.sum(axis=1) / labelled.sum(axis=1)).max())

@@ -1,10 +1,10 @@
 """What predictions are measured against: the annotation file that the records were built with."""
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from evaluate.files import parse_json
 from evaluate.rescoring import PERSON_CATEGORY
 from records.image_ids import read_image_ids
 from records.layout import LAYOUTS
@@ -54,7 +54,7 @@ def find_truth(options, manifest):
         A `Truth`.
 
     Raises:
-        RecordsError: if the file is missing, or has changed since the records were built.
+        RecordsError: if the file is missing, or has changed since the records were built, or is no JSON.
     """
     path = _find(options, manifest)
     content = path.read_bytes()
@@ -63,7 +63,11 @@ def find_truth(options, manifest):
             f"{path} is not the annotation file the records were built with; build them again with "
             "--overwrite, or name the right file with --annotations"
         )
-    return read_truth(path, json.loads(content), manifest.skeleton, _image_ids(manifest))
+    try:
+        annotations = parse_json(path, content)
+    except ValueError as error:
+        raise RecordsError(str(error)) from error
+    return read_truth(path, annotations, manifest.skeleton, _image_ids(manifest))
 
 
 def read_truth(path, annotations, skeleton, image_ids=None):

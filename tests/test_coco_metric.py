@@ -298,3 +298,18 @@ def test_official_metrics(kind):
     assert list(metrics.values()) == pytest.approx(list(expected.values()), abs=1e-6)
     official = official_metrics(*(json.loads(file.read_text()) for file in files))
     np.testing.assert_allclose(list(metrics.values()), official, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("depth", [3, 500, 1000])
+def test_what_is_nested_deeply_is_named(tmp_path, depth):
+    nested = "[" * depth + "]" * depth
+    for name, content in (
+        ("a.json", f'{{"images": [], "categories": [], "annotations": [{nested}]}}'),
+        ("b.json", nested.replace("[]", '[{"image_id": 1}]')),
+    ):
+        (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=r"a\.json: annotation 1 is \[.*; expected an object"):
+        evaluate_coco(tmp_path / "a.json", [])
+    empty = {"images": [], "categories": [], "annotations": []}
+    with pytest.raises(ValueError, match=r"b\.json: result 0 is \[.*; expected an object"):
+        evaluate_coco(empty, tmp_path / "b.json")

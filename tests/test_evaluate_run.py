@@ -14,14 +14,17 @@ import pytest
 import tensorflow as tf
 from safetensors.numpy import load_file, save_file
 
+import evaluate.run
+from evaluate.boxes import find_boxes
 from evaluate.cli import command
 from evaluate.network import load_network
 from evaluate.options import EvaluateOptions
-from evaluate.run import evaluate_run
+from evaluate.run import evaluate_run, result_name
 from model.runs import RunError, checkpoint_folder, read_config, write_config
 from records.command import CommandError, UsageError
 from records.shards import RecordsError, read_manifest
 from tests.builders import write_json
+from tests.full_disk import full_disk_at
 from tests.shared import ROOT
 from tests.small_evaluations import BATCH, PART, counted_steps, small_evaluation
 from tests.small_runs import make_records, small_network, small_options
@@ -143,12 +146,8 @@ def test_parts_of_other_settings_are_refused_and_stay(run, batches):
     evaluate_run(options)
     before = {path: path.read_bytes() for path in parts(run)}
     batches.clear()
-    for changes, difference in (
-        ({"flip_test": False}, "flip_test: True → False"),
-        ({"batch_size": 3}, "batch_size: 4 → 3"),
-    ):
-        with pytest.raises(RunError, match=rf"other settings \({difference}\); .*leave out --continue"):
-            evaluate_run(replace(options, resume=True, **changes))
+    with pytest.raises(RunError, match=r"other settings \(batch_size: 4 → 3\); .*leave out --continue"):
+        evaluate_run(replace(options, resume=True, batch_size=3))
     weights = checkpoint_folder(Path(run.output) / "model_dump", 1) / "average.safetensors"
     arrays = load_file(weights)
     arrays["head/bias"] = arrays["head/bias"] + 1
@@ -168,6 +167,43 @@ def test_the_boxes_have_parts_and_reports_of_their_own(run, batches):
     reports = [folder / f"{NAME}{weights}_ground_truth.html" for weights in ("_averaged", "")]
     assert reports[0].read_bytes() != reports[1].read_bytes()
     assert (folder / "report.html").read_bytes() == reports[1].read_bytes()
+
+
+def test_what_predicts_otherwise_has_another_name(run, tmp_path):
+    network = load_network(run.output)
+
+    def name(**changes):
+        options = small_evaluation(run, **changes)
+        return result_name(network, find_boxes(options, network.config), options).name
+
+    assert name() == f"{NAME}_averaged_ground_truth"
+    assert name(batch_size=1, gpus=1, resume=True) == name()
+    assert name(flip_test=False) == f"{NAME}_averaged_ground_truth_noflip"
+    # Two splits, and two folders of records, of files that are called the same.
+    records, called = Path(run.records_dir), {}
+    for split in ("train", "val"):
+        annotations = tmp_path / split / "annotations.json"
+        annotations.parent.mkdir()
+        source = Path(run.dataset_dir) / f"annotations/person_keypoints_{split}2017.json"
+        shutil.copyfile(source, annotations)
+        called[split] = name(split=split, annotations=str(annotations))
+    assert called == {
+        split: f"annotations_{split}_w32_epoch-0001_averaged_ground_truth" for split in ("train", "val")
+    }
+    shutil.copytree(records / "train", tmp_path / "records_b/train")
+    fingerprint = read_manifest(records / "train").fingerprint
+    assert name(records_dir=str(tmp_path / "records_b")) == f"{name()}_records-{fingerprint[:8]}"
+
+
+def test_records_of_a_list_of_pictures_and_custom_data_are_named_by_their_fingerprint(run):
+    network, options = load_network(run.output), small_evaluation(run)
+    boxes = find_boxes(options, network.config)
+    for changed in (
+        replace(boxes, manifest=replace(boxes.manifest, dataset="custom")),
+        replace(boxes, truth=replace(boxes.truth, image_ids=frozenset({1}))),
+    ):
+        name = result_name(network, changed, options).name
+        assert name == f"{NAME}_averaged_ground_truth_records-{boxes.manifest.fingerprint[:8]}"
 
 
 # ---- devices
@@ -233,7 +269,75 @@ def test_a_run_without_an_average_says_so_only_if_asked_for_it(run, monkeypatch)
         load_network(run.output, averaged=True)
 
 
+# ---- a full disk, and company
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["part-00001.npz", "_results.json", "_metrics.json", "ground_truth.png", "ground_truth.html", "report"],
+)
+def test_a_full_disk_ends_in_one_line_and_continue_goes_on(run, batches, monkeypatch, name):
+    options = small_evaluation(run)
+    with monkeypatch.context() as context:
+        full_disk_at(name, context)
+        line = (
+            rf"{re.escape(name)}\S* could not be written: No space left on device; .* --continue then takes"
+        )
+        with pytest.raises(CommandError, match=line):
+            evaluate_run(options)
+    written = [path.name for path in (Path(run.output) / "result").rglob("*") if path.is_file()]
+    assert not [path for path in written if name in path or ".partial" in path]
+    predicted = sum(batches.values())
+    evaluate_run(replace(options, resume=True))
+    again = sum(batches.values()) - predicted
+    assert again == (-(-people(run) // BATCH) - PART // BATCH if name.startswith("part") else 0)
+    assert json.loads(results(run))
+
+
+def test_a_second_evaluation_of_a_name_leaves_the_first_alone(run, batches, monkeypatch):
+    options, second = small_evaluation(run), []
+    predict = evaluate.run.predict_boxes
+
+    def with_company(*arguments):
+        if not second:
+            second.append(options)
+            with pytest.raises(CommandError, match=rf"^another evaluation .*: {NAME}_averaged_ground_truth;"):
+                evaluate_run(options)
+            evaluate_run(replace(options, flip_test=False))
+        return predict(*arguments)
+
+    monkeypatch.setattr("evaluate.run.predict_boxes", with_company)
+    evaluate_run(options)
+    assert len(parts(run)) == -(-people(run) // PART)
+    assert results(run) != results(run, f"{NAME}_averaged_ground_truth_noflip")
+
+
+def test_records_damaged_since_they_were_predicted_are_named(run, batches, tmp_path):
+    shutil.copytree(run.records_dir, tmp_path / "records")
+    options = small_evaluation(run, records_dir=str(tmp_path / "records"))
+    evaluate_run(options)
+    for shard in (tmp_path / "records/train").glob("*.tfrecord-*"):
+        content = bytearray(shard.read_bytes())
+        content[len(content) // 2] ^= 1
+        shard.write_bytes(content)
+    with pytest.raises(RecordsError, match=r"records/train are damaged .*records/check\.py"):
+        evaluate_run(replace(options, resume=True))
+
+
+def test_an_input_larger_than_the_records_is_noted(run, monkeypatch, capsys):
+    monkeypatch.setattr("evaluate.run.resolution_note", lambda manifest, size: f"{manifest.split} {size}")
+    evaluate_run(small_evaluation(run))
+    assert "\nnote: train (32, 64)\n" in capsys.readouterr().out
+
+
 # ---- what it refuses
+
+
+@pytest.mark.parametrize("flag", ["tracking", "official_tenth"])
+def test_flags_of_another_dataset_are_refused(run, flag):
+    assert command([f"--output_dir={run.output}", f"--{flag}", "--records_dir=nowhere"]) == 2
+    with pytest.raises(UsageError, match=rf"^--{flag} is for runs on \w+, this one is on coco; leave it out"):
+        evaluate_run(small_evaluation(run, **{flag: True}))
 
 
 def test_a_network_that_says_nan_ends_in_one_line_that_names_it(run):

@@ -392,6 +392,13 @@ def test_what_could_not_be_measured_is_refused_before_anything_is_predicted(pose
         measurable(posetrack())
 
 
+def test_a_video_nested_too_deeply_is_named(posetrack):
+    made = posetrack()
+    (made.sequences / "b.json").write_text("[" * 100_000)
+    with pytest.raises(CommandError, match=r"^truth\.json: .*b\.json: .* nested too deeply$"):
+        measurable(made)
+
+
 def test_other_datasets_are_measurable_without_videos():
     made = evaluated(mpii_scene(), MPII, mpii_scene()["annotations"], "mpii", image_ids=frozenset({1}))
     measurable(made)

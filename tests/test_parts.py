@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evaluate.files import WriteError
 from evaluate.inference import Predictions, join
 from evaluate.parts import Parts
 from model.runs import RunError
+from tests.full_disk import full_disk_at
 
 SETTINGS = {"epoch": 3, "sigma": 2.0, "flip_test": True}
 
@@ -71,21 +73,52 @@ def test_without_continue_nothing_of_before_stays(tmp_path):
     parts = make_parts(tmp_path / "parts")
     parts.complete(parts.begin(False, print), predict(parts, []))
     (tmp_path / "parts/part-00099.npz.partial").write_text("")
+    (tmp_path / "parts/lock").write_text("")
     assert parts.begin(False, print) == {}
-    assert list((tmp_path / "parts").iterdir()) == []
+    assert [path.name for path in (tmp_path / "parts").iterdir()] == ["lock"]
+
+
+def test_without_continue_a_folder_that_is_a_link_is_emptied_and_stays_one(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "parts").symlink_to(tmp_path / "elsewhere")
+    parts = make_parts(tmp_path / "parts")
+    parts.complete(parts.begin(False, print), predict(parts, []))
+    assert parts.begin(False, print) == {}
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert (tmp_path / "parts").is_symlink()
+
+
+def test_parts_that_cannot_be_removed_are_named_and_not_taken(tmp_path, monkeypatch):
+    parts = make_parts(tmp_path)
+    parts.complete({}, predict(parts, []))
+
+    def read_only(path, missing_ok=False):
+        raise OSError(30, "Read-only file system", str(path))
+
+    with monkeypatch.context() as context:
+        context.setattr("pathlib.Path.unlink", read_only)
+        with pytest.raises(RunError, match=r"part-00000\.npz could not be removed: Read-only .*; remove"):
+            parts.begin(False, print)
+        context.setattr(Parts, "_remove", lambda self, pattern: None)
+        assert parts.begin(False, print) == {}
+    assert len(parts.begin(True, print)) == 3
+
+
+def test_what_a_killed_evaluation_was_writing_is_removed(tmp_path):
+    parts = make_parts(tmp_path)
+    parts.complete({}, predict(parts, []))
+    (tmp_path / "part-00001.npz.123-0a.partial").write_text("half")
+    assert len(parts.begin(True, print)) == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"part-0000{n}.npz" for n in range(3)]
 
 
 def test_a_part_that_was_being_written_is_none(tmp_path, monkeypatch):
     parts = make_parts(tmp_path)
-
-    def full_disk(file, **arrays):
-        file.write(b"half of it")
-        raise OSError(28, "No space left on device")
-
     with monkeypatch.context() as context:
-        context.setattr("evaluate.parts.np.savez", full_disk)
-        with pytest.raises(OSError, match="No space left"):
+        full_disk_at("part-00000", context)
+        with pytest.raises(WriteError, match=r"part-00000\.npz could not be written: No space left"):
             parts.complete({}, predict(parts, []))
+    assert list(tmp_path.iterdir()) == []
     assert parts.begin(True, print) == {}
     assert_equal(parts.complete({}, predict(parts, [])), predictions(0, 5))
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"part-0000{n}.npz" for n in range(3)]

@@ -222,7 +222,7 @@ def test_files_of_another_form_are_named_with_the_place(tmp_path, place, value, 
 
 def test_a_file_that_is_no_json_is_named(tmp_path):
     path = tmp_path / "a.json"
-    for content in (b"{", b"\xff", b"", b"[]"):
+    for content in (b"{", b"\xff", b"", b"[]", b"[" * 100_000):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=r"a\.json: not "):
             read_sequence(path, True)

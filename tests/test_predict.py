@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,13 +15,14 @@ import tensorflow as tf
 from evaluate.inference import predict
 from evaluate.network import load_network
 from evaluate.predict_cli import command
-from evaluate.predict_files import find_pictures, read_boxes, read_picture, result_names
+from evaluate.predict_files import find_pictures, read_boxes, read_picture, result_names, write_results
 from evaluate.predict_run import cut_inputs, predict_people
 from model.runs import RunConfig, RunError, save_checkpoint, write_config
 from records.command import CommandError
 from records.dataset import read_records
 from records.skeletons import COCO
 from tests.builders import draw_picture, make_build, make_dataset, quiet
+from tests.full_disk import full_disk_at
 from tests.networks import network
 from tests.shared import ROOT, shared_data
 from tests.test_imports import ASK
@@ -148,6 +150,8 @@ def test_boxes_find_their_pictures_by_name_and_by_number(pictures):
     ("content", "message"),
     [
         ("{", "cannot be read"),
+        ("[" * 100_000, "cannot be read: .* nested too deeply"),
+        ([{"image_id": True, "bbox": [0, 0, 9, 9]}], "none of its 1 entries"),
         ({"image": "b.png"}, "expected a list"),
         (["b.png"], "entry 0 names no picture"),
         ([{"image": "c.png", "bbox": [0, 0, 9, 9]}], "none of its 1 entries .* 3 pictures"),
@@ -156,12 +160,45 @@ def test_boxes_find_their_pictures_by_name_and_by_number(pictures):
         ([{"image": "b.png", "bbox": [0, 0, 0, 9]}], r"bbox is \[0, 0, 0, 9\]"),
         ('[{"image": "b.png", "bbox": [0, 0, NaN, 9]}]', "bbox is"),
         ('[{"image": "b.png", "bbox": [0, 0, 1e300, 9]}]', "bbox is"),
-        ([{"image": "b.png", "bbox": [0, 0, 9, 9], "score": "high"}], "score is high"),
+        ([{"image": "b.png", "bbox": [0, 0, 9, 9], "score": "high"}], "score is 'high'"),
     ],
 )
 def test_what_can_be_wrong_with_boxes_is_named(pictures, content, message):
     with pytest.raises(CommandError, match=message):
         read_boxes(boxes_file(pictures, content), find_pictures(pictures))
+
+
+def test_a_full_disk_leaves_no_half_of_a_result(tmp_path, monkeypatch):
+    full_disk_at("a.json", monkeypatch)
+    pixels, person = np.zeros((9, 9, 3), np.uint8), {"score": 1.0, "keypoints": np.ones((17, 3))}
+    with pytest.raises(CommandError, match=r"a\.json could not be written: No space left on device"):
+        write_results(tmp_path, "a", pixels, [person], COCO, 0.2, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["a_pose.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("pictures", "names"),
+    [
+        (["a.jpg", "b.png"], ["a", "b"]),
+        (["a.jpg", "a.png", "b.png"], ["a.jpg", "a.png", "b"]),
+        (["a.jpg", "a.jpg.jpg", "a.png", "b.png"], ["a.jpg", "a.jpg.jpg", "a.png", "b.png"]),
+        (["A.jpg", "a.png"], ["A.jpg", "a.png"]),
+    ],
+)
+def test_no_two_pictures_have_results_of_one_name(pictures, names):
+    assert result_names([*map(Path, pictures)]) == names
+
+
+def test_a_number_that_two_pictures_have_is_no_name(tmp_path):
+    pictures = [tmp_path / name for name in ("001.jpg", "1.jpg", "2.jpg")]
+    box = {"bbox": [1, 2, 30, 40]}
+    path = boxes_file(tmp_path, [box | {"image": "1.jpg"}, box | {"image_id": 2}])
+    assert list(read_boxes(path, pictures)) == pictures[1:]
+    path = boxes_file(tmp_path, [box | {"image_id": 2}, box | {"image_id": 1}])
+    with pytest.raises(
+        CommandError, match=r"entry 1 is for image_id 1, which 001\.jpg and 1\.jpg could be; name"
+    ):
+        read_boxes(path, pictures)
 
 
 def test_exif_orientation_is_respected_unless_told_otherwise(tmp_path):

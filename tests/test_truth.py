@@ -1,13 +1,16 @@
 """What the evaluation takes from an annotation file: whom the build takes, in a form no metric fails on."""
 
+import hashlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from evaluate.coco import evaluate_coco
-from evaluate.truth import read_truth
+from evaluate.truth import find_truth, read_truth
+from records.shards import RecordsError
 from records.skeletons import COCO
 from tests.builders import annotations, image, person
 from tests.sources import BOX, annotation, everyone, ground_truth, some_of
@@ -128,3 +131,14 @@ def test_the_people_are_those_of_the_build(people, image_ids):
     assert {k: (p["bbox"], p["keypoints"], p["area"]) for k, p in truth.people.items()} == expected
     assert truth.people.keys() <= set(truth.listed)
     assert all(p in truth.content["annotations"] for p in truth.people.values())
+
+
+@pytest.mark.parametrize(("content", "says"), [(b"{", "not valid JSON"), (b"[" * 10**5, "too deeply")])
+def test_an_annotation_file_that_is_no_json_is_named(tmp_path, content, says):
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    manifest = SimpleNamespace(
+        skeleton=COCO, options={"annotations_sha256": hashlib.sha256(content).hexdigest()}
+    )
+    with pytest.raises(RecordsError, match=rf"a\.json: .*{says}"):
+        find_truth(SimpleNamespace(annotations=str(path), dataset_dir=None), manifest)

@@ -1,0 +1,68 @@
+"""Files as the evaluator writes and reads them: whole or not at all, and JSON that nobody has checked yet."""
+
+import json
+import os
+import secrets
+from pathlib import Path
+
+from records.command import CommandError
+
+
+class WriteError(CommandError):
+    """A file that could not be written. What stood there before is intact."""
+
+
+def write_whole(path, content):
+    """Writes a file so that it appears under its name only when it is complete.
+
+    Args:
+        path: of the file, in an existing folder; a file that stands there is replaced.
+        content: bytes, or a str to be written as UTF-8.
+
+    Returns:
+        The path, as a `Path`.
+
+    Raises:
+        WriteError: if it cannot be written, with path and reason.
+    """
+    path, content = Path(path), content.encode() if isinstance(content, str) else content
+    # A name of its own, so that two processes never write into one file.
+    temporary = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+    try:
+        try:
+            temporary.write_bytes(content)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise WriteError(
+            f"{path} could not be written: {error.strerror or error}; see to it that there is room in "
+            f"{path.parent} and that it may be written"
+        ) from error
+    return path
+
+
+def write_json(path, content, indent=None):
+    """Writes a JSON file as `write_whole` does, and returns its path."""
+    return write_whole(path, json.dumps(content, indent=indent))
+
+
+def parse_json(path, content):
+    """Parses a JSON file's content.
+
+    Args:
+        path: of the file, for the message.
+        content: its bytes.
+
+    Returns:
+        What it says.
+
+    Raises:
+        ValueError: if it is not JSON in UTF-8, or lists and objects are nested deeper than Python can parse.
+    """
+    try:
+        return json.loads(content.decode())
+    except RecursionError as error:
+        raise ValueError(f"{path}: not usable JSON: its lists and objects are nested too deeply") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: not valid JSON ({error})") from error

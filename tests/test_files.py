@@ -1,0 +1,63 @@
+"""Files are written whole or not at all, and what is no JSON is named."""
+
+import json
+import os
+import re
+
+import pytest
+
+from evaluate.files import WriteError, parse_json, write_json, write_whole
+from records.command import CommandError
+from tests.full_disk import full_disk_at
+
+
+@pytest.mark.parametrize("content", [b"\x00\xff", "ä\n"])
+def test_what_is_written_is_there_and_nothing_else(tmp_path, content):
+    path = write_whole(tmp_path / "a.b", "before")
+    assert write_whole(str(path), content) == path
+    assert path.read_bytes() == (content if isinstance(content, bytes) else content.encode())
+    assert list(tmp_path.iterdir()) == [path]
+    plain = tmp_path / "plain"
+    plain.write_text("")
+    assert path.stat().st_mode == plain.stat().st_mode  # as readable to others as any file
+
+
+def test_a_full_disk_is_named_with_the_path_and_leaves_what_was_there(tmp_path, monkeypatch):
+    path = write_json(tmp_path / "a.json", {"b": 1}, indent=1)
+    full_disk_at("a.json", monkeypatch)
+    with pytest.raises(WriteError, match=rf"^{re.escape(str(path))} could not be written: No space left on "):
+        write_json(path, {"b": 2})
+    assert json.loads(path.read_text()) == {"b": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_is_none_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    for folder in ("nowhere", "file"):
+        with pytest.raises(CommandError, match=rf"{folder}/a could not be written: No"):
+            write_whole(tmp_path / folder / "a", b"")
+
+
+def test_two_who_write_the_same_file_do_not_meet(tmp_path, monkeypatch):
+    path, replace = tmp_path / "a", os.replace
+    seen = []
+
+    def other_in_between(source, target):
+        if not seen:
+            seen.append(source)
+            assert write_whole(path, "other").read_text() == "other"
+        return replace(source, target)
+
+    monkeypatch.setattr("pathlib.Path.replace", other_in_between)
+    assert write_whole(path, "mine").read_text() == "mine"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(b"{", "not valid JSON"), (b"\xff", "not valid JSON"), (b"", "not valid"), (b"[" * 10**5, "too deeply")],
+)
+def test_what_is_no_json_is_named(content, says):
+    with pytest.raises(ValueError, match=rf"^a/b\.json: .*{says}"):
+        parse_json("a/b.json", content)
+    assert parse_json("a", '["ä"]'.encode()) == ["ä"]
