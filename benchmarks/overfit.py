@@ -68,7 +68,8 @@ def main(values, rest):
     annotations, images = find_people(values.dataset_dir)
     passes, epochs = (1, 1) if values.smoke else (PASSES, EPOCHS)
     import_tensorflow()
-    from evaluate.run import EvaluateOptions, evaluate_run
+    from evaluate.options import EvaluateOptions
+    from evaluate.run import evaluate_run
     from train.loop import train
 
     with tempfile.TemporaryDirectory() as folder:
@@ -161,7 +162,7 @@ def train_options(records, output, epochs, seed):
         dataset="coco",
         records=str(records),
         output=str(output),
-        model="w16_tiny",
+        model="w24_tiny",
         codec="udp",
         sigma=1.2,
         epochs=epochs,

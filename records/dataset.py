@@ -122,9 +122,9 @@ def usable_shards(manifest, damage=()):
         manifest: the records' `Manifest`.
         damage: from `records.damage.find_damage`.
     """
-    usable = {shard.name: shard.records for shard in manifest.shards}
-    usable |= {part.shard: part.usable for part in damage}
-    return [(name, count) for name, count in usable.items() if count]
+    left = {part.shard: part.usable for part in damage}
+    counted = [(shard.name, left.get(shard.name, shard.records)) for shard in manifest.shards]
+    return [(name, count) for name, count in counted if count]
 
 
 def check_usable(manifest, input_size, augmentation):

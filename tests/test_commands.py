@@ -14,7 +14,7 @@ from tests.shared import shared_data
 METRICS = ["AP", "AP .5", "AP .75", "AP (M)", "AP (L)", "AR", "AR .5", "AR .75", "AR (M)", "AR (L)"]
 SYNTHETIC = ("--dataset=synthetic", "--dataset_dir=data")
 TINY_DATA = ("--train_images=12", "--val_images=5", "--input_size=64x96", "--people_per_shard=8")
-TINY_RUN = ("--gpus=0", "--model=w16_tiny", "--batch_size=8")
+TINY_RUN = ("--gpus=0", "--model=w24_tiny", "--batch_size=8")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_from_nothing_to_a_table_on_drawn_people(tiny):
     report = (folder / re.search(r"^report: (.*)$", evaluated.stdout, re.MULTILINE)[1]).read_text()
     assert "AP by size" in report
     assert "There is no published number for this recipe" in report
-    name = "person_keypoints_val_w16_tiny_epoch-0001_detections"
+    name = "person_keypoints_val_w24_tiny_epoch-0001_detections"
     summary = json.loads((folder / f"output/result/{name}_metrics.json").read_text())
     assert list(summary["metrics"]) == METRICS
     results = json.loads((folder / f"output/result/{name}_results.json").read_text())

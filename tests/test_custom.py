@@ -13,7 +13,7 @@ from tests.commands import fails, succeeds
 from tests.releases import write_picture
 
 INPUT = "--input_size=64x96"
-RUN = ("--dataset=custom", "--gpus=0", "--model=w16_tiny", "--batch_size=4")
+RUN = ("--dataset=custom", "--gpus=0", "--model=w24_tiny", "--batch_size=4")
 
 #: A paw print: names that say left and right, sigmas, an upper half.
 FIVE = {
@@ -91,7 +91,7 @@ def test_any_keypoints_are_built_trained_and_evaluated(trained_on, category):
     evaluated = succeeds(folder, "evaluate/main.py", "--boxes=ground_truth", "--pictures=2")
     assert len(re.findall(r"^Average", evaluated.stdout, re.MULTILINE)) == 10
     result = folder / "output/result"
-    name = "labels_101_w16_tiny_epoch-0001_ground_truth"
+    name = "labels_101_w24_tiny_epoch-0001_ground_truth"
     summary = json.loads((result / f"{name}_metrics.json").read_text())
     assert 0 <= summary["metrics"]["AP"] <= 1
     check_results(result / f"{name}_results.json", category, {101, 102})
@@ -111,7 +111,7 @@ def test_a_detectors_boxes_of_another_tools_category_are_evaluated(trained_on):
     build(folder, folder / "labels_101.json", *detected)
     evaluated = succeeds(folder, "evaluate/main.py", "--epoch=1", "--pictures=2")
     assert "2 detected boxes of custom val" in evaluated.stdout
-    results = folder / "output/result/labels_101_w16_tiny_epoch-0001_detections_results.json"
+    results = folder / "output/result/labels_101_w24_tiny_epoch-0001_detections_results.json"
     check_results(results, FIVE, {101, 102})
 
 
@@ -128,7 +128,7 @@ def test_a_list_of_pictures_without_people_gives_results_only(trained_on):
     build(folder, folder / "info.json", *elsewhere, "--split=val", "--detections=more.json")
     evaluated = succeeds(folder, "evaluate/main.py", *elsewhere, "--annotations=info.json")
     assert "info.json has no annotations to measure against" in evaluated.stdout
-    name = "info_w16_tiny_epoch-0001_detections"
+    name = "info_w24_tiny_epoch-0001_detections"
     check_results(folder / f"output/result/{name}_results.json", FIVE, {102})
     assert not (folder / f"output/result/{name}_metrics.json").exists()
 

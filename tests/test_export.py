@@ -40,7 +40,7 @@ def make_config(skeleton=None, **changes):
         dataset="coco",
         records="0123abcd",
         skeleton=skeleton or COCO.to_json(),
-        model="w16_tiny",
+        model="w24_tiny",
         input_size=SIZE,
         codec="standard",
         sigma=2.0,
@@ -50,7 +50,7 @@ def make_config(skeleton=None, **changes):
 
 
 @functools.cache
-def random_network(num_keypoints, architecture="w16_tiny"):
+def random_network(num_keypoints, architecture="w24_tiny"):
     """A network of random weights whose activations, like a trained one's, and heatmaps are of about size 1.
 
     Without the running statistics that belong to the weights, W32's activations would leave float16's range.
@@ -185,7 +185,7 @@ def test_the_copy_for_inference_computes_exactly_the_same_without_composed_upsam
 
 
 def test_a_network_in_another_precision_is_refused():
-    model = build(ARCHITECTURES["w16_tiny"], SIZE, 3, precision="bfloat16")
+    model = build(ARCHITECTURES["w24_tiny"], SIZE, 3, precision="bfloat16")
     with pytest.raises(ExportError, match=r"computes in bfloat16.*float32"):
         inference_network(model)
 
@@ -274,7 +274,7 @@ def test_an_export_says_what_it_expects_and_means(tmp_path, instant, file_format
     EXPORTERS[file_format](None, make_config(FACE), 12, path, decode=True, batch=2)
     said = description(file_format, path)
     assert said["skeleton"] == FACE
-    assert (said["model"], said["epoch"], said["dataset"]) == ("w16_tiny", 12, "coco")
+    assert (said["model"], said["epoch"], said["dataset"]) == ("w24_tiny", 12, "coco")
     assert (said["codec"], said["sigma"], said["heatmap_size"]) == ("standard", 2.0, [16, 24])
     assert said["input"]["mean"] == list(IMAGENET_MEAN)
     assert said["input"]["std"] == list(IMAGENET_STD)
@@ -419,7 +419,7 @@ def test_the_command_writes_what_its_own_example_runs(run_folder, arguments, nam
     assert result.stderr == ""
     *summary, first, second, third, fourth, fifth = result.stdout.splitlines()
     epoch = 1 if "--epoch=1" in arguments else 2
-    assert summary[0] == f"epoch {epoch} of output (w16_tiny, coco, 17 keypoints of coco)"
+    assert summary[0] == f"epoch {epoch} of output (w24_tiny, coco, 17 keypoints of coco)"
     assert summary[1].startswith(f"wrote {name} (")
     (run_folder / "example.py").write_text("\n".join(map(str.strip, (first, second, third, fourth, fifth))))
     example = call(run_folder, "example.py")

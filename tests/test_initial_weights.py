@@ -24,14 +24,14 @@ from tests.networks import classifier_state, network, random_state
 @pytest.fixture
 def tiny():
     """A small network, its weights known."""
-    model = network("w16_tiny")
+    model = network("w24_tiny")
     load_state_dict(model, random_state(model, seed=1))
     return model
 
 
 @pytest.fixture(scope="module")
 def state():
-    return random_state(network("w16_tiny"), seed=2)
+    return random_state(network("w24_tiny"), seed=2)
 
 
 def snapshot(model):
@@ -106,7 +106,7 @@ def test_a_run_on_other_keypoints_starts_from_a_checkpoint_of_ours(tmp_path, tin
     optimizer = keras.optimizers.SGD(0.1)
     optimizer.build(tiny.trainable_variables)
     save_checkpoint(tmp_path, 3, 10, tiny, optimizer)
-    fewer = network("w16_tiny", (64, 96), 14)
+    fewer = network("w24_tiny", (64, 96), 14)
     fit = load_initial_weights(fewer, checkpoint_folder(tmp_path, 3))
     check_backbone_is(fewer, random_state(tiny, seed=1))
     assert fit.missing == HEAD
@@ -166,7 +166,7 @@ def test_names_are_counted_by_part_and_fusions_by_their_target():
 
 
 def test_the_network_is_known_by_the_width_of_its_backbone(state):
-    assert network_of(state, ARCHITECTURES) == "w16_tiny"
+    assert network_of(state, ARCHITECTURES) == "w24_tiny"
     assert head_size(state) == 17
     assert head_size(classifier_state(state)) == 0
     name = "stage2.0.branches.0.0.conv1.weight"

@@ -94,7 +94,7 @@ def test_the_learning_rate_is_that_of_the_moment():
 
 def test_it_saves_what_keras_own_adam_saves():
     """Checkpoints of runs that were started with Keras' Adam go on being read."""
-    model = build(ARCHITECTURES["w16_tiny"], (32, 32), 2)
+    model = build(ARCHITECTURES["w24_tiny"], (32, 32), 2)
     ours = Adam(model.trainable_variables, 1e-3)
     theirs = keras.optimizers.Adam(1e-3, name="adam")
     theirs.build(model.trainable_variables)
@@ -135,7 +135,7 @@ def test_the_training_step_of_w32_has_a_small_graph():
 @pytest.mark.slow
 def test_a_network_that_computes_in_bfloat16_learns():
     keras.utils.set_random_seed(0)
-    model = build(ARCHITECTURES["w16_tiny"], (64, 64), 3, precision="bfloat16")
+    model = build(ARCHITECTURES["w24_tiny"], (64, 64), 3, precision="bfloat16")
     step = make_train_step(tf.distribute.get_strategy(), model, Adam(model.trainable_variables, 1e-3), STEP)
     rng = np.random.default_rng(0)
     images = tf.constant(rng.integers(0, 256, (4, 64, 64, 3)), tf.uint8)

@@ -28,7 +28,7 @@ from tests.shared import ROOT, shared_data
 from tests.test_imports import ASK
 
 INPUT = (96, 128)
-CONFIG = RunConfig("coco", "", COCO.to_json(), "w16_tiny", INPUT, "standard", 2.0, {})
+CONFIG = RunConfig("coco", "", COCO.to_json(), "w24_tiny", INPUT, "standard", 2.0, {})
 
 
 def centroids(images):
@@ -218,7 +218,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     (folder / "model_dump").mkdir()
     write_config(folder / "model_dump", CONFIG)
-    model = network("w16_tiny", INPUT)
+    model = network("w24_tiny", INPUT)
     optimizer = type("Empty", (), {"variables": []})()
     save_checkpoint(folder / "model_dump", 3, 0, model, optimizer)
     return folder
@@ -240,7 +240,7 @@ def test_a_folder_gives_a_picture_and_a_json_file_each(run, pictures, tmp_path, 
     assert command(arguments) == 0
     said = capsys.readouterr()
     assert "the whole picture is taken for the box of one person" in said.out
-    assert "w16_tiny after epoch 3, 5 pictures, flip test off" in said.out
+    assert "w24_tiny after epoch 3, 5 pictures, flip test off" in said.out
     assert len(re.findall(r"left out: .*(cut.jpg|empty.png)", said.err)) == 2
     assert {path.name for path in out.iterdir()} == {
         f"{name}{end}" for name in ("000000000139", "b.jpg", "b.png") for end in (".json", "_pose.jpg")

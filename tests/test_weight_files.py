@@ -26,7 +26,7 @@ def check_equal(received, expected):
 @pytest.fixture(scope="module")
 def state():
     """Official weights of a small network."""
-    return random_state(network("w16_tiny"))
+    return random_state(network("w24_tiny"))
 
 
 # ---- safetensors
@@ -96,7 +96,7 @@ def test_a_damaged_safetensors_file_is_refused(tmp_path, state, damage):
 
 @pytest.mark.parametrize("what", ["folder", "file"])
 def test_a_checkpoint_of_ours_is_read_in_the_official_form(tmp_path, state, what):
-    tiny = network("w16_tiny")
+    tiny = network("w24_tiny")
     load_state_dict(tiny, state)
     optimizer = keras.optimizers.SGD(0.1)
     optimizer.build(tiny.trainable_variables)

@@ -26,14 +26,14 @@ def check_equal(before, after):
 @pytest.fixture
 def model():
     """A small network, its weights known."""
-    model = network("w16_tiny")
+    model = network("w24_tiny")
     load_state_dict(model, random_state(model, seed=1))
     return model
 
 
 @pytest.mark.parametrize(
     "case",
-    [("w16_tiny",), *(pytest.param(case[:3], marks=pytest.mark.slow) for case in PUBLISHED.values())],
+    [("w24_tiny",), *(pytest.param(case[:3], marks=pytest.mark.slow) for case in PUBLISHED.values())],
     ids=str,
 )
 def test_every_variable_has_an_official_name_of_its_own(case):
@@ -56,7 +56,7 @@ def test_variables_are_one_to_one_the_entries_of_the_official_state(name):
 
 def test_the_small_network_uses_the_official_names_too():
     names = {name for name, _ in official_state("w32_256x192_j17")}
-    assert set(official_names(network("w16_tiny"))) < names
+    assert set(official_names(network("w24_tiny"))) < names
 
 
 @pytest.mark.parametrize(

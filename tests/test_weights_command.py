@@ -50,23 +50,23 @@ def refused(exit_code, folder, *arguments):
 
 @pytest.fixture(scope="module")
 def state():
-    return random_state(network("w16_tiny"))
+    return random_state(network("w24_tiny"))
 
 
 @pytest.mark.slow
 def test_a_classifier_is_imported_without_its_head_and_the_source_is_on_record(tmp_path, state):
-    source = tmp_path / "hrnet_w16.safetensors"
+    source = tmp_path / "hrnet_w24.safetensors"
     save_file({f"module.{name}": value for name, value in classifier_state(state).items()}, source)
-    printed = imported(tmp_path, source.name, "dataset/imagenet_weights/hrnet_w16_tiny")
-    target = tmp_path / "dataset" / "imagenet_weights" / "hrnet_w16_tiny.safetensors"
+    printed = imported(tmp_path, source.name, "dataset/imagenet_weights/hrnet_w24_tiny")
+    target = tmp_path / "dataset" / "imagenet_weights" / "hrnet_w24_tiny.safetensors"
     assert printed.splitlines()[:2] == [
-        "hrnet_w16.safetensors: backbone of HRNet w16_tiny, no head for keypoints",
+        "hrnet_w24.safetensors: backbone of HRNet w24_tiny, no head for keypoints",
         "left out 25 arrays: classifier (2), downsamp_modules (9), final_layer (3), incre_modules (8), "
         "stage4.2.fuse_layers.1 (1), stage4.2.fuse_layers.2 (1), stage4.2.fuse_layers.3 (1)",
     ]
-    assert printed.splitlines()[2:] == ["wrote dataset/imagenet_weights/hrnet_w16_tiny.safetensors (5 MB)"]
+    assert printed.splitlines()[2:] == ["wrote dataset/imagenet_weights/hrnet_w24_tiny.safetensors (5 MB)"]
     written = load_file(target)
-    assert written.keys() == official_shapes(network("w16_tiny")).keys() - {
+    assert written.keys() == official_shapes(network("w24_tiny")).keys() - {
         "final_layer.weight",
         "final_layer.bias",
     }
@@ -77,27 +77,27 @@ def test_a_classifier_is_imported_without_its_head_and_the_source_is_on_record(t
         metadata = file.metadata()
     assert metadata.pop("format").startswith("hrpose")
     assert metadata == {
-        "network": "w16_tiny",
+        "network": "w24_tiny",
         "num_keypoints": "0",
-        "source": "hrnet_w16.safetensors",
+        "source": "hrnet_w24.safetensors",
         "source_sha256": sha256(source),
     }
     assert [path.name for path in target.parent.iterdir()] == [target.name]
     (tmp_path / "plain").touch()
     assert target.stat().st_mode == (tmp_path / "plain").stat().st_mode  # others may read it as usual
-    assert find_initial_weights(target.parent, "w16_tiny") == target
+    assert find_initial_weights(target.parent, "w24_tiny") == target
 
 
 @pytest.mark.slow
 def test_a_checkpoint_of_ours_becomes_a_file_with_official_names(tmp_path, state):
-    tiny = network("w16_tiny")
+    tiny = network("w24_tiny")
     load_state_dict(tiny, state)
     optimizer = keras.optimizers.SGD(0.1)
     optimizer.build(tiny.trainable_variables)
     save_checkpoint(tmp_path, 7, 100, tiny, optimizer)
     printed = imported(tmp_path, checkpoint_folder(tmp_path, 7), "mine.safetensors")
-    assert "backbone of HRNet w16_tiny, head for 17 keypoints" in printed
-    assert "note: train/main.py --model=w16_tiny looks for files named hrnet_w16_tiny*" in printed
+    assert "backbone of HRNet w24_tiny, head for 17 keypoints" in printed
+    assert "note: train/main.py --model=w24_tiny looks for files named hrnet_w24_tiny*" in printed
     written = load_file(tmp_path / "mine.safetensors")
     assert written.keys() == state.keys()
     for name, value in written.items():
@@ -108,7 +108,7 @@ def test_a_checkpoint_of_ours_becomes_a_file_with_official_names(tmp_path, state
 def test_a_file_that_is_there_is_replaced_only_when_asked(tmp_path, state):
     halves = {name: value.astype(ml_dtypes.bfloat16) for name, value in state.items()}
     save_file(halves, tmp_path / "in.safetensors")
-    target = tmp_path / "hrnet_w16_tiny.safetensors"
+    target = tmp_path / "hrnet_w24_tiny.safetensors"
     target.write_bytes(b"precious")
     message = refused(1, tmp_path, "import", "--from", "in.safetensors", "--to", target)
     assert "is there already; --overwrite replaces it" in message
@@ -159,8 +159,8 @@ def test_a_target_that_is_no_file_is_refused(tmp_path, to):
 def test_weights_are_not_named_for_another_network(tmp_path, state):
     save_file(state, tmp_path / "in.safetensors")
     message = refused(1, tmp_path, "import", "--from", "in.safetensors", "--to", "hrnet_w32")
-    assert message.startswith("python model/weights.py: in.safetensors: it holds a w16_tiny")
-    assert "name it hrnet_w16_tiny" in message
+    assert message.startswith("python model/weights.py: in.safetensors: it holds a w24_tiny")
+    assert "name it hrnet_w24_tiny" in message
     assert not (tmp_path / "hrnet_w32.safetensors").exists()
 
 

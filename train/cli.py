@@ -22,7 +22,7 @@ Trains an HRNet on records made by pipelines/build_records.py. The defaults are 
 
   python train/main.py --gpus=4
   python train/main.py --flagfile=train/recipes/coco_w48_384x288.cfg --gpus=8 --batch_size=12
-  python train/main.py --dataset synthetic --gpus=0 --model=w16_tiny --epochs 5 --output_dir output/tiny
+  python train/main.py --dataset synthetic --gpus=0 --model=w24_tiny --epochs 5 --output_dir output/tiny
 
 A checkpoint is saved after every epoch; the same command with --continue goes on from the last one that is
 whole. Ctrl-C saves too; a second one does not.

@@ -13,7 +13,7 @@ from train.schedule import SHAPES, Schedule
 
 #: Names of `model.hrnet.ARCHITECTURES`; written again here because --help must not wait for TensorFlow (a
 #: test compares the two).
-MODELS = ("w30", "w32", "w48", "w16_tiny")
+MODELS = ("w30", "w32", "w48", "w24_tiny")
 
 
 #: As `model.hrnet.PRECISIONS`, for the same reason.
