@@ -64,7 +64,7 @@ def test_a_classifier_is_imported_without_its_head_and_the_source_is_on_record(t
         "left out 25 arrays: classifier (2), downsamp_modules (9), final_layer (3), incre_modules (8), "
         "stage4.2.fuse_layers.1 (1), stage4.2.fuse_layers.2 (1), stage4.2.fuse_layers.3 (1)",
     ]
-    assert printed.splitlines()[2:] == ["wrote dataset/imagenet_weights/hrnet_w24_tiny.safetensors (5 MB)"]
+    assert printed.splitlines()[2:] == ["wrote dataset/imagenet_weights/hrnet_w24_tiny.safetensors (11 MB)"]
     written = load_file(target)
     assert written.keys() == official_shapes(network("w24_tiny")).keys() - {
         "final_layer.weight",
