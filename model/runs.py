@@ -201,6 +201,20 @@ def remove_checkpoint(folder, progress):
     shutil.rmtree(gone)
 
 
+def set_aside(folder, progress):
+    """Takes a checkpoint out of the run and keeps its files; returns the folder they are in."""
+    path = checkpoint_folder(folder, progress.epoch, progress.update)
+    aside = path.with_name(f"{path.name}.damaged")
+    shutil.rmtree(aside, ignore_errors=True)  # of an earlier time
+    return path.rename(aside)
+
+
+def remove_partial(folder):
+    """Removes what a process that was killed left of checkpoints it was saving or removing."""
+    for path in Path(folder).glob("epoch-*.partial"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def load_checkpoint(folder, epoch, model, optimizer=None, update=0, average=False):
     """Loads a checkpoint into a model, and its optimizer's state if one is given.
 
@@ -275,6 +289,11 @@ def read_best(folder):
         return int(data["epoch"]), float(data["value"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None, None
+
+
+def forget_best(folder):
+    """Removes the note of `write_best`."""
+    (Path(folder) / BEST).unlink(missing_ok=True)
 
 
 def variable_arrays(target):

@@ -5,12 +5,15 @@ from model.runs import (
     RunError,
     assign_arrays,
     checkpoint_folder,
+    forget_best,
     read_best,
     read_checkpoint,
     read_config,
     remove_checkpoint,
+    remove_partial,
     saved_epochs,
     saved_progress,
+    set_aside,
     variable_arrays,
     write_best,
     write_checkpoint,
@@ -37,6 +40,7 @@ def settle_run(folder, config, resume, write=True):
     if not saved:  # nothing to lose, even if an earlier start left its configuration
         if write:
             folder.mkdir(parents=True, exist_ok=True)
+            remove_partial(folder)
             write_config(folder, config)
         return False
     before = read_config(folder)
@@ -50,6 +54,8 @@ def settle_run(folder, config, resume, write=True):
             f"{folder} holds a run with other settings ({'; '.join(differences)}); use its settings to "
             "continue it, or --output_dir to start another"
         )
+    if write:
+        remove_partial(folder)
     return True
 
 
@@ -96,6 +102,26 @@ class Checkpoints:
             return progress, step
         raise RunError(f"every checkpoint in {self.folder} is damaged; --output_dir starts a run elsewhere")
 
+    def go_on_from(self, progress, say):
+        """Makes a checkpoint the run's last: those after it, which `restore` found damaged, are set aside.
+
+        Later ones must not stay: `keep` and the next start would take them for what the run has learnt last.
+        A note of a best epoch after it is of weights that the run no longer has.
+
+        Args:
+            progress: what `restore` returned.
+            say: function of a line, told of each that is set aside.
+        """
+        if not self._write:
+            return
+        best, _ = read_best(self.folder)
+        if best is not None and best > progress.epoch:
+            forget_best(self.folder)
+        # The last first, so that one who is killed here finds nothing but damaged ones after `progress`.
+        for later in reversed(saved_progress(self.folder)):
+            if later > progress:
+                say(f"what is left of the damaged checkpoint is kept as {set_aside(self.folder, later)}")
+
     def save(self, progress, step):
         """Saves, and removes what need not stay: older ones within an epoch, and epochs beyond `keep`.
 
@@ -117,7 +143,8 @@ class Checkpoints:
                 remove_checkpoint(self.folder, old)
         if self._keep is not None and not progress.update:
             best, _ = read_best(self.folder)
-            for epoch in saved_epochs(self.folder)[: -self._keep]:
+            until_now = [epoch for epoch in saved_epochs(self.folder) if epoch <= progress.epoch]
+            for epoch in until_now[: -self._keep]:
                 if epoch != best:
                     remove_checkpoint(self.folder, Progress(epoch))
         return parts

@@ -144,6 +144,7 @@ def prepare(options):
     done, step = Progress(0), 0
     if begun:
         done, step = checkpoints.restore(print)
+        checkpoints.go_on_from(done, print)
         origin = f"continued from {folder} after {step:,} updates"
     return Run(
         options=options,
