@@ -68,21 +68,22 @@ class RunConfig:
         """K."""
         return len(self.skeleton["keypoints"])
 
+    @property
+    def settings(self):
+        """{name: JSON value} of everything that decides the result."""
+        settings = asdict(self)
+        settings["skeleton"] = settings["skeleton"]["name"]
+        del settings["provenance"]
+        return json.loads(json.dumps(settings | settings.pop("recipe")))
+
     def differences(self, other):
         """Lines that name each setting in which another `RunConfig` differs: "name: mine → theirs"."""
-        mine, theirs = _flat(self), _flat(other)
+        mine, theirs = self.settings, other.settings
         return [
             f"{name}: {mine.get(name)} → {theirs.get(name)}"
             for name in {**mine, **theirs}
             if mine.get(name) != theirs.get(name)
         ]
-
-
-def _flat(config):
-    settings = asdict(config)
-    settings["skeleton"] = settings["skeleton"]["name"]
-    del settings["provenance"]
-    return json.loads(json.dumps(settings | settings.pop("recipe")))
 
 
 def write_config(folder, config):
