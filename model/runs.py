@@ -34,7 +34,7 @@ class RunError(Exception):
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What a run trains. Written once, when it starts.
+    """What a run trains. Written when it starts; only `provenance` grows when it is continued.
 
     Attributes:
         dataset: the name given as --dataset.
@@ -45,7 +45,8 @@ class RunConfig:
         codec: method of `model.heatmaps`.
         sigma: of the target Gaussians, in heatmap pixels.
         recipe: everything else that decides the result, by flag name.
-        provenance: what the run was made by: flags, versions. Another one is no other run.
+        provenance: what the run was made by: flags, versions, commit, initial weights, and under "continued"
+            the same of each time that it went on. Another one is no other run.
     """
 
     dataset: str
@@ -93,7 +94,10 @@ def write_config(folder, config):
 
 def _write_json(path, data):
     temporary = path.with_name(f"{path.name}.partial")
-    temporary.write_text(json.dumps(data, indent=1))
+    with temporary.open("w") as file:
+        json.dump(data, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
     temporary.replace(path)
 
 

@@ -1,12 +1,13 @@
 """A run that goes on: what it does with checkpoints that are damaged, half there or of another machine."""
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from model.runs import Progress, RunError, read_best, saved_progress, write_best
+from model.runs import Progress, RunError, read_best, read_config, saved_progress, write_best, write_config
 from tests.small_runs import make_records, small_network, small_options
 from train import checkpoints
 from train.loop import train
@@ -139,3 +140,50 @@ def test_what_a_kill_left_is_removed_once_the_run_goes_on_and_not_by_a_start_tha
     left[0].mkdir(parents=True)
     train(replace(options, epochs=1))
     assert names(options) == ["epoch-0001"]
+
+
+# ---- what a run was continued with
+
+
+def test_what_a_run_was_continued_with_is_noted_beside_what_it_was_started_with(options):
+    first = {"flags": {"keep": None, "seed": 0}, "commit": "a", "weights": "w.pth"}
+    write_config(folder_of(options), replace(read_config(folder_of(options)), provenance=first))
+    second = {"flags": {"keep": 2, "seed": 0}, "commit": "b", "weights": None}
+    going_on = replace(options, resume=True, provenance=second)
+    train(going_on)  # nothing is left to do, so nothing is noted
+    assert read_config(folder_of(options)).provenance == first
+    train(replace(going_on, epochs=4))
+    damage(options, 4)
+    train(replace(going_on, epochs=4, provenance={}))
+    assert read_config(folder_of(options)).provenance == first | {
+        "continued": [
+            {"from": "epoch-0003", "updates": 12, "flags": {"keep": 2}, "commit": "b"},
+            {"from": "epoch-0003", "updates": 12, "flags": {}},
+        ]
+    }
+
+
+def test_initial_weights_are_not_used_again_and_others_are_refused(options, tmp_path, capsys):
+    def started_from(provenance):
+        write_config(folder_of(options), replace(read_config(folder_of(options)), provenance=provenance))
+
+    def go_on(weights, given=True):
+        train(replace(options, resume=True, initial_weights=weights, weights_given=given))
+        return capsys.readouterr().out
+
+    note = "is not used, the run goes on from its checkpoints"
+    started_from({"weights": str(tmp_path / "a.pth")})
+    assert f"note: --initial_weights={tmp_path}/a.pth {note}" in go_on(f"{tmp_path}/a.pth")
+    assert note in go_on(os.path.relpath(tmp_path / "a.pth"))
+    assert note not in go_on("found.pth", given=False)
+    for other in ("b.pth", None):
+        with pytest.raises(
+            RunError, match=rf"^--initial_weights={other or 'none'}: .* started from .*a\.pth"
+        ):
+            go_on(other)
+    started_from({"weights": None})
+    assert note in go_on(None)
+    with pytest.raises(RunError, match="started from random weights"):
+        go_on("b.pth")
+    started_from({})  # of a version that did not note it
+    assert note in go_on("b.pth")

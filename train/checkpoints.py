@@ -1,5 +1,8 @@
 """The run folder as the trainer uses it: begin or continue, save, and keep no more than asked for."""
 
+from dataclasses import replace
+from pathlib import Path
+
 from model.runs import (
     Progress,
     RunError,
@@ -57,6 +60,60 @@ def settle_run(folder, config, resume, write=True):
     if write:
         remove_partial(folder)
     return True
+
+
+def refuse_other_weights(folder, weights):
+    """Sees to it that a run to go on with is not asked to start from something else.
+
+    Args:
+        folder: of the run's checkpoints.
+        weights: the file that --initial_weights names; None for random weights.
+
+    Returns:
+        A line that says what becomes of the flag.
+
+    Raises:
+        RunError: if the run is known to have started from another file.
+    """
+    flag = f"--initial_weights={weights or 'none'}"
+    made = read_config(folder).provenance
+    if "weights" in made and _resolved(made["weights"]) != _resolved(weights):
+        raise RunError(
+            f"{flag}: the run in {folder} started from {made['weights'] or 'random weights'}, and goes on "
+            "from its checkpoints whatever the flag says; leave it out to continue, or give --output_dir to "
+            "start another run from there"
+        )
+    return f"note: {flag} is not used, the run goes on from its checkpoints"
+
+
+def _resolved(path):
+    return path and Path(str(path)).resolve()
+
+
+def note_continuation(folder, progress, step, provenance):
+    """Adds to a run's configuration what it is gone on with.
+
+    Args:
+        folder: of the run's checkpoints.
+        progress, step: from where: what `Checkpoints.restore` returned.
+        provenance: what goes on with it, as of `RunConfig`. Of its flags, those are noted that differ from
+            the run's first start.
+    """
+    config = read_config(folder)
+    before = config.provenance.get("flags", {})
+    flags = {
+        name: value
+        for name, value in provenance.get("flags", {}).items()
+        if name not in before or before[name] != value
+    }
+    entry = {
+        "from": checkpoint_folder(folder, progress.epoch, progress.update).name,
+        "updates": step,
+        **{name: value for name, value in provenance.items() if name != "weights"},  # they are not used
+        "flags": flags,
+    }
+    continued = [*config.provenance.get("continued", []), entry]
+    write_config(folder, replace(config, provenance=config.provenance | {"continued": continued}))
 
 
 class Checkpoints:

@@ -18,7 +18,7 @@ from records.dataset import check_usable, resolution_note, usable_shards
 from records.shards import Manifest, RecordsError, read_manifest
 from train.agreement import alike
 from train.average import WeightAverage
-from train.checkpoints import Checkpoints, settle_run
+from train.checkpoints import Checkpoints, note_continuation, refuse_other_weights, settle_run
 from train.optimizer import Adam
 from train.options import TrainOptions, run_config
 from train.strategy import Cluster, make_strategy, read_cluster
@@ -134,6 +134,8 @@ def prepare(options):
     if plan.begun:
         done, step = alike(strategy, cluster, lambda: _restore(checkpoints, model))
         checkpoints.go_on_from(done, print)
+        if cluster.is_chief and done.epoch < options.epochs:
+            note_continuation(folder, done, step, options.provenance)
         origin = f"continued from {folder} after {step:,} updates"
     return Run(
         options=options,
@@ -197,6 +199,10 @@ def look_over(options, cluster, replicas):
         )
     folder = Path(options.output) / "model_dump"
     begun = settle_run(folder, config, options.resume, write=cluster.is_chief)
+    if begun and options.weights_given:
+        line = refuse_other_weights(folder, options.initial_weights)
+        if cluster.is_chief:
+            print(line)
     facts = config.settings | {
         "epochs": options.epochs,
         "leave_out": options.leave_out,
