@@ -24,6 +24,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from model.config_checks import is_finite, is_whole, wrong_config
+
 CONFIG = "config.json"
 BEST = "best.json"
 
@@ -112,12 +114,11 @@ def read_config(folder):
         raise RunError(f"no run in {folder}: {CONFIG} is missing. python train/main.py starts one")
     try:
         data = json.loads(path.read_text())
+        if problem := wrong_config(data):
+            raise ValueError(problem)
         known = [name.name for name in fields(RunConfig) if name.name in data or _needed(name)]
         config = {name: data[name] for name in known}
-        width, height = map(int, config["input_size"])
-        config = RunConfig(**(config | {"input_size": (width, height)}))
-        _ = config.num_keypoints, config.skeleton["name"], dict(config.recipe)
-        return config
+        return RunConfig(**(config | {"input_size": tuple(config["input_size"])}))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(f"{path} is not a run configuration this version can read: {error!r}") from error
 
@@ -183,7 +184,8 @@ def write_checkpoint(folder, progress, step, parts):
             content = save(arrays)
             checksums[name] = zlib.crc32(content)
             (temporary / f"{name}.safetensors").write_bytes(content)
-        state = {"epoch": progress.epoch, "update": progress.update, "step": step, "crc32": checksums}
+        state = {"epoch": progress.epoch, "update": progress.update, "step": step}
+        state["crc32"] = checksums | {"state": _state_crc32(state)}
         (temporary / "state.json").write_text(json.dumps(state))
         for path in temporary.iterdir():
             with path.open("rb") as file:
@@ -269,7 +271,11 @@ def read_checkpoint(folder, progress, names):
         for name, content in contents.items():
             if state.get("crc32", {}).get(name, zlib.crc32(content)) != zlib.crc32(content):
                 raise ValueError(f"{name}.safetensors has a wrong checksum")
-        return int(state["step"]), {name: load(content) for name, content in contents.items()}
+        if not is_whole(state["step"]):
+            raise ValueError(f"the number of updates in state.json is {str(state['step'])[:100]}")
+        if state.get("crc32", {}).get("state", _state_crc32(state)) != _state_crc32(state):
+            raise ValueError("state.json has a wrong checksum")
+        return state["step"], {name: load(content) for name, content in contents.items()}
     except (
         OSError,
         SafetensorError,
@@ -282,6 +288,11 @@ def read_checkpoint(folder, progress, names):
         raise RunError(f"the checkpoint {path} is damaged: {error}") from error
 
 
+def _state_crc32(state):
+    """Of the numbers; that of the arrays' files is beside them."""
+    return zlib.crc32(json.dumps([state.get(name) for name in ("epoch", "update", "step")]).encode())
+
+
 def write_best(folder, epoch, name, value):
     """Notes which epoch validated best, and how."""
     _write_json(Path(folder) / BEST, {"epoch": epoch, "metric": name, "value": value})
@@ -291,9 +302,10 @@ def read_best(folder):
     """(epoch, value) of the epoch that validated best; (None, None) if that is not known."""
     try:
         data = json.loads((Path(folder) / BEST).read_text())
-        return int(data["epoch"]), float(data["value"])
+        known = is_whole(data["epoch"]) and is_finite(data["value"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None, None
+        known = False
+    return (data["epoch"], float(data["value"])) if known else (None, None)
 
 
 def forget_best(folder):
