@@ -90,17 +90,25 @@ class RunConfig:
 
 
 def write_config(folder, config):
-    """Writes a run's configuration into its (existing) folder of checkpoints."""
+    """Writes a run's configuration into its (existing) folder of checkpoints.
+
+    Raises:
+        RunError: if it cannot be saved. One that was there before stays.
+    """
     _write_json(Path(folder) / CONFIG, asdict(config))
 
 
 def _write_json(path, data):
     temporary = path.with_name(f"{path.name}.partial")
-    with temporary.open("w") as file:
-        json.dump(data, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("w") as file:
+            json.dump(data, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise RunError(f"{path} could not be saved: {error}; the checkpoints before it are intact") from error
 
 
 def read_config(folder):
@@ -294,7 +302,11 @@ def _state_crc32(state):
 
 
 def write_best(folder, epoch, name, value):
-    """Notes which epoch validated best, and how."""
+    """Notes which epoch validated best, and how.
+
+    Raises:
+        RunError: if it cannot be saved.
+    """
     _write_json(Path(folder) / BEST, {"epoch": epoch, "metric": name, "value": value})
 
 

@@ -112,6 +112,19 @@ def test_a_configuration_does_not_differ_from_its_copy_on_disk(tmp_path):
     assert config.differences(read_config(tmp_path)) == []
 
 
+def test_a_configuration_that_cannot_be_saved_leaves_the_one_before_it(tmp_path, monkeypatch):
+    write_config(tmp_path, CONFIGURATION)
+
+    def full_disk(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("model.runs.os.fsync", full_disk)
+    with pytest.raises(RunError, match=r"config.json could not be saved: no space .* are intact"):
+        write_config(tmp_path, replace(CONFIGURATION, sigma=3.0))
+    assert read_config(tmp_path) == CONFIGURATION
+    assert [path.name for path in tmp_path.iterdir()] == [CONFIG]
+
+
 def test_a_folder_without_a_run_says_what_starts_one(tmp_path):
     with pytest.raises(RunError, match=r"no run in .*config.json is missing.*train/main.py"):
         read_config(tmp_path)
