@@ -84,7 +84,7 @@ def make_strategy(gpus, cluster=None):
     if several:  # finds the others by TF_CONFIG, and waits for them
         try:
             return tf.distribute.MultiWorkerMirroredStrategy()
-        except (tf.errors.OpError, RuntimeError, ValueError) as error:
+        except (tf.errors.OpError, ValueError) as error:
             raise RunError(
                 f"machine {cluster.index} of {cluster.workers} cannot join the others "
                 f"({(str(error).splitlines() or [''])[0][:200]}); TF_CONFIG has to give it an address of its "
