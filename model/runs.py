@@ -24,6 +24,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from model.config_checks import is_finite, is_whole, wrong_config
+
 CONFIG = "config.json"
 BEST = "best.json"
 
@@ -34,7 +36,7 @@ class RunError(Exception):
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What a run trains. Written once, when it starts.
+    """What a run trains. Written when it starts; only `provenance` grows when it is continued.
 
     Attributes:
         dataset: the name given as --dataset.
@@ -45,7 +47,8 @@ class RunConfig:
         codec: method of `model.heatmaps`.
         sigma: of the target Gaussians, in heatmap pixels.
         recipe: everything else that decides the result, by flag name.
-        provenance: what the run was made by: flags, versions. Another one is no other run.
+        provenance: what the run was made by: flags, versions, commit, initial weights, and under "continued"
+            the same of each time that it went on. Another one is no other run.
     """
 
     dataset: str
@@ -68,9 +71,17 @@ class RunConfig:
         """K."""
         return len(self.skeleton["keypoints"])
 
+    @property
+    def settings(self):
+        """{name: JSON value} of everything that decides the result."""
+        settings = asdict(self)
+        settings["skeleton"] = settings["skeleton"]["name"]
+        del settings["provenance"]
+        return json.loads(json.dumps(settings | settings.pop("recipe")))
+
     def differences(self, other):
         """Lines that name each setting in which another `RunConfig` differs: "name: mine → theirs"."""
-        mine, theirs = _flat(self), _flat(other)
+        mine, theirs = self.settings, other.settings
         return [
             f"{name}: {mine.get(name)} → {theirs.get(name)}"
             for name in {**mine, **theirs}
@@ -78,22 +89,26 @@ class RunConfig:
         ]
 
 
-def _flat(config):
-    settings = asdict(config)
-    settings["skeleton"] = settings["skeleton"]["name"]
-    del settings["provenance"]
-    return json.loads(json.dumps(settings | settings.pop("recipe")))
-
-
 def write_config(folder, config):
-    """Writes a run's configuration into its (existing) folder of checkpoints."""
+    """Writes a run's configuration into its (existing) folder of checkpoints.
+
+    Raises:
+        RunError: if it cannot be saved. One that was there before stays.
+    """
     _write_json(Path(folder) / CONFIG, asdict(config))
 
 
 def _write_json(path, data):
     temporary = path.with_name(f"{path.name}.partial")
-    temporary.write_text(json.dumps(data, indent=1))
-    temporary.replace(path)
+    try:
+        with temporary.open("w") as file:
+            json.dump(data, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise RunError(f"{path} could not be saved: {error}; the checkpoints before it are intact") from error
 
 
 def read_config(folder):
@@ -107,12 +122,11 @@ def read_config(folder):
         raise RunError(f"no run in {folder}: {CONFIG} is missing. python train/main.py starts one")
     try:
         data = json.loads(path.read_text())
+        if problem := wrong_config(data):
+            raise ValueError(problem)
         known = [name.name for name in fields(RunConfig) if name.name in data or _needed(name)]
         config = {name: data[name] for name in known}
-        width, height = map(int, config["input_size"])
-        config = RunConfig(**(config | {"input_size": (width, height)}))
-        _ = config.num_keypoints, config.skeleton["name"], dict(config.recipe)
-        return config
+        return RunConfig(**(config | {"input_size": tuple(config["input_size"])}))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(f"{path} is not a run configuration this version can read: {error!r}") from error
 
@@ -178,7 +192,8 @@ def write_checkpoint(folder, progress, step, parts):
             content = save(arrays)
             checksums[name] = zlib.crc32(content)
             (temporary / f"{name}.safetensors").write_bytes(content)
-        state = {"epoch": progress.epoch, "update": progress.update, "step": step, "crc32": checksums}
+        state = {"epoch": progress.epoch, "update": progress.update, "step": step}
+        state["crc32"] = checksums | {"state": _state_crc32(state)}
         (temporary / "state.json").write_text(json.dumps(state))
         for path in temporary.iterdir():
             with path.open("rb") as file:
@@ -199,6 +214,20 @@ def remove_checkpoint(folder, progress):
     shutil.rmtree(gone, ignore_errors=True)
     path.rename(gone)
     shutil.rmtree(gone)
+
+
+def set_aside(folder, progress):
+    """Takes a checkpoint out of the run and keeps its files; returns the folder they are in."""
+    path = checkpoint_folder(folder, progress.epoch, progress.update)
+    aside = path.with_name(f"{path.name}.damaged")
+    shutil.rmtree(aside, ignore_errors=True)  # of an earlier time
+    return path.rename(aside)
+
+
+def remove_partial(folder):
+    """Removes what a process that was killed left of checkpoints it was saving or removing."""
+    for path in Path(folder).glob("epoch-*.partial"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def load_checkpoint(folder, epoch, model, optimizer=None, update=0, average=False):
@@ -250,7 +279,11 @@ def read_checkpoint(folder, progress, names):
         for name, content in contents.items():
             if state.get("crc32", {}).get(name, zlib.crc32(content)) != zlib.crc32(content):
                 raise ValueError(f"{name}.safetensors has a wrong checksum")
-        return int(state["step"]), {name: load(content) for name, content in contents.items()}
+        if not is_whole(state["step"]):
+            raise ValueError(f"the number of updates in state.json is {str(state['step'])[:100]}")
+        if state.get("crc32", {}).get("state", _state_crc32(state)) != _state_crc32(state):
+            raise ValueError("state.json has a wrong checksum")
+        return state["step"], {name: load(content) for name, content in contents.items()}
     except (
         OSError,
         SafetensorError,
@@ -263,8 +296,17 @@ def read_checkpoint(folder, progress, names):
         raise RunError(f"the checkpoint {path} is damaged: {error}") from error
 
 
+def _state_crc32(state):
+    """Of the numbers; that of the arrays' files is beside them."""
+    return zlib.crc32(json.dumps([state.get(name) for name in ("epoch", "update", "step")]).encode())
+
+
 def write_best(folder, epoch, name, value):
-    """Notes which epoch validated best, and how."""
+    """Notes which epoch validated best, and how.
+
+    Raises:
+        RunError: if it cannot be saved.
+    """
     _write_json(Path(folder) / BEST, {"epoch": epoch, "metric": name, "value": value})
 
 
@@ -272,9 +314,15 @@ def read_best(folder):
     """(epoch, value) of the epoch that validated best; (None, None) if that is not known."""
     try:
         data = json.loads((Path(folder) / BEST).read_text())
-        return int(data["epoch"]), float(data["value"])
+        known = is_whole(data["epoch"]) and is_finite(data["value"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None, None
+        known = False
+    return (data["epoch"], float(data["value"])) if known else (None, None)
+
+
+def forget_best(folder):
+    """Removes the note of `write_best`."""
+    (Path(folder) / BEST).unlink(missing_ok=True)
 
 
 def variable_arrays(target):

@@ -14,6 +14,10 @@ from records.shards import RecordsError, read_manifest, unframe
 #: Shards that are read at the same time; each is held in memory.
 _WORKERS = 4
 
+#: What TensorFlow raises over a record's content, and over a file that cannot be read.
+_CONTENT = (tf.errors.DataLossError, tf.errors.InvalidArgumentError)
+_READING = (*_CONTENT, tf.errors.NotFoundError, tf.errors.PermissionDeniedError, tf.errors.UnknownError)
+
 
 @dataclass(frozen=True)
 class Damage:
@@ -69,24 +73,33 @@ def find_damage(folder):
 
 @contextlib.contextmanager
 def damage_reported(folder, way_out=""):
-    """Makes one clear error of what TensorFlow says when it reads a damaged record.
+    """Makes one clear error of what TensorFlow says when it reads a damaged record, or one that is gone.
 
     Args:
         folder: of one build.
-        way_out: what else the user can do, as the end of a sentence.
+        way_out: what else the user can do if records can be left out, as the end of a sentence.
 
     Raises:
-        RecordsError: naming the shard and the place in it.
+        RecordsError: naming the shard and the place in it, if there is one that `find_damage` finds.
     """
     try:
         yield
-    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+    except _READING as error:
+        # What the file system says names the file. Without it, it is about something else.
+        if not isinstance(error, _CONTENT) and str(folder) not in error.message:
+            raise
         # Without the graph node that TensorFlow names in double braces.
         detail = re.sub(r"\{\{.*?\}\}\s*", "", error.message.splitlines()[0])[:200]
         damage = find_damage(folder)
-        where = f"{damage[0].shard}: {damage[0].problem}" if damage else detail
+        if not damage:  # the checksums are right, or the files are back: nothing that could be left out
+            raise RecordsError(
+                f"the records in {folder} could not be read ({detail}), and yet all shards are there with "
+                f"the right checksums; python records/check.py {folder} looks at every record, and "
+                "build_records.py --overwrite builds them again"
+            ) from error
         more = f" (and {len(damage) - 1} more shards)" if len(damage) > 1 else ""
         raise RecordsError(
-            f"the records in {folder} are damaged ({where}{more}); python records/check.py {folder} names "
-            f"every such shard, and build_records.py --overwrite builds them again{way_out}"
+            f"the records in {folder} are damaged ({damage[0].shard}: {damage[0].problem}{more}); python "
+            f"records/check.py {folder} names every such shard, and build_records.py --overwrite builds them "
+            f"again{way_out}"
         ) from error

@@ -9,6 +9,7 @@ from pathlib import Path
 import google_crc32c
 
 from records.command import CommandError
+from records.manifest_checks import wrong_manifest
 from records.schema import SCHEMA_VERSION
 from records.skeletons import Skeleton
 
@@ -16,6 +17,10 @@ MANIFEST = "manifest.json"
 
 #: The build options that readers look at.
 REQUIRED_OPTIONS = {"input_size", "scale_factor", "half_body_min_keypoints", "annotations_sha256"}
+
+
+#: Bytes of a record besides its payload.
+_FRAME = 16
 
 
 class RecordsError(CommandError):
@@ -154,12 +159,14 @@ class Manifest:
         """
         if data["schema_version"] != SCHEMA_VERSION:
             raise RecordsError(
-                f"the records were built with schema version {data['schema_version']}, this code reads "
-                f"version {SCHEMA_VERSION}; build them again with --overwrite"
+                f"the records were built with schema version {repr(data['schema_version'])[:50]}, this code "
+                f"reads version {SCHEMA_VERSION}; build them again with --overwrite"
             )
         missing = REQUIRED_OPTIONS - set(data["options"])
         if missing:
             raise ValueError(f"options lack {', '.join(sorted(missing))}")
+        if problem := wrong_manifest(data):
+            raise ValueError(problem)
         return cls(
             dataset=data["dataset"],
             split=data["split"],
@@ -200,6 +207,11 @@ def read_manifest(folder, missing_ok=False):
         file = folder / shard.name
         if file.parent != folder:
             raise RecordsError(f"{path} names a shard outside of its folder: {shard.name}")
+        if shard.records * _FRAME > shard.size:
+            raise RecordsError(
+                f"{path} says that {shard.name} holds {shard.records:,} records in {shard.size:,} bytes, "
+                "which cannot be; build the records again with --overwrite"
+            )
         if not missing_ok and (not file.is_file() or file.stat().st_size != shard.size):
             raise RecordsError(
                 f"the shard {file} is missing or not the {shard.size:,} bytes that {MANIFEST} says; build "

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from records.damage import Damage, damage_reported, find_damage
 from records.dataset import read_records
-from records.shards import RecordsError, read_manifest, unframe
+from records.shards import RecordsError, frame, read_manifest, unframe
 from tests.small_runs import make_records, small_network, small_options
 from train.loop import train
 
@@ -75,9 +75,49 @@ def test_reading_over_damage_names_the_shard_and_the_place(records):
         people(read_records(records / "train", 4))
 
 
-def test_an_error_that_is_no_damage_keeps_its_words(whole):
-    with pytest.raises(RecordsError, match=r"damaged \(a crop of nobody\)"), damage_reported(whole / "train"):
+def test_an_error_that_is_no_damage_keeps_its_words_and_offers_nothing_that_does_not_help(whole):
+    folder = whole / "train"
+    with (
+        pytest.raises(RecordsError, match=r"could not be read \(a crop of nobody\)") as error,
+        damage_reported(folder, "; --skip_damaged"),
+    ):
         raise tf.errors.InvalidArgumentError(None, None, "a crop of nobody")
+    assert "--skip_damaged" not in str(error.value)
+
+
+def test_a_crop_that_is_no_picture_is_not_offered_to_be_skipped(records):
+    folder = records / "train"
+    manifest = read_manifest(folder)
+    content = (folder / manifest.shards[0].name).read_bytes()
+    payloads = [payload.replace(b"\xff\xd8\xff", b"\0\0\0") for payload in unframe(content)]
+    (folder / manifest.shards[0].name).write_bytes(b"".join(map(frame, payloads)))
+    with (
+        pytest.raises(RecordsError, match=r"the crop in row \d .*right checksums") as error,
+        damage_reported(folder, "; --skip_damaged"),
+    ):
+        people(read_records(folder, 4))
+    assert "--skip_damaged" not in str(error.value)
+
+
+def test_a_shard_that_vanishes_while_it_is_read_is_named(records):
+    folder = records / "train"
+    dataset = read_records(folder, 4)
+    name = read_manifest(folder).shards[2].name
+    (folder / name).unlink()
+    message = rf"damaged \({name}: no such file or directory\).*; --skip_damaged$"
+    with pytest.raises(RecordsError, match=message), damage_reported(folder, "; --skip_damaged"):
+        people(dataset)
+
+
+@pytest.mark.parametrize("kind", ["PermissionDeniedError", "UnknownError", "NotFoundError"])
+def test_a_shard_that_cannot_be_read_for_a_while_is_told_in_one_line(whole, kind):
+    error_type = getattr(tf.errors, kind)
+    folder = whole / "train"
+    message = r"could not be read \(/.*/a-shard; Input/output error\), and yet"
+    with pytest.raises(RecordsError, match=message), damage_reported(folder):
+        raise error_type(None, None, f"{folder}/a-shard; Input/output error\n\t [[node]]")
+    with pytest.raises(error_type, match="cuDNN"), damage_reported(folder):
+        raise error_type(None, None, "cuDNN did not start")
 
 
 def test_what_comes_before_the_damage_is_read(records):

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,14 +12,16 @@ import time
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from model.runs import saved_epochs, saved_progress
+from model.runs import RunError, saved_epochs, saved_progress
 from records.command import UsageError
 from records.shards import RecordsError, read_manifest
 from tests.shared import ROOT
-from tests.small_runs import make_records, small_options
-from train.run import prepare
-from train.strategy import Cluster, read_cluster
+from tests.small_runs import make_records, small_network, small_options
+from train.agreement import alike, differences
+from train.run import load_weights, look_over
+from train.strategy import Cluster, make_strategy, read_cluster
 
 HOSTS = ["a:1", "b:1", "c:1"]
 
@@ -30,6 +33,11 @@ def tf_config(kinds, kind="worker", index=0):
 def test_without_tf_config_there_is_one_machine():
     assert read_cluster(None) == read_cluster("") == read_cluster("{}") == Cluster(1, 0)
     assert Cluster().is_chief
+
+
+def test_addresses_may_be_numbers():
+    hosts = ["10.0.0.1:2222", "[fe80::1]:2222"]
+    assert read_cluster(tf_config({"worker": hosts}, index=1)) == Cluster(2, 1)
 
 
 def test_workers_are_counted_after_the_chief():
@@ -50,6 +58,12 @@ def test_workers_are_counted_after_the_chief():
         tf_config({"worker": HOSTS}, index=-1),
         tf_config({"worker": HOSTS}, "chief"),
         tf_config({"worker": HOSTS, "ps": HOSTS}),
+        tf_config({"worker": ["a", "b:1"]}),
+        tf_config({"worker": ["a:1", "b:"]}),
+        tf_config({"worker": ["a:1", "http://b:1"]}),
+        tf_config({"worker": ["a:1", 7]}),
+        tf_config({"worker": "ab"}),
+        tf_config({"worker": {"a:1": 0}}),
     ],
 )
 def test_anything_else_is_a_usage_error_that_shows_what_is_expected(text):
@@ -65,13 +79,28 @@ def records(tmp_path_factory):
     return make_records(tmp_path_factory.mktemp("machines"))
 
 
-def test_fewer_shards_than_machines_are_refused(records, tmp_path, monkeypatch):
+def test_fewer_shards_than_machines_are_refused(records, tmp_path):
     assert len(read_manifest(records / "train").shards) == 4
-    hosts = [f"h:{index}" for index in range(5)]
-    monkeypatch.setenv("TF_CONFIG", tf_config({"worker": hosts}))
-    monkeypatch.setattr("train.run.make_strategy", lambda gpus, cluster: None)
     with pytest.raises(RecordsError, match=r"has 4 shards for 5 machines, .*people_per_shard"):
-        prepare(small_options(records, tmp_path))
+        look_over(small_options(records, tmp_path), Cluster(5), replicas=5)
+
+
+def test_a_port_that_is_taken_is_told_in_one_line(monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("localhost", 0))
+        taken.listen()
+        hosts = [f"localhost:{taken.getsockname()[1]}", "localhost:9"]
+        monkeypatch.setenv("TF_CONFIG", tf_config({"worker": hosts}))
+        monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", server_on(hosts[0]))
+        message = r"^machine 0 of 2 cannot join the others \(.*gRPC.*\); TF_CONFIG .* a port that is free"
+        with pytest.raises(RunError, match=message) as error:
+            make_strategy(0, Cluster(2, 0))
+    assert "\n" not in str(error.value)
+
+
+def server_on(host):
+    """What the strategy does first; the strategy itself would keep this process from making another."""
+    return lambda: tf.distribute.Server({"worker": [host, "localhost:9"]}, "worker", 0)
 
 
 def free_ports(count):
@@ -87,14 +116,14 @@ def free_ports(count):
 class Machines:
     """Processes of one run; those that are left are killed at the end."""
 
-    def __init__(self, folder, data, count=2):
+    def __init__(self, folder, data, count=2, **of_the_last):
         self.logs = [folder / f"machine-{index}.txt" for index in range(count)]
-        path = folder / "options.json"
-        path.write_text(json.dumps(data))
         kinds = {"worker": [f"localhost:{port}" for port in free_ports(count)]}
         self.processes = []
         for index, log in enumerate(self.logs):
             environment = os.environ | {"TF_CONFIG": tf_config(kinds, index=index)}
+            path = folder / f"options-{index}.json"
+            path.write_text(json.dumps(data | of_the_last if index == count - 1 else data))
             command = [sys.executable, "-m", "tests.small_runs", str(path)]
             with log.open("w") as file:
                 self.processes.append(
@@ -174,3 +203,91 @@ def test_a_lost_machine_ends_the_run_with_a_clear_message_and_continue_goes_on(r
     with Machines(tmp_path, data | {"epochs": epochs[-1] + 1, "resume": True}) as machines:
         assert machines.wait(60) == [0, 0], machines.said()
     assert saved_epochs(tmp_path / "run/model_dump") == [*epochs, epochs[-1] + 1]
+
+
+def test_differences_name_the_machines_on_each_side():
+    facts = [{"model": "w32", "seed": 0}, {"model": "w48", "seed": 0}, {"model": "w32"}]
+    assert differences(facts) == [
+        'model: "w32" on machine 0, 2, "w48" on machine 1',
+        "seed: 0 on machine 0, 1, null on machine 2",
+    ]
+    assert differences([{"a": [1]}] * 3) == []
+
+
+def test_machines_start_from_the_same_weights_and_each_says_its_own_failure(monkeypatch):
+    other = {}
+
+    def gather(strategy, cluster, text):
+        return [text, json.dumps(other)]
+
+    monkeypatch.setattr("train.agreement.gather_texts", gather)
+    model = small_network(None, (32, 64), 17)
+    monkeypatch.setattr("train.run.load_initial_weights", lambda model, path: f"a fit of {path}")
+
+    def load():
+        return alike(None, Cluster(2, 0), lambda: load_weights(model, "a.pth"))
+
+    other["facts"] = load_weights(model, "a.pth")[1]
+    assert load() == "a fit of a.pth"
+    model.get_layer("head").kernel.assign_add(tf.ones_like(model.get_layer("head").kernel))
+    with pytest.raises(
+        RunError, match=r'alike \(initial weights, CRC-32: "\w{8}" on machine 0, "\w{8}" on m'
+    ):
+        load()
+    other.clear()
+    other["failure"] = "no such file"
+    with pytest.raises(RunError, match=r"^machine 1 of 2 cannot start: no such file$"):
+        load()
+    monkeypatch.delattr("train.run.load_initial_weights")
+    with pytest.raises(NameError):  # the others have been told
+        load()
+
+
+@pytest.fixture(scope="module")
+def two_epochs(records, tmp_path_factory):
+    """The options of a run of two machines and two epochs, done."""
+    folder = tmp_path_factory.mktemp("two-epochs")
+    data = options_of(records, folder / "run")
+    with Machines(folder, data) as machines:
+        assert machines.wait(100) == [0, 0], machines.said()
+    return data
+
+
+def refused(folder, data, **of_the_last):
+    """What the two machines of a start say in which both have to end with a line of their own."""
+    with Machines(folder, data, **of_the_last) as machines:
+        assert machines.wait(100) == [1, 1], machines.said()
+    said = [log.read_text() for log in machines.logs]
+    assert not any("Traceback" in text for text in said), said
+    return [text.splitlines()[-1] for text in said]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_machines_that_find_different_checkpoints_do_not_go_on(two_epochs, tmp_path):
+    data = two_epochs | {"epochs": 3, "resume": True}
+    shutil.copytree(data["output"], tmp_path / "other")
+    broken = tmp_path / "other/model_dump/epoch-0002/model.safetensors"
+    broken.write_bytes(broken.read_bytes()[:-5])
+    for said in refused(tmp_path, data, output=str(tmp_path / "other")):
+        assert "do not start alike" in said
+        assert 'checkpoint: "epoch-0002" on machine 0, "epoch-0001" on machine 1' in said
+    assert [path.name for path in sorted(broken.parent.parent.glob("epoch-*"))] == [
+        "epoch-0001",
+        "epoch-0002",
+    ]
+    for said in refused(tmp_path, data, output=str(tmp_path / "empty")):
+        assert 'checkpoints: "a run to go on with" on machine 0, "nothing there" on machine 1' in said
+    assert saved_epochs(f"{data['output']}/model_dump") == [1, 2]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_machines_with_other_flags_or_without_records_do_not_start(records, tmp_path):
+    data = options_of(records, tmp_path / "run")
+    for said in refused(tmp_path, data, seed=1, leave_out=[3]):
+        assert "seed: 0 on machine 0, 1 on machine 1" in said
+        assert "leave_out: [] on machine 0, [3] on machine 1" in said
+    chief, other = refused(tmp_path, data, records=str(tmp_path / "nowhere"))
+    assert chief.startswith("machine 1 of 2 cannot start: no records in")
+    assert other.startswith("no records in")

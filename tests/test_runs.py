@@ -1,11 +1,15 @@
 """The run folder: configuration and checkpoints."""
 
 import json
+import tempfile
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from model.runs import (
     BEST,
@@ -108,6 +112,19 @@ def test_a_configuration_does_not_differ_from_its_copy_on_disk(tmp_path):
     assert config.differences(read_config(tmp_path)) == []
 
 
+def test_a_configuration_that_cannot_be_saved_leaves_the_one_before_it(tmp_path, monkeypatch):
+    write_config(tmp_path, CONFIGURATION)
+
+    def full_disk(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("model.runs.os.fsync", full_disk)
+    with pytest.raises(RunError, match=r"config.json could not be saved: no space .* are intact"):
+        write_config(tmp_path, replace(CONFIGURATION, sigma=3.0))
+    assert read_config(tmp_path) == CONFIGURATION
+    assert [path.name for path in tmp_path.iterdir()] == [CONFIG]
+
+
 def test_a_folder_without_a_run_says_what_starts_one(tmp_path):
     with pytest.raises(RunError, match=r"no run in .*config.json is missing.*train/main.py"):
         read_config(tmp_path)
@@ -122,12 +139,52 @@ def test_a_folder_without_a_run_says_what_starts_one(tmp_path):
         "null",
         json.dumps({"dataset": "coco"}),
         json.dumps(vars(CONFIGURATION) | {"input_size": 5}),
+        json.dumps(vars(CONFIGURATION) | {"input_size": [0, 0]}),
+        json.dumps(vars(CONFIGURATION) | {"input_size": [True, 32]}),
+        json.dumps(vars(CONFIGURATION) | {"input_size": [192.5, 256]}),
+        json.dumps(vars(CONFIGURATION) | {"dataset": ["coco"]}),
+        json.dumps(vars(CONFIGURATION) | {"model": ["w32"]}),
+        json.dumps(vars(CONFIGURATION) | {"sigma": "2"}),
+        json.dumps(vars(CONFIGURATION) | {"recipe": []}),
+        json.dumps(vars(CONFIGURATION) | {"skeleton": {"name": "coco", "keypoints": "abc"}}),
+        json.dumps(vars(CONFIGURATION) | {"provenance": {"continued": 3}}),
     ],
 )
 def test_a_damaged_configuration_is_named(tmp_path, text):
     (tmp_path / CONFIG).write_text(text)
     with pytest.raises(RunError, match=r"config.json is not a run configuration"):
         read_config(tmp_path)
+
+
+#: Values that JSON can hold where something else is expected.
+HOSTILE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(name=st.sampled_from(sorted(asdict(CONFIGURATION))), value=HOSTILE, within=st.booleans())
+def test_any_value_in_a_configuration_is_an_error_or_can_be_worked_with(name, value, within):
+    data = asdict(CONFIGURATION)
+    if within and isinstance(data[name], dict) and data[name]:
+        data[name] = data[name] | {min(data[name]): value}
+    else:
+        data[name] = value
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / CONFIG).write_text(json.dumps(data))
+        config, refused = None, ""
+        try:
+            config = read_config(folder)
+        except RunError as error:
+            refused = str(error)
+    if config is None:
+        assert len(refused.splitlines()) == 1
+        return
+    assert config.num_keypoints > 0
+    assert min(config.heatmap_size) > 0
+    assert {config.model: config.dataset, config.codec: config.records}
+    assert isinstance(config.differences(CONFIGURATION), list)
 
 
 # ---- checkpoints
@@ -241,6 +298,23 @@ def test_a_changed_bit_is_damage(saved):
         load_checkpoint(folder, 7, model, optimizer)
 
 
+@pytest.mark.parametrize("change", [{"step": 1235}, {"epoch": 8}, {"update": 3}])
+def test_a_changed_number_is_damage(saved, change):
+    folder, model, optimizer = saved
+    path = checkpoint_folder(folder, 7) / "state.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(RunError, match=r"epoch-0007 is damaged: state.json has a wrong checksum"):
+        load_checkpoint(folder, 7, model, optimizer)
+
+
+@pytest.mark.parametrize("step", ["1234", 12.5, -1, None, [], True, float("inf")])
+def test_a_number_of_updates_that_is_none_is_damage(saved, step):
+    folder, model, _ = saved
+    (checkpoint_folder(folder, 7) / "state.json").write_text(json.dumps({"epoch": 7, "step": step}))
+    with pytest.raises(RunError, match="epoch-0007 is damaged: the number of updates"):
+        load_checkpoint(folder, 7, model)
+
+
 def test_progress_is_ordered_by_number_within_epochs_too(tmp_path):
     names = ("epoch-0010", "epoch-0009-update-000500", "epoch-0009", "epoch-0009-update-1000000")
     for name in (*names, "epoch-0009-update-5", "epoch-0011-update-000001.partial"):
@@ -270,8 +344,10 @@ def test_the_best_epoch_is_remembered_and_a_damaged_note_is_none(tmp_path):
     assert read_best(tmp_path) == (None, None)
     write_best(tmp_path, 12, "AP", 0.5)
     assert read_best(tmp_path) == (12, 0.5)
-    (tmp_path / BEST).write_text("{")
-    assert read_best(tmp_path) == (None, None)
+    damaged = ("{", "[]", '{"epoch": Infinity, "value": 1}', '{"epoch": 1, "value": NaN}', '{"epoch": 1}')
+    for text in damaged:
+        (tmp_path / BEST).write_text(text)
+        assert read_best(tmp_path) == (None, None)
 
 
 def test_what_a_run_was_made_by_is_written_and_is_no_difference(tmp_path):

@@ -1,12 +1,19 @@
 """Shard files in TensorFlow's framing, and the manifest beside them."""
 
+import contextlib
 import json
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
 
+from records.augment import Augmentation
 from records.command import CommandError
+from records.dataset import check_usable, resolution_note
 from records.shards import MANIFEST, Manifest, RecordsError, Shard, frame, read_manifest, shard_name, unframe
 from records.skeletons import COCO
 
@@ -134,6 +141,36 @@ def test_a_shard_outside_of_the_folder_is_not_looked_at(folder):
         json.dumps(MANIFEST_OF_TWO.to_json() | {"skeleton": {}}),
         json.dumps(MANIFEST_OF_TWO.to_json() | {"skeleton": COCO.to_json() | {"sigmas": [1]}}),
         b"\xff\xfe\xff",
+        *(
+            json.dumps(MANIFEST_OF_TWO.to_json() | {"shards": [vars(MANIFEST_OF_TWO.shards[0]) | wrong]})
+            for wrong in (
+                *({"records": value} for value in ("x", 1e9, -5, True, None)),
+                *({"size": "x"}, {"size": -1}, {"name": 7}, {"name": ""}, {"name": "a\n"}, {"sha256": None}),
+            )
+        ),
+        *(
+            json.dumps(MANIFEST_OF_TWO.to_json() | {"options": MANIFEST_OF_TWO.options | wrong})
+            for wrong in (
+                *({"input_size": value} for value in ([32], "ab", [0, 0], [32.5, 64], None, [1e99, 1])),
+                *({"scale_factor": value} for value in ("x", -1, [], float("nan"))),
+                *({"half_body_min_keypoints": value} for value in (None, "8", -1)),
+                *({"annotations_sha256": None}, {"max_crop_scale": "2"}),
+            )
+        ),
+        *(
+            json.dumps(MANIFEST_OF_TWO.to_json() | {"skeleton": COCO.to_json() | wrong})
+            for wrong in (
+                *({"name": 7}, {"keypoints": "abc"}, {"keypoints": [1]}, {"flip_pairs": [[0.5, 1]]}),
+                *({"limbs": [[0, 1, 2]]}, {"upper_body": ["0"]}, {"sigmas": ["0.1"] * 17}),
+            )
+        ),
+        *(
+            json.dumps(MANIFEST_OF_TWO.to_json() | wrong)
+            for wrong in (
+                *({"dataset": 3}, {"split": None}, {"boxes": []}, {"images": "5"}, {"source": []}),
+                *({"dropped": {"crowd": "2"}}, {"rejected": 3}, {"options": []}, {"skeleton": []}),
+            )
+        ),
     ],
 )
 def test_garbage_for_a_manifest_is_refused_with_its_path(folder, text):
@@ -142,6 +179,46 @@ def test_garbage_for_a_manifest_is_refused_with_its_path(folder, text):
     with pytest.raises(RecordsError, match=r"is not a manifest") as error:
         read_manifest(folder)
     assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("missing_ok", [False, True])
+def test_more_records_than_bytes_can_hold_are_refused(folder, missing_ok):
+    shards = (replace(MANIFEST_OF_TWO.shards[0], records=10**9), MANIFEST_OF_TWO.shards[1])
+    (folder / MANIFEST).write_text(json.dumps(replace(MANIFEST_OF_TWO, shards=shards).to_json()))
+    with pytest.raises(
+        RecordsError, match="a-00000 holds 1,000,000,000 records in 100 bytes, which cannot be"
+    ):
+        read_manifest(folder, missing_ok)
+
+
+HOSTILE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.data())
+def test_any_value_in_a_manifest_is_an_error_or_can_be_worked_with(data):
+    whole = json.loads(json.dumps(MANIFEST_OF_TWO.to_json()))
+    part = data.draw(st.sampled_from([whole, whole["options"], whole["skeleton"], *whole["shards"]]))
+    part[data.draw(st.sampled_from(sorted(part)))] = data.draw(HOSTILE)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / MANIFEST).write_text(json.dumps(whole))
+        manifest, refused = None, ""
+        try:
+            manifest = read_manifest(folder, missing_ok=True)
+        except RecordsError as error:
+            refused = str(error)
+    if manifest is None:
+        assert len(refused.splitlines()) == 1
+        return
+    assert manifest.records >= 0
+    assert len(manifest.fingerprint) == 16
+    assert manifest.skeleton.flip_permutation.dtype.kind == "i"
+    with contextlib.suppress(RecordsError):
+        check_usable(manifest, (192, 256), Augmentation())
+    resolution_note(manifest, (384, 512))
 
 
 def test_another_schema_version_is_refused_with_both_versions(folder):

@@ -8,7 +8,7 @@ from absl import flags
 from model import hrnet
 from model.weight_files import WeightsError
 from records.command import UsageError
-from train.cli import initial_weights, provenance
+from train.cli import initial_weights, main, provenance
 from train.flags import PRECISIONS, define_flags, options_from
 
 
@@ -75,3 +75,19 @@ def test_the_configuration_names_every_flag_and_the_versions():
     assert set(parse()) - {"?", "help", "flagfile", "undefok"} <= set(made["flags"])
     assert set(made["versions"]) == {"tensorflow", "keras", "numpy", "python"}
     assert made["commit"] is None or len(made["commit"].rstrip("+")) == 40
+
+
+def test_weights_that_are_named_are_told_from_those_that_are_found(monkeypatch, tmp_path, capsys):
+    trained = []
+    monkeypatch.setattr("train.loop.train", trained.append)
+    found = tmp_path / "hrnet_w32.safetensors"
+    found.touch()
+    monkeypatch.setattr(initial_weights, "__defaults__", (tmp_path,))
+    for arguments in ((), ("--initial_weights=none",), ("--initial_weights=a.pth",)):
+        main(parse("--continue", *arguments), [])
+    expected = [(str(found), False), (None, True), ("a.pth", True)]
+    assert [(options.initial_weights, options.weights_given) for options in trained] == expected
+
+
+def test_the_help_says_what_keeping_one_checkpoint_costs():
+    assert "none to fall back to" in parse()["keep"].help

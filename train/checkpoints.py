@@ -1,16 +1,22 @@
 """The run folder as the trainer uses it: begin or continue, save, and keep no more than asked for."""
 
+from dataclasses import replace
+from pathlib import Path
+
 from model.runs import (
     Progress,
     RunError,
     assign_arrays,
     checkpoint_folder,
+    forget_best,
     read_best,
     read_checkpoint,
     read_config,
     remove_checkpoint,
+    remove_partial,
     saved_epochs,
     saved_progress,
+    set_aside,
     variable_arrays,
     write_best,
     write_checkpoint,
@@ -37,6 +43,7 @@ def settle_run(folder, config, resume, write=True):
     if not saved:  # nothing to lose, even if an earlier start left its configuration
         if write:
             folder.mkdir(parents=True, exist_ok=True)
+            remove_partial(folder)
             write_config(folder, config)
         return False
     before = read_config(folder)
@@ -50,7 +57,63 @@ def settle_run(folder, config, resume, write=True):
             f"{folder} holds a run with other settings ({'; '.join(differences)}); use its settings to "
             "continue it, or --output_dir to start another"
         )
+    if write:
+        remove_partial(folder)
     return True
+
+
+def refuse_other_weights(folder, weights):
+    """Sees to it that a run to go on with is not asked to start from something else.
+
+    Args:
+        folder: of the run's checkpoints.
+        weights: the file that --initial_weights names; None for random weights.
+
+    Returns:
+        A line that says what becomes of the flag.
+
+    Raises:
+        RunError: if the run is known to have started from another file.
+    """
+    flag = f"--initial_weights={weights or 'none'}"
+    made = read_config(folder).provenance
+    if "weights" in made and _resolved(made["weights"]) != _resolved(weights):
+        raise RunError(
+            f"{flag}: the run in {folder} started from {made['weights'] or 'random weights'}, and goes on "
+            "from its checkpoints whatever the flag says; leave it out to continue, or give --output_dir to "
+            "start another run from there"
+        )
+    return f"note: {flag} is not used, the run goes on from its checkpoints"
+
+
+def _resolved(path):
+    return path and Path(str(path)).resolve()
+
+
+def note_continuation(folder, progress, step, provenance):
+    """Adds to a run's configuration what it is gone on with.
+
+    Args:
+        folder: of the run's checkpoints.
+        progress, step: from where: what `Checkpoints.restore` returned.
+        provenance: what goes on with it, as of `RunConfig`. Of its flags, those are noted that differ from
+            the run's first start.
+    """
+    config = read_config(folder)
+    before = config.provenance.get("flags", {})
+    flags = {
+        name: value
+        for name, value in provenance.get("flags", {}).items()
+        if name not in before or before[name] != value
+    }
+    entry = {
+        "from": checkpoint_folder(folder, progress.epoch, progress.update).name,
+        "updates": step,
+        **{name: value for name, value in provenance.items() if name != "weights"},  # they are not used
+        "flags": flags,
+    }
+    continued = [*config.provenance.get("continued", []), entry]
+    write_config(folder, replace(config, provenance=config.provenance | {"continued": continued}))
 
 
 class Checkpoints:
@@ -96,6 +159,26 @@ class Checkpoints:
             return progress, step
         raise RunError(f"every checkpoint in {self.folder} is damaged; --output_dir starts a run elsewhere")
 
+    def go_on_from(self, progress, say):
+        """Makes a checkpoint the run's last: those after it, which `restore` found damaged, are set aside.
+
+        Later ones must not stay: `keep` and the next start would take them for what the run has learnt last.
+        A note of a best epoch after it is of weights that the run no longer has.
+
+        Args:
+            progress: what `restore` returned.
+            say: function of a line, told of each that is set aside.
+        """
+        if not self._write:
+            return
+        best, _ = read_best(self.folder)
+        if best is not None and best > progress.epoch:
+            forget_best(self.folder)
+        # The last first, so that one who is killed here finds nothing but damaged ones after `progress`.
+        for later in reversed(saved_progress(self.folder)):
+            if later > progress:
+                say(f"what is left of the damaged checkpoint is kept as {set_aside(self.folder, later)}")
+
     def save(self, progress, step):
         """Saves, and removes what need not stay: older ones within an epoch, and epochs beyond `keep`.
 
@@ -117,7 +200,8 @@ class Checkpoints:
                 remove_checkpoint(self.folder, old)
         if self._keep is not None and not progress.update:
             best, _ = read_best(self.folder)
-            for epoch in saved_epochs(self.folder)[: -self._keep]:
+            until_now = [epoch for epoch in saved_epochs(self.folder) if epoch <= progress.epoch]
+            for epoch in until_now[: -self._keep]:
                 if epoch != best:
                     remove_checkpoint(self.folder, Progress(epoch))
         return parts

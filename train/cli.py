@@ -25,7 +25,7 @@ Trains an HRNet on records made by pipelines/build_records.py. The defaults are 
   python train/main.py --dataset synthetic --gpus=0 --model=w24_tiny --epochs 5 --output_dir output/tiny
 
 A checkpoint is saved after every epoch; the same command with --continue goes on from the last one that is
-whole. Ctrl-C saves too; a second one does not.
+whole, and config.json notes by what. Ctrl-C saves too; a second one does not.
   output/model_dump/   the run's configuration and its checkpoints (epoch-0001 …)
   output/log/          train.log, metrics.jsonl, and curves: tensorboard --logdir output/log
 Then: python evaluate/main.py --epoch=210
@@ -48,7 +48,8 @@ def main(values, rest):
     from train.strategy import read_cluster
 
     options = options_from(values, read_cluster(os.environ.get("TF_CONFIG")).workers)
-    options = replace(options, initial_weights=initial_weights(options))
+    given = options.initial_weights is not None
+    options = replace(options, initial_weights=initial_weights(options), weights_given=given)
     options = replace(options, provenance=provenance(values) | {"weights": options.initial_weights})
     if values.lr_per_256 is not None:
         print(f"learning rate {options.schedule.initial:g}, scaled from {values.lr_per_256:g} for 256 people")

@@ -50,7 +50,7 @@ def define_flags(values):
         "initial_weights",
         None,
         "Weights to start from: a .safetensors or .pth file, a folder epoch-NNNN, or none; by default "
-        "dataset/imagenet_weights/hrnet_<model>* if that is there.",
+        "dataset/imagenet_weights/hrnet_<model>* if that is there. A run that is continued needs none.",
         **add,
     )
     flags.DEFINE_enum(
@@ -204,7 +204,8 @@ def define_flags(values):
     flags.DEFINE_integer(
         "keep",
         None,
-        "How many of the last epochs' checkpoints stay, besides that which validated best; by default all.",
+        "How many of the last epochs' checkpoints stay, besides that which validated best; by default all. "
+        "With 1 there is none to fall back to if the last one is damaged.",
         lower_bound=1,
         **add,
     )

@@ -32,6 +32,7 @@ class TrainOptions:
         augmentation: an `Augmentation`.
         coarse_dropout_probability: how often a rectangle of the input is blackened.
         initial_weights: file to start from; None for random weights.
+        weights_given: whether the user named them, or none, and they were not just found.
         shuffle_buffer: people to shuffle among.
         seed: of initial weights, order and augmentation.
         deterministic: whether to use only operations that give the same bits every time.
@@ -65,6 +66,7 @@ class TrainOptions:
     augmentation: Augmentation = field(default_factory=Augmentation)
     coarse_dropout_probability: float = 0.0
     initial_weights: str | None = None
+    weights_given: bool = False
     shuffle_buffer: int = 4096
     seed: int = 0
     deterministic: bool = False

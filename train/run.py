@@ -1,21 +1,24 @@
 """Everything a run needs before its first update."""
 
 import os
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from model.hrnet import ARCHITECTURES, build
 from model.initial_weights import load_initial_weights
-from model.runs import Progress, RunConfig
+from model.runs import Progress, RunConfig, checkpoint_folder
 from records.command import UsageError
 from records.damage import Damage, find_damage
 from records.dataset import check_usable, resolution_note, usable_shards
 from records.shards import Manifest, RecordsError, read_manifest
+from train.agreement import alike
 from train.average import WeightAverage
-from train.checkpoints import Checkpoints, settle_run
+from train.checkpoints import Checkpoints, note_continuation, refuse_other_weights, settle_run
 from train.optimizer import Adam
 from train.options import TrainOptions, run_config
 from train.strategy import Cluster, make_strategy, read_cluster
@@ -74,6 +77,18 @@ class Run:
         ]
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """What is known of a run before there is a network; attributes as of `Run`, and `begun`."""
+
+    manifest: Manifest
+    config: RunConfig
+    global_batch: int
+    damage: tuple[Damage, ...]
+    folder: Path
+    begun: bool
+
+
 def prepare(options):
     """Checks that a run can be done and makes all it needs, without an update.
 
@@ -85,7 +100,8 @@ def prepare(options):
 
     Raises:
         RecordsError: if the records cannot be trained on.
-        RunError: if the output folder holds a run that cannot or shall not be continued.
+        RunError: if the output folder holds a run that cannot or shall not be continued, or several machines
+            do not start alike.
         WeightsError: if the initial weights do not fit.
         UsageError: if there are fewer GPUs than asked for, or options exclude each other.
     """
@@ -93,6 +109,67 @@ def prepare(options):
         tf.config.experimental.enable_op_determinism()
     cluster = read_cluster(os.environ.get("TF_CONFIG"))
     strategy = make_strategy(options.gpus, cluster)
+    replicas = strategy.num_replicas_in_sync
+    plan = alike(strategy, cluster, lambda: look_over(options, cluster, replicas))
+    config, folder = plan.config, plan.folder
+
+    keras.utils.set_random_seed(options.seed)
+    with strategy.scope():
+        model = build(ARCHITECTURES[config.model], config.input_size, config.num_keypoints, options.precision)
+        if options.sync_batch_norm and replicas > 1:
+            model = synchronised(model)
+        origin = "from random weights"
+        if options.initial_weights and not plan.begun:
+            fit = alike(strategy, cluster, lambda: load_weights(model, options.initial_weights))
+            origin = f"from {options.initial_weights}: " + fit.report().replace("\n", "; ")
+        optimizer = Adam(
+            model.trainable_variables,
+            options.schedule.initial,
+            weight_decay=options.weight_decay,
+            clip_norm=options.clip_norm,
+        )
+        average = WeightAverage(strategy, model, options.ema_decay) if options.ema_decay else None
+    checkpoints = Checkpoints(folder, model, optimizer, average, options.keep, write=cluster.is_chief)
+    done, step = Progress(0), 0
+    if plan.begun:
+        done, step = alike(strategy, cluster, lambda: _restore(checkpoints, model))
+        checkpoints.go_on_from(done, print)
+        if cluster.is_chief and done.epoch < options.epochs:
+            note_continuation(folder, done, step, options.provenance)
+        origin = f"continued from {folder} after {step:,} updates"
+    return Run(
+        options=options,
+        cluster=cluster,
+        strategy=strategy,
+        manifest=plan.manifest,
+        config=config,
+        global_batch=plan.global_batch,
+        steps_per_epoch=plan.manifest.records // plan.global_batch,
+        model=model,
+        optimizer=optimizer,
+        average=average,
+        checkpoints=checkpoints,
+        done=done,
+        step=step,
+        origin=origin,
+        damage=plan.damage,
+    )
+
+
+def look_over(options, cluster, replicas):
+    """Looks at the records and the run folder, on this machine.
+
+    Args:
+        options: `TrainOptions`.
+        cluster: a `Cluster`.
+        replicas: number of devices of all machines.
+
+    Returns:
+        A plan, and what of it the machines of a run have in common, as `train.agreement.alike` wants it.
+
+    Raises:
+        RecordsError, RunError, UsageError: as `prepare`.
+    """
     manifest = read_manifest(options.records, missing_ok=options.skip_damaged)
     if manifest.dataset != options.dataset:
         raise RecordsError(
@@ -110,7 +187,6 @@ def prepare(options):
             f"{options.records} has {shards} shards for {cluster.workers} machines, which each "
             "need one; build_records.py --people_per_shard makes more"
         )
-    replicas = strategy.num_replicas_in_sync
     if options.sync_batch_norm and options.accumulate > 1 and replicas > 1:
         raise UsageError(  # TensorFlow's replicas cannot meet within a loop, and unrolled it would be huge
             "--sync_batch_norm and --accumulate cannot be combined on several GPUs; give one of them"
@@ -123,42 +199,36 @@ def prepare(options):
         )
     folder = Path(options.output) / "model_dump"
     begun = settle_run(folder, config, options.resume, write=cluster.is_chief)
+    if begun and options.weights_given:
+        line = refuse_other_weights(folder, options.initial_weights)
+        if cluster.is_chief:
+            print(line)
+    facts = config.settings | {
+        "epochs": options.epochs,
+        "leave_out": options.leave_out,
+        "save_minutes": options.save_minutes,
+        "initial_weights": bool(options.initial_weights),
+        "people left out": [f"{part.lost} of {part.shard}" for part in damage],
+        "checkpoints": "a run to go on with" if begun else "nothing there",
+    }
+    return _Plan(manifest, config, global_batch, damage, folder, begun), facts
 
-    keras.utils.set_random_seed(options.seed)
-    with strategy.scope():
-        model = build(ARCHITECTURES[config.model], config.input_size, config.num_keypoints, options.precision)
-        if options.sync_batch_norm and replicas > 1:
-            model = synchronised(model)
-        origin = "from random weights"
-        if options.initial_weights and not begun:
-            fit = load_initial_weights(model, options.initial_weights)
-            origin = f"from {options.initial_weights}: " + fit.report().replace("\n", "; ")
-        optimizer = Adam(
-            model.trainable_variables,
-            options.schedule.initial,
-            weight_decay=options.weight_decay,
-            clip_norm=options.clip_norm,
-        )
-        average = WeightAverage(strategy, model, options.ema_decay) if options.ema_decay else None
-    checkpoints = Checkpoints(folder, model, optimizer, average, options.keep, write=cluster.is_chief)
-    done, step = Progress(0), 0
-    if begun:
-        done, step = checkpoints.restore(print)
-        origin = f"continued from {folder} after {step:,} updates"
-    return Run(
-        options=options,
-        cluster=cluster,
-        strategy=strategy,
-        manifest=manifest,
-        config=config,
-        global_batch=global_batch,
-        steps_per_epoch=manifest.records // global_batch,
-        model=model,
-        optimizer=optimizer,
-        average=average,
-        checkpoints=checkpoints,
-        done=done,
-        step=step,
-        origin=origin,
-        damage=damage,
-    )
+
+def load_weights(model, path):
+    """Loads initial weights into this machine's copies; returns the fit, and facts as `look_over`."""
+    fit = load_initial_weights(model, path)
+    return fit, {"initial weights, CRC-32": _crc32(model)}
+
+
+def _restore(checkpoints, model):
+    done, step = checkpoints.restore(print)
+    name = checkpoint_folder(checkpoints.folder, done.epoch, done.update).name
+    return (done, step), {"checkpoint": name, "updates": step, "its weights, CRC-32": _crc32(model)}
+
+
+def _crc32(model):
+    """Of this machine's copy of the weights; running statistics could only be read by all together."""
+    crc = 0
+    for variable in model.trainable_variables:
+        crc = zlib.crc32(np.ascontiguousarray(variable.numpy()), crc)
+    return f"{crc:08x}"

@@ -1,12 +1,17 @@
 """Which devices of which machines a run uses."""
 
 import json
+import re
 from dataclasses import dataclass
 
 import tensorflow as tf
 
 from evaluate.devices import use_gpus
+from model.runs import RunError
 from records.command import UsageError
+
+#: A machine's address as gRPC takes it: a name, an IPv4 address, or an IPv6 address in brackets.
+_HOST = re.compile(r"(?:[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}")
 
 
 @dataclass(frozen=True)
@@ -41,9 +46,13 @@ def read_cluster(tf_config):
         return Cluster()
     try:
         data = json.loads(tf_config)
-        kinds = {kind: list(data["cluster"][kind]) for kind in data.get("cluster", {})}
+        kinds = dict(data.get("cluster", {}))
         if not kinds:
             return Cluster()
+        for hosts in kinds.values():
+            wrong = [host for host in hosts if not _HOST.fullmatch(host)]
+            if wrong or not isinstance(hosts, list):
+                raise ValueError(f"{(wrong or [hosts])[0]!r} is not host:port")
         kind, index = data["task"]["type"], int(data["task"]["index"])
         if not kinds.keys() <= {"chief", "worker"} or not 0 <= index < len(kinds[kind]):
             raise ValueError(f"task {kind} {index} of a cluster of {', '.join(kinds)}")
@@ -66,13 +75,21 @@ def make_strategy(gpus, cluster=None):
 
     Raises:
         UsageError: if there are fewer GPUs.
+        RunError: if this machine cannot join the others.
     """
     devices = use_gpus(gpus, "trains")
     several = cluster is not None and cluster.workers > 1
     if several and gpus:
         tf.config.set_visible_devices(tf.config.list_physical_devices("GPU")[:gpus], "GPU")
     if several:  # finds the others by TF_CONFIG, and waits for them
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        try:
+            return tf.distribute.MultiWorkerMirroredStrategy()
+        except (tf.errors.OpError, ValueError) as error:
+            raise RunError(
+                f"machine {cluster.index} of {cluster.workers} cannot join the others "
+                f"({(str(error).splitlines() or [''])[0][:200]}); TF_CONFIG has to give it an address of its "
+                "own with a port that is free, and the others' as they can be reached from here"
+            ) from error
     if not gpus:
         return tf.distribute.OneDeviceStrategy(devices[0])
     return tf.distribute.MirroredStrategy(list(devices))
