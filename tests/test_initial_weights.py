@@ -51,7 +51,7 @@ def check_backbone_is(model, state):
 def test_shapes_by_official_name_are_pytorch_s(tiny):
     shapes = official_shapes(tiny)
     assert len(shapes) == len(tiny.variables)
-    assert shapes["final_layer.weight"] == (17, 16, 1, 1)
+    assert shapes["final_layer.weight"] == (17, 24, 1, 1)
     assert shapes["conv1.weight"] == (16, 3, 3, 3)
     assert shapes["bn1.running_var"] == (16,)
 
@@ -84,7 +84,7 @@ def test_a_classifier_gives_its_backbone_and_the_report_names_the_rest(tmp_path,
 
 def test_a_head_for_other_keypoints_stays_out_and_both_shapes_are_named(tmp_path, tiny, state):
     other = state | {
-        "final_layer.weight": np.ones((16, 16, 1, 1), "float32"),
+        "final_layer.weight": np.ones((16, 24, 1, 1), "float32"),
         "final_layer.bias": np.ones(16, "f"),
     }
     path = tmp_path / "mpii.safetensors"
@@ -97,7 +97,7 @@ def test_a_head_for_other_keypoints_stays_out_and_both_shapes_are_named(tmp_path
     assert fit.missing == HEAD
     assert fit.unused == tuple(sorted(HEAD))
     assert (
-        "head: as initialised (final_layer.weight is (16, 16, 1, 1), the network's (17, 16, 1, 1))"
+        "head: as initialised (final_layer.weight is (16, 24, 1, 1), the network's (17, 24, 1, 1))"
         in fit.report()
     )
 
@@ -128,7 +128,7 @@ def test_half_a_head_is_no_head(tiny, state):
         ),
         (
             {"transition1.0.0.weight": np.ones((48, 64, 3, 3), "float32")},
-            r"another network: transition1.0.0.weight .*\(48, 64, 3, 3\), .*'s has \(16, 64, 3, 3\)",
+            r"another network: transition1.0.0.weight .*\(48, 64, 3, 3\), .*'s has \(24, 64, 3, 3\)",
         ),
     ],
 )

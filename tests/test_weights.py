@@ -101,8 +101,8 @@ def test_an_unused_entry_is_named_and_nothing_changes(model):
         # The head of another skeleton; the last variable, so that all others had been read before.
         (
             HEAD,
-            (16, 16, 1, 1),
-            r"final_layer.weight .*\(1, 1, 16, 16\).* head.conv/kernel .*\(1, 1, 16, 17\)",
+            (16, 24, 1, 1),
+            r"final_layer.weight .*\(1, 1, 24, 16\).* head.conv/kernel .*\(1, 1, 24, 17\)",
         ),
         ("bn1.bias", (64,), r"bn1.bias .*\(64,\).* stem.bn1/beta has \(16,\)"),
     ],
