@@ -15,7 +15,12 @@ from train.validation import flat_numbers
 
 
 def seen(loss, hits, counted):
-    return {"loss": tf.constant(loss), "hits": tf.constant(hits), "counted": tf.constant(counted)}
+    return {
+        "loss": tf.constant(loss),
+        "hits": tf.constant(hits),
+        "counted": tf.constant(counted),
+        "gradient_norm": tf.constant(4 * loss),
+    }
 
 
 def events(folder):
@@ -75,6 +80,7 @@ def test_totals_are_means_over_updates_and_shares_of_the_keypoints_shown():
     totals.add(seen(0.25, [2.0, 1.0, 0.0], [4.0, 0.0, 0.0]))
     values, per_joint = totals.summary(["nose", "knee", "ear"])
     assert values["loss"] == 0.375
+    assert values["gradient_norm"] == 1.5
     assert per_joint["nose"] == 0.5
     assert per_joint["knee"] == 0.25
     assert np.isnan(per_joint["ear"])
@@ -85,7 +91,7 @@ def test_totals_are_means_over_updates_and_shares_of_the_keypoints_shown():
 
 def test_an_epoch_without_updates_has_no_loss():
     values, per_joint = EpochTotals(8).summary(["nose"])
-    assert (values["loss"], values["accuracy"]) == (None, None)
+    assert (values["loss"], values["accuracy"], values["gradient_norm"]) == (None, None, None)
     json.dumps(values)
     assert np.isnan(per_joint["nose"])
 

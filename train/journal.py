@@ -69,8 +69,12 @@ class Journal:
         """Records what `EpochTotals.summary` gave."""
         values, per_joint = summary
         self.record("train", epoch, values, per_joint)
+        if values["loss"] is None:
+            self.say(f"epoch {epoch}: nothing was learnt, every update was left out")
+            return
+        accuracy = "unknown" if values["accuracy"] is None else f"{values['accuracy']:.3f}"
         self.say(
-            f"epoch {epoch}: loss {values['loss'] or 0:.6f}, accuracy {values['accuracy'] or 0:.3f}, "
+            f"epoch {epoch}: loss {values['loss']:.6f}, accuracy {accuracy}, "
             f"learning rate {values['learning_rate']:.2g}, {values['people_per_second']:.0f} people/s, "
             f"{values['waiting_for_data']:.1%} of the time waiting for data"
         )
@@ -142,8 +146,9 @@ class EpochTotals:
             keypoints: names. The accuracy of one that nobody showed is NaN; their mean leaves it out.
         """
         nan = float("nan")
-        sums = self._sums or {"loss": nan, "hits": [0] * len(keypoints), "counted": [0] * len(keypoints)}
-        loss = float(sums["loss"]) / max(self._updates, 1)
+        nobody = [0] * len(keypoints)
+        sums = self._sums or {"loss": nan, "hits": nobody, "counted": nobody, "gradient_norm": nan}
+        loss, norm = (float(sums[name]) / max(self._updates, 1) for name in ("loss", "gradient_norm"))
         pairs = zip(keypoints, sums["hits"], sums["counted"], strict=True)
         per_joint = {name: float(hits / counted) if counted else nan for name, hits, counted in pairs}
         shown = [value for value in per_joint.values() if value == value]
@@ -151,6 +156,7 @@ class EpochTotals:
         values = {
             "loss": loss if loss == loss else None,
             "accuracy": sum(shown) / len(shown) if shown else None,
+            "gradient_norm": norm if norm == norm else None,
             "learning_rate": self.learning_rate,
             "people_per_second": self.people * self._updates / seconds,
             "waiting_for_data": self.waiting_share,

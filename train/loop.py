@@ -8,7 +8,7 @@ from records.damage import damage_reported
 from train.feed import epoch_batches
 from train.interruption import interrupted, stop_on_signals
 from train.journal import EpochTotals, Journal
-from train.mishaps import LossCheck, lost_machine_reported
+from train.mishaps import UpdateCheck, lost_machine_reported
 from train.run import prepare
 from train.strategy import any_worker
 from train.update import make_train_step
@@ -44,7 +44,7 @@ def train(options):
     with (
         Journal(Path(options.output) / "log", people, before, write=run.cluster.is_chief) as journal,
         damage_reported(options.records, "; --continue --skip_damaged goes on without what is lost"),
-        lost_machine_reported(run),
+        lost_machine_reported(run.cluster.workers, run.checkpoints.folder),
         stop_on_signals() as stop,
     ):
         for line in run.heading():
@@ -79,7 +79,7 @@ def train_epoch(run, train_step, epoch, start, step, journal, stop):
     """
     options, several = run.options, run.cluster.workers > 1
     journal.begin_epoch(f"epoch {epoch + 1}/{options.epochs}")
-    totals, losses = EpochTotals(run.global_batch), LossCheck(run, epoch)
+    totals, updates = EpochTotals(run.global_batch), UpdateCheck(run, epoch)
     batches = epoch_batches(run, epoch, start)
     saved = time.monotonic()
     for update in range(start + 1, run.steps_per_epoch + 1):
@@ -91,19 +91,19 @@ def train_epoch(run, train_step, epoch, start, step, journal, stop):
             run.optimizer.learning_rate.assign(totals.learning_rate)
             seen = train_step(images, keypoints)
             totals.add(seen)
-            losses.add(step, seen["loss"], ids)
+            updates.add(step, seen, ids)
         asked = step % CHECK_EVERY == 0
         if asked:
-            losses.check()
-        journal.update(totals, losses.last if asked else None)
+            updates.check()
+        journal.update(totals, updates.loss if asked else None)
         if update == run.steps_per_epoch or (several and not asked):  # machines stop at the same update
             continue
         due = options.save_minutes and time.monotonic() - saved > 60 * options.save_minutes
         if any_worker(run.strategy, run.cluster, bool(stop or due)):
-            losses.check()
+            updates.check()
             run.checkpoints.save(Progress(epoch, update), step)
             saved = time.monotonic()
             if any_worker(run.strategy, run.cluster, bool(stop)):
                 raise interrupted(stop, run.checkpoints.folder, step)
-    losses.check()
+    updates.check()
     return step, totals
