@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -29,7 +29,7 @@ from records.dataset import read_records
 from records.shards import RecordsError
 from tests.builders import make_build
 from tests.shared import ROOT, shared_data
-from tests.small_runs import make_records, small_network, small_options
+from tests.small_runs import make_records, options_of, small_network, small_options
 from train import loop
 from train.interruption import InterruptedRunError
 from train.loop import train
@@ -181,9 +181,7 @@ def test_a_start_that_failed_early_does_not_stand_in_the_way_of_the_next(options
 
 def in_a_process(folder, options, **more):
     """Does a run as tests/small_runs.py does it."""
-    data = asdict(options) | more
-    del data["augmentation"], data["provenance"]
-    (folder / "options.json").write_text(json.dumps(data))
+    (folder / "options.json").write_text(json.dumps(options_of(options) | more))
     command = [sys.executable, "-m", "tests.small_runs", str(folder / "options.json")]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
 

@@ -1,7 +1,13 @@
 """What ends a run before its time, and how it goes on after that."""
 
+import json
 import re
+import shutil
+import signal
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,11 +15,15 @@ import pytest
 import tensorflow as tf
 from safetensors.numpy import load_file
 
-from model.runs import Progress, RunError, saved_progress
-from tests.small_runs import make_records, small_network, small_options
+from model.runs import Progress, RunError, read_best, saved_progress
+from records.command import CommandError
+from tests.shared import ROOT
+from tests.small_runs import make_records, options_of, small_network, small_options
 from train import loop, update
+from train.journal import read_metrics
 from train.loop import train
-from train.mishaps import UpdateCheck, check_finite
+from train.mishaps import UpdateCheck, check_finite, full_device_reported
+from train.validation import Validation
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +45,10 @@ def options(records, tmp_path):
 def arrays(output):
     folder = f"{output}/model_dump/epoch-0002"
     return load_file(f"{folder}/model.safetensors") | load_file(f"{folder}/optimizer.safetensors")
+
+
+def lines(output):
+    return [json.loads(line) for line in Path(f"{output}/log/metrics.jsonl").read_text().splitlines()]
 
 
 # ---- updates that are no numbers
@@ -142,3 +156,137 @@ def test_weights_that_are_no_numbers_are_held_back_by_name(value):
     parts["optimizer"]["b"][1] = value
     with pytest.raises(RunError, match=r"^after update 7 b of the optimizer holds infinities or NaN"):
         check_finite(parts, 7, "run/model_dump")
+
+
+# ---- validation
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed_in", [1, 2])
+def test_a_validation_in_which_the_run_was_killed_is_done_when_it_goes_on(options, tmp_path, killed_in):
+    """The second is that of the last epoch."""
+    data = options_of(replace(options, eval_every=1, keep=1))
+    (tmp_path / "options.json").write_text(json.dumps(data | {"kill_in_validation": killed_in}))
+    command = [sys.executable, "-m", "tests.small_runs", str(tmp_path / "options.json")]
+    killed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
+    before = lines(options.output)
+    assert len(before) == 2 * killed_in - 1
+    assert train(replace(options, eval_every=1, keep=1, resume=True)) == 8
+    said = [(line["kind"], line["epoch"]) for line in lines(options.output)]
+    assert said == [("train", 1), ("validation", 1), ("train", 2), ("validation", 2)]
+    assert lines(options.output)[: len(before)] == before
+
+
+def without_measuring(monkeypatch, outcomes):
+    """Makes validations have these outcomes, which are values or errors; returns the arrays they were of."""
+    seen, outcomes = [], iter(outcomes)
+
+    def measured(self, arrays, title):
+        seen.append(arrays)
+        value = next(outcomes)
+        if isinstance(value, Exception):
+            raise value
+        return Validation("AP", value, {"AP": value}, f"AP {value}", None)
+
+    monkeypatch.setattr("train.validation.Validator.__call__", measured)
+    return seen
+
+
+def forget_last_validation(output):
+    """Leaves metrics.jsonl as a kill amid its last line would."""
+    path = Path(f"{output}/log/metrics.jsonl")
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+def test_what_is_validated_late_is_the_average_if_there_is_one_and_it_may_be_the_best(options, monkeypatch):
+    seen = without_measuring(monkeypatch, [0.2, 0.1, 0.4])
+    options = replace(options, eval_every=1, ema_decay=0.9)
+    train(options)
+    forget_last_validation(options.output)
+    train(replace(options, resume=True))
+    assert len(seen) == 3
+    for name, array in seen[1].items():
+        np.testing.assert_array_equal(seen[2][name], array, err_msg=name)
+    assert read_best(f"{options.output}/model_dump") == (2, 0.4)
+    assert read_metrics(f"{options.output}/log")[-1] == {"kind": "validation", "epoch": 2, "AP": 0.4}
+
+
+def test_nothing_is_validated_twice(options, monkeypatch, capsys):
+    seen = without_measuring(monkeypatch, [0.2, 0.3, 0.4, 0.5])
+    train(replace(options, eval_every=1))
+    train(replace(options, eval_every=1, resume=True))
+    assert "all 2 epochs are done" in capsys.readouterr().out
+    assert len(seen) == 2
+    train(replace(options, eval_every=1, resume=True, epochs=3))
+    assert len(seen) == 3
+    train(replace(options, resume=True, epochs=3))
+    assert len(seen) == 3
+
+
+def test_a_validation_in_the_log_of_an_earlier_run_does_not_count(options, tmp_path, monkeypatch):
+    seen = without_measuring(monkeypatch, [0.2, 0.3, 0.4, 0.5, 0.6])
+    train(replace(options, eval_every=1))
+    shutil.rmtree(tmp_path / "run/model_dump")
+    train(replace(options, eval_every=1))
+    forget_last_validation(options.output)
+    assert len(seen) == 4
+    train(replace(options, eval_every=1, resume=True))
+    assert len(seen) == 5
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        tf.errors.NotFoundError(None, None, "val.tfrecord: No such file"),
+        CommandError("the records are damaged"),
+    ],
+)
+def test_a_file_that_validation_cannot_read_or_write_does_not_end_the_run(
+    options, tmp_path, monkeypatch, error
+):
+    without_measuring(monkeypatch, [error, 0.3])
+    assert train(replace(options, eval_every=1)) == 8
+    said = (tmp_path / "run/log/train.log").read_text()
+    assert f"epoch 1: not validated: {error}" in said
+    assert read_best(tmp_path / "run/model_dump") == (2, 0.3)
+
+
+def test_a_best_epoch_that_cannot_be_noted_does_not_end_the_run_and_is_validated_again(options, monkeypatch):
+    seen = without_measuring(monkeypatch, [0.2, 0.3, 0.3])
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as context:
+        context.setattr("train.checkpoints.write_best", full_disk)
+        assert train(replace(options, eval_every=1)) == 8
+    assert [line["kind"] for line in lines(options.output)] == ["train", "train"]
+    train(replace(options, eval_every=1, resume=True))
+    assert len(seen) == 3
+    assert read_best(f"{options.output}/model_dump") == (2, 0.3)
+
+
+# ---- memory
+
+
+@pytest.mark.parametrize(("gpus", "device"), [(0, "CPU"), (4, "GPU")])
+def test_a_batch_that_does_not_fit_into_memory_says_how_to_make_it_smaller(options, gpus, device):
+    options = replace(options, gpus=gpus, accumulate=3)
+    with (
+        pytest.raises(RunError, match=rf"a batch of 8 people .* memory of a {device}; .* \(now 3\), does"),
+        full_device_reported(options),
+    ):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+
+def test_a_step_that_does_not_fit_into_memory_is_no_stack_trace(options, monkeypatch):
+    def too_large(*_):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    monkeypatch.setattr("train.loop.make_train_step", lambda *_: too_large)
+    with pytest.raises(
+        RunError, match=r"a batch of 8 people .* smaller --batch_size, with an --accumulate"
+    ):
+        train(options)

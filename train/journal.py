@@ -2,11 +2,14 @@
 
 import contextlib
 import json
+import os
 import time
 from pathlib import Path
 
 import tensorflow as tf
 from tqdm import tqdm
+
+METRICS = "metrics.jsonl"
 
 
 class Journal:
@@ -47,8 +50,10 @@ class Journal:
         if not self._write:
             return
         self._bar.write(line)
-        with (self._folder / "train.log").open("a") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+        try:
+            _append(self._folder / "train.log", f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}")
+        except OSError as error:  # what was learnt is worth more than this line
+            self._bar.write(f"note: train.log lacks the line above: {error}")
 
     def begin_epoch(self, text):
         """What the bar says in front."""
@@ -93,8 +98,7 @@ class Journal:
             return
         joints = {name: value for name, value in (per_joint or {}).items() if value == value}
         line = {"kind": kind, "epoch": epoch, **values} | ({"accuracy_of": joints} if joints else {})
-        with (self._folder / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        _append(self._folder / METRICS, json.dumps(line))
         with self._curves.as_default(step=epoch):
             for name, value in values.items():
                 if isinstance(value, int | float):
@@ -104,6 +108,32 @@ class Journal:
             if picture is not None:
                 tf.summary.image(f"{kind}/people", picture[None])
         self._curves.flush()
+
+
+def _append(path, line):
+    """Adds a line, and first ends one that was being written when the process was killed."""
+    with path.open("ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            file.write(b"" if file.read(1) == b"\n" else b"\n")
+        file.write(line.encode() + b"\n")
+
+
+def read_metrics(folder):
+    """The lines of metrics.jsonl in a `Journal`'s folder: dicts with "kind" and "epoch".
+
+    Lines that are none, as one that was being written when the process was killed, are left out.
+    """
+    try:
+        text = (Path(folder) / METRICS).read_text(errors="replace")
+    except FileNotFoundError:
+        return []
+    lines = []
+    for line in text.splitlines():
+        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+            data = json.loads(line)
+            lines.append(data | {"kind": str(data["kind"]), "epoch": int(data["epoch"])})
+    return lines
 
 
 class EpochTotals:
