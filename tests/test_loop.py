@@ -187,9 +187,8 @@ def in_a_process(folder, options, **more):
 
 
 @pytest.mark.slow
-def test_a_run_that_was_killed_anywhere_ends_with_the_same_bits(options, tmp_path):
-    kill_at = int(np.random.default_rng().integers(2, 9))  # any update will do
-
+@pytest.mark.parametrize("kill_at", [3, 5])  # within an epoch, and after its end
+def test_a_run_that_was_killed_ends_with_the_same_bits(options, tmp_path, kill_at):
     def run(output, **more):
         changed = replace(options, output=str(tmp_path / output), deterministic=True, save_minutes=1e-9)
         return in_a_process(tmp_path, changed, **more)

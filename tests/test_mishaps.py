@@ -22,7 +22,7 @@ from tests.small_runs import make_records, options_of, small_network, small_opti
 from train import loop, update
 from train.journal import read_metrics
 from train.loop import train
-from train.mishaps import UpdateCheck, check_finite, full_device_reported
+from train.mishaps import UpdateCheck, check_finite, full_device_reported, lost_machine_reported
 from train.validation import Validation
 
 
@@ -286,7 +286,34 @@ def test_a_step_that_does_not_fit_into_memory_is_no_stack_trace(options, monkeyp
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
     monkeypatch.setattr("train.loop.make_train_step", lambda *_: too_large)
-    with pytest.raises(
-        RunError, match=r"a batch of 8 people .* smaller --batch_size, with an --accumulate"
-    ):
+    with pytest.raises(RunError, match=r"a batch of 8 people .* smaller --batch_size, with an --accumulate"):
         train(options)
+
+
+# ---- several machines
+
+
+def test_a_lost_machine_is_told_and_what_the_failed_reduction_held_is_let_go_at_once():
+    gone = []
+
+    class Pool:
+        def __del__(self):
+            gone.append(self)
+
+    def reduce():
+        pool = Pool()
+        raise tf.errors.UnavailableError(None, None, f"{pool} is aborted\nby its peer")
+
+    def train():
+        with lost_machine_reported(3, "run"):
+            reduce()
+
+    said = r"another of the 3 machines was lost \(.* is aborted\); .* in run$"
+    with pytest.raises(RunError, match=said) as error:
+        train()
+    assert gone, error  # which still holds the frames
+
+
+def test_on_one_machine_the_error_stays_as_it_is():
+    with pytest.raises(tf.errors.UnavailableError), lost_machine_reported(1, "run"):
+        raise tf.errors.UnavailableError(None, None, "")

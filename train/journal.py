@@ -130,7 +130,7 @@ def read_metrics(folder):
         return []
     lines = []
     for line in text.splitlines():
-        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+        with contextlib.suppress(ValueError, KeyError, TypeError, OverflowError, RecursionError):
             data = json.loads(line)
             lines.append(data | {"kind": str(data["kind"]), "epoch": int(data["epoch"])})
     return lines

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import traceback
 
 import numpy as np
 import tensorflow as tf
@@ -139,6 +140,9 @@ def lost_machine_reported(workers, folder):
     ) as error:
         if workers == 1:
             raise
+        # An all-reduce that failed leaves a thread pool in its frames. Found only when Python ends, the pool
+        # would complain with a stack trace that its files are closed.
+        traceback.clear_frames(error.__traceback__)
         raise RunError(
             f"another of the {workers} machines was lost "
             f"({(error.message.splitlines() or [''])[0][:200]}); "
