@@ -58,9 +58,14 @@ def main():
 
     keras_adam = keras.optimizers.Adam(1e-3, epsilon=1e-8)
     keras_adam.build(model.trainable_variables)
+
+    def keras_apply(gradients):
+        keras_adam.apply(gradients, model.trainable_variables)
+        return tf.linalg.global_norm(gradients)
+
     optimizers = (
         Adam(model.trainable_variables, 1e-3),
-        SimpleNamespace(apply=lambda gradients: keras_adam.apply(gradients, model.trainable_variables)),
+        SimpleNamespace(apply=keras_apply),
     )
     steps = [make_train_step(strategy, model, optimizer, CONFIG) for optimizer in optimizers]
     first = [timed(lambda step=step: step(images, keypoints)["loss"].numpy())[1] for step in steps]

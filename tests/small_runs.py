@@ -1,14 +1,17 @@
 """Runs that are done in a second or two: a network of two convolutions on records of a few people.
 
 As a command, ``python -m tests.small_runs OPTIONS.json``, it does one run in a process of its own: JSON of
-the fields of `TrainOptions`; "kill_at", the update before which the process kills itself; "people_to", a
-folder for the people of each update that this machine had; and "replicas", a number of virtual CPUs.
+the fields of `TrainOptions`; "kill_at", the update before which the process kills itself;
+"kill_in_validation", the validation in which it does so; "people_to", a folder for the people of each update
+that this machine had; and "replicas", a number of virtual CPUs.
 """
 
+import itertools
 import json
 import os
 import signal
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import keras
@@ -71,11 +74,31 @@ def small_options(records, output, **changes):
     )
 
 
+def options_of(options):
+    """`TrainOptions` as the command takes them."""
+    data = asdict(options)
+    del data["augmentation"], data["provenance"]
+    return data
+
+
+def deadly(function, call):
+    """A function in whose call of that number, from 1, the process kills itself."""
+    calls = itertools.count(1)
+
+    def called(*arguments):
+        if next(calls) == call:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*arguments)
+
+    return called
+
+
 def main():
     """Does the run that the first argument names."""
     data = json.loads(Path(sys.argv[1]).read_text())
     train.run.build = train.validation.build = small_network
-    kill_at, people_to, replicas = (data.pop(name, None) for name in ("kill_at", "people_to", "replicas"))
+    names = ("kill_at", "kill_in_validation", "people_to", "replicas")
+    kill_at, kill_in_validation, people_to, replicas = (data.pop(name, None) for name in names)
     if replicas is not None:
         cpu, one = tf.config.list_physical_devices("CPU")[0], tf.config.LogicalDeviceConfiguration()
         tf.config.set_logical_device_configuration(cpu, [one] * replicas)
@@ -84,19 +107,9 @@ def main():
     options = TrainOptions(**data | {"schedule": Schedule(**data.get("schedule", {}))})
     if kill_at is not None:
         make = train.loop.make_train_step
-
-        def make_deadly(*arguments):
-            step, done = make(*arguments), [0]
-
-            def deadly(*batch):
-                done[0] += 1
-                if done[0] == kill_at:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return step(*batch)
-
-            return deadly
-
-        train.loop.make_train_step = make_deadly
+        train.loop.make_train_step = lambda *arguments: deadly(make(*arguments), kill_at)
+    if kill_in_validation is not None:
+        train.loop.validate = deadly(train.loop.validate, kill_in_validation)
     if people_to is not None:
         batches, index = train.loop.epoch_batches, json.loads(os.environ["TF_CONFIG"])["task"]["index"]
 

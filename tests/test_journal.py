@@ -10,12 +10,17 @@ import pytest
 import tensorflow as tf
 
 from train.interruption import interrupted, stop_on_signals
-from train.journal import EpochTotals, Journal
+from train.journal import EpochTotals, Journal, read_metrics
 from train.validation import flat_numbers
 
 
 def seen(loss, hits, counted):
-    return {"loss": tf.constant(loss), "hits": tf.constant(hits), "counted": tf.constant(counted)}
+    return {
+        "loss": tf.constant(loss),
+        "hits": tf.constant(hits),
+        "counted": tf.constant(counted),
+        "gradient_norm": tf.constant(4 * loss),
+    }
 
 
 def events(folder):
@@ -75,6 +80,7 @@ def test_totals_are_means_over_updates_and_shares_of_the_keypoints_shown():
     totals.add(seen(0.25, [2.0, 1.0, 0.0], [4.0, 0.0, 0.0]))
     values, per_joint = totals.summary(["nose", "knee", "ear"])
     assert values["loss"] == 0.375
+    assert values["gradient_norm"] == 1.5
     assert per_joint["nose"] == 0.5
     assert per_joint["knee"] == 0.25
     assert np.isnan(per_joint["ear"])
@@ -85,9 +91,52 @@ def test_totals_are_means_over_updates_and_shares_of_the_keypoints_shown():
 
 def test_an_epoch_without_updates_has_no_loss():
     values, per_joint = EpochTotals(8).summary(["nose"])
-    assert (values["loss"], values["accuracy"]) == (None, None)
+    assert (values["loss"], values["accuracy"], values["gradient_norm"]) == (None, None, None)
     json.dumps(values)
     assert np.isnan(per_joint["nose"])
+
+
+def test_an_epoch_without_updates_says_that_nothing_was_learnt(tmp_path):
+    with Journal(tmp_path, people=8, done=0) as journal:
+        journal.end_epoch(3, EpochTotals(8).summary(["nose"]))
+    said = (tmp_path / "train.log").read_text()
+    assert said.endswith(" epoch 3: nothing was learnt, every update was left out\n")
+
+
+def test_people_without_keypoints_have_no_accuracy(tmp_path):
+    totals = EpochTotals(people=8)
+    totals.add(seen(0.5, [0.0], [0.0]))
+    with Journal(tmp_path, people=8, done=0) as journal:
+        journal.end_epoch(1, totals.summary(["nose"]))
+    assert "loss 0.500000, accuracy unknown" in (tmp_path / "train.log").read_text()
+
+
+def test_a_line_that_a_kill_cut_short_is_ended_and_passed_over(tmp_path):
+    assert read_metrics(tmp_path) == []
+    for epoch in (1, 2, 3):
+        with Journal(tmp_path, people=10, done=0) as journal:
+            journal.record("train", epoch, {"loss": 1.0})
+        if epoch == 2:
+            path = tmp_path / "metrics.jsonl"
+            path.write_bytes(path.read_bytes()[:-7])
+    assert [line["epoch"] for line in read_metrics(tmp_path)] == [1, 3]
+
+
+@pytest.mark.parametrize(
+    "line", [b"", b"[]", b"3", b"{}", b'{"kind": "train", "epoch": []}', b"\xff", b"[" * 9999]
+)
+def test_lines_that_are_no_metrics_are_passed_over(tmp_path, line):
+    (tmp_path / "metrics.jsonl").write_bytes(line + b'\n{"kind": "train", "epoch": 1}\n' + line)
+    assert read_metrics(tmp_path) == [{"kind": "train", "epoch": 1}]
+
+
+def test_a_log_that_cannot_be_written_does_not_end_the_run(tmp_path, capsys):
+    with Journal(tmp_path, people=10, done=0) as journal:
+        (tmp_path / "train.log").mkdir()
+        journal.say("hello")
+    printed = capsys.readouterr().out
+    assert "hello" in printed
+    assert "train.log lacks the line above" in printed
 
 
 def test_the_share_of_waiting_is_of_all_the_time():

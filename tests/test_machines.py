@@ -199,6 +199,7 @@ def test_a_lost_machine_ends_the_run_with_a_clear_message_and_continue_goes_on(r
     said = machines.logs[0].read_text()
     assert "another of the 2 machines was lost" in said
     assert "--continue" in said
+    assert "Traceback" not in said + machines.logs[1].read_text()
     epochs = saved_epochs(tmp_path / "run/model_dump")
     with Machines(tmp_path, data | {"epochs": epochs[-1] + 1, "resume": True}) as machines:
         assert machines.wait(60) == [0, 0], machines.said()

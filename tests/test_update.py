@@ -11,10 +11,15 @@ from train.average import WeightAverage
 from train.sync_norm import SyncBatchNorm, synchronised
 
 
+def norm_of(gradients):
+    return np.sqrt(sum(np.square(gradient).sum() for gradient in map(np.array, gradients.values())))
+
+
 def assert_same_update(one, other):
     """Loss, gradients and running statistics to 1e-5 of the largest."""
     assert one["loss"] > 1e-3
     assert other["loss"] == pytest.approx(one["loss"], rel=1e-5)
+    assert other["gradient_norm"] == pytest.approx(norm_of(one["gradients"]), rel=1e-5)
     for path, gradient in one["gradients"].items():
         largest = np.abs(gradient).max()
         assert largest > 1e-6, path
@@ -54,8 +59,8 @@ def test_synchronised_batch_norm_makes_replicas_one_batch(replicas, name):
 @pytest.mark.slow
 def test_clipping_looks_at_the_gradient_of_all_replicas_together(replicas):
     one, four, free = (replicas[name] for name in ("one_clipped", "four_clipped", "one_frozen"))
-    norm = np.sqrt(sum(np.square(gradient).sum() for gradient in map(np.array, one["gradients"].values())))
-    assert norm == pytest.approx(1e-3, rel=1e-4)
+    assert norm_of(one["gradients"]) == pytest.approx(1e-3, rel=1e-4)
+    assert one["gradient_norm"] == pytest.approx(norm_of(free["gradients"]), rel=1e-5)
     for path, gradient in one["gradients"].items():
         np.testing.assert_allclose(four["gradients"][path], gradient, rtol=1e-4, atol=1e-8)
         assert np.abs(free["gradients"][path]).max() > np.abs(gradient).max()

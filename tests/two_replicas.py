@@ -75,6 +75,7 @@ def train_once(strategy, train_norm, people=slice(None), sync=False, accumulate=
         "loss": float(seen["loss"]),
         "hits": seen["hits"].numpy().tolist(),
         "counted": seen["counted"].numpy().tolist(),
+        "gradient_norm": float(seen["gradient_norm"]),
         "averages_moved": {path: (before[path] - averages[path]).tolist() for path in before},
         "gradients": {
             variable.path: (mean.numpy() * 10).tolist()

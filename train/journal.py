@@ -2,11 +2,14 @@
 
 import contextlib
 import json
+import os
 import time
 from pathlib import Path
 
 import tensorflow as tf
 from tqdm import tqdm
+
+METRICS = "metrics.jsonl"
 
 
 class Journal:
@@ -47,8 +50,10 @@ class Journal:
         if not self._write:
             return
         self._bar.write(line)
-        with (self._folder / "train.log").open("a") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+        try:
+            _append(self._folder / "train.log", f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}")
+        except OSError as error:  # what was learnt is worth more than this line
+            self._bar.write(f"note: train.log lacks the line above: {error}")
 
     def begin_epoch(self, text):
         """What the bar says in front."""
@@ -69,8 +74,12 @@ class Journal:
         """Records what `EpochTotals.summary` gave."""
         values, per_joint = summary
         self.record("train", epoch, values, per_joint)
+        if values["loss"] is None:
+            self.say(f"epoch {epoch}: nothing was learnt, every update was left out")
+            return
+        accuracy = "unknown" if values["accuracy"] is None else f"{values['accuracy']:.3f}"
         self.say(
-            f"epoch {epoch}: loss {values['loss'] or 0:.6f}, accuracy {values['accuracy'] or 0:.3f}, "
+            f"epoch {epoch}: loss {values['loss']:.6f}, accuracy {accuracy}, "
             f"learning rate {values['learning_rate']:.2g}, {values['people_per_second']:.0f} people/s, "
             f"{values['waiting_for_data']:.1%} of the time waiting for data"
         )
@@ -89,8 +98,7 @@ class Journal:
             return
         joints = {name: value for name, value in (per_joint or {}).items() if value == value}
         line = {"kind": kind, "epoch": epoch, **values} | ({"accuracy_of": joints} if joints else {})
-        with (self._folder / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        _append(self._folder / METRICS, json.dumps(line))
         with self._curves.as_default(step=epoch):
             for name, value in values.items():
                 if isinstance(value, int | float):
@@ -100,6 +108,32 @@ class Journal:
             if picture is not None:
                 tf.summary.image(f"{kind}/people", picture[None])
         self._curves.flush()
+
+
+def _append(path, line):
+    """Adds a line, and first ends one that was being written when the process was killed."""
+    with path.open("ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            file.write(b"" if file.read(1) == b"\n" else b"\n")
+        file.write(line.encode() + b"\n")
+
+
+def read_metrics(folder):
+    """The lines of metrics.jsonl in a `Journal`'s folder: dicts with "kind" and "epoch".
+
+    Lines that are none, as one that was being written when the process was killed, are left out.
+    """
+    try:
+        text = (Path(folder) / METRICS).read_text(errors="replace")
+    except FileNotFoundError:
+        return []
+    lines = []
+    for line in text.splitlines():
+        with contextlib.suppress(ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            data = json.loads(line)
+            lines.append(data | {"kind": str(data["kind"]), "epoch": int(data["epoch"])})
+    return lines
 
 
 class EpochTotals:
@@ -142,8 +176,9 @@ class EpochTotals:
             keypoints: names. The accuracy of one that nobody showed is NaN; their mean leaves it out.
         """
         nan = float("nan")
-        sums = self._sums or {"loss": nan, "hits": [0] * len(keypoints), "counted": [0] * len(keypoints)}
-        loss = float(sums["loss"]) / max(self._updates, 1)
+        nobody = [0] * len(keypoints)
+        sums = self._sums or {"loss": nan, "hits": nobody, "counted": nobody, "gradient_norm": nan}
+        loss, norm = (float(sums[name]) / max(self._updates, 1) for name in ("loss", "gradient_norm"))
         pairs = zip(keypoints, sums["hits"], sums["counted"], strict=True)
         per_joint = {name: float(hits / counted) if counted else nan for name, hits, counted in pairs}
         shown = [value for value in per_joint.values() if value == value]
@@ -151,6 +186,7 @@ class EpochTotals:
         values = {
             "loss": loss if loss == loss else None,
             "accuracy": sum(shown) / len(shown) if shown else None,
+            "gradient_norm": norm if norm == norm else None,
             "learning_rate": self.learning_rate,
             "people_per_second": self.people * self._updates / seconds,
             "waiting_for_data": self.waiting_share,

@@ -1,5 +1,6 @@
 """The trainer: reads top to bottom."""
 
+import os
 import time
 from pathlib import Path
 
@@ -8,11 +9,11 @@ from records.damage import damage_reported
 from train.feed import epoch_batches
 from train.interruption import interrupted, stop_on_signals
 from train.journal import EpochTotals, Journal
-from train.mishaps import LossCheck, lost_machine_reported
+from train.mishaps import UpdateCheck, full_device_reported, lost_machine_reported
 from train.run import prepare
-from train.strategy import any_worker
+from train.strategy import any_worker, read_cluster
 from train.update import make_train_step
-from train.validation import make_validator, validate
+from train.validation import is_due, is_owed, make_validator, validate, validate_saved
 
 #: The device is asked how it goes after so many updates and not after each: asking waits for it.
 CHECK_EVERY = 10
@@ -31,8 +32,17 @@ def train(options):
         RunError: if the run cannot go on; see `train.run.prepare` for what else.
         InterruptedRunError: after Ctrl-C or SIGTERM.
     """
-    run = prepare(options)
-    if run.done.epoch >= options.epochs:
+    workers = read_cluster(os.environ.get("TF_CONFIG")).workers
+    with lost_machine_reported(workers, Path(options.output) / "model_dump"):
+        return train_run(prepare(options))
+
+
+def train_run(run):
+    """`train`, of a `train.run.Run`."""
+    options, log = run.options, Path(run.options.output) / "log"
+    owed = any_worker(run.strategy, run.cluster, run.cluster.is_chief and is_owed(run, log))
+    finished = run.done.epoch >= options.epochs
+    if finished and not owed:
         print(f"{run.checkpoints.folder}: all {options.epochs} epochs are done")
         return run.step
     train_step = make_train_step(
@@ -42,20 +52,25 @@ def train(options):
     before = (run.done.epoch * run.steps_per_epoch + run.done.update) * run.global_batch
     people = options.epochs * run.steps_per_epoch * run.global_batch
     with (
-        Journal(Path(options.output) / "log", people, before, write=run.cluster.is_chief) as journal,
+        Journal(log, people, before, write=run.cluster.is_chief) as journal,
         damage_reported(options.records, "; --continue --skip_damaged goes on without what is lost"),
-        lost_machine_reported(run),
         stop_on_signals() as stop,
     ):
-        for line in run.heading():
+        for line in [f"all {options.epochs} epochs are done"] if finished else run.heading():
             journal.say(line)
         step = run.step
+        if owed:
+            if validator:
+                validate_saved(validator, run, journal)
+            if any_worker(run.strategy, run.cluster, bool(stop)):  # the others wait here
+                raise interrupted(stop, run.checkpoints.folder, step)
         for epoch in range(run.done.epoch, options.epochs):
             start = run.done.update if epoch == run.done.epoch else 0
-            step, totals = train_epoch(run, train_step, epoch, start, step, journal, stop)
+            with full_device_reported(options):
+                step, totals = train_epoch(run, train_step, epoch, start, step, journal, stop)
             learnt = run.checkpoints.save(Progress(epoch + 1), step)
             journal.end_epoch(epoch + 1, totals.summary(run.config.skeleton["keypoints"]))
-            if validator and (epoch + 1 == options.epochs or (epoch + 1) % options.eval_every == 0):
+            if validator and is_due(options, epoch + 1):
                 validate(validator, run, epoch + 1, learnt, journal)
             if any_worker(run.strategy, run.cluster, bool(stop)):
                 raise interrupted(stop, run.checkpoints.folder, step)
@@ -79,7 +94,7 @@ def train_epoch(run, train_step, epoch, start, step, journal, stop):
     """
     options, several = run.options, run.cluster.workers > 1
     journal.begin_epoch(f"epoch {epoch + 1}/{options.epochs}")
-    totals, losses = EpochTotals(run.global_batch), LossCheck(run, epoch)
+    totals, updates = EpochTotals(run.global_batch), UpdateCheck(run, epoch)
     batches = epoch_batches(run, epoch, start)
     saved = time.monotonic()
     for update in range(start + 1, run.steps_per_epoch + 1):
@@ -91,19 +106,19 @@ def train_epoch(run, train_step, epoch, start, step, journal, stop):
             run.optimizer.learning_rate.assign(totals.learning_rate)
             seen = train_step(images, keypoints)
             totals.add(seen)
-            losses.add(step, seen["loss"], ids)
+            updates.add(step, seen, ids)
         asked = step % CHECK_EVERY == 0
         if asked:
-            losses.check()
-        journal.update(totals, losses.last if asked else None)
+            updates.check()
+        journal.update(totals, updates.loss if asked else None)
         if update == run.steps_per_epoch or (several and not asked):  # machines stop at the same update
             continue
         due = options.save_minutes and time.monotonic() - saved > 60 * options.save_minutes
         if any_worker(run.strategy, run.cluster, bool(stop or due)):
-            losses.check()
+            updates.check()
             run.checkpoints.save(Progress(epoch, update), step)
             saved = time.monotonic()
             if any_worker(run.strategy, run.cluster, bool(stop)):
                 raise interrupted(stop, run.checkpoints.folder, step)
-    losses.check()
+    updates.check()
     return step, totals

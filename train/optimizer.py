@@ -1,4 +1,4 @@
-"""Adam (Kingma and Ba, ICLR 2015) as one operation per variable.
+"""Adam (Kingma and Ba, ICLR 2015) as one operation per variable, and one for the norm of its gradients.
 
 Keras' optimizers compose an update of a dozen operations per variable. HRNet-W32 has 878 variables, so that
 was two thirds of the training step's graph, and of the minute before a first step ended.
@@ -71,12 +71,17 @@ class Adam:
 
         Args:
             gradients: tensors, in the order and with the shapes of the weights.
+
+        Returns:
+            () float32, the norm of all gradients of all replicas together, before clipping. It is no finite
+            number where a gradient is none, nor where v, which holds squares, may be none after this step.
         """
         replicas = tf.distribute.get_replica_context()
         if replicas.num_replicas_in_sync > 1:
             gradients = replicas.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        norm = tf.linalg.global_norm(gradients)
         if self._clip_norm is not None:
-            gradients, _ = tf.clip_by_global_norm(gradients, self._clip_norm)
+            gradients, _ = tf.clip_by_global_norm(gradients, self._clip_norm, use_norm=norm)
         rate = tf.convert_to_tensor(self.learning_rate.value)
         # Raw operations on the replica's own copy: assign() would ask all replicas to agree on the value.
         step = self.iterations.value.handle
@@ -102,6 +107,7 @@ class Adam:
             tf.raw_ops.ResourceApplyAdam(
                 var=handle, m=m.value.handle, v=v.value.handle, grad=gradient, **arguments
             )
+        return norm
 
 
 def _variable(shape, dtype, name):

@@ -22,8 +22,8 @@ def make_train_step(strategy, model, optimizer, config, accumulate=1, average=No
         average: a `train.average.WeightAverage` to keep up, or None.
 
     Returns:
-        A function of the batch; it returns {"loss": (), "hits": (K,), "counted": (K,)}: the mean loss, and
-        `train.accuracy.joint_hits` summed over the batch.
+        A function of the batch; it returns {"loss": (), "hits": (K,), "counted": (K,), "gradient_norm": ()}:
+        the mean loss, `train.accuracy.joint_hits` summed over the batch, and what `Adam.apply` returns.
     """
     weights = model.trainable_variables
 
@@ -61,15 +61,15 @@ def make_train_step(strategy, model, optimizer, config, accumulate=1, average=No
                 parallel_iterations=1,
                 maximum_iterations=accumulate,
             )
-        optimizer.apply(gradients)
-        return seen
+        gradient_norm = optimizer.apply(gradients)  # the same on all replicas, and summed below
+        return [*seen, gradient_norm / strategy.num_replicas_in_sync]
 
     @tf.function
     def train_step(images, keypoints_input):
         seen = strategy.run(replica_step, (images, keypoints_input))
         if average is not None:
             average.update(optimizer.iterations.value)
-        names = ("loss", "hits", "counted")
+        names = ("loss", "hits", "counted", "gradient_norm")
         return {
             name: strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None)
             for name, value in zip(names, seen, strict=True)

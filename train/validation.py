@@ -3,13 +3,17 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import tensorflow as tf
+
 from evaluate.boxes import choose_poses, find_boxes, predict_boxes
 from evaluate.inference import make_predict_step
 from evaluate.measures import measure
 from evaluate.options import EvaluateOptions
 from evaluate.sheet import draw_people
 from model.hrnet import ARCHITECTURES, build
+from model.runs import read_checkpoint
 from records.command import CommandError
+from train.journal import read_metrics
 
 PICTURES = 16
 
@@ -123,13 +127,41 @@ def validate(validator, run, epoch, learnt, journal):
     """
     try:
         outcome = validator(learnt.get("average", learnt["model"]), f"{run.config.model} epoch {epoch}")
-    except CommandError as error:  # what was learnt is saved, and days of training are worth more
+        run.checkpoints.note_validation(epoch, outcome.name, outcome.value)
+        journal.record("validation", epoch, outcome.values, picture=outcome.picture)  # last: see is_owed
+    # What was learnt is saved, and days of training are worth more than a file that cannot be read or
+    # written, for which TensorFlow has errors of its own.
+    except (CommandError, OSError, tf.errors.OpError) as error:
         journal.say(f"epoch {epoch}: not validated: {error}")
         return
-    run.checkpoints.note_validation(epoch, outcome.name, outcome.value)
-    journal.record("validation", epoch, outcome.values, picture=outcome.picture)
     weights = ", averaged weights" if run.average else ""
     journal.say(f"epoch {epoch}: validation {outcome.text} (annotated boxes{weights})")
+
+
+def is_due(options, epoch):
+    """Whether a run (`train.options.TrainOptions`) is to be validated after so many epochs."""
+    return options.eval_every > 0 and (epoch == options.epochs or epoch % options.eval_every == 0)
+
+
+def is_owed(run, journal_folder):
+    """Whether the checkpoint that a run goes on from is still to be validated: the run was killed before.
+
+    Its validation is the last line of metrics.jsonl that is not of a later epoch, if there was one. Lines
+    before may be those of another run in the same folder.
+    """
+    epoch = run.done.epoch
+    if not epoch or run.done.update or not is_due(run.options, epoch):
+        return False
+    lines = [line for line in read_metrics(journal_folder) if line["epoch"] <= epoch]
+    return not lines or (lines[-1]["kind"], lines[-1]["epoch"]) != ("validation", epoch)
+
+
+def validate_saved(validator, run, journal):
+    """Validates the checkpoint that a run goes on from."""
+    names = ["model", *(["average"] if run.average else [])]
+    # From its files: several machines would have to read the variables together.
+    _, learnt = read_checkpoint(run.checkpoints.folder, run.done, names)
+    validate(validator, run, run.done.epoch, learnt, journal)
 
 
 def flat_numbers(metrics, prefix=""):
