@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tensorflow as tf
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from model.runs import Progress, RunError, read_best, saved_progress
 from records.command import CommandError
@@ -103,6 +103,37 @@ def test_saving_within_the_epoch_does_not_save_what_is_no_number(options, monkey
     with pytest.raises(RunError, match="the gradients became nan in epoch 1, update 3"):
         train(replace(options, save_minutes=1e-9))
     assert saved_progress(f"{options.output}/model_dump") == [Progress(0, 2)]
+
+
+def test_a_loss_that_is_no_number_ends_the_run_names_people_and_is_not_saved(options, tmp_path):
+    train(replace(options, epochs=1))
+    # Weights of 1e30 in the head make the squared error overflow.
+    path = tmp_path / "run/model_dump/epoch-0001/model.safetensors"
+    weights = load_file(path)
+    weights["head/kernel"] = np.full_like(weights["head/kernel"], 1e30)
+    save_file(weights, path)
+    (path.parent / "state.json").write_text('{"epoch": 1, "step": 4}')  # without the checksum
+    message = (
+        r"the loss became (inf|nan) in epoch 2, update 5, .* (\d+ in \d+, ){7}\d+ in \d+\. .*leave_out=5"
+    )
+    with pytest.raises(RunError, match=message):
+        train(replace(options, resume=True))
+    assert saved_progress(tmp_path / "run/model_dump") == [Progress(1)]
+    with pytest.raises(RunError, match="Update 5 was left out already, so it is the weights"):
+        train(replace(options, resume=True, leave_out=(5,)))
+
+
+def test_a_full_disk_leaves_the_checkpoint_before_it(options, tmp_path, monkeypatch):
+    train(replace(options, epochs=1))
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as context:
+        context.setattr("model.runs.os.fsync", full_disk)
+        with pytest.raises(RunError, match="No space left on device; the checkpoints before it are intact"):
+            train(replace(options, resume=True))
+    assert train(replace(options, resume=True)) == 8
 
 
 def check_of(left_out=(), workers=1):
