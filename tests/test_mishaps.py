@@ -1,6 +1,7 @@
 """What ends a run before its time, and how it goes on after that."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -13,12 +14,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tensorflow as tf
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from model.runs import Progress, RunError, read_best, saved_progress
 from records.command import CommandError
 from tests.shared import ROOT
 from tests.small_runs import make_records, options_of, small_network, small_options
+from tests.test_machines import HOSTS, free_ports, tf_config
 from train import loop, update
 from train.journal import read_metrics
 from train.loop import train
@@ -101,6 +103,37 @@ def test_saving_within_the_epoch_does_not_save_what_is_no_number(options, monkey
     with pytest.raises(RunError, match="the gradients became nan in epoch 1, update 3"):
         train(replace(options, save_minutes=1e-9))
     assert saved_progress(f"{options.output}/model_dump") == [Progress(0, 2)]
+
+
+def test_a_loss_that_is_no_number_ends_the_run_names_people_and_is_not_saved(options, tmp_path):
+    train(replace(options, epochs=1))
+    # Weights of 1e30 in the head make the squared error overflow.
+    path = tmp_path / "run/model_dump/epoch-0001/model.safetensors"
+    weights = load_file(path)
+    weights["head/kernel"] = np.full_like(weights["head/kernel"], 1e30)
+    save_file(weights, path)
+    (path.parent / "state.json").write_text('{"epoch": 1, "step": 4}')  # without the checksum
+    message = (
+        r"the loss became (inf|nan) in epoch 2, update 5, .* (\d+ in \d+, ){7}\d+ in \d+\. .*leave_out=5"
+    )
+    with pytest.raises(RunError, match=message):
+        train(replace(options, resume=True))
+    assert saved_progress(tmp_path / "run/model_dump") == [Progress(1)]
+    with pytest.raises(RunError, match="Update 5 was left out already, so it is the weights"):
+        train(replace(options, resume=True, leave_out=(5,)))
+
+
+def test_a_full_disk_leaves_the_checkpoint_before_it(options, tmp_path, monkeypatch):
+    train(replace(options, epochs=1))
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as context:
+        context.setattr("model.runs.os.fsync", full_disk)
+        with pytest.raises(RunError, match="No space left on device; the checkpoints before it are intact"):
+            train(replace(options, resume=True))
+    assert train(replace(options, resume=True)) == 8
 
 
 def check_of(left_out=(), workers=1):
@@ -317,3 +350,53 @@ def test_a_lost_machine_is_told_and_what_the_failed_reduction_held_is_let_go_at_
 def test_on_one_machine_the_error_stays_as_it_is():
     with pytest.raises(tf.errors.UnavailableError), lost_machine_reported(1, "run"):
         raise tf.errors.UnavailableError(None, None, "")
+
+
+def test_a_machine_that_is_lost_before_the_first_update_is_told_too(options, monkeypatch):
+    def lost(options):
+        raise tf.errors.UnavailableError(None, None, "failed to connect to all addresses")
+
+    monkeypatch.setenv("TF_CONFIG", tf_config({"worker": HOSTS}))
+    monkeypatch.setattr("train.loop.prepare", lost)
+    with pytest.raises(
+        RunError, match=r"another of the 3 machines was lost \(failed to connect .*/model_dump$"
+    ):
+        train(options)
+
+
+def on_two_machines(folder, options, outputs):
+    """What two processes of one run say that write to folders of their own; they have to end with 0 or 1."""
+    workers = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
+    processes = []
+    for index, output in enumerate(outputs):
+        path = folder / f"options-{index}.json"
+        path.write_text(json.dumps(options_of(replace(options, output=str(output)))))
+        environment = os.environ | {"TF_CONFIG": tf_config(workers, index=index)}
+        command = [sys.executable, "-m", "tests.small_runs", str(path)]
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        processes.append(subprocess.Popen(command, cwd=ROOT, env=environment, **streams))
+    try:
+        return [process.communicate(timeout=80)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(250)
+def test_machines_that_do_not_see_the_same_checkpoints_say_so(options, tmp_path):
+    options = replace(options, batch_size=4)
+    run, other, empty = (tmp_path / name for name in ("run", "other", "empty"))
+    on_two_machines(tmp_path, options, [run, run])
+    shutil.copytree(run, other)
+    shutil.rmtree(other / "model_dump/epoch-0002")
+    options = replace(options, resume=True, epochs=3)
+    apart = "the 2 machines do not go on from the same checkpoint"
+    said = on_two_machines(tmp_path, options, [run, other])
+    assert [apart in text for text in said] == [True, True], said
+    said += on_two_machines(tmp_path, options, [run, empty])
+    # The first that notices may be gone before the other does.
+    assert any(apart in text for text in said[2:]), said
+    assert all(apart in text or "machines was lost" in text for text in said), said
+    assert "Traceback" not in "".join(said)
+    assert saved_progress(run / "model_dump") == [Progress(1), Progress(2)]
