@@ -1,15 +1,17 @@
 """The reader: shard bytes to augmented batches, over a bare OpenCV loop on the same crops times the cores.
 
 The bare loop is the limit: decode and warp of the same crops in one thread, nothing else. The reader itself
-ends with 8-bit inputs and leaves the rest to the device; in the row "with targets", which counts, the
-CPU also normalises and makes the heatmaps. With --peer DIR also over the official DataLoader, which does the
-same, on the COCO people in ../shared/dataset/COCO.
+ends with 8-bit inputs and leaves the rest to the device; in the row "with targets", which counts, the CPU also
+normalises and makes the heatmaps. The figures that end in "cpu" compare processor seconds a person, and are the
+steadier ones on a busy machine. With --peer DIR also over the official DataLoader, which does the same, on the
+COCO people in ../shared/dataset/COCO.
 """
 
 import contextlib
 import os
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
@@ -25,16 +27,22 @@ INPUT_SIZE = (192, 256)
 SECONDS = 3.0
 ROUNDS = 5
 
+#: The sides. OURS is the one that counts.
+BARE = "bare OpenCV loop, one thread"
+PLAIN = "reader"
+OURS = "reader, normalised and with targets"
+PEER = "official DataLoader, full pictures"
+
 
 def build(dataset, data, split, folder):
-    """Builds records with the default options; returns the manifest."""
+    """Builds records with the default options; returns (folder, manifest)."""
     from pipelines.crops import CropOptions
     from pipelines.job import Build, build_records
     from records.layout import LAYOUTS
     from records.skeletons import COCO
 
     layout = LAYOUTS[dataset]
-    return build_records(
+    manifest = build_records(
         Build(
             dataset=dataset,
             split=split,
@@ -49,6 +57,7 @@ def build(dataset, data, split, folder):
         ),
         say=lambda line: None,
     )
+    return folder, manifest
 
 
 def bare_loop(folder, manifest):
@@ -107,45 +116,51 @@ def reader(folder, targets):
 
 
 def main():
-    """Prints the table and the ratios."""
+    """Prints the tables and the ratios."""
     arguments = parse_with_peer(__doc__)
     import_tensorflow()
     from pipelines.synthetic import SyntheticOptions, generate
 
-    cores = len(os.sched_getaffinity(0))
     seconds, rounds = (0.2, 1) if arguments.smoke else (SECONDS, ROUNDS)
-    with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
         generate(folder, SyntheticOptions(train_images=20 if arguments.smoke else 200, val_images=1))
-        sources = {"drawn": ("synthetic", folder)}
+        compare("reader", "drawn", build("synthetic", folder, "train", folder / "drawn"), seconds, rounds)
         if COCO_DIR.is_dir():
-            sources["COCO"] = ("coco", COCO_DIR)
-        for name, (dataset, data) in sources.items():
-            records = folder / f"records_{name}"
-            manifest = build(dataset, data, "train", records)
-            sides = {
-                "bare OpenCV loop, one thread": rate(bare_loop(records, manifest), seconds),
-                "reader": rate(reader(records, targets=False), seconds),
-                "reader, normalised and with targets": rate(reader(records, targets=True), seconds),
-            }
-            if name == "COCO" and arguments.peer:
-                options = ("--dataset_dir", data, "--batch", BATCH, "--seconds", seconds)
-                peer = stack.enter_context(Peer(arguments.peer, "reader", *options))
-                sides["official DataLoader, full pictures"] = peer.rate
-            in_turns(sides, 1)  # first calls are not counted
-            found = in_turns(sides, rounds)
-            print(
-                f"Reader at {INPUT_SIZE[0]}x{INPUT_SIZE[1]}, {manifest.records} {name} people, {cores} cores"
-            )
-            for side, numbers in found.items():
-                print(f"  {side:36} {np.median(numbers):7.0f} people/s")
-            bare, plain, ours, *official = found.values()
-            key = "reader" if name == "drawn" else "reader_coco"
-            print(f"{key}_inputs_over_opencv_times_cores {ratio(plain, bare) / cores:.2f}")
-            print(f"{key}_over_opencv_times_cores {ratio(ours, bare) / cores:.2f}")
-            for numbers in official:
-                print(f"{key}_over_official {ratio(ours, numbers):.1f}")
-            print()
+            built = build("coco", COCO_DIR, "train", folder / "coco")
+            compare("reader_coco", "COCO", built, seconds, rounds, arguments.peer)
+
+
+def compare(key, kind, built, seconds, rounds, peer=None):
+    """Measures on one folder of records and prints its table.
+
+    Args:
+        key: what the names of its figures begin with.
+        kind: of people, for the title.
+        built: (folder, manifest) of the records.
+        seconds, rounds: how long to measure.
+        peer: checkout of the official implementation, or None.
+    """
+    cores = len(os.sched_getaffinity(0))
+    here = {BARE: bare_loop(*built), PLAIN: reader(built[0], False), OURS: reader(built[0], True)}
+    sides = {side: rate(once, seconds) for side, once in here.items()}
+    with contextlib.ExitStack() as stack:
+        if peer:
+            options = ("--dataset_dir", COCO_DIR, "--batch", BATCH, "--seconds", seconds)
+            sides[PEER] = stack.enter_context(Peer(peer, "reader", *options)).rate
+        in_turns(sides, 1)  # first calls are not counted
+        found = in_turns(sides, rounds)
+    busy = in_turns({side: rate(once, seconds, time.process_time) for side, once in here.items()}, rounds)
+    people = built[1].records
+    print(f"Reader at {INPUT_SIZE[0]}x{INPUT_SIZE[1]}, {people} {kind} people, {cores} cores")
+    for side, numbers in found.items():
+        print(f"  {side:36} {np.median(numbers):7.0f} people/s")
+    for name, side in (("inputs_over", PLAIN), ("over", OURS)):
+        print(f"{key}_{name}_opencv_times_cores {ratio(found[side], found[BARE]) / cores:.2f}")
+        print(f"{key}_{name}_opencv_cpu {ratio(busy[side], busy[BARE]):.2f}")
+    if peer:
+        print(f"{key}_over_official {ratio(found[OURS], found[PEER]):.1f}")
+    print()
 
 
 if __name__ == "__main__":

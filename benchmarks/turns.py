@@ -63,14 +63,20 @@ def ratio(over, under):
     return statistics.median(a / b for a, b in zip(over, under, strict=True))
 
 
-def rate(once, seconds):
-    """A function that measures people/s: it repeats `once`, which returns people, for so many seconds."""
+def rate(once, seconds, clock=time.perf_counter):
+    """A function that measures people/s: it repeats `once`, which returns people, for so many seconds.
+
+    Args:
+        once: the function.
+        seconds: how long.
+        clock: whose seconds people/s are of; `time.process_time` counts the processor's, of all threads.
+    """
 
     def measure():
-        start, people = time.perf_counter(), 0
+        start, people, begin = time.perf_counter(), 0, clock()
         while not people or time.perf_counter() - start < seconds:
             people += once()
-        return people / (time.perf_counter() - start)
+        return people / (clock() - begin)
 
     return measure
 
