@@ -1,7 +1,6 @@
 """What ends a run before its time, and how it goes on after that."""
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -20,7 +19,7 @@ from model.runs import Progress, RunError, read_best, saved_progress
 from records.command import CommandError
 from tests.shared import ROOT
 from tests.small_runs import make_records, options_of, small_network, small_options
-from tests.test_machines import HOSTS, free_ports, tf_config
+from tests.test_machines import HOSTS, tf_config
 from train import loop, update
 from train.journal import read_metrics
 from train.loop import train
@@ -362,41 +361,3 @@ def test_a_machine_that_is_lost_before_the_first_update_is_told_too(options, mon
         RunError, match=r"another of the 3 machines was lost \(failed to connect .*/model_dump$"
     ):
         train(options)
-
-
-def on_two_machines(folder, options, outputs):
-    """What two processes of one run say that write to folders of their own; they have to end with 0 or 1."""
-    workers = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
-    processes = []
-    for index, output in enumerate(outputs):
-        path = folder / f"options-{index}.json"
-        path.write_text(json.dumps(options_of(replace(options, output=str(output)))))
-        environment = os.environ | {"TF_CONFIG": tf_config(workers, index=index)}
-        command = [sys.executable, "-m", "tests.small_runs", str(path)]
-        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        processes.append(subprocess.Popen(command, cwd=ROOT, env=environment, **streams))
-    try:
-        return [process.communicate(timeout=80)[0] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(250)
-def test_machines_that_do_not_see_the_same_checkpoints_say_so(options, tmp_path):
-    options = replace(options, batch_size=4)
-    run, other, empty = (tmp_path / name for name in ("run", "other", "empty"))
-    on_two_machines(tmp_path, options, [run, run])
-    shutil.copytree(run, other)
-    shutil.rmtree(other / "model_dump/epoch-0002")
-    options = replace(options, resume=True, epochs=3)
-    apart = "the 2 machines do not go on from the same checkpoint"
-    said = on_two_machines(tmp_path, options, [run, other])
-    assert [apart in text for text in said] == [True, True], said
-    said += on_two_machines(tmp_path, options, [run, empty])
-    # The first that notices may be gone before the other does.
-    assert any(apart in text for text in said[2:]), said
-    assert all(apart in text or "machines was lost" in text for text in said), said
-    assert "Traceback" not in "".join(said)
-    assert saved_progress(run / "model_dump") == [Progress(1), Progress(2)]

@@ -9,7 +9,7 @@ from records.damage import damage_reported
 from train.feed import epoch_batches
 from train.interruption import interrupted, stop_on_signals
 from train.journal import EpochTotals, Journal
-from train.mishaps import UpdateCheck, check_same_checkpoint, full_device_reported, lost_machine_reported
+from train.mishaps import UpdateCheck, full_device_reported, lost_machine_reported
 from train.run import prepare
 from train.strategy import any_worker, read_cluster
 from train.update import make_train_step
@@ -39,7 +39,6 @@ def train(options):
 
 def train_run(run):
     """`train`, of a `train.run.Run`."""
-    check_same_checkpoint(run)
     options, log = run.options, Path(run.options.output) / "log"
     owed = any_worker(run.strategy, run.cluster, run.cluster.is_chief and is_owed(run, log))
     finished = run.done.epoch >= options.epochs

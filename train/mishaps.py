@@ -120,7 +120,7 @@ def full_device_reported(options):
 
 @contextlib.contextmanager
 def lost_machine_reported(workers, folder):
-    """Makes one clear error of what TensorFlow says when another machine is gone or does not follow.
+    """Makes one clear error of what TensorFlow says when another machine of the run is gone.
 
     Args:
         workers: number of machines.
@@ -137,45 +137,13 @@ def lost_machine_reported(workers, folder):
         tf.errors.CancelledError,
         tf.errors.DeadlineExceededError,
         tf.errors.InternalError,
-        tf.errors.InvalidArgumentError,
     ) as error:
-        apart = "ollective instance" in error.message  # each came with another question
-        if workers == 1 or (isinstance(error, tf.errors.InvalidArgumentError) and not apart):
+        if workers == 1:
             raise
         # An all-reduce that failed leaves a thread pool in its frames. Found only when Python ends, the pool
         # would complain with a stack trace that its files are closed.
         traceback.clear_frames(error.__traceback__)
-        detail = (error.message.splitlines() or [""])[0][:200]
-        if apart:
-            raise RunError(f"{_apart(workers, folder)} ({detail})") from error
         raise RunError(
-            f"another of the {workers} machines was lost ({detail}); "
+            f"another of the {workers} machines was lost ({(error.message.splitlines() or [''])[0][:200]}); "
             f"start all of them again with --continue to go on from the last checkpoint in {folder}"
         ) from error
-
-
-def check_same_checkpoint(run):
-    """Makes sure that all machines go on from the same checkpoint; all of them have to call it.
-
-    Args:
-        run: `train.run.Run`.
-
-    Raises:
-        RunError: if they do not.
-    """
-    if run.cluster.workers == 1:
-        return
-    steps = run.strategy.run(lambda: tf.constant(float(run.step)))  # exact up to 16 million
-    mean = float(run.strategy.reduce(tf.distribute.ReduceOp.MEAN, steps, axis=None))
-    if mean != run.step:
-        raise RunError(
-            f"{_apart(run.cluster.workers, run.checkpoints.folder)} (updates done: here {run.step:,}, on "
-            f"average {mean:,.1f})"
-        )
-
-
-def _apart(workers, folder):
-    return (
-        f"the {workers} machines do not go on from the same checkpoint: each has to be started by the same "
-        f"command, and has to see the same {folder}"
-    )
