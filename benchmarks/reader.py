@@ -1,10 +1,10 @@
 """The reader: shard bytes to augmented batches, over a bare OpenCV loop on the same crops times the cores.
 
 The bare loop is the limit: decode and warp of the same crops in one thread, nothing else. The reader itself
-ends with 8-bit inputs and leaves the rest to the device; in the row "with targets", which counts, the CPU also
-normalises and makes the heatmaps. The figures that end in "cpu" compare processor seconds a person, and are the
-steadier ones on a busy machine. With --peer DIR also over the official DataLoader, which does the same, on the
-COCO people in ../shared/dataset/COCO.
+ends with 8-bit inputs and leaves the rest to the device; in the row "with targets", which counts, the CPU
+normalises and makes the heatmaps, too. Figures that end in "cpu" compare processor seconds a person; they are
+the steadier ones on a busy machine. With --peer DIR also over the official DataLoader, which does the same,
+on the COCO people in ../shared/dataset/COCO.
 """
 
 import contextlib
@@ -26,6 +26,7 @@ BATCH = 32
 INPUT_SIZE = (192, 256)
 SECONDS = 3.0
 ROUNDS = 5
+WARM_UP = 10  # batches
 
 #: The sides. OURS is the one that counts.
 BARE = "bare OpenCV loop, one thread"
@@ -88,6 +89,9 @@ def bare_loop(folder, manifest):
 def reader(folder, targets):
     """A function that reads one batch of an endless pass; returns people.
 
+    The pass begins anew with each such function and has been going for some batches; it ends with the
+    function, because what still fills its buffers would slow down the next side.
+
     Args:
         folder: of records.
         targets: whether to normalise the inputs and make the heatmaps, too.
@@ -112,6 +116,8 @@ def reader(folder, targets):
     else:
         dataset = dataset.map(lambda batch: (batch["image"], batch["keypoints_input"]))
     batches = iter(dataset)
+    for _ in range(WARM_UP):
+        next(batches)
     return lambda: len(next(batches)[0])
 
 
@@ -142,15 +148,23 @@ def compare(key, kind, built, seconds, rounds, peer=None):
         peer: checkout of the official implementation, or None.
     """
     cores = len(os.sched_getaffinity(0))
-    here = {BARE: bare_loop(*built), PLAIN: reader(built[0], False), OURS: reader(built[0], True)}
-    sides = {side: rate(once, seconds) for side, once in here.items()}
+    bare = bare_loop(*built)
+
+    def sides_by(clock):
+        return {
+            BARE: rate(bare, seconds, clock),
+            PLAIN: lambda: rate(reader(built[0], targets=False), seconds, clock)(),
+            OURS: lambda: rate(reader(built[0], targets=True), seconds, clock)(),
+        }
+
+    sides = sides_by(time.perf_counter)
     with contextlib.ExitStack() as stack:
         if peer:
             options = ("--dataset_dir", COCO_DIR, "--batch", BATCH, "--seconds", seconds)
             sides[PEER] = stack.enter_context(Peer(peer, "reader", *options)).rate
         in_turns(sides, 1)  # first calls are not counted
         found = in_turns(sides, rounds)
-    busy = in_turns({side: rate(once, seconds, time.process_time) for side, once in here.items()}, rounds)
+    busy = in_turns(sides_by(time.process_time), rounds)
     people = built[1].records
     print(f"Reader at {INPUT_SIZE[0]}x{INPUT_SIZE[1]}, {people} {kind} people, {cores} cores")
     for side, numbers in found.items():

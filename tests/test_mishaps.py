@@ -361,3 +361,23 @@ def test_a_machine_that_is_lost_before_the_first_update_is_told_too(options, mon
         RunError, match=r"another of the 3 machines was lost \(failed to connect .*/model_dump$"
     ):
         train(options)
+
+
+def test_statistics_that_are_no_numbers_are_not_saved(options, tmp_path, monkeypatch):
+    make = loop.make_train_step
+
+    def made(strategy, model, optimizer, *more):
+        step = make(strategy, model, optimizer, *more)
+
+        def stepping(*batch):
+            seen = step(*batch)
+            if int(optimizer.iterations.value) == 8:
+                model.get_layer("norm").moving_variance.assign([np.inf] * 4)
+            return seen
+
+        return stepping
+
+    monkeypatch.setattr("train.loop.make_train_step", made)
+    with pytest.raises(RunError, match="after update 8 norm/moving_variance of the model holds infinities"):
+        train(replace(options, keep=1))
+    assert saved_progress(tmp_path / "run/model_dump") == [Progress(1)]

@@ -1,6 +1,7 @@
 """Machines that train one network hold against each other what they start from."""
 
 import json
+import traceback
 
 import numpy as np
 import tensorflow as tf
@@ -38,6 +39,7 @@ def alike(strategy, cluster, work):
     try:
         said = [json.loads(line) for line in gather_texts(strategy, cluster, text)]
     except tf.errors.OpError as error:
+        traceback.clear_frames(error.__traceback__)  # as `train.mishaps.lost_machine_reported`
         if failure is None:
             raise RunError(
                 f"another of the {cluster.workers} machines was lost before the first update "

@@ -22,6 +22,7 @@ from model.runs import (
     write_checkpoint,
     write_config,
 )
+from train.mishaps import check_finite
 
 
 def settle_run(folder, config, resume, write=True):
@@ -192,6 +193,7 @@ class Checkpoints:
         parts = {"model": variable_arrays(self._model), "optimizer": variable_arrays(self._optimizer)}
         if self._average:
             parts["average"] = self._average.arrays()
+        check_finite(parts, step, self.folder)
         if not self._write:
             return parts
         write_checkpoint(self.folder, progress, step, parts)
