@@ -55,6 +55,11 @@ def build(folder, annotations, *arguments):
     return succeeds(folder, "pipelines/build_records.py", *where, *arguments)
 
 
+def records_of(folder):
+    """What the results' names say of the records."""
+    return f"records-{read_manifest(folder).fingerprint[:8]}"
+
+
 @pytest.fixture(scope="module")
 def trained_on(tmp_path_factory):
     """A function of a category: the folder of a run of one epoch on it, and what the commands said."""
@@ -91,7 +96,9 @@ def test_any_keypoints_are_built_trained_and_evaluated(trained_on, category):
     evaluated = succeeds(folder, "evaluate/main.py", "--boxes=ground_truth", "--pictures=2")
     assert len(re.findall(r"^Average", evaluated.stdout, re.MULTILINE)) == 10
     result = folder / "output/result"
-    name = "labels_101_w24_tiny_epoch-0001_ground_truth"
+    name = (
+        f"labels_101_val_w24_tiny_epoch-0001_ground_truth_{records_of(folder / 'dataset/Custom/records/val')}"
+    )
     summary = json.loads((result / f"{name}_metrics.json").read_text())
     assert 0 <= summary["metrics"]["AP"] <= 1
     check_results(result / f"{name}_results.json", category, {101, 102})
@@ -111,8 +118,9 @@ def test_a_detectors_boxes_of_another_tools_category_are_evaluated(trained_on):
     build(folder, folder / "labels_101.json", *detected)
     evaluated = succeeds(folder, "evaluate/main.py", "--epoch=1", "--pictures=2")
     assert "2 detected boxes of custom val" in evaluated.stdout
-    results = folder / "output/result/labels_101_w24_tiny_epoch-0001_detections_results.json"
-    check_results(results, FIVE, {101, 102})
+    digits = records_of(folder / "dataset/Custom/records/val_detections")
+    name = f"labels_101_val_w24_tiny_epoch-0001_detections_{digits}"
+    check_results(folder / f"output/result/{name}_results.json", FIVE, {101, 102})
 
 
 @pytest.mark.slow
@@ -128,7 +136,7 @@ def test_a_list_of_pictures_without_people_gives_results_only(trained_on):
     build(folder, folder / "info.json", *elsewhere, "--split=val", "--detections=more.json")
     evaluated = succeeds(folder, "evaluate/main.py", *elsewhere, "--annotations=info.json")
     assert "info.json has no annotations to measure against" in evaluated.stdout
-    name = "info_w24_tiny_epoch-0001_detections"
+    name = f"info_val_w24_tiny_epoch-0001_detections_{records_of(folder / 'info/val_detections')}"
     check_results(folder / f"output/result/{name}_results.json", FIVE, {102})
     assert not (folder / f"output/result/{name}_metrics.json").exists()
 
