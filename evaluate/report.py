@@ -16,7 +16,7 @@ BOX_SOURCES = {"ground_truth": "annotated", "detections": "detected"}
 """Whose boxes: what the values of ``--boxes`` are called in texts."""
 
 
-def write_report(path, evaluated, measured, run, folder, timing, *, epoch, flip_test):
+def write_report(path, evaluated, measured, run, folder, timing, *, epoch, flip_test, more=()):
     """Writes the report.
 
     Args:
@@ -28,6 +28,7 @@ def write_report(path, evaluated, measured, run, folder, timing, *, epoch, flip_
         timing: {phase: seconds}, in order; "predict" is shown per person too.
         epoch: of the checkpoint.
         flip_test: whether it was used.
+        more: further (name, value) of how it was evaluated.
 
     Returns:
         The path.
@@ -44,7 +45,7 @@ def write_report(path, evaluated, measured, run, folder, timing, *, epoch, flip_
     parts = [
         element("h1", title),
         element("p", measured.headline, css="headline"),
-        _about(evaluated, run, epoch, flip_test),
+        _about(evaluated, run, epoch, flip_test, more),
         _metrics(evaluated, measured, run, flip_test),
     ]
     if analysis is None:
@@ -56,7 +57,7 @@ def write_report(path, evaluated, measured, run, folder, timing, *, epoch, flip_
     return write_whole(path, page(title, parts))
 
 
-def _about(evaluated, run, epoch, flip_test):
+def _about(evaluated, run, epoch, flip_test, more):
     manifest = evaluated.manifest
     pairs = [
         ("network", run.model),
@@ -64,6 +65,7 @@ def _about(evaluated, run, epoch, flip_test):
         ("codec", run.codec),
         ("epoch", epoch),
         ("flip test", "on" if flip_test else "off"),
+        *more,
         (
             "records",
             f"{run.dataset} {manifest.split}, {manifest.records:,} {BOX_SOURCES[manifest.boxes]} boxes",

@@ -21,6 +21,9 @@ from records.command import CommandError, UsageError
 from records.damage import damage_reported
 from records.dataset import resolution_note
 
+#: Options that decide the metric besides what the predictions' name tells, for its file.
+DECIDING = ("flip_test", "oks_threshold", "min_visibility", "soft_nms")
+
 
 def evaluate_run(options):
     """Evaluates and shows the result.
@@ -102,12 +105,13 @@ def report(network, boxes, options, predictions, name, what, laps):
     if measured.metrics:
         about = {"epoch": network.epoch, "averaged": network.averaged, "boxes": boxes.manifest.boxes}
         about |= {"dataset": config.dataset, "split": options.split, "results": results.name}
+        about |= {name: getattr(options, name) for name in DECIDING}
         write_json(with_ending(name, "_metrics.json"), {"metrics": measured.metrics} | about, indent=1)
     laps.lap("metric")
     title = f"{network.title}, {what}: {measured.headline}"
     picture = write_picture(with_ending(name, ".png"), boxes, config, predictions, options.pictures, title)
     laps.lap("picture")
-    settings = {"epoch": network.epoch, "flip_test": options.flip_test}
+    settings = {"epoch": network.epoch, "flip_test": options.flip_test, "more": settings_of(network, options)}
     page = with_ending(name, ".html")
     write_report(page, evaluated, measured, config, boxes.folder, laps.seconds, **settings)
     latest = write_whole(name.parent / "report.html", page.read_bytes())
@@ -117,6 +121,15 @@ def report(network, boxes, options, predictions, name, what, laps):
         print(f"for the dataset's server: {measured.files[0]}, {len(measured.files)} file(s) in all")
     print(f"picture: {picture}\nreport: {latest}")
     return measured.metrics
+
+
+def settings_of(network, options):
+    """[(name, value)] of how was evaluated, for the report."""
+    nms = f"above {options.oks_threshold:g}, keypoints that score above {options.min_visibility:g}"
+    return [
+        ("weights", "moving average" if network.averaged else "as learnt"),
+        ("OKS-NMS", f"{'soft, ' * options.soft_nms}{nms}"),
+    ]
 
 
 def write_picture(path, boxes, config, predictions, count, title):

@@ -257,7 +257,11 @@ def test_the_average_is_the_default_where_there_is_one(run, batches):
     evaluate_run(small_evaluation(run, averaged=False))
     assert results(run) != results(run, f"{NAME}_ground_truth")
     summary = Path(run.output) / f"result/{NAME}_averaged_ground_truth_metrics.json"
-    assert json.loads(summary.read_text())["averaged"] is True
+    told = json.loads(summary.read_text())
+    assert (told["averaged"], told["oks_threshold"], told["soft_nms"]) == (True, 0.9, False)
+    report = summary.with_name(f"{NAME}_averaged_ground_truth.html").read_text()
+    assert "moving average" in report
+    assert "above 0.9, keypoints that score above 0.2" in report
 
 
 def test_a_run_without_an_average_says_so_only_if_asked_for_it(run, monkeypatch):

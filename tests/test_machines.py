@@ -292,3 +292,26 @@ def test_machines_with_other_flags_or_without_records_do_not_start(records, tmp_
     chief, other = refused(tmp_path, data, records=str(tmp_path / "nowhere"))
     assert chief.startswith("machine 1 of 2 cannot start: no records in")
     assert other.startswith("no records in")
+
+
+@pytest.mark.slow
+def test_a_machine_that_waits_for_the_others_says_so_and_ctrl_c_ends_it(records, tmp_path):
+    path = tmp_path / "options.json"
+    path.write_text(json.dumps(options_of(records, tmp_path / "run")))
+    kinds = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.small_runs", str(path)],
+        cwd=ROOT,
+        env=os.environ | {"TF_CONFIG": tf_config(kinds, index=1)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert "machine 1 of 2 waits for the others" in process.stdout.readline()
+        time.sleep(3)  # it is in TensorFlow by then
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == -signal.SIGINT
+    finally:
+        process.kill()
+        process.wait()

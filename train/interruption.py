@@ -54,6 +54,19 @@ def stop_on_signals():
             signal.signal(number, handler or signal.SIG_DFL)
 
 
+@contextlib.contextmanager
+def ctrl_c_ends_the_process():
+    """Lets Ctrl-C end the process at once, also in native code; SIGTERM is then TensorFlow's to catch."""
+    if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+
+
 def interrupted(request, folder, step):
     """The error to raise once all is saved. It may have been another machine that was asked."""
     number = request.signal_number or signal.SIGTERM

@@ -9,6 +9,7 @@ import tensorflow as tf
 from evaluate.devices import use_gpus
 from model.runs import RunError
 from records.command import UsageError
+from train.interruption import ctrl_c_ends_the_process
 
 #: A machine's address as gRPC takes it: a name, an IPv4 address, or an IPv6 address in brackets.
 _HOST = re.compile(r"(?:[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}")
@@ -82,8 +83,12 @@ def make_strategy(gpus, cluster=None):
     if several and gpus:
         tf.config.set_visible_devices(tf.config.list_physical_devices("GPU")[:gpus], "GPU")
     if several:  # finds the others by TF_CONFIG, and waits for them
+        print(
+            f"machine {cluster.index} of {cluster.workers} waits for the others; Ctrl-C ends it", flush=True
+        )
         try:
-            return tf.distribute.MultiWorkerMirroredStrategy()
+            with ctrl_c_ends_the_process():  # nothing of Python runs until all are there
+                return tf.distribute.MultiWorkerMirroredStrategy()
         except (tf.errors.OpError, ValueError) as error:
             raise RunError(
                 f"machine {cluster.index} of {cluster.workers} cannot join the others "
