@@ -19,11 +19,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[0] = str(ROOT)
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from absl import flags
 
+from benchmarks.turns import COCO_DIR
 from records.command import UsageError, import_tensorflow, run
 from records.layout import LAYOUTS
 from records.shards import MANIFEST
@@ -51,7 +51,7 @@ def define_flags(values):
     add = dict(flag_values=values)
     flags.DEFINE_string(
         "dataset_dir",
-        str(ROOT.parent / "shared/dataset/COCO"),
+        str(COCO_DIR),
         "A folder in COCO's layout with a few people in it; nothing is written there.",
         **add,
     )

@@ -63,7 +63,7 @@ class Measured:
 
 
 def measure(evaluated):
-    """The dataset's own metric.
+    """The dataset's own metric, of what `check_measurable` has let pass.
 
     Args:
         evaluated: `Evaluated`.
@@ -75,7 +75,6 @@ def measure(evaluated):
         CommandError: if the predictions, or the files to measure against, cannot be used.
     """
     metric = METRICS.get(evaluated.manifest.dataset, measure_coco)
-    check_measurable(evaluated.manifest, evaluated.truth, evaluated.sequences, evaluated.tracking)
     try:
         return metric(evaluated)
     except (ValueError, FileNotFoundError) as error:

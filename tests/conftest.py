@@ -59,6 +59,23 @@ def finished(dataset_dir, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def records(tmp_path_factory):
+    """The records of `tests.small_runs`, not to be changed."""
+    from tests.small_runs import make_records  # here, because the trainer takes a second to import
+
+    return make_records(tmp_path_factory.mktemp("small-runs"))
+
+
+@pytest.fixture
+def small_networks(monkeypatch):
+    """Makes runs train and validate the network of `tests.small_runs`."""
+    from tests.small_runs import small_network
+
+    monkeypatch.setattr("train.run.build", small_network)
+    monkeypatch.setattr("train.validation.build", small_network)
+
+
+@pytest.fixture(scope="session")
 def replicas():
     """What tests/two_replicas.py prints."""
     results = {}

@@ -8,19 +8,11 @@ from pathlib import Path
 import pytest
 
 from model.runs import Progress, RunError, read_best, read_config, saved_progress, write_best, write_config
-from tests.small_runs import make_records, small_network, small_options
+from tests.small_runs import small_network, small_options
 from train import checkpoints
 from train.loop import train
 
-
-@pytest.fixture(scope="module")
-def records(tmp_path_factory):
-    return make_records(tmp_path_factory.mktemp("going-on"))
-
-
-@pytest.fixture(autouse=True)
-def small_networks(monkeypatch):
-    monkeypatch.setattr("train.run.build", small_network)
+pytestmark = pytest.mark.usefixtures("small_networks")
 
 
 @pytest.fixture(scope="module")

@@ -29,22 +29,13 @@ from records.dataset import read_records
 from records.shards import RecordsError
 from tests.builders import make_build
 from tests.shared import ROOT, shared_data
-from tests.small_runs import make_records, options_of, small_network, small_options
+from tests.small_runs import options_of, small_network, small_options
 from train import loop
 from train.interruption import InterruptedRunError
 from train.loop import train
 from train.validation import Validation
 
-
-@pytest.fixture(scope="module")
-def records(tmp_path_factory):
-    return make_records(tmp_path_factory.mktemp("loop"))
-
-
-@pytest.fixture(autouse=True)
-def small_networks(monkeypatch):
-    monkeypatch.setattr("train.run.build", small_network)
-    monkeypatch.setattr("train.validation.build", small_network)
+pytestmark = pytest.mark.usefixtures("small_networks")
 
 
 @pytest.fixture

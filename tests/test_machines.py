@@ -18,7 +18,7 @@ from model.runs import RunError, saved_epochs, saved_progress
 from records.command import UsageError
 from records.shards import RecordsError, read_manifest
 from tests.shared import ROOT
-from tests.small_runs import make_records, small_network, small_options
+from tests.small_runs import small_network, small_options
 from train.agreement import alike, differences
 from train.run import load_weights, look_over
 from train.strategy import Cluster, make_strategy, read_cluster
@@ -72,11 +72,6 @@ def test_anything_else_is_a_usage_error_that_shows_what_is_expected(text):
 
 
 # ---- two processes
-
-
-@pytest.fixture(scope="module")
-def records(tmp_path_factory):
-    return make_records(tmp_path_factory.mktemp("machines"))
 
 
 def test_fewer_shards_than_machines_are_refused(records, tmp_path):

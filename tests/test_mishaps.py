@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save_file
 from model.runs import Progress, RunError, read_best, saved_progress
 from records.command import CommandError
 from tests.shared import ROOT
-from tests.small_runs import make_records, options_of, small_network, small_options
+from tests.small_runs import options_of, small_options
 from tests.test_machines import HOSTS, tf_config
 from train import loop, update
 from train.journal import read_metrics
@@ -26,16 +26,7 @@ from train.loop import train
 from train.mishaps import UpdateCheck, check_finite, full_device_reported, lost_machine_reported
 from train.validation import Validation
 
-
-@pytest.fixture(scope="module")
-def records(tmp_path_factory):
-    return make_records(tmp_path_factory.mktemp("mishaps"))
-
-
-@pytest.fixture(autouse=True)
-def small_networks(monkeypatch):
-    monkeypatch.setattr("train.run.build", small_network)
-    monkeypatch.setattr("train.validation.build", small_network)
+pytestmark = pytest.mark.usefixtures("small_networks")
 
 
 @pytest.fixture
