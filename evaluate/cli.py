@@ -20,9 +20,9 @@ dataset's metric. Dataset, network and input size are those of the run.
 
 The metric is COCO's AP; for MPII, on annotated boxes, PCKh; for PoseTrack its AP, with --tracking also MOTA.
 
-Written to output/result/, by a NAME of annotations, network, epoch, "averaged" if it is, boxes, and "noflip"
-without flip test (and of digits that say which records, where they are of custom data, of a list of pictures,
-or in a --records_dir not called "records"):
+Written to output/result/, by a NAME of annotations, split where these do not say it, network, epoch,
+"averaged" if it is, boxes, and "noflip" without flip test (and of digits that say which records, where
+they are of custom data, of a list of pictures, or in a --records_dir not called "records"):
   NAME_results.json    the poses in COCO results form
   NAME_metrics.json    the metric
   NAME.html            the report: curves, kinds of people and of errors; the latest is report.html too
