@@ -1,6 +1,7 @@
 """HRNet-W32 at 192x256 on the CPU, over the official PyTorch implementation in channels_last.
 
-* inference: images to keypoints with flip test and decoding, batches of 8, over two plain forward passes;
+* inference: images to keypoints with flip test and decoding, batches of 8, over two plain forward passes, in
+  float32 and in bfloat16;
 * training: a step with Adam, batches of 8 and 16;
 * the first step: seconds from the start of a process to the end of its first training step.
 
@@ -8,6 +9,8 @@ Without --peer DIR only the absolute numbers are shown. Run alone with ``python 
 """
 
 import contextlib
+import functools
+import itertools
 import subprocess
 import sys
 import time
@@ -26,29 +29,42 @@ ROUNDS = 5
 CHANNELS = 32
 
 
-def predict_once(batch):
-    """A function that predicts a batch of random pictures; returns people."""
+def predict_once(batch, precision):
+    """A function that predicts a batch of random pictures as the evaluator does; returns people.
+
+    For the weights see `benchmarks.peer.forward`.
+    """
     import tensorflow as tf
 
     from evaluate.inference import make_predict_step
     from model.hrnet import build_hrnet
     from records.skeletons import COCO
 
-    step = make_predict_step(build_hrnet(CHANNELS, INPUT_SIZE), "standard", 2.0, COCO.flip_permutation)
+    model = build_hrnet(CHANNELS, INPUT_SIZE, precision=precision)
+    random = np.random.default_rng(0)
+    for layer in model.layers:
+        if hasattr(layer, "kernel"):
+            deviation = 1 / np.sqrt(np.prod(layer.kernel.shape[:3]))
+            layer.kernel.assign(random.normal(0, deviation, layer.kernel.shape))
+    step = make_predict_step(model, "standard", 2.0, COCO.flip_permutation, constant=True)
     images = tf.constant(random_images(batch))
     return lambda: len(step(images).numpy())
 
 
 def train_once(batch):
-    """A function that does a training step on random pictures; returns people."""
+    """A function that does a training step on random pictures, on the CPU; returns people."""
     import tensorflow as tf
 
     from model.hrnet import build_hrnet
     from train.optimizer import Adam
+    from train.strategy import make_strategy
     from train.update import make_train_step
 
-    model = build_hrnet(CHANNELS, INPUT_SIZE)
-    step = make_train_step(tf.distribute.get_strategy(), model, Adam(model.trainable_variables, 1e-3), Config)
+    strategy = make_strategy(0)
+    with strategy.scope():
+        model = build_hrnet(CHANNELS, INPUT_SIZE)
+        optimizer = Adam(model.trainable_variables, 1e-3)
+    step = make_train_step(strategy, model, optimizer, Config)
     images = tf.constant(random_images(batch))
     keypoints = tf.constant(np.random.default_rng(0).uniform(0, 192, (batch, 17, 3)), tf.float32)
 
@@ -71,10 +87,13 @@ def random_images(batch):
 
 
 def first_step_seconds(batch):
-    """Seconds of a process of its own that does one training step."""
+    """Seconds from the start of a process of its own to the end of its first training step."""
     start = time.perf_counter()
-    subprocess.run([sys.executable, __file__, "--first_step", str(batch)], check=True)
-    return time.perf_counter() - start
+    command = [sys.executable, __file__, "--first_step", str(batch)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        if process.stdout.readline() != "done\n":
+            sys.exit("the first training step failed; the lines above say why")
+        return time.perf_counter() - start
 
 
 def official_first_step_seconds(checkout, batch):
@@ -101,19 +120,24 @@ def main():
     arguments = parse_with_peer(__doc__)
     import_tensorflow()
     rounds, seconds, batches = (1, 0.1, (2,)) if arguments.smoke else (ROUNDS, SECONDS, (8, 16))
-    for what, make, sizes in (("forward", predict_once, batches[:1]), ("step", train_once, batches)):
-        for batch in sizes:
-            name = "inference" if what == "forward" else f"train_step_{batch}"
-            with contextlib.ExitStack() as stack:
-                once = make(batch)
-                once()
-                sides = {"HRPose": rate(once, seconds)}
-                if arguments.peer:
-                    options = ("--batch", batch, "--seconds", seconds)
-                    peer = stack.enter_context(Peer(arguments.peer, what, *options))
-                    peer.once()
-                    sides["official PyTorch"] = peer.rate
-                compare(f"W32 {name.replace('_', ' ')}, batches of {batch}, people/s", name, sides, rounds)
+    # Inference comes first: the training step's strategy changes how TensorFlow prepares all graphs.
+    rows = []
+    for precision in ("float32", "bfloat16"):
+        once = functools.partial(predict_once, batches[0], precision)
+        rows.append(("forward", f"inference_{precision}", batches[0], {"--precision": precision}, once))
+    for batch in batches:
+        rows.append(("step", f"train_step_{batch}", batch, {}, functools.partial(train_once, batch)))
+    for what, name, batch, options, make in rows:
+        with contextlib.ExitStack() as stack:
+            once = make()
+            once()
+            sides = {"HRPose": rate(once, seconds)}
+            if arguments.peer:
+                options |= {"--batch": batch, "--seconds": seconds}
+                peer = stack.enter_context(Peer(arguments.peer, what, *itertools.chain(*options.items())))
+                peer.once()
+                sides["official PyTorch"] = peer.rate
+            compare(f"W32 {name.replace('_', ' ')}, batches of {batch}, people/s", name, sides, rounds)
     batch = batches[0]
     sides = {"HRPose": lambda: first_step_seconds(batch)}
     if arguments.peer:
@@ -125,5 +149,6 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--first_step"]:
         import_tensorflow()
         train_once(int(sys.argv[2]))()
+        print("done", flush=True)
     else:
         main()

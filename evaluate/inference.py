@@ -1,5 +1,6 @@
 """From box records to keypoints in image pixels: forward pass, flip test, decoding, mapping back."""
 
+import functools
 import itertools
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from model.codec import codec_named
+from model.folding import fold_batch_norms
 from model.heatmaps import decode, flip_back
 from model.inputs import normalize
 from records.geometry import affine_to_input, invert_affine, transform_points
@@ -37,7 +39,7 @@ class Predictions:
         return len(self.keypoints)
 
 
-def make_predict_step(model, codec, sigma, flip_permutation=None, device=None):
+def make_predict_step(model, codec, sigma, flip_permutation=None, device=None, constant=False):
     """The device's part, compiled: image uint8 (B, h, w, 3) → keypoints in heatmap pixels (B, K, 3).
 
     Args:
@@ -48,16 +50,19 @@ def make_predict_step(model, codec, sigma, flip_permutation=None, device=None):
             shifted by a cell (but for "udp", which needs no shift), of its mirror image are averaged, as the
             official `validate` does. None leaves it out.
         device: of the model, as TensorFlow names it; None leaves the choice to TensorFlow.
+        constant: whether the weights are taken as they are now, once and for all: batch normalisation is
+            folded into the convolutions, and TensorFlow prepares constants for its kernels only once.
     """
     shift = codec_named(codec).flip_shift
+    network = _constant_network(model) if constant else lambda: functools.partial(model, training=False)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def compiled(images):
-        inputs = normalize(images)
-        heatmaps = model(inputs, training=False)
+        inputs, heatmaps_of = normalize(images), network()
+        heatmaps = heatmaps_of(inputs)
         if flip_permutation is not None:
-            mirrored = model(inputs[:, :, ::-1], training=False)
-            heatmaps = 0.5 * (heatmaps + flip_back(mirrored, flip_permutation, shift))
+            mirrored = flip_back(heatmaps_of(inputs[:, :, ::-1]), flip_permutation, shift)
+            heatmaps = 0.5 * (heatmaps + mirrored)
         return decode(heatmaps, codec, sigma)
 
     def predict_step(images):
@@ -65,6 +70,18 @@ def make_predict_step(model, codec, sigma, flip_permutation=None, device=None):
             return compiled(images)
 
     return predict_step
+
+
+def _constant_network(model):
+    """A function to call while a graph is made; it returns the network as a function of constant weights."""
+    folded = fold_batch_norms(model)
+    weights = [weight.numpy() for weight in folded.trainable_variables]
+
+    def network():
+        constants = [tf.constant(weight) for weight in weights]
+        return lambda inputs: folded.stateless_call(constants, [], inputs, training=False)[0]
+
+    return network
 
 
 def to_image(keypoints_heatmap, center, scale, heatmap_size, unbiased=False):

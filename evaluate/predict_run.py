@@ -79,6 +79,7 @@ def predict_pictures(pictures, boxes, options):
         config.codec,
         config.sigma,
         skeleton.flip_permutation if options.flip_test else None,
+        constant=True,
     )
     folder.mkdir(parents=True, exist_ok=True)
     many = len(pictures) > 1

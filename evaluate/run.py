@@ -165,7 +165,7 @@ def predict_steps(network, boxes, options, devices):
     config, skeleton = network.config, boxes.manifest.skeleton
     flip_permutation = skeleton.flip_permutation if options.flip_test else None
     return [
-        make_predict_step(model, config.codec, config.sigma, flip_permutation, device)
+        make_predict_step(model, config.codec, config.sigma, flip_permutation, device, constant=True)
         for model, device in zip(network.models, devices, strict=True)
     ]
 

@@ -77,9 +77,8 @@ def encode(keypoints_input, input_size, heatmap_size, sigma, method="standard"):
         value = ops.exp(-ops.square(distance) / (2.0 * sigma**2))
         return ops.where(ops.abs(distance) <= cut, value, 0.0)
 
-    rows, columns = profile(centre_y, height), profile(centre_x, width)
-    heatmaps = rows[:, :, None, :] * columns[:, None, :, :] * weights[:, None, None, :]
-    return heatmaps, weights
+    rows, columns = profile(centre_y, height) * weights[:, None, :], profile(centre_x, width)
+    return rows[:, :, None, :] * columns[:, None, :, :], weights
 
 
 def decode(heatmaps, method="standard", sigma=2.0):

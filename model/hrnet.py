@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import keras
 
-from model.layers import BatchNorm, conv, quick_variables
+from model.layers import BatchNorm, Upsample, conv, quick_variables
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ def _fuse(branches, to, name):
         prefix = f"{name}.fuse{to}from{source}"
         if source > to:
             x = _conv_bn(x, channels, (f"{prefix}.conv", f"{prefix}.bn"), kernel=1)
-            x = keras.layers.UpSampling2D(2 ** (source - to), interpolation="nearest", name=f"{prefix}.up")(x)
+            x = Upsample(2 ** (source - to), name=f"{prefix}.up")(x)
         for step in range(to - source):
             names = (f"{prefix}.step{step}.conv", f"{prefix}.step{step}.bn")
             last = step == to - source - 1

@@ -11,21 +11,21 @@ from model.codec import codec_named
 from model.export import ExportError
 from model.heatmaps import decode
 from model.inputs import IMAGENET_MEAN, IMAGENET_STD, normalize
+from model.layers import Upsample
 
 
 class _Nearest(keras.layers.Layer):
-    """`keras.layers.UpSampling2D` as the single operation that every runtime has a kernel for.
+    """`model.layers.Upsample` as the single operation that every runtime has a kernel for.
 
-    Keras composes the repetition from a dozen reshaping operations, which compile under XLA. Without
-    half-pixel centres, output pixel x shows input pixel floor(x / factor): the same repetition.
+    Without half-pixel centres, output pixel x shows input pixel floor(x / factor): the same repetition.
     """
 
-    def __init__(self, factors, **kwargs):
+    def __init__(self, factor, **kwargs):
         super().__init__(**kwargs)
-        self.factors = factors
+        self.factor = factor
 
     def call(self, inputs):
-        size = [side * factor for side, factor in zip(inputs.shape[1:3], self.factors, strict=True)]
+        size = [side * self.factor for side in inputs.shape[1:3]]
         return tf.raw_ops.ResizeNearestNeighbor(images=inputs, size=size)
 
 
@@ -44,8 +44,8 @@ def inference_network(model):
         )
 
     def copy(layer):
-        if isinstance(layer, keras.layers.UpSampling2D):
-            return _Nearest(layer.size, name=layer.name)
+        if isinstance(layer, Upsample):
+            return _Nearest(layer.factor, name=layer.name)
         return layer.__class__.from_config(layer.get_config())
 
     network = keras.models.clone_model(model, clone_function=copy)

@@ -42,8 +42,8 @@ def counted_steps(counts, kill_at=None):
     """A stand-in for `evaluate.inference.make_predict_step`: the same, and {device: batches} in `counts`."""
     make = evaluate.run.make_predict_step
 
-    def make_counted(model, codec, sigma, flip_permutation, device):
-        step = make(model, codec, sigma, flip_permutation, device)
+    def make_counted(model, codec, sigma, flip_permutation, device, **options):
+        step = make(model, codec, sigma, flip_permutation, device, **options)
         assert all(device in variable.value.device for variable in model.variables)
 
         def counted(images):

@@ -360,7 +360,7 @@ def test_a_batch_too_large_for_a_device_ends_in_one_line(run, monkeypatch):
     def no_memory(images):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
-    monkeypatch.setattr("evaluate.run.make_predict_step", lambda *_: no_memory)
+    monkeypatch.setattr("evaluate.run.make_predict_step", lambda *_, **__: no_memory)
     with pytest.raises(CommandError, match=r"^a batch of 4 people does not fit .*--batch_size"):
         evaluate_run(small_evaluation(run))
 

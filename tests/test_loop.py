@@ -313,7 +313,8 @@ def test_the_trainer_s_validation_is_the_evaluator_s(options, codec, ema_decay, 
     )
     logged = lines(options.output)[-1]
     assert metrics["poses"] > 3
-    assert {name: logged[name] for name in metrics} == metrics
+    # The evaluator folds batch normalisation into the convolutions, which rounds otherwise.
+    assert {name: logged[name] for name in metrics} == pytest.approx(metrics, rel=1e-6)
 
 
 # ---- bad luck

@@ -64,7 +64,7 @@ def make_train_step(strategy, model, optimizer, config, accumulate=1, average=No
         gradient_norm = optimizer.apply(gradients)  # the same on all replicas, and summed below
         return [*seen, gradient_norm / strategy.num_replicas_in_sync]
 
-    @tf.function
+    @tf.function(autograph=False)  # nothing to rewrite, and looking for it costs a second
     def train_step(images, keypoints_input):
         seen = strategy.run(replica_step, (images, keypoints_input))
         if average is not None:
