@@ -1,0 +1,74 @@
+"""Training HRNet-W32 at 192x256 with two replicas on this machine's CPU, over training with one.
+
+Both have the same cores. A second replica computes a batch of its own, and their gradients are added up, so
+that the ratio says what keeping replicas in step costs; on GPUs each would bring its own cores. Run alone
+with ``python benchmarks/replicas.py``.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+import numpy as np
+
+from benchmarks.network import CHANNELS, INPUT_SIZE, Config, random_images
+from benchmarks.turns import argument_parser, in_turns, rate, ratio
+from records.command import import_tensorflow
+
+SECONDS = 8.0
+ROUNDS = 3
+
+
+def train_once(strategy, batch):
+    """A function that does one training step of `batch` people on each replica; returns people."""
+    import tensorflow as tf
+
+    from model.hrnet import build_hrnet
+    from train.optimizer import Adam
+    from train.update import make_train_step
+
+    with strategy.scope():
+        model = build_hrnet(CHANNELS, INPUT_SIZE)
+        optimizer = Adam(model.trainable_variables, 1e-3)
+    step = make_train_step(strategy, model, optimizer, Config)
+    images = tf.constant(random_images(batch))
+    keypoints = tf.constant(np.random.default_rng(0).uniform(0, 192, (batch, 17, 3)), tf.float32)
+    share = [
+        strategy.experimental_distribute_values_from_function(lambda _, part=part: part)
+        for part in (images, keypoints)
+    ]
+
+    def once():
+        step(*share)["loss"].numpy()
+        return batch * strategy.num_replicas_in_sync
+
+    return once
+
+
+def main():
+    """Prints the table and the ratio."""
+    arguments = argument_parser(__doc__).parse_args()
+    import_tensorflow()
+    import tensorflow as tf
+
+    from train.strategy import make_strategy
+
+    seconds, rounds, batch = (0.1, 1, 1) if arguments.smoke else (SECONDS, ROUNDS, 8)
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    strategies = {
+        "1 replica": make_strategy(0),
+        "2 replicas": tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]),
+    }
+    sides = {name: rate(train_once(strategy, batch), seconds) for name, strategy in strategies.items()}
+    in_turns(sides, 1)  # first calls are not counted
+    found = in_turns(sides, rounds)
+    print(f"W32 training on the CPU, batches of {batch} a replica, people/s")
+    for name, numbers in found.items():
+        print(f"  {name:12} {np.median(numbers):6.2f}")
+    print(f"two_replicas_over_one {ratio(found['2 replicas'], found['1 replica']):.2f}")
+
+
+if __name__ == "__main__":
+    main()
