@@ -172,6 +172,7 @@ def main(values, rest):
     with captured_stderr():  # Beam warns of parts that are not installed
         from pipelines.builds import plan_builds, prepare
         from pipelines.job import build_records
+        from pipelines.storage import store_errors
     layout = LAYOUTS[values.dataset]
     input_size = layout.input_size if values.input_size is None else parse_input_size(values.input_size)
     beam_args = beam_arguments(values, rest)

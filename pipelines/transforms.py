@@ -18,6 +18,13 @@ from apache_beam.io.filesystems import FileSystems
 from pipelines.crops import CropOptions, make_record
 from pipelines.people import BuildError, rejection
 from pipelines.plan import hash_key, load_plan
+from pipelines.storage import (
+    file_sha256,
+    list_files,
+    read_if_there,
+    read_json_if_there,
+    write_whole,
+)
 from records.schema import to_example
 from records.shards import frame, shard_name
 from records.skeletons import Skeleton
@@ -67,15 +74,22 @@ class ShardJob:
         return FileSystems.join(self.work_folder, f"shard-{index:05d}.json")
 
     def finished(self, index):
-        """The content of a finished shard's side file.
+        """The content of a finished shard's side file; None while the shard is not there, see `outcome`."""
+        return self.outcome(index) if FileSystems.exists(self.shard_path(index)) else None
 
-        None while the shard is not there, not whole, or made from another plan: of annotations as they were
-        before.
+    def outcome(self, index):
+        """The content of a side file, of a shard that is there.
+
+        None if it was made from another plan: of annotations as they were before.
         """
-        if not FileSystems.exists(self.shard_path(index)):
-            return None
         side = read_json_if_there(self.side_path(index))
         return side if side and side["plan_sha256"] == file_sha256(self.plan_path(index)) else None
+
+    def written(self):
+        """The shards that are there, whatever plan they were made from, by one request: {number: bytes}."""
+        sizes = list_files(self.folder, f"{self.dataset}-{self.split}.tfrecord-*")
+        names = (shard_name(self.dataset, self.split, index, self.count) for index in range(self.count))
+        return {index: sizes[name] for index, name in enumerate(names) if name in sizes}
 
 
 class WriteShards(beam.PTransform):
@@ -104,8 +118,6 @@ class WriteShard(beam.DoFn):
         """Yields `index` when the shard is complete."""
         job = self.job
         if job.finished(index) is None:
-            if FileSystems.exists(job.shard_path(index)):  # made from another plan
-                FileSystems.delete([job.shard_path(index)])
             with FileSystems.open(job.plan_path(index)) as file:
                 plan = file.read()
             records, rejected = make_records(load_plan(plan), job)
@@ -117,9 +129,11 @@ class WriteShard(beam.DoFn):
                 "rejected": rejected,
                 "plan_sha256": hashlib.sha256(plan).hexdigest(),
             }
-            # The shard comes last: where it exists, it is complete and its side file stands beside it.
-            write_whole(job.side_path(index), json.dumps(side).encode())
-            write_whole(job.shard_path(index), content)
+            # Without a plan the build is over: another worker was faster, and leftovers would stay.
+            if FileSystems.exists(job.plan_path(index)):
+                # The shard comes last: where it exists, it is complete and its side file stands beside it.
+                write_whole(job.side_path(index), json.dumps(side).encode())
+                write_whole(job.shard_path(index), content)
         yield index
 
 
@@ -155,9 +169,10 @@ def make_records(pictures, job):
 
 
 def locate_picture(folder, file_name, name_prefix=""):
-    """The path of a picture that is there and inside the picture folder.
+    """The path of a picture inside the picture folder.
 
-    The folder itself may be a link; the picture must not lead out of it, neither by name nor by a link.
+    The folder itself may be a link; the picture must not lead out of it, neither by name nor by a link. In a
+    store, where asking costs as much as opening, it need not be there; on this machine it is.
 
     Args:
         folder: the picture folder.
@@ -174,11 +189,27 @@ def locate_picture(folder, file_name, name_prefix=""):
     if ".." in parts or parts[0] in ("", "~"):
         return None, "unsafe_path", f"{file_name!r} leaves the image folder"
     path = FileSystems.join(folder, *parts)
+    if FileSystems.get_scheme(folder):
+        if not _is_object_name(path):
+            return None, "missing_image", f"{file_name!r} is no name that a store allows"
+        return path, None, None
     if not FileSystems.exists(path):
         return None, "missing_image", path
     if not Path(path).resolve().is_relative_to(Path(folder).resolve()):
         return None, "unsafe_path", f"{path} is a link that leaves the image folder"
     return path, None, None
+
+
+def _is_object_name(path):
+    """Whether a store can have such a path: UTF-8 of up to 1024 bytes without line ends.
+
+    Cloud Storage's rule (its documentation, "About objects: Object name requirements"), with the bucket's name
+    counted too; asking for another name is an error there.
+    """
+    try:
+        return len(path.encode()) <= 1024 and not set("\r\n") & set(path)
+    except UnicodeEncodeError:
+        return False
 
 
 def read_picture(folder, picture, name_prefix=""):
@@ -194,10 +225,12 @@ def read_picture(folder, picture, name_prefix=""):
     if path is None:
         return None, reason, detail
     try:
-        with FileSystems.open(path, compression_type="uncompressed") as file:
-            data = np.frombuffer(file.read(), np.uint8)
+        content = read_if_there(path)
     except (IsADirectoryError, PermissionError) as error:
         return None, "unreadable_image", str(error)
+    if content is None:
+        return None, "missing_image", path
+    data = np.frombuffer(content, np.uint8)
     try:
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_ANYDEPTH
         pixels = cv2.imdecode(data, flags) if data.size else None
@@ -212,48 +245,6 @@ def read_picture(folder, picture, name_prefix=""):
         received = f"{pixels.shape[1]}x{pixels.shape[0]}"
         return None, "wrong_image_size", f"{path} is {received}, annotated {picture.width}x{picture.height}"
     return pixels, None, None
-
-
-def write_whole(path, content):
-    """Writes a file so that it appears under its name only when it is complete."""
-    temporary = f"{path}.partial"
-    with FileSystems.create(
-        temporary, mime_type="application/octet-stream", compression_type="uncompressed"
-    ) as file:
-        file.write(content)
-    if FileSystems.exists(path):
-        FileSystems.delete([path])
-    FileSystems.rename([temporary], [path])
-
-
-def read_json_if_there(path):
-    """The parsed content of a JSON file, or None if there is none.
-
-    Raises:
-        ValueError: if it is not JSON.
-    """
-    if not FileSystems.exists(path):
-        return None
-    with FileSystems.open(path, compression_type="uncompressed") as file:
-        return json.loads(file.read())
-
-
-def file_sha256(path):
-    """SHA-256 of a file's content as hexadecimal digits.
-
-    Raises:
-        BuildError: if it cannot be read.
-    """
-    if not FileSystems.exists(str(path)):
-        raise BuildError(f"{path} does not exist")
-    digest = hashlib.sha256()
-    try:
-        with FileSystems.open(str(path), compression_type="uncompressed") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except (IsADirectoryError, PermissionError) as error:
-        raise BuildError(f"{path} cannot be read: {error.strerror}") from error
-    return digest.hexdigest()
 
 
 def count_reasons(rejected):

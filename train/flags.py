@@ -1,12 +1,11 @@
 """The flags of ``train/main.py``, and what they make."""
 
-from pathlib import Path
-
 from absl import flags
 
 from model.codec import CODECS
 from records.augment import Augmentation
 from records.command import UsageError, integers, parse_input_size
+from records.files import path_of
 from records.layout import LAYOUTS, records_folder
 from train.options import TrainOptions
 from train.schedule import SHAPES, Schedule
@@ -240,7 +239,7 @@ def options_from(values, workers=1):
         UsageError: naming the flag that is wrong.
     """
     layout = LAYOUTS[values.dataset]
-    records_dir = values.records_dir or Path(values.dataset_dir or layout.default_dir()) / "records"
+    records_dir = values.records_dir or path_of(values.dataset_dir or layout.default_dir()) / "records"
     leave_out = tuple(integers(step, 1, ",", "leave_out")[0] for step in values.leave_out)
     return TrainOptions(
         dataset=values.dataset,

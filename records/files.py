@@ -1,0 +1,149 @@
+"""Paths on this machine or in a cloud's store, and the copy that TensorFlow reads the latter's shards from."""
+
+import contextlib
+import logging
+import os
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tqdm import tqdm
+
+from records.command import CommandError
+
+#: Shards that are copied at the same time; each is held in memory.
+_COPIES = 8
+
+
+def is_remote(path):
+    """Whether a path is one of a store such as ``gs://bucket/folder``."""
+    return "://" in str(path)
+
+
+def path_of(text):
+    """A `pathlib.Path`, or what stands for one if the text names a store: `upath.UPath`, which opens files with
+    fsspec.
+
+    Raises:
+        CommandError: if the packages for such paths are not installed.
+    """
+    if not is_remote(text):
+        return Path(text)
+    # gcsfs would otherwise ask what kind of bucket it is, by another interface that no emulator has, and log
+    # a stack trace of everything that it raises anyway.
+    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
+    try:
+        from upath import UPath
+
+        return UPath(text)
+    except ImportError as error:
+        raise CommandError(_not_installed(text, error)) from error
+    except ValueError as error:
+        raise CommandError(f"{text}: {error}; expected a path on this machine or gs://bucket/folder") from error
+
+
+def absolute(path):
+    """A path as text that means the same from every working directory."""
+    return str(path) if is_remote(path) else str(Path(path).resolve())
+
+
+@contextlib.contextmanager
+def remote_errors(path):
+    """Makes one clear line of whatever a store's library raises while the body reads from it.
+
+    A file that is not there stays a FileNotFoundError, and so does everything on this machine.
+
+    Args:
+        path: what is read.
+
+    Raises:
+        CommandError: for anything else but one.
+    """
+    try:
+        yield
+    except (CommandError, FileNotFoundError):
+        raise
+    except Exception as error:  # every store's library has exceptions of its own
+        if not is_remote(path):
+            raise
+        if isinstance(error, ImportError):
+            raise CommandError(_not_installed(path, error)) from error
+        said = " ".join(str(error).split())[:300]
+        raise CommandError(
+            f"{path} cannot be read ({type(error).__name__}: {said}); for gs:// credentials come from "
+            "`gcloud auth application-default login` or GOOGLE_APPLICATION_CREDENTIALS"
+        ) from error
+
+
+def _not_installed(path, error):
+    return f"{path} needs packages that are not installed ({error}): pip install -r requirements-cloud.txt"
+
+
+def file_sizes(folder):
+    """The files of a folder, with one request: {name: size in bytes}; empty if there is no such folder."""
+    folder = path_of(folder)
+    try:
+        if is_remote(folder):
+            found = folder.fs.ls(str(folder), detail=True, refresh=True)
+            return {Path(entry["name"]).name: entry["size"] for entry in found if entry["type"] == "file"}
+        paths = list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    sizes = {}
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+            if path.is_file():
+                sizes[path.name] = path.stat().st_size
+    return sizes
+
+
+def copies_folder():
+    """Where copies of stores' shards stand: below ``$XDG_CACHE_HOME``, by default ``~/.cache``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hrpose" / "records"
+
+
+def local_folder(folder, manifest):
+    """A folder on this machine with a build's shards: copies of them if they stand in a store.
+
+    TensorFlow reads `gs://` only with Google's own endpoint and cannot read most others; and every epoch
+    reads all shards again. So they are copied once, and only what is not there yet. The folder is called by
+    the shards' SHA-256s: other records get other copies. It may be removed at any time.
+
+    Args:
+        folder: of one build.
+        manifest: its `Manifest`.
+
+    Returns:
+        `folder` itself if it is on this machine, else a `Path`. A shard that the store does not have is
+        missing there as well.
+
+    Raises:
+        CommandError: if the store cannot be read.
+    """
+    if not is_remote(folder):
+        return folder
+    source, copies = path_of(folder), copies_folder() / manifest.fingerprint
+    there = file_sizes(copies)
+    missing = [shard for shard in manifest.shards if there.get(shard.name) != shard.size]
+
+    def copy(shard):
+        temporary = copies / f"{shard.name}.{uuid.uuid4().hex}.partial"
+        try:
+            temporary.write_bytes((source / shard.name).read_bytes())
+            temporary.replace(copies / shard.name)
+        except FileNotFoundError:
+            pass
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    if missing:
+        copies.mkdir(parents=True, exist_ok=True)
+        with (
+            remote_errors(folder),
+            ThreadPoolExecutor(_COPIES) as pool,
+            tqdm(pool.map(copy, missing), f"copy {folder}", len(missing), unit=" shards", delay=2) as bar,
+        ):
+            for _ in bar:
+                pass
+    return copies
