@@ -106,9 +106,8 @@ def prepare(values, layout):
         BuildError: if the dataset's folder is missing, or cannot be brought to COCO format.
     """
     dataset_dir = path_of(values.dataset_dir or layout.default_dir())
-    check_reachable(
-        dataset_dir, *(values[name].value for name in ("records_dir", "annotations", "images", "detections"))
-    )
+    named = ("records_dir", "annotations", "images", "detections", "image_ids", "validation_list")
+    check_reachable(dataset_dir, *(values[name].value for name in named))
     if layout.name == "synthetic":
         draw_synthetic(values, dataset_dir)
     if values.annotations and values.images:
@@ -133,7 +132,7 @@ def draw_synthetic(values, folder):
     """
     if is_remote(folder):
         raise BuildError(
-            f"the synthetic dataset is drawn on this machine: --dataset_dir={folder} should be a folder here. "
+            f"--dataset_dir={folder}: the synthetic dataset is drawn on this machine; expected a path of it. "
             "--records_dir may be elsewhere"
         )
     options = SyntheticOptions(

@@ -180,13 +180,14 @@ def main(values, rest):
     if values.mpii_boxes == "keypoints":
         # The older files name pictures from the dataset's folder, and their boxes are ordinary ones.
         layout = replace(layout, name_prefix="images/", clean_boxes=True)
-    left_out = prepare(values, layout)
-    if layout.skeleton is None and values.annotations and not values.split:
-        values.split = "train"
-    for build in plan_builds(values, layout, input_size, beam_args, left_out):
-        start = time.monotonic()
-        manifest = build_records(build)
-        print(format_table(manifest, time.monotonic() - start))
+    with store_errors():
+        left_out = prepare(values, layout)
+        if layout.skeleton is None and values.annotations and not values.split:
+            values.split = "train"
+        for build in plan_builds(values, layout, input_size, beam_args, left_out):
+            start = time.monotonic()
+            manifest = build_records(build)
+            print(format_table(manifest, time.monotonic() - start))
 
 
 def format_table(manifest, seconds):

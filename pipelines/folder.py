@@ -94,7 +94,7 @@ def remove_outdated(job):
 
 
 def clean_up(folder):
-    """Removes what a build needs while it is under way, and what writers left who were ended in the middle."""
+    """Removes what a build needs only while it is under way, and what writers left who were ended."""
     remove_folder(FileSystems.join(folder, WORK_FOLDER))
     _remove(folder, list_files(folder, PARTIAL))
 

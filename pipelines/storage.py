@@ -1,7 +1,7 @@
 """Files on any of Beam's file systems: what each needs that `FileSystems` leaves open.
 
-Object stores such as gs:// have no folders: names begin alike, and there is nothing to make or to ask for. Each
-has exceptions of its own for a file that is not there.
+Object stores such as gs:// have no folders, only names that begin alike: there is nothing to make or to ask
+for. Each has exceptions of its own for a file that is not there.
 """
 
 import contextlib
@@ -42,8 +42,8 @@ def check_reachable(*paths):
             FileSystems.get_filesystem(str(path))
         except ValueError as error:
             raise BuildError(
-                f"Apache Beam cannot open {path}: it has no file system for {scheme}://, or its package is not "
-                "installed. For gs:// it is in requirements-cloud.txt: pip install -r requirements-cloud.txt"
+                f"Apache Beam cannot open {path}: it knows no {scheme}://, or the packages for it are not "
+                "installed (for gs://: pip install -r requirements-cloud.txt)"
             ) from error
         if scheme == "gs" and not os.environ.get("STORAGE_EMULATOR_HOST"):
             import google.auth.exceptions
@@ -71,8 +71,8 @@ def store_errors():
             raise
         said = " ".join(str(cause).split())[:300]
         raise BuildError(
-            f"the store refuses ({type(cause).__name__}: {said}). 404 is a bucket that does not exist; 401 and "
-            f"403 are credentials without the right to read or write there: {_CREDENTIALS}"
+            f"the store refuses ({type(cause).__name__}: {said}). 404 is a bucket that is not there, 401 or "
+            f"403 credentials without the right to read or write there; {_CREDENTIALS}"
         ) from error
 
 

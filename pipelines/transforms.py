@@ -16,7 +16,7 @@ import numpy as np
 from apache_beam.io.filesystems import FileSystems
 
 from pipelines.crops import CropOptions, make_record
-from pipelines.people import BuildError, rejection
+from pipelines.people import rejection
 from pipelines.plan import hash_key, load_plan
 from pipelines.storage import (
     file_sha256,
@@ -203,8 +203,8 @@ def locate_picture(folder, file_name, name_prefix=""):
 def _is_object_name(path):
     """Whether a store can have such a path: UTF-8 of up to 1024 bytes without line ends.
 
-    Cloud Storage's rule (its documentation, "About objects: Object name requirements"), with the bucket's name
-    counted too; asking for another name is an error there.
+    Cloud Storage's rule ("Object name requirements" in its documentation), with the bucket's name counted
+    too; to ask for another name is an error there.
     """
     try:
         return len(path.encode()) <= 1024 and not set("\r\n") & set(path)

@@ -102,7 +102,7 @@ def damage_reported(folder, way_out=""):
         copied = f", or their copies in {where} (which may be removed)," if is_remote(folder) else ""
         more = f" (and {len(damage) - 1} more shards)" if len(damage) > 1 else ""
         raise RecordsError(
-            f"the records in {folder}{copied} are damaged ({damage[0].shard}: {damage[0].problem}{more}); python "
-            f"records/check.py {folder} names every such shard, and build_records.py --overwrite builds them "
-            f"again{way_out}"
+            f"the records in {folder}{copied} are damaged ({damage[0].shard}: {damage[0].problem}{more}); "
+            f"python records/check.py {folder} names every such shard, and build_records.py --overwrite "
+            f"builds them again{way_out}"
         ) from error

@@ -1,4 +1,4 @@
-"""Paths on this machine or in a cloud's store, and the copy that TensorFlow reads the latter's shards from."""
+"""Paths on this machine or in a cloud's store, and copies of the latter's shards for TensorFlow."""
 
 import contextlib
 import logging
@@ -21,8 +21,7 @@ def is_remote(path):
 
 
 def path_of(text):
-    """A `pathlib.Path`, or what stands for one if the text names a store: `upath.UPath`, which opens files with
-    fsspec.
+    """A `pathlib.Path`; for a store's path what stands for one, a `upath.UPath`, which fsspec opens.
 
     Raises:
         CommandError: if the packages for such paths are not installed.
@@ -40,7 +39,9 @@ def path_of(text):
     except ImportError as error:
         raise CommandError(_not_installed(text, error)) from error
     except ValueError as error:
-        raise CommandError(f"{text}: {error}; expected a path on this machine or gs://bucket/folder") from error
+        raise CommandError(
+            f"{text}: {error}; expected a path on this machine or gs://bucket/folder"
+        ) from error
 
 
 def absolute(path):

@@ -22,7 +22,9 @@ def read_image_ids(path):
         with remote_errors(path):
             text = path_of(path).read_text(errors="replace").strip()
     except OSError as error:
-        raise RecordsError(f"the list of image ids {path} cannot be read: {error.strerror or error}") from error
+        raise RecordsError(
+            f"the list of image ids {path} cannot be read: {error.strerror or error}"
+        ) from error
     try:
         ids = json.loads(text) if text.startswith("[") else [int(line) for line in text.split()]
     except (ValueError, RecursionError) as error:
