@@ -3,14 +3,16 @@
 import contextlib
 import http.server
 import json
+import logging
 import threading
 from pathlib import Path
 
-import gcsfs
 import pytest
 from apache_beam.internal.gcp import auth
 from apache_beam.io.filesystems import FileSystems
 from gcp_storage_emulator.server import RequestHandler, create_server
+
+from records.files import path_of
 
 BUCKET = "gs://people"
 
@@ -32,7 +34,7 @@ class _Tokens(http.server.BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def emulated_storage(folder):
-    """Runs the emulator in threads of this process, with the empty bucket `BUCKET`, and points everybody to it.
+    """Runs the emulator in threads of this process, with the empty bucket `BUCKET`; everybody finds it.
 
     Args:
         folder: an existing `Path` for the file of credentials. They are of a kind that asks nobody but us.
@@ -41,6 +43,7 @@ def emulated_storage(folder):
         A list to which every request's first line is added, e.g. ``GET /storage/v1/b/people/o?… HTTP/1.1``.
     """
     requests = []
+    logging.getLogger("gcp_storage_emulator").setLevel(logging.CRITICAL)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RequestHandler, "log_message", lambda self, *_: requests.append(self.requestline))
         tokens = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Tokens)
@@ -61,11 +64,11 @@ def emulated_storage(folder):
         patch.setenv("GOOGLE_CLOUD_PROJECT", "none")
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         patch.setattr(auth._Credentials, "_credentials_init", False)  # Beam keeps the first it finds
-        gcsfs.GCSFileSystem.clear_instance_cache()
         try:
+            type(path_of(BUCKET).fs).clear_instance_cache()  # fsspec keeps connections, with their addresses
             yield requests
         finally:
-            gcsfs.GCSFileSystem.clear_instance_cache()
+            type(path_of(BUCKET).fs).clear_instance_cache()
             store.stop()
             tokens.shutdown()
             tokens.server_close()
