@@ -19,7 +19,6 @@ from pipelines.crops import CropOptions, make_record
 from pipelines.people import rejection
 from pipelines.plan import hash_key, load_plan
 from pipelines.storage import (
-    file_sha256,
     list_files,
     read_if_there,
     read_json_if_there,
@@ -80,10 +79,12 @@ class ShardJob:
     def outcome(self, index):
         """The content of a side file, of a shard that is there.
 
-        None if it was made from another plan: of annotations as they were before.
+        None if it was made from another plan, of annotations as they were before, or if the build is over.
         """
-        side = read_json_if_there(self.side_path(index))
-        return side if side and side["plan_sha256"] == file_sha256(self.plan_path(index)) else None
+        side, plan = read_json_if_there(self.side_path(index)), read_if_there(self.plan_path(index))
+        if not side or plan is None or side["plan_sha256"] != hashlib.sha256(plan).hexdigest():
+            return None
+        return side
 
     def written(self):
         """The shards that are there, whatever plan they were made from, by one request: {number: bytes}."""

@@ -60,6 +60,8 @@ def find_damage(folder):
                 usable += 1
         except (RecordsError, OSError) as error:
             problem = error.strerror.lower() if isinstance(error, OSError) else str(error)
+            if is_remote(folder) and isinstance(error, FileNotFoundError):
+                problem = "missing, or not what the manifest says"
         lost = shard.records - usable
         return Damage(shard.name, usable, lost, problem) if lost else None
 
