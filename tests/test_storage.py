@@ -259,7 +259,7 @@ def forbidden(requests, monkeypatch):
     """A store that lets nobody in."""
 
     class Forbidding(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
+        def refuse(self):
             content = b'{"error": {"code": 403, "message": "nobody has storage.objects.list access"}}'
             self.send_response(403)
             self.send_header("Content-Type", "application/json")
