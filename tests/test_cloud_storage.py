@@ -21,17 +21,17 @@ from records.dataset import read_records
 from records.files import copies_folder
 from records.shards import RecordsError, read_manifest
 from tests.builders import make_build, quiet, shard_bytes
-from tests.cloud import BUCKET, emulated_storage, put, stored, upload
 from tests.commands import succeeds
 from tests.releases import write_mpii, write_posetrack
 from tests.small_evaluations import small_evaluation
 from tests.small_runs import small_options
+from tests.stores import BUCKET, put, store_of_this_process, stored, upload
 
 
 @pytest.fixture(scope="module")
 def requests(tmp_path_factory):
     """The emulator; the value lists what it was asked."""
-    with emulated_storage(tmp_path_factory.mktemp("cloud")) as requests:
+    with store_of_this_process(tmp_path_factory.mktemp("cloud")) as requests:
         yield requests
 
 

@@ -30,7 +30,7 @@ from records.image_ids import read_image_ids
 from records.layout import records_folder
 from records.skeletons import COCO
 from tests.builders import make_build, make_dataset
-from tests.cloud import BUCKET, emulated_storage, put, stored, upload
+from tests.stores import BUCKET, put, store_of_this_process, stored, upload
 from train import cli as train_cli
 
 COMMANDS = {"build": build_cli, "check": check_cli, "train": train_cli, "evaluate": evaluate_cli}
@@ -39,7 +39,7 @@ COMMANDS = {"build": build_cli, "check": check_cli, "train": train_cli, "evaluat
 @pytest.fixture(scope="module")
 def requests(tmp_path_factory):
     """The emulator; the value lists what it was asked."""
-    with emulated_storage(tmp_path_factory.mktemp("cloud")) as requests:
+    with store_of_this_process(tmp_path_factory.mktemp("cloud")) as requests:
         yield requests
 
 
