@@ -1,6 +1,7 @@
 """A store for the tests of this process: the emulator of `tests.cloud`, found by everybody; its files."""
 
 import contextlib
+import http.server
 import json
 import logging
 from pathlib import Path
@@ -28,7 +29,11 @@ def store_of_this_process(folder):
     """
     requests = []
     logging.getLogger("gcp_storage_emulator").setLevel(logging.CRITICAL)
-    with pytest.MonkeyPatch.context() as patch, cloud.emulated_storage(folder) as environment:
+    with contextlib.ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        # More requests at a time than the five that the server lets wait, after which each takes a second.
+        patch.setattr(http.server.HTTPServer, "request_queue_size", 128)
+        environment = stack.enter_context(cloud.emulated_storage(folder))
         patch.setattr(RequestHandler, "log_message", lambda self, *_: requests.append(self.requestline))
         for name, value in environment.items():
             patch.setenv(name, value)
