@@ -1,10 +1,12 @@
 """What the build needs of Beam's file systems, on this machine and in a store; and what goes wrong there."""
 
 import http.server
+import json
 import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import google.auth
@@ -29,7 +31,7 @@ from records.files import absolute, is_remote, path_of
 from records.image_ids import read_image_ids
 from records.layout import records_folder
 from records.skeletons import COCO
-from tests.builders import make_build, make_dataset
+from tests.builders import make_build, make_dataset, quiet, shard_bytes, write_json
 from tests.stores import BUCKET, put, store_of_this_process, stored, upload
 from train import cli as train_cli
 
@@ -350,3 +352,39 @@ def test_a_list_of_pictures_is_read_from_a_store(requests, tmp_path, capsys):
     assert "image_not_listed" in capsys.readouterr().out
     with pytest.raises(CommandError, match="cannot be read"):
         read_image_ids(f"{BUCKET}/none.txt")
+
+
+# ---- going on with other annotations
+
+
+def test_a_shard_of_earlier_annotations_is_not_taken_for_one_of_the_mended(
+    dataset_dir, tmp_path, monkeypatch
+):
+    data = json.loads((dataset_dir / "annotations/person_keypoints_train2017.json").read_text())
+    write_json(tmp_path / "train.json", data)
+    build = make_build(dataset_dir, tmp_path / "out", people_per_shard=6)
+    build = replace(build, annotations=str(tmp_path / "train.json"))
+    written = []
+
+    def stopping(path, content):
+        """Stops before the second shard appears, whose side file is there already."""
+        written.append(path)
+        if sum("tfrecord" in path for path in written) == 2:
+            raise OSError("stopped")
+        write_whole(path, content)
+
+    with monkeypatch.context() as context:
+        context.setattr(transforms, "write_whole", stopping)
+        with pytest.raises(BuildError, match="stopped"):
+            quiet(build)
+        (shard,) = (tmp_path / "out").glob("*.tfrecord-*")
+        for one in data["annotations"]:
+            one["keypoints"][0] += 1
+        write_json(tmp_path / "train.json", data)
+        written[:] = ["tfrecord"]  # stops before the first one now
+        with pytest.raises(BuildError, match="stopped"):
+            quiet(build)
+    assert not shard.exists()
+    quiet(build)
+    quiet(replace(build, folder=str(tmp_path / "fresh")))
+    assert shard_bytes(tmp_path / "out") == shard_bytes(tmp_path / "fresh")
