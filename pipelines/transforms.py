@@ -32,7 +32,7 @@ from records.skeletons import Skeleton
 #: Inside a records folder: plan and side files while a build is under way.
 WORK_FOLDER = ".build"
 
-#: Pictures that a worker reads from a store at the same time: each takes two requests and their connections.
+#: Files that are read from a store at the same time: each takes two requests, with connections of their own.
 _FETCHED = 32
 
 
@@ -89,6 +89,12 @@ class ShardJob:
         if not side or plan is None or side["plan_sha256"] != hashlib.sha256(plan).hexdigest():
             return None
         return side
+
+    def outcomes(self, indexes):
+        """`outcome` of several shards, of many at the same time: {number: content or None}."""
+        indexes = list(indexes)
+        with ThreadPoolExecutor(_FETCHED) as pool:
+            return dict(zip(indexes, pool.map(self.outcome, indexes), strict=True))
 
     def written(self):
         """The shards that are there, whatever plan they were made from, by one request: {number: bytes}."""
