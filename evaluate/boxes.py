@@ -16,6 +16,7 @@ from model.codec import codec_named
 from records.command import CommandError
 from records.damage import damage_reported
 from records.dataset import read_records
+from records.files import path_of, remote_errors
 from records.layout import LAYOUTS, records_folder
 from records.shards import MANIFEST, Manifest, RecordsError, read_manifest
 
@@ -55,7 +56,7 @@ def find_boxes(options, config):
     layout = LAYOUTS.get(config.dataset)
     if layout is None:
         raise RecordsError(f"the run is on a dataset {config.dataset!r} that this version does not know")
-    dataset_dir = Path(options.dataset_dir or layout.default_dir())
+    dataset_dir = path_of(options.dataset_dir or layout.default_dir())
     folder = _records(options, config, dataset_dir)
     manifest = read_manifest(folder)
     if manifest.skeleton.to_json()["keypoints"] != config.skeleton["keypoints"]:
@@ -80,7 +81,8 @@ def _records(options, config, dataset_dir):
     records_dir = options.records_dir or dataset_dir / "records"
     detections = records_folder(records_dir, options.split, "detections")
     # PCKh compares each annotated person with one prediction, so MPII is measured on annotated boxes.
-    by_default = options.boxes is None and config.dataset != "mpii" and (detections / MANIFEST).exists()
+    with remote_errors(detections):
+        by_default = options.boxes is None and config.dataset != "mpii" and (detections / MANIFEST).exists()
     if options.boxes == "detections" or by_default:
         return detections
     return records_folder(records_dir, options.split, "ground_truth")

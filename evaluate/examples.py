@@ -7,6 +7,7 @@ import tensorflow as tf
 from evaluate.analysis import ERRORS
 from evaluate.page import Markup, element, picture, section
 from records.drawing import SIDE_COLORS, draw_skeleton, joint_sides
+from records.files import local_folder
 from records.geometry import affine_to_input, compose_affine, invert_affine, transform_points
 from records.schema import parse_examples
 
@@ -66,6 +67,7 @@ def read_people(folder, manifest, person_ids):
         {person id: {field: value}} of those that are there.
     """
     wanted, found = set(person_ids), {}
+    folder = local_folder(folder, manifest)
     files = [f"{folder}/{shard.name}" for shard in manifest.shards if shard.records]
     for serialized in tf.data.TFRecordDataset(files).batch(_BATCH) if wanted else ():
         batch = parse_examples(serialized, manifest.skeleton.num_keypoints)

@@ -13,6 +13,7 @@ import numpy as np
 
 from evaluate.files import parse_json, write_json
 from evaluate.rescoring import PERSON_CATEGORY
+from records.files import path_of
 from records.skeletons import POSETRACK
 
 JOINTS = (
@@ -60,7 +61,7 @@ def sequence_paths(folder):
     Raises:
         FileNotFoundError: if there are none.
     """
-    paths = sorted(Path(folder).glob("*.json"))
+    paths = sorted(path_of(folder).glob("*.json"))
     if not paths:
         raise FileNotFoundError(
             f"no annotations in {folder}; expected PoseTrack's files, one .json per video"
@@ -252,7 +253,7 @@ def _joint_order(path, data):
 
 def _load(path):
     """The parsed file, with ``images`` checked."""
-    data = parse_json(path, Path(path).read_bytes())
+    data = parse_json(path, path_of(path).read_bytes())
     seen = set()
     for position, image in enumerate(_list(path, data, "images")):
         if not isinstance(image, dict) or not _is_int(image.get("id")) or image["id"] in seen:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from evaluate.files import parse_json
 from evaluate.rescoring import PERSON_CATEGORY
+from records.files import path_of, remote_errors
 from records.image_ids import read_image_ids
 from records.layout import LAYOUTS
 from records.people_checks import is_id, is_number, wrong_box, wrong_keypoints
@@ -57,7 +58,8 @@ def find_truth(options, manifest):
         RecordsError: if the file is missing, or has changed since the records were built, or is no JSON.
     """
     path = _find(options, manifest)
-    content = path.read_bytes()
+    with remote_errors(path):
+        content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != manifest.options["annotations_sha256"]:
         raise RecordsError(
             f"{path} is not the annotation file the records were built with; build them again with "
@@ -169,19 +171,20 @@ def _place_in_list(row, person_id):
 def _find(options, manifest):
     """The path of the annotation file: as the user says, in the dataset's layout, or as the build had it."""
     if options.annotations:
-        places = [Path(options.annotations)]
+        place = path_of(options.annotations)
     else:
         layout = LAYOUTS[manifest.dataset]
-        dataset_dir = Path(options.dataset_dir or layout.default_dir())
-        places = [dataset_dir / layout.annotations[manifest.split]]
-        places += [Path(manifest.source["annotations"])] if "annotations" in manifest.source else []
+        dataset_dir = path_of(options.dataset_dir or layout.default_dir())
+        place = dataset_dir / layout.annotations[manifest.split]
+        built_from = manifest.source.get("annotations")
         # A file of the same name may be another: a user's own data has no fixed names.
-        places.sort(key=lambda place: not _is_of(place, manifest))
-    if not places[0].is_file():
+        if built_from and not _is_of(place, manifest) and _is_of(path_of(built_from), manifest):
+            place = path_of(built_from)
+    if not place.is_file():
         raise RecordsError(
-            f"the annotation file {places[0]} does not exist; --annotations or --dataset_dir says where it is"
+            f"the annotation file {place} does not exist; --annotations or --dataset_dir says where it is"
         )
-    return places[0]
+    return place
 
 
 def _is_of(path, manifest):
@@ -195,7 +198,7 @@ def _image_ids(manifest):
     expected = manifest.options.get("image_ids_sha256")
     if expected is None:
         return None
-    path = Path(manifest.source.get("image_ids") or "image_ids")
+    path = path_of(manifest.source.get("image_ids") or "image_ids")
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != expected:
         raise RecordsError(
             f"the records were built with --image_ids={path}, which is missing or has changed since; put it "

@@ -1,14 +1,14 @@
 """From flags to builds: what has to be made first, and which folders of records there are to build."""
 
-from pathlib import Path
-
 from tqdm import tqdm
 
 from pipelines.convert import CONVERTERS, ConvertOptions, ensure_converted
 from pipelines.crops import CropOptions
 from pipelines.job import Build
 from pipelines.people import BuildError
+from pipelines.storage import check_reachable, exists
 from pipelines.synthetic import SyntheticOptions, generate
+from records.files import is_remote, path_of
 from records.layout import BOXES, records_folder
 from records.shards import MANIFEST
 
@@ -26,32 +26,32 @@ def plan_builds(values, layout, input_size, beam_args, left_out):
     Raises:
         BuildError: if nothing that could be built is there.
     """
-    dataset_dir = Path(values.dataset_dir or layout.default_dir())
-    detections = Path(values.detections or dataset_dir / layout.detections)
+    dataset_dir = path_of(values.dataset_dir or layout.default_dir())
+    detections = path_of(values.detections or dataset_dir / layout.detections)
     builds = []
     for split in [values.split] if values.split else ("train", "val"):
-        annotations = Path(values.annotations or dataset_dir / layout.annotations[split])
-        images = Path(values.images or dataset_dir / layout.images.format(split=split))
-        if not values.split and not annotations.exists():
+        annotations = path_of(values.annotations or dataset_dir / layout.annotations[split])
+        images = path_of(values.images or dataset_dir / layout.images.format(split=split))
+        if not values.split and not exists(annotations):
             left_over = records_folder(values.records_dir or dataset_dir / "records", split, "ground_truth")
-            if (left_over / MANIFEST).exists():
+            if exists(left_over / MANIFEST):
                 print(
                     f"warning: {left_over} holds records whose annotations are gone; what is built now may "
                     "have the same people. Remove that folder unless you know better"
                 )
             continue
         for boxes in [values.boxes] if values.boxes else _boxes_by_default(split, detections):
-            if boxes == "detections" and not values.boxes and not detections.exists():
+            if boxes == "detections" and not values.boxes and not exists(detections):
                 continue
             if boxes == "detections" and split == "train" and not (values.split and values.boxes):
                 continue  # a detector's file is usually for the pictures that are evaluated only
             for path, what in ((annotations, "annotation file"), (images, "picture folder")):
-                if not path.exists():
+                if not exists(path):
                     hint = (
                         f"; it is converted from {layout.raw}" if path == annotations and layout.raw else ""
                     )
                     raise BuildError(f"the {what} {path} does not exist{hint}")
-            if boxes == "detections" and not detections.exists():
+            if boxes == "detections" and not exists(detections):
                 raise BuildError(
                     f"{detections} does not exist; expected a person detector's boxes there as a COCO "
                     "results file. --detections says where else to look"
@@ -93,7 +93,7 @@ def plan_builds(values, layout, input_size, beam_args, left_out):
 
 def _boxes_by_default(split, detections):
     """Whose boxes to build: of test pictures, which have nobody to learn from, a detector's if there are."""
-    return ("detections",) if split == "test" and detections.exists() else BOXES
+    return ("detections",) if split == "test" and exists(detections) else BOXES
 
 
 def prepare(values, layout):
@@ -105,12 +105,14 @@ def prepare(values, layout):
     Raises:
         BuildError: if the dataset's folder is missing, or cannot be brought to COCO format.
     """
-    dataset_dir = Path(values.dataset_dir or layout.default_dir())
+    dataset_dir = path_of(values.dataset_dir or layout.default_dir())
+    named = ("records_dir", "annotations", "images", "detections", "image_ids", "validation_list")
+    check_reachable(dataset_dir, *(values[name].value for name in named))
     if layout.name == "synthetic":
         draw_synthetic(values, dataset_dir)
     if values.annotations and values.images:
         return {}
-    if not dataset_dir.is_dir():
+    if not (exists(dataset_dir) if is_remote(dataset_dir) else dataset_dir.is_dir()):
         raise BuildError(
             f"the dataset folder {dataset_dir} does not exist; expected {layout.folder} there with "
             f"{layout.raw or layout.annotations['train']}. --dataset_dir says where else to look"
@@ -126,8 +128,13 @@ def draw_synthetic(values, folder):
     """Draws the synthetic dataset unless it is there.
 
     Raises:
-        BuildError: if the folder holds one of other options, or something else.
+        BuildError: if the folder holds one of other options, or something else, or is not on this machine.
     """
+    if is_remote(folder):
+        raise BuildError(
+            f"--dataset_dir={folder}: the synthetic dataset is drawn on this machine; expected a path of it. "
+            "--records_dir may be elsewhere"
+        )
     options = SyntheticOptions(
         train_images=values.train_images, val_images=values.val_images, seed=values.seed
     )

@@ -172,6 +172,7 @@ def main(values, rest):
     with captured_stderr():  # Beam warns of parts that are not installed
         from pipelines.builds import plan_builds, prepare
         from pipelines.job import build_records
+        from pipelines.storage import store_errors, use_options
     layout = LAYOUTS[values.dataset]
     input_size = layout.input_size if values.input_size is None else parse_input_size(values.input_size)
     beam_args = beam_arguments(values, rest)
@@ -179,13 +180,15 @@ def main(values, rest):
     if values.mpii_boxes == "keypoints":
         # The older files name pictures from the dataset's folder, and their boxes are ordinary ones.
         layout = replace(layout, name_prefix="images/", clean_boxes=True)
-    left_out = prepare(values, layout)
-    if layout.skeleton is None and values.annotations and not values.split:
-        values.split = "train"
-    for build in plan_builds(values, layout, input_size, beam_args, left_out):
-        start = time.monotonic()
-        manifest = build_records(build)
-        print(format_table(manifest, time.monotonic() - start))
+    use_options(beam_args)
+    with store_errors():
+        left_out = prepare(values, layout)
+        if layout.skeleton is None and values.annotations and not values.split:
+            values.split = "train"
+        for build in plan_builds(values, layout, input_size, beam_args, left_out):
+            start = time.monotonic()
+            manifest = build_records(build)
+            print(format_table(manifest, time.monotonic() - start))
 
 
 def format_table(manifest, seconds):

@@ -19,7 +19,7 @@ from pipelines.folder import differences
 from pipelines.mpii_release import read_release
 from pipelines.people import BuildError
 from pipelines.raw_files import digest, is_there, list_json
-from pipelines.transforms import file_sha256, read_json_if_there, write_whole
+from pipelines.storage import discard, file_sha256, read_json_if_there, write_whole
 
 #: Raised whenever the same release gives other files.
 CONVERTER_VERSION = 2
@@ -194,7 +194,7 @@ def ensure_converted(layout, folder, images, options, say=print):
     if not FileSystems.exists(directory):
         FileSystems.mkdirs(directory)
     if outdated:
-        FileSystems.delete([paths[split] for split in outdated])
+        discard(paths[split] for split in outdated)
     # The record comes before the files: after an interruption the next run knows them for its own.
     if record != before:
         write_whole(record_path, json.dumps(record, indent=1).encode())

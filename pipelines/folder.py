@@ -5,7 +5,8 @@ from pathlib import PurePath
 from apache_beam.io.filesystems import FileSystems
 
 from pipelines.people import BuildError
-from pipelines.transforms import WORK_FOLDER, read_json_if_there
+from pipelines.storage import PARTIAL, discard, list_files, read_json_if_there, remove_folder
+from pipelines.transforms import WORK_FOLDER
 from records.shards import MANIFEST, Manifest, RecordsError
 from records.tfds_files import DATASET_INFO, FEATURES
 
@@ -30,8 +31,7 @@ def settle(folder, shard_prefix, options, begun, overwrite):
         BuildError: if the folder holds records that were built differently and may not be removed, or a
             manifest of something else.
     """
-    (match,) = FileSystems.match([FileSystems.join(folder, f"{shard_prefix}*")])
-    shards = {PurePath(file.path).name: file.size_in_bytes for file in match.metadata_list}
+    shards = list_files(folder, f"{shard_prefix}*")
     manifest, problem = _read_manifest(folder)
     if manifest:
         damaged = [shard.name for shard in manifest.shards if shards.get(shard.name) != shard.size]
@@ -53,9 +53,8 @@ def settle(folder, shard_prefix, options, begun, overwrite):
         raise BuildError(
             f"{folder} cannot be kept: {problem}. --overwrite replaces it, --records_dir builds elsewhere"
         )
-    work_folder = FileSystems.join(folder, WORK_FOLDER)
-    if manifest and FileSystems.exists(work_folder):  # killed right after the manifest was written
-        FileSystems.delete([work_folder])
+    if manifest:  # whose build may have been killed right after writing it
+        clean_up(folder)
     return manifest
 
 
@@ -82,23 +81,33 @@ def _read_manifest(folder):
 def remove_others(folder, shard_prefix, paths):
     """Removes shards of an earlier plan, whose names say another number of shards."""
     wanted = {PurePath(path).name for path in paths}
-    others = [path.name for path in matching(folder, f"{shard_prefix}*") if path.name not in wanted]
-    if others:
-        FileSystems.delete([FileSystems.join(folder, name) for name in others])
+    _remove(folder, [name for name in list_files(folder, f"{shard_prefix}*") if name not in wanted])
 
 
-def matching(folder, pattern):
-    """The files of a folder whose names match, as `pathlib.PurePath`."""
-    (match,) = FileSystems.match([FileSystems.join(folder, pattern)])
-    return [PurePath(metadata.path) for metadata in match.metadata_list]
+def remove_outdated(job):
+    """Removes shards that were made from another plan than the one that stands there now.
+
+    Here and not by the workers, several of which may be at work on the same shard.
+    """
+    outcomes = job.outcomes(job.written())
+    discard(job.shard_path(index) for index, side in outcomes.items() if side is None)
+
+
+def clean_up(folder):
+    """Removes what a build needs only while it is under way, and what writers left who were ended."""
+    remove_folder(FileSystems.join(folder, WORK_FOLDER))
+    _remove(folder, list_files(folder, PARTIAL))
 
 
 def remove(folder, shard_prefix):
     """Removes the files of a build, and nothing else that may stand in the folder."""
-    names = (MANIFEST, FEATURES, DATASET_INFO, DEAD_LETTERS, WORK_FOLDER)
-    paths = [FileSystems.join(folder, name) for name in names]
-    shards = [FileSystems.join(folder, path.name) for path in matching(folder, f"{shard_prefix}*")]
-    FileSystems.delete([path for path in paths if FileSystems.exists(path)] + shards)
+    ours = {MANIFEST, FEATURES, DATASET_INFO, DEAD_LETTERS}
+    _remove(folder, [name for name in list_files(folder) if name in ours or name.startswith(shard_prefix)])
+    remove_folder(FileSystems.join(folder, WORK_FOLDER))
+
+
+def _remove(folder, names):
+    discard(FileSystems.join(folder, name) for name in names)
 
 
 def differences(options, before):

@@ -4,17 +4,18 @@ import dataclasses
 import json
 import warnings
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from apache_beam.io.filesystems import FileSystems
 
 from pipelines import coco
 from pipelines.crops import BUILD_VERSION, CropOptions
-from pipelines.folder import DEAD_LETTERS, OPTIONS, remove_others, settle
+from pipelines.folder import DEAD_LETTERS, OPTIONS, clean_up, remove_others, remove_outdated, settle
 from pipelines.people import BuildError
 from pipelines.plan import dump_plan, plan_shards, shard_count
 from pipelines.runner import run_pipeline
-from pipelines.transforms import ShardJob, count_reasons, file_sha256, write_whole
+from pipelines.storage import discard, file_sha256, write_whole
+from pipelines.transforms import ShardJob, count_reasons
+from records.files import absolute
 from records.image_ids import read_image_ids
 from records.schema import SCHEMA_VERSION
 from records.shards import MANIFEST, Manifest, Shard, shard_name
@@ -88,7 +89,7 @@ def build_records(build, say=print):
     options = build_options(build)
     # What a build under way is for. Its annotations may be mended meanwhile: a shard knows its own plan.
     begun = {name: value for name, value in options.items() if not name.endswith("_sha256")}
-    begun["images"] = str(Path(build.images).resolve())
+    begun["images"] = absolute(build.images)
     prefix = f"{build.dataset}-{build.split}.tfrecord-"
     finished = settle(build.folder, prefix, options, begun, build.overwrite)
     if finished:
@@ -118,14 +119,13 @@ def build_records(build, say=print):
         options=build.options,
     )
     say(f"{build.folder}: {people:,} people in {len(source.pictures):,} pictures → {job.count} shards")
-    if not FileSystems.exists(job.work_folder):
-        FileSystems.mkdirs(job.work_folder)
     write_whole(FileSystems.join(job.work_folder, OPTIONS), json.dumps(begun).encode())
     remove_others(build.folder, prefix, map(job.shard_path, range(job.count)))
     planned = []
     for index, pictures in enumerate(plan_shards(source.pictures, job.count)):
         write_whole(job.plan_path(index), dump_plan(pictures))
         planned.append(sum(len(picture.people) for picture in pictures))
+    remove_outdated(job)
     run_pipeline(job, build.beam_args, people)
     return _finish(build, job, options, source, planned)
 
@@ -187,9 +187,11 @@ def read_source(build):
 def _finish(build, job, options, source, planned):
     """Checks the shards against the plan, writes the manifest, removes the work folder."""
     shards, lossy, rejected = [], [], list(source.rejected)
+    sizes = job.written()
+    sides = job.outcomes(sizes)
     for index, people in enumerate(planned):
-        side = job.finished(index)
-        if side is None or side["records"] + len(side["rejected"]) != people:
+        side = sides.get(index)
+        if side is None or side["size"] != sizes[index] or side["records"] + len(side["rejected"]) != people:
             raise BuildError(
                 f"shard {index} of {build.folder} does not add up: {people} people planned, the runner left "
                 f"{side and side['records']} records; run the same command again"
@@ -203,7 +205,7 @@ def _finish(build, job, options, source, planned):
         _judge(build, rejected, sum(planned) + len(source.rejected))
     except BuildError:
         # What was wrong may be mended before the next try, which keeps finished shards: not these.
-        FileSystems.delete(lossy)
+        discard(lossy)
         raise
     manifest = Manifest(
         dataset=build.dataset,
@@ -216,7 +218,7 @@ def _finish(build, job, options, source, planned):
         rejected=count_reasons(rejected),
         images=len(source.pictures),
         source={
-            name: str(Path(path).resolve())
+            name: absolute(path)
             for name in ("annotations", "images", "image_ids")
             if (path := getattr(build, name))
         },
@@ -224,7 +226,7 @@ def _finish(build, job, options, source, planned):
     for name, text in tfds_files(manifest).items():
         write_whole(FileSystems.join(build.folder, name), text.encode())
     write_whole(FileSystems.join(build.folder, MANIFEST), json.dumps(manifest.to_json(), indent=1).encode())
-    FileSystems.delete([job.work_folder])
+    clean_up(build.folder)
     return manifest
 
 
@@ -237,8 +239,8 @@ def _judge(build, rejected, people):
     dead_letters = FileSystems.join(build.folder, DEAD_LETTERS)
     if rejected:
         write_whole(dead_letters, "".join(json.dumps(entry) + "\n" for entry in rejected).encode())
-    elif FileSystems.exists(dead_letters):
-        FileSystems.delete([dead_letters])
+    else:
+        discard([dead_letters])
     if len(rejected) > build.max_bad_fraction * people:
         raise BuildError(
             f"{len(rejected)} of {people} people were rejected ({format_reasons(count_reasons(rejected))}), "

@@ -10,10 +10,10 @@ Reading, dividing and converting are separate steps, of which the last two touch
 from dataclasses import replace
 
 import imagesize
-from apache_beam.io.filesystems import FileSystems
 
 from pipelines.coco import PERSON_CATEGORY, read_json
 from pipelines.people import BuildError, is_number
+from pipelines.storage import open_if_there
 from pipelines.transforms import locate_picture
 from records.skeletons import MPII
 
@@ -151,7 +151,10 @@ def header_sizes(folder, name_prefix=""):
         if path is None:
             return None
         try:
-            with FileSystems.open(path, compression_type="uncompressed") as file:
+            file = open_if_there(path)
+            if file is None:
+                return None
+            with file:
                 size = imagesize.get(file, exif_rotation=False)
         except OSError:
             return None

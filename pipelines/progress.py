@@ -31,8 +31,8 @@ class ShardProgress:
     def _watch(self):
         while True:
             last = self.stop.is_set()
-            for index in sorted(self.waiting):
-                side = self.job.finished(index)
+            for index in sorted(self.waiting & self.job.written().keys()):
+                side = self.job.outcome(index)
                 if side is not None:
                     self.waiting.discard(index)
                     self.rejected += len(side["rejected"])

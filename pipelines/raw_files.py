@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from apache_beam.io.filesystems import FileSystems
 
 from pipelines.people import BuildError
-from pipelines.transforms import file_sha256
+from pipelines.storage import exists, file_sha256, list_files
 
 
 def is_there(path):
@@ -19,7 +19,7 @@ def is_there(path):
     Raises:
         BuildError: if it is a link to nothing.
     """
-    if FileSystems.exists(path):
+    if exists(path):
         return True
     if Path(path).is_symlink():  # never so on another file system than the local one
         raise BuildError(f"{path} is a link to {Path(path).readlink()}, which does not exist")
@@ -33,7 +33,7 @@ def list_json(folder):
         BuildError: if the folder is there but cannot be listed, or it or a file is a link to nothing.
     """
     if FileSystems.get_scheme(folder):
-        return sorted(metadata.path for metadata in FileSystems.match([f"{folder}/*.json"])[0].metadata_list)
+        return sorted(FileSystems.join(folder, name) for name in list_files(folder, "*.json"))
     if not is_there(folder):
         return []
     # Not Beam's match: locally it leaves out what it cannot read and does not follow links to folders.

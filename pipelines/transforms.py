@@ -7,6 +7,7 @@ shard and a side file that says what became of everyone in the plan, and passes 
 import hashlib
 import json
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +17,23 @@ import numpy as np
 from apache_beam.io.filesystems import FileSystems
 
 from pipelines.crops import CropOptions, make_record
-from pipelines.people import BuildError, rejection
+from pipelines.people import rejection
 from pipelines.plan import hash_key, load_plan
+from pipelines.storage import (
+    list_files,
+    read_if_there,
+    read_json_if_there,
+    write_whole,
+)
 from records.schema import to_example
 from records.shards import frame, shard_name
 from records.skeletons import Skeleton
 
 #: Inside a records folder: plan and side files while a build is under way.
 WORK_FOLDER = ".build"
+
+#: Files that are read from a store at the same time: each takes two requests, with connections of their own.
+_FETCHED = 32
 
 
 @dataclass(frozen=True)
@@ -67,15 +77,30 @@ class ShardJob:
         return FileSystems.join(self.work_folder, f"shard-{index:05d}.json")
 
     def finished(self, index):
-        """The content of a finished shard's side file.
+        """The content of a finished shard's side file; None while the shard is not there, see `outcome`."""
+        return self.outcome(index) if FileSystems.exists(self.shard_path(index)) else None
 
-        None while the shard is not there, not whole, or made from another plan: of annotations as they were
-        before.
+    def outcome(self, index):
+        """The content of a side file, of a shard that is there.
+
+        None if it was made from another plan, of annotations as they were before, or if the build is over.
         """
-        if not FileSystems.exists(self.shard_path(index)):
+        side, plan = read_json_if_there(self.side_path(index)), read_if_there(self.plan_path(index))
+        if not side or plan is None or side["plan_sha256"] != hashlib.sha256(plan).hexdigest():
             return None
-        side = read_json_if_there(self.side_path(index))
-        return side if side and side["plan_sha256"] == file_sha256(self.plan_path(index)) else None
+        return side
+
+    def outcomes(self, indexes):
+        """`outcome` of several shards, of many at the same time: {number: content or None}."""
+        indexes = list(indexes)
+        with ThreadPoolExecutor(_FETCHED) as pool:
+            return dict(zip(indexes, pool.map(self.outcome, indexes), strict=True))
+
+    def written(self):
+        """The shards that are there, whatever plan they were made from, by one request: {number: bytes}."""
+        sizes = list_files(self.folder, f"{self.dataset}-{self.split}.tfrecord-*")
+        names = (shard_name(self.dataset, self.split, index, self.count) for index in range(self.count))
+        return {index: sizes[name] for index, name in enumerate(names) if name in sizes}
 
 
 class WriteShards(beam.PTransform):
@@ -104,8 +129,6 @@ class WriteShard(beam.DoFn):
         """Yields `index` when the shard is complete."""
         job = self.job
         if job.finished(index) is None:
-            if FileSystems.exists(job.shard_path(index)):  # made from another plan
-                FileSystems.delete([job.shard_path(index)])
             with FileSystems.open(job.plan_path(index)) as file:
                 plan = file.read()
             records, rejected = make_records(load_plan(plan), job)
@@ -117,9 +140,11 @@ class WriteShard(beam.DoFn):
                 "rejected": rejected,
                 "plan_sha256": hashlib.sha256(plan).hexdigest(),
             }
-            # The shard comes last: where it exists, it is complete and its side file stands beside it.
-            write_whole(job.side_path(index), json.dumps(side).encode())
-            write_whole(job.shard_path(index), content)
+            # Without a plan the build is over: another worker was faster, and leftovers would stay.
+            if FileSystems.exists(job.plan_path(index)):
+                # The shard comes last: where it exists, it is complete and its side file stands beside it.
+                write_whole(job.side_path(index), json.dumps(side).encode())
+                write_whole(job.shard_path(index), content)
         yield index
 
 
@@ -135,8 +160,8 @@ def make_records(pictures, job):
         rejected: list of dicts as `pipelines.people.rejection` makes them.
     """
     keyed, rejected = [], []
-    for picture in pictures:
-        pixels, reason, detail = read_picture(job.images, picture, job.name_prefix)
+    for picture, fetched in _fetched(pictures, job):
+        pixels, reason, detail = decode_picture(picture, *fetched)
         for person in picture.people:
             where = picture.image_id, person.person_id
             if pixels is None:
@@ -154,10 +179,26 @@ def make_records(pictures, job):
     return [record for _, record in sorted(keyed)], rejected
 
 
-def locate_picture(folder, file_name, name_prefix=""):
-    """The path of a picture that is there and inside the picture folder.
+def _fetched(pictures, job):
+    """(picture, what `fetch_picture` returns of it) of each, in order; from a store many at the same time."""
 
-    The folder itself may be a link; the picture must not lead out of it, neither by name nor by a link.
+    def fetch(picture):
+        return fetch_picture(job.images, picture, job.name_prefix)
+
+    if not FileSystems.get_scheme(job.images):
+        yield from ((picture, fetch(picture)) for picture in pictures)
+        return
+    with ThreadPoolExecutor(_FETCHED) as pool:
+        for start in range(0, len(pictures), _FETCHED):
+            batch = pictures[start : start + _FETCHED]
+            yield from zip(batch, list(pool.map(fetch, batch)), strict=True)
+
+
+def locate_picture(folder, file_name, name_prefix=""):
+    """The path of a picture inside the picture folder.
+
+    The folder itself may be a link; the picture must not lead out of it, neither by name nor by a link. In a
+    store, where asking costs as much as opening, it need not be there; on this machine it is.
 
     Args:
         folder: the picture folder.
@@ -174,6 +215,10 @@ def locate_picture(folder, file_name, name_prefix=""):
     if ".." in parts or parts[0] in ("", "~"):
         return None, "unsafe_path", f"{file_name!r} leaves the image folder"
     path = FileSystems.join(folder, *parts)
+    if FileSystems.get_scheme(folder):
+        if not _is_object_name(path):
+            return None, "missing_image", f"{file_name!r} is no name that a store allows"
+        return path, None, None
     if not FileSystems.exists(path):
         return None, "missing_image", path
     if not Path(path).resolve().is_relative_to(Path(folder).resolve()):
@@ -181,8 +226,37 @@ def locate_picture(folder, file_name, name_prefix=""):
     return path, None, None
 
 
+def _is_object_name(path):
+    """Whether a store can have such a path: UTF-8 of up to 1024 bytes without line ends.
+
+    Cloud Storage's rule ("Object name requirements" in its documentation), with the bucket's name counted
+    too; to ask for another name is an error there.
+    """
+    try:
+        return len(path.encode()) <= 1024 and not set("\r\n") & set(path)
+    except UnicodeEncodeError:
+        return False
+
+
 def read_picture(folder, picture, name_prefix=""):
-    """Reads and decodes a picture; EXIF orientation is ignored, as COCO's own tools do.
+    """Reads and decodes a picture: `fetch_picture` and `decode_picture`."""
+    return decode_picture(picture, *fetch_picture(folder, picture, name_prefix))
+
+
+def fetch_picture(folder, picture, name_prefix=""):
+    """Reads a picture's file: (path, content, None, None), or (path or None, None, reason, detail)."""
+    path, reason, detail = locate_picture(folder, picture.file_name, name_prefix)
+    if path is None:
+        return None, None, reason, detail
+    try:
+        content = read_if_there(path)
+    except (IsADirectoryError, PermissionError) as error:
+        return path, None, "unreadable_image", str(error)
+    return (path, None, "missing_image", path) if content is None else (path, content, None, None)
+
+
+def decode_picture(picture, path, content, reason, detail):
+    """Decodes what `fetch_picture` has read; EXIF orientation is ignored, as COCO's own tools do.
 
     Grey and CMYK pictures become BGR, transparency is left away. More than 8 bits a channel are not accepted:
     which 8 of them show the people, only the owner of such pictures knows.
@@ -190,14 +264,9 @@ def read_picture(folder, picture, name_prefix=""):
     Returns:
         (pixels (height, width, 3) uint8 BGR, None, None), or (None, reason, detail).
     """
-    path, reason, detail = locate_picture(folder, picture.file_name, name_prefix)
-    if path is None:
+    if content is None:
         return None, reason, detail
-    try:
-        with FileSystems.open(path, compression_type="uncompressed") as file:
-            data = np.frombuffer(file.read(), np.uint8)
-    except (IsADirectoryError, PermissionError) as error:
-        return None, "unreadable_image", str(error)
+    data = np.frombuffer(content, np.uint8)
     try:
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_ANYDEPTH
         pixels = cv2.imdecode(data, flags) if data.size else None
@@ -212,48 +281,6 @@ def read_picture(folder, picture, name_prefix=""):
         received = f"{pixels.shape[1]}x{pixels.shape[0]}"
         return None, "wrong_image_size", f"{path} is {received}, annotated {picture.width}x{picture.height}"
     return pixels, None, None
-
-
-def write_whole(path, content):
-    """Writes a file so that it appears under its name only when it is complete."""
-    temporary = f"{path}.partial"
-    with FileSystems.create(
-        temporary, mime_type="application/octet-stream", compression_type="uncompressed"
-    ) as file:
-        file.write(content)
-    if FileSystems.exists(path):
-        FileSystems.delete([path])
-    FileSystems.rename([temporary], [path])
-
-
-def read_json_if_there(path):
-    """The parsed content of a JSON file, or None if there is none.
-
-    Raises:
-        ValueError: if it is not JSON.
-    """
-    if not FileSystems.exists(path):
-        return None
-    with FileSystems.open(path, compression_type="uncompressed") as file:
-        return json.loads(file.read())
-
-
-def file_sha256(path):
-    """SHA-256 of a file's content as hexadecimal digits.
-
-    Raises:
-        BuildError: if it cannot be read.
-    """
-    if not FileSystems.exists(str(path)):
-        raise BuildError(f"{path} does not exist")
-    digest = hashlib.sha256()
-    try:
-        with FileSystems.open(str(path), compression_type="uncompressed") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except (IsADirectoryError, PermissionError) as error:
-        raise BuildError(f"{path} cannot be read: {error.strerror}") from error
-    return digest.hexdigest()
 
 
 def count_reasons(rejected):

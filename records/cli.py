@@ -4,11 +4,11 @@ import contextlib
 import os
 import sys
 import time
-from pathlib import Path
 
 from absl import flags
 
 from records.command import UsageError, import_tensorflow, run
+from records.files import path_of
 from records.shards import read_manifest
 
 NAME = "python records/check.py"
@@ -70,7 +70,7 @@ def main(values, rest, folder):
         print(f"{report.name}: {'; '.join(report.problems)}", file=sys.stderr)
     samples = [record for report in reports for record in report.samples][: values.people]
     if samples:
-        path = Path(values.picture or Path(folder) / "contact_sheet.png")
+        path = path_of(values.picture or path_of(folder) / "contact_sheet.png")
         print(f"picture: {write_sheet(path, samples, manifest)}")
     return 1 if damaged else 0
 

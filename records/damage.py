@@ -4,11 +4,11 @@ import contextlib
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import tensorflow as tf
 from tqdm import tqdm
 
+from records.files import copies_folder, is_remote, local_folder, path_of
 from records.shards import RecordsError, read_manifest, unframe
 
 #: Shards that are read at the same time; each is held in memory.
@@ -39,6 +39,8 @@ class Damage:
 def find_damage(folder):
     """Reads every shard of a folder and holds its records against their checksums.
 
+    A shard in a store that is not what the manifest says is lost as a whole: only whole ones are copied.
+
     Args:
         folder: of one build.
 
@@ -49,14 +51,17 @@ def find_damage(folder):
         RecordsError: if the folder has no manifest that can be read.
     """
     manifest = read_manifest(folder, missing_ok=True)
+    shards = path_of(local_folder(folder, manifest, missing_ok=True))
 
     def check(shard):
         usable, problem = 0, "ends too early"
         try:
-            for _ in unframe((Path(folder) / shard.name).read_bytes()):
+            for _ in unframe((shards / shard.name).read_bytes()):
                 usable += 1
         except (RecordsError, OSError) as error:
             problem = error.strerror.lower() if isinstance(error, OSError) else str(error)
+            if is_remote(folder) and isinstance(error, FileNotFoundError):
+                problem = "missing, or not what the manifest says"
         lost = shard.records - usable
         return Damage(shard.name, usable, lost, problem) if lost else None
 
@@ -86,7 +91,8 @@ def damage_reported(folder, way_out=""):
         yield
     except _READING as error:
         # What the file system says names the file. Without it, it is about something else.
-        if not isinstance(error, _CONTENT) and str(folder) not in error.message:
+        where = copies_folder() if is_remote(folder) else folder
+        if not isinstance(error, _CONTENT) and str(where) not in error.message:
             raise
         # Without the graph node that TensorFlow names in double braces.
         detail = re.sub(r"\{\{.*?\}\}\s*", "", error.message.splitlines()[0])[:200]
@@ -97,9 +103,10 @@ def damage_reported(folder, way_out=""):
                 f"the right checksums; python records/check.py {folder} looks at every record, and "
                 "build_records.py --overwrite builds them again"
             ) from error
+        copied = f", or their copies in {where} (which may be removed)," if is_remote(folder) else ""
         more = f" (and {len(damage) - 1} more shards)" if len(damage) > 1 else ""
         raise RecordsError(
-            f"the records in {folder} are damaged ({damage[0].shard}: {damage[0].problem}{more}); python "
-            f"records/check.py {folder} names every such shard, and build_records.py --overwrite builds them "
-            f"again{way_out}"
+            f"the records in {folder}{copied} are damaged ({damage[0].shard}: {damage[0].problem}{more}); "
+            f"python records/check.py {folder} names every such shard, and build_records.py --overwrite "
+            f"builds them again{way_out}"
         ) from error

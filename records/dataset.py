@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from records.augment import augment
+from records.files import local_folder
 from records.geometry import compose_affine, invert_affine
 from records.schema import parse_examples
 from records.shards import RecordsError, read_manifest
@@ -38,7 +39,8 @@ def read_records(
     in; the augmentation on (seed, epoch, person) alone.
 
     Args:
-        folder: of one build, with its ``manifest.json``.
+        folder: of one build, with its ``manifest.json``. Shards in a store (``gs://…``) are copied to this
+            machine first, see `records.files.local_folder`.
         batch_size: people per batch.
         input_size: (width, height) of the network input in pixels; the build's own by default.
         augmentation: an `records.augment.Augmentation`, or None for the plain view of each person.
@@ -73,6 +75,7 @@ def read_records(
     if shuffle_buffer:
         rng.shuffle(readable)
     index, readers = part
+    folder = local_folder(folder, manifest, missing_ok=bool(damage))
     files = [f"{folder}/{name}" for name, _ in readable[index::readers]]
     counts = np.array([count for _, count in readable[index::readers]], np.int64)
 

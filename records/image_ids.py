@@ -1,8 +1,8 @@
 """Lists of pictures to build from and to measure on."""
 
 import json
-from pathlib import Path
 
+from records.files import path_of, remote_errors
 from records.shards import RecordsError
 
 
@@ -19,9 +19,12 @@ def read_image_ids(path):
         RecordsError: if it is missing, anything else, or empty.
     """
     try:
-        text = Path(path).read_text(errors="replace").strip()
+        with remote_errors(path):
+            text = path_of(path).read_text(errors="replace").strip()
     except OSError as error:
-        raise RecordsError(f"the list of image ids {path} cannot be read: {error.strerror}") from error
+        raise RecordsError(
+            f"the list of image ids {path} cannot be read: {error.strerror or error}"
+        ) from error
     try:
         ids = json.loads(text) if text.startswith("[") else [int(line) for line in text.split()]
     except (ValueError, RecursionError) as error:

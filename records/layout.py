@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from records.files import path_of
 from records.skeletons import COCO, MPII, POSETRACK, Skeleton
 
 
@@ -100,4 +101,4 @@ BOXES = ("ground_truth", "detections")
 
 def records_folder(records_dir, split, boxes):
     """The folder of one build: ``train``, ``val``, ``val_detections`` …"""
-    return Path(records_dir) / (split if boxes == "ground_truth" else f"{split}_{boxes}")
+    return path_of(records_dir) / (split if boxes == "ground_truth" else f"{split}_{boxes}")

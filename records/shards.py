@@ -4,11 +4,11 @@ import hashlib
 import json
 import struct
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import google_crc32c
 
 from records.command import CommandError
+from records.files import file_sizes, path_of, remote_errors
 from records.manifest_checks import wrong_manifest
 from records.schema import SCHEMA_VERSION
 from records.skeletons import Skeleton
@@ -191,16 +191,19 @@ def read_manifest(folder, missing_ok=False):
     Raises:
         RecordsError: if there is none, if it cannot be read, or if a shard it names is missing or cut off.
     """
-    folder = Path(folder)
+    folder = path_of(folder)
     path = folder / MANIFEST
-    if not path.is_file():
+    with remote_errors(path):
+        there = file_sizes(folder)
+        content = path.read_bytes() if MANIFEST in there else None
+    if content is None:
         raise RecordsError(
             f"no records in {folder}: {MANIFEST} is missing. Build them with "
             "python pipelines/build_records.py (its --help says how), or say with --dataset_dir or "
             "--records_dir where they are"
         )
     try:
-        manifest = Manifest.from_json(json.loads(path.read_text()))
+        manifest = Manifest.from_json(json.loads(content))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RecordsError(f"{path} is not a manifest this version can read: {error!r}") from error
     for shard in manifest.shards:
@@ -212,7 +215,7 @@ def read_manifest(folder, missing_ok=False):
                 f"{path} says that {shard.name} holds {shard.records:,} records in {shard.size:,} bytes, "
                 "which cannot be; build the records again with --overwrite"
             )
-        if not missing_ok and (not file.is_file() or file.stat().st_size != shard.size):
+        if not missing_ok and there.get(shard.name) != shard.size:
             raise RecordsError(
                 f"the shard {file} is missing or not the {shard.size:,} bytes that {MANIFEST} says; build "
                 "the records again with --overwrite"

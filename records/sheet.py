@@ -54,7 +54,8 @@ def write_sheet(path, records, manifest):
         path.write_bytes(png.tobytes())
     except OSError as error:
         raise RecordsError(
-            f"{path} cannot be written: {error.strerror}; --picture names another file, --people=0 draws none"
+            f"{path} cannot be written: {error.strerror or error}; --picture names another file, "
+            "--people=0 draws none"
         ) from error
     return path
 

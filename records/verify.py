@@ -3,13 +3,13 @@
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from records.files import path_of, remote_errors
 from records.schema import FIELDS, parse_examples
 from records.shards import RecordsError, unframe
 
@@ -95,7 +95,8 @@ def check_shard(folder, shard, num_keypoints, samples=0):
         A `ShardReport`.
     """
     try:
-        content = (Path(folder) / shard.name).read_bytes()
+        with remote_errors(folder):
+            content = (path_of(folder) / shard.name).read_bytes()
     except OSError as error:
         problem = "missing" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
         return ShardReport(shard.name, (problem,), join_people([], num_keypoints), [])

@@ -1,12 +1,11 @@
 """The flags of ``train/main.py``, and what they make."""
 
-from pathlib import Path
-
 from absl import flags
 
 from model.codec import CODECS
 from records.augment import Augmentation
 from records.command import UsageError, integers, parse_input_size
+from records.files import local_only, path_of
 from records.layout import LAYOUTS, records_folder
 from train.options import TrainOptions
 from train.schedule import SHAPES, Schedule
@@ -240,12 +239,12 @@ def options_from(values, workers=1):
         UsageError: naming the flag that is wrong.
     """
     layout = LAYOUTS[values.dataset]
-    records_dir = values.records_dir or Path(values.dataset_dir or layout.default_dir()) / "records"
+    records_dir = values.records_dir or path_of(values.dataset_dir or layout.default_dir()) / "records"
     leave_out = tuple(integers(step, 1, ",", "leave_out")[0] for step in values.leave_out)
     return TrainOptions(
         dataset=values.dataset,
         records=str(records_folder(records_dir, values.split, "ground_truth")),
-        output=values.output_dir,
+        output=local_only(values.output_dir, "output_dir"),
         model=values.model,
         input_size=parse_input_size(values.input_size) if values.input_size else None,
         codec=values.codec,

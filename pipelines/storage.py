@@ -1,0 +1,193 @@
+"""Files on any of Beam's file systems: what each needs that `FileSystems` leaves open.
+
+Object stores such as gs:// have no folders, only names that begin alike: there is nothing to make or to ask
+for. Each has exceptions of its own for a file that is not there.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import uuid
+from pathlib import PurePath
+
+from apache_beam.io.filesystem import BeamIOError
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipelines.people import BuildError
+
+#: What the names of files that are not complete yet look like: `write_whole` puts 12 digits there.
+PARTIAL = "*.????????????.partial"
+
+_CREDENTIALS = (
+    "`gcloud auth application-default login` makes them, or GOOGLE_APPLICATION_CREDENTIALS names a key file"
+)
+
+
+def use_options(beam_args):
+    """Opens files with these of Beam's `PipelineOptions` from now on, such as `--s3_region_name`.
+
+    Args:
+        beam_args: list of text. Without this call Beam would take our own command line for them.
+    """
+    FileSystems.set_options(PipelineOptions(list(beam_args)))
+
+
+def check_reachable(*paths):
+    """Refuses paths of stores whose packages or credentials are missing, before Beam looks for them.
+
+    Beam looks for Google's credentials five times, which takes half a minute, and goes on without.
+
+    Args:
+        paths: of files and folders; those on this machine are fine.
+
+    Raises:
+        BuildError: naming what is missing.
+    """
+    for scheme, path in {FileSystems.get_scheme(str(path)): path for path in paths if path}.items():
+        if scheme is None:
+            continue
+        try:
+            FileSystems.get_filesystem(str(path))
+        except ValueError as error:
+            raise BuildError(
+                f"Apache Beam cannot open {path}: it knows no {scheme}://, or the packages for it are not "
+                "installed (for gs://: pip install -r requirements-cloud.txt)"
+            ) from error
+        if scheme == "gs" and not os.environ.get("STORAGE_EMULATOR_HOST"):
+            import google.auth.exceptions
+
+            try:
+                google.auth.default()
+            except google.auth.exceptions.GoogleAuthError as error:
+                raise BuildError(f"no credentials for {path}: {_CREDENTIALS}") from error
+
+
+@contextlib.contextmanager
+def store_errors():
+    """Makes one clear line of what a store refuses.
+
+    Raises:
+        BuildError: for the errors of Beam's file systems and of Google's libraries, without their wrapping.
+    """
+    try:
+        yield
+    except Exception as error:
+        cause = error
+        while isinstance(cause, BeamIOError) and cause.exception_details:
+            cause = next(iter(cause.exception_details.values()))
+        if not isinstance(error, BeamIOError) and not type(cause).__module__.startswith("google."):
+            raise
+        code = cause if isinstance(cause, int) else getattr(cause, "code", None)
+        hint = _CREDENTIALS if code in (401, 403) else "is there such a bucket?" if code == 404 else ""
+        said = " ".join(str(cause).split())[:300]
+        raise BuildError(f"the store refuses: {said}{hint and '; '}{hint}") from error
+
+
+def exists(path):
+    """Whether a file is there, or a folder: on an object store one with something in it."""
+    path = str(path)
+    if FileSystems.get_filesystem(path).has_dirs():
+        return FileSystems.exists(path)
+    path = path.rstrip("/")
+    if FileSystems.match([f"{path}/**"], [1])[0].metadata_list:
+        return True
+    return path.count("/") > 2 and FileSystems.exists(path)  # a bucket, gs://name, is no file to ask for
+
+
+def list_files(folder, pattern="*"):
+    """The files of a folder whose names match, with one request: {name: size in bytes}."""
+    (match,) = FileSystems.match([FileSystems.join(folder, pattern)])
+    return {PurePath(file.path).name: file.size_in_bytes for file in match.metadata_list}
+
+
+def open_if_there(path):
+    """A file, opened for reading; None if there is none, or if it has vanished meanwhile."""
+    try:
+        return FileSystems.open(path, compression_type="uncompressed")
+    except Exception:  # every store has its own
+        if FileSystems.exists(path):
+            raise
+        return None
+
+
+def read_if_there(path):
+    """A file's content as bytes, or None if there is none."""
+    file = open_if_there(path)
+    if file is None:
+        return None
+    with file:
+        return file.read()
+
+
+def read_json_if_there(path):
+    """The parsed content of a JSON file, or None if there is none.
+
+    Raises:
+        ValueError: if it is not JSON.
+    """
+    content = read_if_there(path)
+    return None if content is None else json.loads(content)
+
+
+def file_sha256(path):
+    """SHA-256 of a file's content as hexadecimal digits.
+
+    Raises:
+        BuildError: if it cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        file = open_if_there(str(path))
+    except (IsADirectoryError, PermissionError) as error:
+        raise BuildError(f"{path} cannot be read: {error.strerror}") from error
+    if file is None:
+        raise BuildError(f"{path} does not exist")
+    with file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_whole(path, content):
+    """Writes a file so that it appears under its name only when it is complete.
+
+    Several may write the same file at the same time, as where a runner tries a task once more: each writes to
+    a name of its own, and the last one stands.
+    """
+    temporary = f"{path}.{uuid.uuid4().hex[:12]}.partial"
+    try:
+        with FileSystems.create(
+            temporary, mime_type="application/octet-stream", compression_type="uncompressed"
+        ) as file:
+            file.write(content)
+        try:
+            FileSystems.rename([temporary], [path])
+        except BeamIOError:  # HDFS does not put a file in another's place
+            if not FileSystems.exists(path):
+                raise
+            FileSystems.delete([path])
+            FileSystems.rename([temporary], [path])
+    except Exception:
+        with contextlib.suppress(Exception):
+            discard([temporary])
+        raise
+
+
+def discard(paths):
+    """Removes files; one that is not there any more is none to remove."""
+    paths = list(paths)
+    try:
+        FileSystems.delete(paths)
+    except BeamIOError:
+        if any(map(FileSystems.exists, paths)):
+            raise
+
+
+def remove_folder(path):
+    """Removes a folder and everything in it, if it is there."""
+    if FileSystems.get_filesystem(path).has_dirs():
+        discard([path])
+    else:
+        FileSystems.delete([f"{path}/"])  # Beam removes everything whose name begins like this
