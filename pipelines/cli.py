@@ -230,22 +230,17 @@ def check_flags(values):
 
 
 def beam_arguments(values, rest):
-    """The arguments for Beam's `PipelineOptions`.
+    """The arguments for Beam's `PipelineOptions`, of an engine that is there.
 
     Raises:
-        UsageError: if they are none, or name a runner besides --workers.
+        UsageError: if they are none, or contradict each other or --workers.
+        BuildError: if the engine cannot be reached.
     """
-    if rest and not rest[0].startswith("-"):
-        raise UsageError(f"unexpected argument {rest[0]!r} after --: Apache Beam's options are --flags")
-    if values.workers == 1:
-        return tuple(rest)
-    if any(argument.startswith("--runner") for argument in rest):
-        raise UsageError("--workers is for this machine; a --runner has its own options for that")
-    return (
-        *rest,
-        "--direct_running_mode=multi_processing",
-        f"--direct_num_workers={values.workers}",
-    )
+    with captured_stderr():
+        from pipelines import engine
+    arguments = engine.beam_arguments(rest, values.workers)
+    engine.check_listening(arguments)
+    return arguments
 
 
 def command(argv=None):
