@@ -17,8 +17,8 @@ from records.command import UsageError
 #: One process on this machine, or with ``--direct_running_mode=multi_processing`` several.
 LOCAL_RUNNER = "FnApiRunner"
 
-#: Names that Beam takes otherwise. Its DirectRunner first tries to download a Go program (Prism) and falls back
-#: to the FnApiRunner without one; the DaskRunner is part of Beam, but not of its list of short names.
+#: Names that Beam takes otherwise. Its DirectRunner first tries to download a Go program (Prism), and without
+#: one is the FnApiRunner; the DaskRunner is part of Beam, but not of its list of short names.
 _RUNNERS = {
     "direct": LOCAL_RUNNER,
     "directrunner": LOCAL_RUNNER,
@@ -147,19 +147,18 @@ def check_dask(options):
 def _connect(flag, address, what):
     try:
         parts = urlsplit(address if "://" in address else f"tcp://{address}")
+        if parts.scheme not in ("tcp", "tls"):  # only its own library knows how to ask
+            return
         host, port = parts.hostname, parts.port
     except ValueError:
         host = port = None
     if not host or not port:
         raise UsageError(f"--{flag}={address}: expected host:port of {what}")
-    if parts.scheme not in ("tcp", "tls"):  # only its own library knows how to ask
-        return
     try:
         socket.create_connection((host, port), timeout=10).close()
     except OSError as error:
-        raise BuildError(
-            f"--{flag}={address} cannot be reached: {error}; expected {what} that listens there"
-        ) from error
+        reason = error.strerror or error
+        raise BuildError(f"--{flag}={address} cannot be reached: {reason}; expected {what} there") from error
 
 
 def _beam_parser():
@@ -181,9 +180,13 @@ def _load(name):
     except ValueError as error:
         raise UsageError(f"--runner={name}: {error}") from error
     except (ImportError, AttributeError) as error:
-        package = "dask" if is_dask(name) else "gcp" if "dataflow" in name.lower() else ""
-        hint = f"; pip install 'apache-beam[{package}]' -c constraints.txt" if package else ""
-        raise BuildError(f"--runner={name} cannot be loaded: {error}{hint}") from error
+        extra = "dask" if is_dask(name) else "cloud" if "dataflow" in name.lower() else None
+        if extra is None:
+            raise UsageError(f"--runner={name} cannot be imported: {error}") from error
+        raise BuildError(
+            f"--runner={name} cannot be imported: {error}; "
+            f"pip install -r requirements-{extra}.txt -c constraints.txt"
+        ) from error
 
 
 def _check_runner_not_forgotten(rest):
