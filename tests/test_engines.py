@@ -10,12 +10,12 @@ from pipelines.transforms import WriteShard
 from records.shards import read_manifest
 from tests.builders import shard_bytes
 from tests.engines import dask_cluster, job_service, worker_pool
+from tests.large_builds import is_complete
 from tests.shared import ROOT
 
 pytestmark = pytest.mark.timeout(100)
 
 SHARDS = 12
-DONE = {"manifest.json", "features.json", "dataset_info.json"}
 
 
 def flags(dataset_dir, out):
@@ -55,11 +55,6 @@ def service(tmp_path_factory):
 def pool(tmp_path_factory):
     with worker_pool(tmp_path_factory.mktemp("pool")) as address:
         yield address
-
-
-def is_complete(folder, shards):
-    """Whether a folder holds these shards and what belongs to them, and nothing else."""
-    return shard_bytes(folder) == shards and {path.name for path in folder.iterdir()} == {*shards, *DONE}
 
 
 @pytest.mark.parametrize(
