@@ -5,6 +5,7 @@ from absl import flags
 from evaluate.options import MIN_VISIBILITY, OKS_NMS_THRESHOLD, EvaluateOptions
 from model.runs import RunError
 from records.command import UsageError, import_tensorflow, run
+from records.files import local_only
 from records.layout import BOXES, SPLITS
 
 NAME = "python evaluate/main.py"
@@ -122,7 +123,7 @@ def main(values, rest):
 
     evaluate_run(
         EvaluateOptions(
-            output=values.output_dir,
+            output=local_only(values.output_dir, "output_dir"),
             epoch=values.epoch,
             averaged=values.averaged,
             split=values.split,

@@ -172,7 +172,7 @@ def main(values, rest):
     with captured_stderr():  # Beam warns of parts that are not installed
         from pipelines.builds import plan_builds, prepare
         from pipelines.job import build_records
-        from pipelines.storage import store_errors
+        from pipelines.storage import store_errors, use_options
     layout = LAYOUTS[values.dataset]
     input_size = layout.input_size if values.input_size is None else parse_input_size(values.input_size)
     beam_args = beam_arguments(values, rest)
@@ -180,6 +180,7 @@ def main(values, rest):
     if values.mpii_boxes == "keypoints":
         # The older files name pictures from the dataset's folder, and their boxes are ordinary ones.
         layout = replace(layout, name_prefix="images/", clean_boxes=True)
+    use_options(beam_args)
     with store_errors():
         left_out = prepare(values, layout)
         if layout.skeleton is None and values.annotations and not values.split:

@@ -13,6 +13,7 @@ from pathlib import PurePath
 
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.people import BuildError
 
@@ -22,6 +23,15 @@ PARTIAL = "*.????????????.partial"
 _CREDENTIALS = (
     "`gcloud auth application-default login` makes them, or GOOGLE_APPLICATION_CREDENTIALS names a key file"
 )
+
+
+def use_options(beam_args):
+    """Opens files with these of Beam's `PipelineOptions` from now on, such as `--s3_region_name`.
+
+    Args:
+        beam_args: list of text. Without this call Beam would take our own command line for them.
+    """
+    FileSystems.set_options(PipelineOptions(list(beam_args)))
 
 
 def check_reachable(*paths):
@@ -69,11 +79,10 @@ def store_errors():
             cause = next(iter(cause.exception_details.values()))
         if not isinstance(error, BeamIOError) and not type(cause).__module__.startswith("google."):
             raise
+        code = cause if isinstance(cause, int) else getattr(cause, "code", None)
+        hint = _CREDENTIALS if code in (401, 403) else "is there such a bucket?" if code == 404 else ""
         said = " ".join(str(cause).split())[:300]
-        raise BuildError(
-            f"the store refuses ({type(cause).__name__}: {said}). 404 is a bucket that is not there, 401 or "
-            f"403 credentials without the right to read or write there; {_CREDENTIALS}"
-        ) from error
+        raise BuildError(f"the store refuses: {said}{hint and '; '}{hint}") from error
 
 
 def exists(path):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from records.command import CommandError
+from records.command import CommandError, UsageError
 
 #: Shards that are copied at the same time; each is held in memory.
 _COPIES = 8
@@ -47,6 +47,19 @@ def path_of(text):
 def absolute(path):
     """A path as text that means the same from every working directory."""
     return str(path) if is_remote(path) else str(Path(path).resolve())
+
+
+def local_only(path, flag):
+    """`path`, unless it is a store's.
+
+    Raises:
+        UsageError: naming the flag that gave it.
+    """
+    if path is not None and is_remote(path):
+        raise UsageError(
+            f"--{flag}={path}: expected a folder on this machine; what is read may be in a store"
+        )
+    return path
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from absl import flags
 from model.codec import CODECS
 from records.augment import Augmentation
 from records.command import UsageError, integers, parse_input_size
-from records.files import path_of
+from records.files import local_only, path_of
 from records.layout import LAYOUTS, records_folder
 from train.options import TrainOptions
 from train.schedule import SHAPES, Schedule
@@ -244,7 +244,7 @@ def options_from(values, workers=1):
     return TrainOptions(
         dataset=values.dataset,
         records=str(records_folder(records_dir, values.split, "ground_truth")),
-        output=values.output_dir,
+        output=local_only(values.output_dir, "output_dir"),
         model=values.model,
         input_size=parse_input_size(values.input_size) if values.input_size else None,
         codec=values.codec,
