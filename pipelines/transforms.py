@@ -4,6 +4,7 @@ Neither pixels nor annotations travel through the runner. A worker reads a shard
 shard and a side file that says what became of everyone in the plan, and passes the shard's number on.
 """
 
+import contextlib
 import hashlib
 import json
 from collections import Counter
@@ -19,6 +20,7 @@ from pipelines.crops import CropOptions, make_record
 from pipelines.people import rejection
 from pipelines.plan import hash_key, load_plan
 from pipelines.storage import (
+    discard,
     file_sha256,
     list_files,
     read_if_there,
@@ -129,11 +131,15 @@ class WriteShard(beam.DoFn):
                 "rejected": rejected,
                 "plan_sha256": hashlib.sha256(plan).hexdigest(),
             }
-            # Without a plan the build is over: another worker was faster, and leftovers would stay.
-            if FileSystems.exists(job.plan_path(index)):
+            # Otherwise the build is over or another one now: another worker was faster.
+            if read_if_there(job.plan_path(index)) == plan:
                 # The shard comes last: where it exists, it is complete and its side file stands beside it.
                 write_whole(job.side_path(index), json.dumps(side).encode())
                 write_whole(job.shard_path(index), content)
+                if not FileSystems.exists(job.plan_path(index)):  # the build ended just now
+                    discard([job.side_path(index)])
+                    with contextlib.suppress(OSError):  # a folder there is on this machine only
+                        Path(job.work_folder).rmdir()
         yield index
 
 

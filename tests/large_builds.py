@@ -80,4 +80,4 @@ def kill_after(process, out, shards, delay=0):
 def is_complete(folder, shards):
     """Whether a folder holds these shards and what belongs to them, and nothing else."""
     done = {"manifest.json", "features.json", "dataset_info.json"}
-    return shard_bytes(folder) == shards and {path.name for path in folder.iterdir()} == {*shards, *done}
+    return {path.name for path in folder.iterdir()} == {*shards, *done} and shard_bytes(folder) == shards

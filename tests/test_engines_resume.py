@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from pipelines.cli import command
-from tests.engines import dask_cluster, job_service, worker_pool
+from tests.engines import dask_cluster, job_service, wait_for, worker_pool
 from tests.large_builds import (
     PICTURES,
     arguments,
@@ -59,7 +59,7 @@ def test_after_the_submitting_process_was_killed_the_same_command_completes_the_
     assert PICTURES // 10 <= len(kept) < PICTURES
     assert not (tmp_path / "train/manifest.json").exists()
     assert command([*arguments(dataset, tmp_path), *engine]) == 0
-    assert is_complete(tmp_path / "train", unbroken)
+    wait_for(lambda: is_complete(tmp_path / "train", unbroken), "incomplete, or leftovers", seconds=10)
     assert kept.items() <= finished(tmp_path).items()  # nothing is made twice
 
 
