@@ -16,7 +16,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from pipelines.engine import LOCAL_RUNNER, check_dask, is_dask
 from pipelines.people import BuildError
 from pipelines.progress import ShardProgress
-from pipelines.transforms import WORK_FOLDER, WriteShards
+from pipelines.transforms import DRIVER, WORK_FOLDER, WriteShards
 from records.command import captured_stderr
 from records.files import absolute
 
@@ -45,6 +45,7 @@ def run_pipeline(job, beam_args, people):
     root, path = str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH")
     if root not in (path or "").split(os.pathsep):
         os.environ["PYTHONPATH"] = os.pathsep.join([root, path] if path else [root])
+    os.environ[DRIVER] = str(os.getpid())
     job = replace(job, images=absolute(job.images), folder=absolute(job.folder))
     options = PipelineOptions([f"--runner={LOCAL_RUNNER}", *beam_args])  # of two, Beam takes the last
     with captured_stderr() as stderr, ShardProgress(job, people, stderr), _dead_workers_noticed():

@@ -7,6 +7,7 @@ shard and a side file that says what became of everyone in the plan, and passes 
 import contextlib
 import hashlib
 import json
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import apache_beam as beam
 import cv2
 import numpy as np
+import psutil
 from apache_beam.io.filesystems import FileSystems
 
 from pipelines.crops import CropOptions, make_record
@@ -33,6 +35,9 @@ from records.skeletons import Skeleton
 
 #: Inside a records folder: plan and side files while a build is under way.
 WORK_FOLDER = ".build"
+
+#: Environment variable with the process id of the driver whose worker processes run beside it.
+DRIVER = "HRPOSE_DRIVER"
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,8 @@ class WriteShard(beam.DoFn):
 
     def process(self, index):
         """Yields `index` when the shard is complete."""
+        if DRIVER in os.environ and not psutil.pid_exists(int(os.environ[DRIVER])):
+            raise RuntimeError("the driver of this worker is gone")  # and Beam would go on for many shards
         job = self.job
         if job.finished(index) is None:
             with FileSystems.open(job.plan_path(index)) as file:

@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from pipelines.cli import command
+from pipelines.transforms import DRIVER
 from records.shards import read_manifest
 from tests.builders import shard_bytes
 from tests.commands import succeeds
@@ -101,6 +102,7 @@ def test_a_worker_process_that_dies_ends_the_build_in_one_line(dataset, unbroken
         if any("sdk_worker_main" in word for word in child.cmdline()) and child.name() != "sh"
     ]
     assert len(workers) == 2
+    assert {worker.environ()[DRIVER] for worker in workers} == {str(process.pid)}
     workers[0].kill()
     code, line = ended(process)
     assert code == 1

@@ -1,5 +1,6 @@
 """Workers that go on although nobody waits for them: their driver was killed, or their engine tries twice."""
 
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
@@ -7,7 +8,7 @@ import pytest
 
 from pipelines import transforms
 from pipelines.runner import run_pipeline
-from pipelines.transforms import WriteShard
+from pipelines.transforms import DRIVER, WriteShard
 from tests.builders import make_build, make_dataset, quiet, shard_bytes
 from tests.large_builds import is_complete
 from tests.test_build_mended import broken_box
@@ -102,3 +103,15 @@ def test_a_worker_that_is_late_does_not_bring_back_what_was_mended(tmp_path, mon
         late.set()
         builds[0].result(60)
     assert shard_bytes(tmp_path / "b") == shard_bytes(tmp_path / "a")
+
+
+def test_a_worker_process_ends_with_its_driver(dataset_dir, tmp_path, monkeypatch):
+    job = planned(make_build(dataset_dir, tmp_path / "train", people_per_shard=6), monkeypatch)
+    driver = subprocess.Popen(["sleep", "60"])
+    monkeypatch.setenv(DRIVER, str(driver.pid))
+    assert list(WriteShard(job).process(0)) == [0]
+    driver.kill()
+    driver.wait()
+    with pytest.raises(RuntimeError, match="driver of this worker is gone"):
+        list(WriteShard(job).process(1))
+    assert len(shard_bytes(tmp_path / "train")) == 1
