@@ -41,7 +41,12 @@ say where else things are):
 "custom" takes any keypoint annotations in COCO format: the number and names of the keypoints and the lines
 between them come from the file's "categories"; what mirrors what from names with left and right, or from
 "flip_pairs" there; OKS sigmas from "sigmas" there. --split (train by default) says what to call it.
-"synthetic" draws its own pictures first. Arguments after -- go to Apache Beam's PipelineOptions.
+"synthetic" draws its own pictures first.
+
+The job runs in this process, in --workers=N processes, or on an engine that Apache Beam's own options after --
+name (-- --help lists them; BUILD.md has each engine's command), with the same bytes:
+
+  python pipelines/build_records.py --dataset coco -- --runner DaskRunner --dask_client_address tcp://host:8786
 """
 
 
@@ -152,7 +157,13 @@ def define_flags(values):
         "Replace records that were built with other options, such as another --input_size.",
         **add,
     )
-    flags.DEFINE_integer("workers", 1, "Processes on this machine.", lower_bound=1, **add)
+    flags.DEFINE_integer(
+        "workers",
+        1,
+        "Processes on this machine; engines elsewhere have options of their own.",
+        lower_bound=1,
+        **add,
+    )
     flags.DEFINE_integer(
         "train_images",
         1500,
