@@ -43,8 +43,8 @@ between them come from the file's "categories"; what mirrors what from names wit
 "flip_pairs" there; OKS sigmas from "sigmas" there. --split (train by default) says what to call it.
 "synthetic" draws its own pictures first.
 
-The job runs in this process, in --workers=N processes, or on an engine that Apache Beam's own options after --
-name (-- --help lists them; BUILD.md has each engine's command), with the same bytes:
+The job runs in this process, in --workers=N processes, or on an engine that Apache Beam's own options after
+-- name (-- --help lists them; BUILD.md has each engine's command), with the same bytes:
 
   python pipelines/build_records.py --dataset coco -- --runner DaskRunner --dask_client_address tcp://host:8786
 """
