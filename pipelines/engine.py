@@ -83,6 +83,8 @@ def beam_arguments(rest, workers):
         arguments += ["--direct_running_mode=multi_processing", f"--direct_num_workers={workers}"]
     if name == "PortableRunner" and not options.job_endpoint:
         raise UsageError("--runner=PortableRunner needs --job_endpoint=host:port of a Beam job service")
+    if options.job_endpoint and not any(argument.startswith("--job_server_timeout") for argument in rest):
+        arguments.append("--job_server_timeout=60")  # Beam would wait for five minutes
     if is_dask(name) and not (options.npartitions or options.partition_size):
         # By default Dask would take 128 shards for one piece of work.
         arguments.append("--dask_partition_size=1")

@@ -1,5 +1,6 @@
 """One build on every engine: the same bytes, and nothing that an engine loses goes unnoticed."""
 
+import socket
 import subprocess
 import sys
 
@@ -201,3 +202,24 @@ def test_a_pool_that_is_not_there_fails_in_one_line(service, dataset_dir, tmp_pa
     err = capfd.readouterr().err
     assert "Traceback" not in err
     assert "Connection refused" in err.strip().splitlines()[-1]
+
+
+def test_something_that_listens_and_is_no_job_service_fails_in_one_line(dataset_dir, tmp_path, capfd):
+    with socket.create_server(("localhost", 0)) as silent:
+        beam = ["--runner=PortableRunner", f"--job_endpoint=localhost:{silent.getsockname()[1]}"]
+        assert command([*flags(dataset_dir, tmp_path), "--", *beam, "--job_server_timeout=1"]) == 1
+    err = capfd.readouterr().err
+    assert "Traceback" not in err
+    assert "the job service does not answer" in err.strip().splitlines()[-1]
+
+
+def test_workers_that_see_other_folders_fail_in_one_line_that_says_what_to_do(
+    service, pool, dataset_dir, tmp_path, monkeypatch, capfd
+):
+    """The plan is where the driver wrote it, but not where the workers look."""
+    monkeypatch.setattr("pipelines.job.ShardJob.plan_path", lambda job, index: f"{tmp_path}/plan-{index}")
+    beam = ["--runner=PortableRunner", f"--job_endpoint={service}", "--environment_type=EXTERNAL"]
+    arguments = [*flags(dataset_dir, tmp_path), "--", *beam, f"--environment_config={pool}"]
+    assert command(arguments) == 1
+    line = capfd.readouterr().err.strip().splitlines()[-1]
+    assert "the workers need dataset and records under the same paths as here" in line

@@ -26,6 +26,16 @@ DASK = "--runner=apache_beam.runners.dask.dask_runner.DaskRunner"
         (["--runner=dask"], 1, [DASK, "--dask_partition_size=1"]),
         (["--runner=DaskRunner", "--dask_npartitions=7"], 1, [DASK]),
         (["--runner=DaskRunner", "--dask_partition_size", "2"], 1, [DASK]),
+        (
+            ["--runner=PortableRunner", "--job_endpoint=a:1"],
+            1,
+            ["--runner=PortableRunner", "--job_server_timeout=60"],
+        ),
+        (
+            ["--runner=FlinkRunner", "--job_endpoint=a:1", "--job_server_timeout=9"],
+            1,
+            ["--runner=FlinkRunner"],
+        ),
     ],
 )
 def test_the_runner_is_named_for_beam(rest, workers, added):
