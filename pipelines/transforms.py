@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,6 @@ from pipelines.people import rejection
 from pipelines.plan import hash_key, load_plan
 from pipelines.storage import (
     discard,
-    file_sha256,
     list_files,
     read_if_there,
     read_json_if_there,
@@ -38,6 +38,9 @@ WORK_FOLDER = ".build"
 
 #: Environment variable with the process id of the driver whose worker processes run beside it.
 DRIVER = "HRPOSE_DRIVER"
+
+#: Pictures that a worker reads from a store at the same time: each takes two requests and their connections.
+_FETCHED = 32
 
 
 @dataclass(frozen=True)
@@ -87,10 +90,12 @@ class ShardJob:
     def outcome(self, index):
         """The content of a side file, of a shard that is there.
 
-        None if it was made from another plan: of annotations as they were before.
+        None if it was made from another plan, of annotations as they were before, or if the build is over.
         """
-        side = read_json_if_there(self.side_path(index))
-        return side if side and side["plan_sha256"] == file_sha256(self.plan_path(index)) else None
+        side, plan = read_json_if_there(self.side_path(index)), read_if_there(self.plan_path(index))
+        if not side or plan is None or side["plan_sha256"] != hashlib.sha256(plan).hexdigest():
+            return None
+        return side
 
     def written(self):
         """The shards that are there, whatever plan they were made from, by one request: {number: bytes}."""
@@ -162,8 +167,8 @@ def make_records(pictures, job):
         rejected: list of dicts as `pipelines.people.rejection` makes them.
     """
     keyed, rejected = [], []
-    for picture in pictures:
-        pixels, reason, detail = read_picture(job.images, picture, job.name_prefix)
+    for picture, fetched in _fetched(pictures, job):
+        pixels, reason, detail = decode_picture(picture, *fetched)
         for person in picture.people:
             where = picture.image_id, person.person_id
             if pixels is None:
@@ -179,6 +184,21 @@ def make_records(pictures, job):
             else:
                 keyed.append((hash_key(*where), to_example(values, job.skeleton.num_keypoints)))
     return [record for _, record in sorted(keyed)], rejected
+
+
+def _fetched(pictures, job):
+    """(picture, what `fetch_picture` returns of it) of each, in order; from a store many at the same time."""
+
+    def fetch(picture):
+        return fetch_picture(job.images, picture, job.name_prefix)
+
+    if not FileSystems.get_scheme(job.images):
+        yield from ((picture, fetch(picture)) for picture in pictures)
+        return
+    with ThreadPoolExecutor(_FETCHED) as pool:
+        for start in range(0, len(pictures), _FETCHED):
+            batch = pictures[start : start + _FETCHED]
+            yield from zip(batch, list(pool.map(fetch, batch)), strict=True)
 
 
 def locate_picture(folder, file_name, name_prefix=""):
@@ -226,7 +246,24 @@ def _is_object_name(path):
 
 
 def read_picture(folder, picture, name_prefix=""):
-    """Reads and decodes a picture; EXIF orientation is ignored, as COCO's own tools do.
+    """Reads and decodes a picture: `fetch_picture` and `decode_picture`."""
+    return decode_picture(picture, *fetch_picture(folder, picture, name_prefix))
+
+
+def fetch_picture(folder, picture, name_prefix=""):
+    """Reads a picture's file: (path, content, None, None), or (path or None, None, reason, detail)."""
+    path, reason, detail = locate_picture(folder, picture.file_name, name_prefix)
+    if path is None:
+        return None, None, reason, detail
+    try:
+        content = read_if_there(path)
+    except (IsADirectoryError, PermissionError) as error:
+        return path, None, "unreadable_image", str(error)
+    return (path, None, "missing_image", path) if content is None else (path, content, None, None)
+
+
+def decode_picture(picture, path, content, reason, detail):
+    """Decodes what `fetch_picture` has read; EXIF orientation is ignored, as COCO's own tools do.
 
     Grey and CMYK pictures become BGR, transparency is left away. More than 8 bits a channel are not accepted:
     which 8 of them show the people, only the owner of such pictures knows.
@@ -234,15 +271,8 @@ def read_picture(folder, picture, name_prefix=""):
     Returns:
         (pixels (height, width, 3) uint8 BGR, None, None), or (None, reason, detail).
     """
-    path, reason, detail = locate_picture(folder, picture.file_name, name_prefix)
-    if path is None:
-        return None, reason, detail
-    try:
-        content = read_if_there(path)
-    except (IsADirectoryError, PermissionError) as error:
-        return None, "unreadable_image", str(error)
     if content is None:
-        return None, "missing_image", path
+        return None, reason, detail
     data = np.frombuffer(content, np.uint8)
     try:
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_ANYDEPTH

@@ -39,6 +39,8 @@ class Damage:
 def find_damage(folder):
     """Reads every shard of a folder and holds its records against their checksums.
 
+    A shard in a store that is not what the manifest says is lost as a whole: only whole ones are copied.
+
     Args:
         folder: of one build.
 
@@ -49,7 +51,7 @@ def find_damage(folder):
         RecordsError: if the folder has no manifest that can be read.
     """
     manifest = read_manifest(folder, missing_ok=True)
-    shards = path_of(local_folder(folder, manifest))
+    shards = path_of(local_folder(folder, manifest, missing_ok=True))
 
     def check(shard):
         usable, problem = 0, "ends too early"
@@ -58,6 +60,8 @@ def find_damage(folder):
                 usable += 1
         except (RecordsError, OSError) as error:
             problem = error.strerror.lower() if isinstance(error, OSError) else str(error)
+            if is_remote(folder) and isinstance(error, FileNotFoundError):
+                problem = "missing, or not what the manifest says"
         lost = shard.records - usable
         return Damage(shard.name, usable, lost, problem) if lost else None
 

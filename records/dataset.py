@@ -75,7 +75,7 @@ def read_records(
     if shuffle_buffer:
         rng.shuffle(readable)
     index, readers = part
-    folder = local_folder(folder, manifest)
+    folder = local_folder(folder, manifest, missing_ok=bool(damage))
     files = [f"{folder}/{name}" for name, _ in readable[index::readers]]
     counts = np.array([count for _, count in readable[index::readers]], np.int64)
 

@@ -1,6 +1,7 @@
 """Paths on this machine or in a cloud's store, and copies of the latter's shards for TensorFlow."""
 
 import contextlib
+import hashlib
 import logging
 import os
 import uuid
@@ -117,23 +118,23 @@ def copies_folder():
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hrpose" / "records"
 
 
-def local_folder(folder, manifest):
+def local_folder(folder, manifest, missing_ok=False):
     """A folder on this machine with a build's shards: copies of them if they stand in a store.
 
-    TensorFlow reads `gs://` only with Google's own endpoint and cannot read most others; and every epoch
-    reads all shards again. So they are copied once, and only what is not there yet. The folder is called by
-    the shards' SHA-256s: other records get other copies. It may be removed at any time.
+    TensorFlow opens `gs://` only with Google's own servers and most other stores not at all, and every epoch
+    reads all shards again. So they are copied once, each when it is not there yet. The folder is called by
+    the shards' SHA-256s, so that other records get other copies; it may be removed at any time.
 
     Args:
         folder: of one build.
         manifest: its `Manifest`.
+        missing_ok: whether to leave out shards that the store does not have, or has damaged.
 
     Returns:
-        `folder` itself if it is on this machine, else a `Path`. A shard that the store does not have is
-        missing there as well.
+        `folder` itself if it is on this machine, else a `Path`.
 
     Raises:
-        CommandError: if the store cannot be read.
+        CommandError: if the store cannot be read, or a shard's SHA-256 is not the manifest's.
     """
     if not is_remote(folder):
         return folder
@@ -142,14 +143,19 @@ def local_folder(folder, manifest):
     missing = [shard for shard in manifest.shards if there.get(shard.name) != shard.size]
 
     def copy(shard):
-        temporary = copies / f"{shard.name}.{uuid.uuid4().hex}.partial"
         try:
-            temporary.write_bytes((source / shard.name).read_bytes())
-            temporary.replace(copies / shard.name)
+            content = (source / shard.name).read_bytes()
         except FileNotFoundError:
-            pass
-        finally:
-            temporary.unlink(missing_ok=True)
+            content = b""
+        if hashlib.sha256(content).hexdigest() == shard.sha256:
+            temporary = copies / f"{shard.name}.{uuid.uuid4().hex}.partial"
+            temporary.write_bytes(content)
+            temporary.replace(copies / shard.name)
+        elif not missing_ok:
+            raise CommandError(
+                f"{source / shard.name} is not what the manifest beside it says; python records/check.py "
+                f"{folder} says more, and build_records.py --overwrite builds it again"
+            )
 
     if missing:
         copies.mkdir(parents=True, exist_ok=True)

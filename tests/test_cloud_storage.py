@@ -12,27 +12,26 @@ from evaluate.posetrack_files import frame_ids
 from pipelines import cli as build_cli
 from pipelines import transforms
 from pipelines.job import build_records
+from pipelines.storage import discard
 from records import cli as check_cli
 from records.augment import Augmentation
+from records.command import CommandError
 from records.damage import find_damage
 from records.dataset import read_records
 from records.files import copies_folder
 from records.shards import RecordsError, read_manifest
 from tests.builders import make_build, quiet, shard_bytes
-from tests.cloud import BUCKET, emulated_storage, put, stored, upload
 from tests.commands import succeeds
 from tests.releases import write_mpii, write_posetrack
 from tests.small_evaluations import small_evaluation
 from tests.small_runs import small_options
-
-#: Bytes of the manifest that say where the build found its files.
-PLACES = ("annotations", "images")
+from tests.stores import BUCKET, put, store_of_this_process, stored, upload
 
 
 @pytest.fixture(scope="module")
 def requests(tmp_path_factory):
     """The emulator; the value lists what it was asked."""
-    with emulated_storage(tmp_path_factory.mktemp("cloud")) as requests:
+    with store_of_this_process(tmp_path_factory.mktemp("cloud")) as requests:
         yield requests
 
 
@@ -109,9 +108,10 @@ def test_an_interrupted_build_in_a_store_goes_on_and_leaves_nothing(
             raise OSError("no more")
         return make_records(pictures, job)
 
-    with monkeypatch.context() as context, pytest.raises(Exception, match="no more"):
-        context.setattr(transforms, "make_records", failing)
+    monkeypatch.setattr(transforms, "make_records", failing)
+    with pytest.raises(Exception, match="no more"):
         quiet(cloud_build(cloud_dataset, folder))
+    monkeypatch.undo()
     done = {name for name in stored(folder) if name.startswith("coco-train")}
     assert len(done) == 2
     put(f"{folder}/.build/shard-00003.json.0123456789ab.partial", b"half")
@@ -221,28 +221,31 @@ def test_a_copy_that_is_cut_off_is_made_again(cloud_records, finished):
     assert copy.read_bytes() == shard_bytes(finished)[copy.name]
 
 
-def test_the_check_reads_a_store_and_names_what_is_damaged_there(cloud_records, capsys):
+def test_the_check_reads_a_store_and_names_what_is_damaged_there(
+    cloud_records, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     damaged = f"{BUCKET}/damaged/train"
     for name, content in stored(cloud_records).items():
-        half = len(content) // 2
-        put(
-            f"{damaged}/{name}",
-            content[:half] + b"!" + content[half + 1 :] if "00001-of" in name else content,
-        )
+        changed = content[:500] + b"!" + content[501:]
+        put(f"{damaged}/{name}", changed if "00001-of" in name else content)
     assert check_cli.command([cloud_records, "--people=2"]) == 0
-    assert stored(cloud_records).pop("contact_sheet.png").startswith(b"\x89PNG")
+    assert stored(cloud_records)["contact_sheet.png"].startswith(b"\x89PNG")
+    discard([f"{cloud_records}/contact_sheet.png"])
     assert check_cli.command([damaged, "--people=0"]) == 1
     said = capsys.readouterr()
     assert "1 damaged" in said.out
     assert "coco-train.tfrecord-00001-of-00004: SHA-256" in said.err
+    with pytest.raises(CommandError, match="00001-of-00004 is not what the manifest"):
+        read_records(damaged, 5)
     (damage,) = find_damage(damaged)
-    assert damage.shard == "coco-train.tfrecord-00001-of-00004"
-    assert (
-        len(list(read_records(damaged, 1, damage=(damage,)))) == read_manifest(damaged).records - damage.lost
-    )
+    assert (damage.shard[-14:], damage.usable) == ("00001-of-00004", 0)
+    people = len(list(read_records(damaged, 1, damage=(damage,))))
+    assert people == read_manifest(damaged).records - damage.lost
 
 
-def test_a_shard_that_is_missing_in_a_store_is_named(cloud_records):
+def test_a_shard_that_is_missing_in_a_store_is_named(cloud_records, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folder = f"{BUCKET}/incomplete"
     for name, content in stored(cloud_records).items():
         if "00002-of" not in name:
@@ -264,19 +267,15 @@ def test_a_run_is_trained_and_evaluated_from_a_store_as_from_here(
     results = []
     for place in (str(records.parent), f"{BUCKET}/small"):
         output = tmp_path / str(len(results))
-        options = small_options(
-            records,
-            output,
+        options = replace(
+            small_options(records, output, epochs=1, deterministic=True),
             records=f"{place}/records/train",
             records_dir=f"{place}/records",
             dataset_dir=place,
-            epochs=1,
-            deterministic=True,
         )
         train(options)
         evaluate_run(small_evaluation(options))
         (written,) = (output / "result").glob("*_results.json")
-        results.append(
-            (output / "model_dump/epoch-0001/model.safetensors").read_bytes() + written.read_bytes()
-        )
+        weights = output / "model_dump/epoch-0001/model.safetensors"
+        results.append((weights.read_bytes(), written.read_bytes()))
     assert results[0] == results[1]
