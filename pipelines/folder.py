@@ -89,8 +89,8 @@ def remove_outdated(job):
 
     Here and not by the workers, several of which may be at work on the same shard.
     """
-    outdated = [index for index in job.written() if job.outcome(index) is None]
-    discard(map(job.shard_path, outdated))
+    outcomes = job.outcomes(job.written())
+    discard(job.shard_path(index) for index, side in outcomes.items() if side is None)
 
 
 def clean_up(folder):

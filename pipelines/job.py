@@ -188,8 +188,9 @@ def _finish(build, job, options, source, planned):
     """Checks the shards against the plan, writes the manifest, removes the work folder."""
     shards, lossy, rejected = [], [], list(source.rejected)
     sizes = job.written()
+    sides = job.outcomes(sizes)
     for index, people in enumerate(planned):
-        side = job.outcome(index) if index in sizes else None
+        side = sides.get(index)
         if side is None or side["size"] != sizes[index] or side["records"] + len(side["rejected"]) != people:
             raise BuildError(
                 f"shard {index} of {build.folder} does not add up: {people} people planned, the runner left "

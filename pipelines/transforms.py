@@ -39,7 +39,7 @@ WORK_FOLDER = ".build"
 #: Environment variable with the process id of the driver whose worker processes run beside it.
 DRIVER = "HRPOSE_DRIVER"
 
-#: Pictures that a worker reads from a store at the same time: each takes two requests and their connections.
+#: Files that are read from a store at the same time: each takes two requests, with connections of their own.
 _FETCHED = 32
 
 
@@ -96,6 +96,12 @@ class ShardJob:
         if not side or plan is None or side["plan_sha256"] != hashlib.sha256(plan).hexdigest():
             return None
         return side
+
+    def outcomes(self, indexes):
+        """`outcome` of several shards, of many at the same time: {number: content or None}."""
+        indexes = list(indexes)
+        with ThreadPoolExecutor(_FETCHED) as pool:
+            return dict(zip(indexes, pool.map(self.outcome, indexes), strict=True))
 
     def written(self):
         """The shards that are there, whatever plan they were made from, by one request: {number: bytes}."""

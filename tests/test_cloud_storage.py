@@ -27,6 +27,8 @@ from tests.small_evaluations import small_evaluation
 from tests.small_runs import small_options
 from tests.stores import BUCKET, put, store_of_this_process, stored, upload
 
+pytestmark = pytest.mark.timeout(60)
+
 
 @pytest.fixture(scope="module")
 def requests(tmp_path_factory):

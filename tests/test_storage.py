@@ -35,6 +35,8 @@ from tests.builders import make_build, make_dataset, quiet, shard_bytes, write_j
 from tests.stores import BUCKET, put, store_of_this_process, stored, upload
 from train import cli as train_cli
 
+pytestmark = pytest.mark.timeout(60)
+
 COMMANDS = {"build": build_cli, "check": check_cli, "train": train_cli, "evaluate": evaluate_cli}
 
 
