@@ -41,7 +41,12 @@ say where else things are):
 "custom" takes any keypoint annotations in COCO format: the number and names of the keypoints and the lines
 between them come from the file's "categories"; what mirrors what from names with left and right, or from
 "flip_pairs" there; OKS sigmas from "sigmas" there. --split (train by default) says what to call it.
-"synthetic" draws its own pictures first. Arguments after -- go to Apache Beam's PipelineOptions.
+"synthetic" draws its own pictures first.
+
+The job runs in this process, in --workers=N processes, or on an engine that Apache Beam's own options after
+-- name (-- --help lists them; BUILD.md has each engine's command), with the same bytes:
+
+  python pipelines/build_records.py --dataset coco -- --runner DaskRunner --dask_client_address tcp://host:8786
 """
 
 
@@ -152,7 +157,13 @@ def define_flags(values):
         "Replace records that were built with other options, such as another --input_size.",
         **add,
     )
-    flags.DEFINE_integer("workers", 1, "Processes on this machine.", lower_bound=1, **add)
+    flags.DEFINE_integer(
+        "workers",
+        1,
+        "Processes on this machine; engines elsewhere have options of their own.",
+        lower_bound=1,
+        **add,
+    )
     flags.DEFINE_integer(
         "train_images",
         1500,
@@ -231,22 +242,17 @@ def check_flags(values):
 
 
 def beam_arguments(values, rest):
-    """The arguments for Beam's `PipelineOptions`.
+    """The arguments for Beam's `PipelineOptions`, of an engine that is there.
 
     Raises:
-        UsageError: if they are none, or name a runner besides --workers.
+        UsageError: if they are none, or contradict each other or --workers.
+        BuildError: if the engine cannot be reached.
     """
-    if rest and not rest[0].startswith("-"):
-        raise UsageError(f"unexpected argument {rest[0]!r} after --: Apache Beam's options are --flags")
-    if values.workers == 1:
-        return tuple(rest)
-    if any(argument.startswith("--runner") for argument in rest):
-        raise UsageError("--workers is for this machine; a --runner has its own options for that")
-    return (
-        *rest,
-        "--direct_running_mode=multi_processing",
-        f"--direct_num_workers={values.workers}",
-    )
+    with captured_stderr():
+        from pipelines import engine
+    arguments = engine.beam_arguments(rest, values.workers)
+    engine.check_listening(arguments)
+    return arguments
 
 
 def command(argv=None):

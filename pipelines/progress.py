@@ -1,6 +1,8 @@
 """The progress of a build, whatever runs it."""
 
+import contextlib
 import threading
+import time
 
 from tqdm import tqdm
 
@@ -29,16 +31,21 @@ class ShardProgress:
         self.bar.close()
 
     def _watch(self):
+        """Looks again and again, the last time when all is done, and for a tenth of the time at most."""
         while True:
-            last = self.stop.is_set()
-            for index in sorted(self.waiting & self.job.written().keys()):
-                side = self.job.outcome(index)
-                if side is not None:
-                    self.waiting.discard(index)
-                    self.rejected += len(side["rejected"])
-                    done = f"{self.job.count - len(self.waiting)}/{self.job.count} shards"
-                    self.bar.set_postfix_str(f"{done}, {self.rejected} rejected", refresh=False)
-                    self.bar.update(side["records"] + len(side["rejected"]))
+            last, start = self.stop.is_set(), time.monotonic()
+            with contextlib.suppress(Exception):  # of a store, or a file in the moment it is replaced
+                self._look()
             if last:
                 return
-            self.stop.wait(0.5)
+            self.stop.wait(max(0.5, 9 * (time.monotonic() - start)))
+
+    def _look(self):
+        for index in sorted(self.waiting & self.job.written().keys()):
+            side = self.job.outcome(index)
+            if side is not None:
+                self.waiting.discard(index)
+                self.rejected += len(side["rejected"])
+                done = f"{self.job.count - len(self.waiting)}/{self.job.count} shards"
+                self.bar.set_postfix_str(f"{done}, {self.rejected} rejected", refresh=False)
+                self.bar.update(side["records"] + len(side["rejected"]))

@@ -2,20 +2,32 @@
 
 import contextlib
 import os
+import re
 import signal
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import apache_beam as beam
+import grpc
 import psutil
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
+from pipelines.engine import LOCAL_RUNNER, check_dask, is_dask
 from pipelines.people import BuildError
 from pipelines.progress import ShardProgress
-from pipelines.transforms import WriteShards
+from pipelines.transforms import DRIVER, WORK_FOLDER, WriteShards
 from records.command import captured_stderr
+from records.files import absolute
 
 _KEPT = "Finished shards are kept: the same command goes on"
+
+#: What a part of a worker's error means.
+_HINTS = {
+    "No module named": "the project and what it requires have to be installed where the workers run",
+    "FutureTimeoutError": "the job service does not answer (--job_server_timeout)",
+    f"{WORK_FOLDER}/plan-": "the workers need dataset and records under the same paths as here",
+}
 
 
 def run_pipeline(job, beam_args, people):
@@ -23,38 +35,71 @@ def run_pipeline(job, beam_args, people):
 
     Args:
         job: the `ShardJob`.
-        beam_args: arguments for Beam's `PipelineOptions`.
+        beam_args: arguments for Beam's `PipelineOptions`, as `pipelines.engine.beam_arguments` returns them.
         people: how many people are planned.
 
     Raises:
-        BuildError: if Beam refuses its options, or a worker fails or dies.
+        BuildError: if Beam refuses its options, its engine fails, or a worker fails or dies.
         KeyboardInterrupt: if the user asks for it.
     """
     # Worker processes start afresh and must find our packages too, wherever the command was called.
     root, path = str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH")
     if root not in (path or "").split(os.pathsep):
         os.environ["PYTHONPATH"] = os.pathsep.join([root, path] if path else [root])
-    local = not any(argument.startswith("--runner") for argument in beam_args)
-    # Beam's plain DirectRunner would first try to download a Go binary, so the local runner is named.
-    options = PipelineOptions(["--runner=FnApiRunner", *beam_args] if local else list(beam_args))
-    with (
-        captured_stderr() if local else contextlib.nullcontext() as stderr,
-        ShardProgress(job, people, stderr),
-        _dead_workers_noticed(),
-    ):
+    os.environ[DRIVER] = str(os.getpid())
+    job = replace(job, images=absolute(job.images), folder=absolute(job.folder))
+    options = PipelineOptions([f"--runner={LOCAL_RUNNER}", *beam_args])  # of two, Beam takes the last
+    with captured_stderr() as stderr, ShardProgress(job, people, stderr), _dead_workers_noticed():
         try:
             pipeline = beam.Pipeline(options=options)
-        except ValueError as error:  # a runner nobody knows, options that contradict each other
+        except ValueError as error:  # options that contradict each other
             raise BuildError(f"Apache Beam refuses its options {' '.join(beam_args)}: {error}") from error
         _ = pipeline | "Shards" >> beam.Create(range(job.count), reshuffle=False) | WriteShards(job)
-        try:
-            pipeline.run().wait_until_finish()
-        except (RuntimeError, OSError) as error:  # Beam's text is the worker's whole stack trace
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            reason = next((line for line in reversed(lines) if "Error" in line), lines[-1] if lines else "")
-            if "KeyboardInterrupt" in str(error):
-                raise KeyboardInterrupt from None
-            raise BuildError(f"a worker failed: {reason[:500]}. {_KEPT}") from error
+        with _errors_in_one_line():
+            _run(pipeline, options)
+
+
+def _run(pipeline, options):
+    """Runs a pipeline to its end; an interrupt ends it on its engine too."""
+    dask = is_dask(options.view_as(StandardOptions).runner)
+    if dask:
+        check_dask(options)
+    result = pipeline.run()
+    try:
+        result.wait_until_finish()
+    except KeyboardInterrupt:
+        with contextlib.suppress(Exception):  # the user leaves, whether the engine can do it or not
+            result.cancel()
+        raise
+    finally:
+        if dask:
+            result.client.close()
+
+
+@contextlib.contextmanager
+def _errors_in_one_line():
+    """Makes one clear line of what an engine raises: whole stack traces of its workers, of any type.
+
+    Raises:
+        BuildError: with the line.
+    """
+    try:
+        yield
+    except BuildError:
+        raise
+    except Exception as error:
+        text = str(error)
+        if "KeyboardInterrupt" in text:
+            raise KeyboardInterrupt from None
+        if not isinstance(error, RuntimeError | OSError):
+            text = f"{type(error).__name__}: {text}"
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        reason = next((line for line in reversed(lines) if "Error" in line), lines[-1] if lines else "")
+        if isinstance(error, grpc.RpcError) or "RpcError" in reason:
+            details = re.search(r'details = "(.+)"', text)
+            reason = details[1] if details else reason
+        hints = "".join(f"; {hint}" for part, hint in _HINTS.items() if part in reason)
+        raise BuildError(f"a worker failed: {reason[:500]}{hints}. {_KEPT}") from error
 
 
 @contextlib.contextmanager

@@ -4,8 +4,10 @@ Neither pixels nor annotations travel through the runner. A worker reads a shard
 shard and a side file that says what became of everyone in the plan, and passes the shard's number on.
 """
 
+import contextlib
 import hashlib
 import json
+import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,12 +16,14 @@ from pathlib import Path
 import apache_beam as beam
 import cv2
 import numpy as np
+import psutil
 from apache_beam.io.filesystems import FileSystems
 
 from pipelines.crops import CropOptions, make_record
 from pipelines.people import rejection
 from pipelines.plan import hash_key, load_plan
 from pipelines.storage import (
+    discard,
     list_files,
     read_if_there,
     read_json_if_there,
@@ -31,6 +35,9 @@ from records.skeletons import Skeleton
 
 #: Inside a records folder: plan and side files while a build is under way.
 WORK_FOLDER = ".build"
+
+#: Environment variable with the process id of the driver whose worker processes run beside it.
+DRIVER = "HRPOSE_DRIVER"
 
 #: Files that are read from a store at the same time: each takes two requests, with connections of their own.
 _FETCHED = 32
@@ -127,6 +134,8 @@ class WriteShard(beam.DoFn):
 
     def process(self, index):
         """Yields `index` when the shard is complete."""
+        if DRIVER in os.environ and not psutil.pid_exists(int(os.environ[DRIVER])):
+            raise RuntimeError("the driver of this worker is gone")  # and Beam would go on for many shards
         job = self.job
         if job.finished(index) is None:
             with FileSystems.open(job.plan_path(index)) as file:
@@ -140,11 +149,15 @@ class WriteShard(beam.DoFn):
                 "rejected": rejected,
                 "plan_sha256": hashlib.sha256(plan).hexdigest(),
             }
-            # Without a plan the build is over: another worker was faster, and leftovers would stay.
-            if FileSystems.exists(job.plan_path(index)):
+            # Otherwise the build is over or another one now: another worker was faster.
+            if read_if_there(job.plan_path(index)) == plan:
                 # The shard comes last: where it exists, it is complete and its side file stands beside it.
                 write_whole(job.side_path(index), json.dumps(side).encode())
                 write_whole(job.shard_path(index), content)
+                if not FileSystems.exists(job.plan_path(index)):  # the build ended just now
+                    discard([job.side_path(index)])
+                    with contextlib.suppress(OSError):  # a folder there is on this machine only
+                        Path(job.work_folder).rmdir()
         yield index
 
 

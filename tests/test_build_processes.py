@@ -5,83 +5,46 @@ import random
 import signal
 import subprocess
 import sys
-import time
 
-import numpy as np
 import psutil
 import pytest
 
 from pipelines.cli import command
+from pipelines.transforms import DRIVER
 from records.shards import read_manifest
-from tests.builders import annotations, image, person, shard_bytes, write_split
+from tests.builders import shard_bytes
 from tests.commands import succeeds
+from tests.large_builds import (
+    PICTURES,
+    arguments,
+    build_unbroken,
+    finished,
+    is_complete,
+    kill_after,
+    start,
+    wait_for_shards,
+    write_dataset,
+)
 from tests.shared import ROOT
 
 pytestmark = pytest.mark.slow
 
-PICTURES = 40
-
-
-def arguments(folder, out):
-    """One shard per picture, each of which takes a while."""
-    flags = ["--split=train", "--people_per_shard=2", "--input_size=192x256", "--max_crop_scale=10"]
-    return [f"--dataset_dir={folder}", f"--records_dir={out}", *flags]
-
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    """Large pictures with two people each, all of whom can be built."""
-    folder = tmp_path_factory.mktemp("large")
-    rng = np.random.default_rng(5)
-    people = [
-        person(10 * picture + n, picture, [*rng.uniform(0, 500, 2).round(1).tolist(), 400, 600])
-        for picture in range(1, PICTURES + 1)
-        for n in (0, 1)
-    ]
-    write_split(folder, "train", annotations([image(n + 1, 1400, 1200) for n in range(PICTURES)], people))
-    return folder
+    return write_dataset(tmp_path_factory.mktemp("large"))
 
 
 @pytest.fixture(scope="module")
 def unbroken(dataset, tmp_path_factory):
-    """The records of one process that nobody killed."""
-    out = tmp_path_factory.mktemp("unbroken")
-    assert command(arguments(dataset, out)) == 0
-    assert read_manifest(out / "train").records == 2 * PICTURES
-    shards = shard_bytes(out / "train")
-    assert len(shards) == PICTURES
-    return shards
-
-
-def finished(folder):
-    """{name: time of the last change} of the shards that stand under their final names."""
-    found = (folder / "train").glob("*.tfrecord-*")
-    return {path.name: path.stat().st_mtime_ns for path in found if path.suffix != ".partial"}
-
-
-def kill_after(process, out, shards, delay):
-    """Kills a build and all its processes a moment after so many shards are there; returns the exit code."""
-    end = time.monotonic() + 120
-    try:
-        while process.poll() is None and len(finished(out)) < shards and time.monotonic() < end:
-            time.sleep(0.002)
-        time.sleep(delay)
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-    return process.wait()
+    return build_unbroken(dataset, tmp_path_factory.mktemp("unbroken"))
 
 
 def test_a_build_that_is_killed_again_and_again_ends_with_the_same_bytes(dataset, unbroken, tmp_path):
     moments, flags = random.Random(7), [*arguments(dataset, tmp_path), "--workers=2"]
     kept, interrupted = {}, 0
     for share in (0.0, 0.15, 0.5):
-        process = subprocess.Popen(
-            [sys.executable, str(ROOT / "pipelines/build_records.py"), *flags],
-            cwd=tmp_path,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        process = start(dataset, tmp_path, "--workers=2")
         target = int(PICTURES * share) or len(kept) + 1
         exit_code = kill_after(process, tmp_path, target, moments.uniform(0, 0.05))
         done = finished(tmp_path)
@@ -96,11 +59,8 @@ def test_a_build_that_is_killed_again_and_again_ends_with_the_same_bytes(dataset
     result = succeeds(tmp_path, "pipelines/build_records.py", *flags)
     assert "rejected            0" in result.stdout
     assert kept.items() <= finished(tmp_path).items()
-    assert shard_bytes(tmp_path / "train") == unbroken
+    assert is_complete(tmp_path / "train", unbroken)
     assert read_manifest(tmp_path / "train").records == 2 * PICTURES
-    assert sorted(path.name for path in (tmp_path / "train").iterdir()) == sorted(
-        [*unbroken, "manifest.json", "features.json", "dataset_info.json"]
-    )
 
 
 def test_four_processes_give_the_bytes_of_one(dataset, unbroken, tmp_path):
@@ -119,9 +79,7 @@ def started(tmp_path, dataset, *flags):
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    end = time.monotonic() + 120
-    while process.poll() is None and len(finished(tmp_path)) < 2 and time.monotonic() < end:
-        time.sleep(0.01)
+    wait_for_shards(process, tmp_path, 2)
     return process
 
 
@@ -144,6 +102,7 @@ def test_a_worker_process_that_dies_ends_the_build_in_one_line(dataset, unbroken
         if any("sdk_worker_main" in word for word in child.cmdline()) and child.name() != "sh"
     ]
     assert len(workers) == 2
+    assert {worker.environ()[DRIVER] for worker in workers} == {str(process.pid)}
     workers[0].kill()
     code, line = ended(process)
     assert code == 1
