@@ -21,7 +21,6 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
@@ -29,9 +28,9 @@ import cv2
 import numpy as np
 
 from benchmarks.turns import COCO_DIR, argument_parser
-from pipelines.cli import beam_arguments
 from pipelines.coco import read_ground_truth, read_json
 from pipelines.crops import CropOptions, make_record
+from pipelines.engine import beam_arguments
 from pipelines.job import Build, build_records
 from pipelines.synthetic import SyntheticOptions, generate
 from records.schema import to_example
@@ -141,7 +140,7 @@ def build(annotations, images, workers, people_per_shard):
             folder=f"{out}/records",
             options=OPTIONS,
             people_per_shard=people_per_shard,
-            beam_args=beam_arguments(SimpleNamespace(workers=workers), []),
+            beam_args=beam_arguments([], workers),
         )
         start, cpu = time.perf_counter(), cpu_seconds()
         manifest = build_records(asked, say=lambda _: None)
