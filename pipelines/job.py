@@ -3,19 +3,18 @@
 import dataclasses
 import json
 import warnings
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from apache_beam.io.filesystems import FileSystems
 
-from pipelines import coco
 from pipelines.crops import BUILD_VERSION, CropOptions
 from pipelines.folder import DEAD_LETTERS, OPTIONS, remove_others, settle
 from pipelines.people import BuildError
 from pipelines.plan import dump_plan, plan_shards, shard_count
 from pipelines.runner import run_pipeline
+from pipelines.source import read_source
 from pipelines.transforms import ShardJob, count_reasons, file_sha256, write_whole
-from records.image_ids import read_image_ids
 from records.schema import SCHEMA_VERSION
 from records.shards import MANIFEST, Manifest, Shard, shard_name
 from records.skeletons import Skeleton
@@ -146,42 +145,6 @@ def build_options(build):
     else:
         options["clean_boxes"] = build.clean_boxes
     return options
-
-
-def read_source(build):
-    """The people of a build, from ground truth or from a detector, as a `Source`."""
-    annotations = coco.read_json(build.annotations)
-    image_ids = read_image_ids(build.image_ids) if build.image_ids else None
-    if image_ids:
-        unknown = image_ids - coco.read_pictures(annotations, build.annotations).keys()
-        if unknown:
-            warnings.warn(
-                f"{len(unknown):,} of the {len(image_ids):,} ids in {build.image_ids} are no pictures of "
-                f"this split, for example {min(unknown)}",
-                stacklevel=2,
-            )
-    if build.boxes == "ground_truth":
-        source = coco.read_ground_truth(
-            annotations,
-            build.annotations,
-            build.skeleton,
-            clean_boxes=build.clean_boxes,
-            unlabelled=build.split == "test",
-            image_ids=image_ids,
-        )
-        return replace(source, dropped=build.left_out | source.dropped)
-    pictures = coco.read_pictures(annotations, build.annotations)
-    category = coco.read_category(annotations, build.annotations, build.skeleton)
-    if build.detection_category is not None:
-        category = replace(category, id=build.detection_category)
-    return coco.read_detections(
-        coco.read_json(build.detections),
-        build.detections,
-        pictures,
-        category,
-        score_threshold=build.score_threshold,
-        image_ids=image_ids,
-    )
 
 
 def _finish(build, job, options, source, planned):
