@@ -66,7 +66,7 @@ class Build:
     beam_args: tuple[str, ...] = ()
 
 
-def build_records(build, say=print):
+def build_records(build, say=print, run=run_pipeline):
     """Builds one folder of records, or finds that it is built already.
 
     A build that was interrupted goes on where it stopped: shards that are complete are kept.
@@ -74,6 +74,7 @@ def build_records(build, say=print):
     Args:
         build: the `Build`.
         say: function that shows a line to the user.
+        run: function that makes the planned shards, as `run_pipeline` does.
 
     Returns:
         The `Manifest`.
@@ -93,6 +94,62 @@ def build_records(build, say=print):
     if finished:
         say(f"{build.folder}: already built, {finished.records:,} people in {len(finished.shards)} shards")
         return finished
+    plan = _write_plan(build, begun, prefix, say)
+    run(plan.job, build.beam_args, sum(plan.people))
+    return _finish(build, options, plan)
+
+
+def build_options(build):
+    """Everything that decides the shards' bytes but the pictures themselves, as the manifest keeps it."""
+    options = dataclasses.asdict(build.options)
+    options["input_size"] = list(build.options.input_size)
+    options["schema_version"], options["build_version"] = SCHEMA_VERSION, BUILD_VERSION
+    options["people_per_shard"] = build.people_per_shard
+    options["annotations_sha256"] = file_sha256(build.annotations)
+    if build.image_ids:
+        options["image_ids_sha256"] = file_sha256(build.image_ids)
+    if build.boxes == "detections":
+        options["score_threshold"] = build.score_threshold
+        options["detection_category"] = build.detection_category
+        options["detections_sha256"] = file_sha256(build.detections)
+    else:
+        options["clean_boxes"] = build.clean_boxes
+    return options
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is left of the people once their plan files are written.
+
+    Attributes:
+        job: the `ShardJob`.
+        people: how many people each shard has.
+        pictures: how many pictures all of them have.
+        dropped, rejected: as in the `Source`.
+    """
+
+    job: ShardJob
+    people: list
+    pictures: int
+    dropped: dict
+    rejected: list
+
+
+def _write_plan(build, begun, prefix, say):
+    """Reads the people and writes each shard's plan file. Only what `_finish` needs stays in memory.
+
+    Args:
+        build: the `Build`.
+        begun: what a build under way must have in common with this one, by name.
+        prefix: what the shards' names begin with.
+        say: function that shows a line to the user.
+
+    Returns:
+        A `_Plan`.
+
+    Raises:
+        BuildError: for unusable input or too many rejected people.
+    """
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always", UserWarning)
         source = read_source(build)
@@ -125,32 +182,13 @@ def build_records(build, say=print):
     for index, pictures in enumerate(plan_shards(source.pictures, job.count)):
         write_whole(job.plan_path(index), dump_plan(pictures))
         planned.append(sum(len(picture.people) for picture in pictures))
-    run_pipeline(job, build.beam_args, people)
-    return _finish(build, job, options, source, planned)
+    return _Plan(job, planned, len(source.pictures), source.dropped, source.rejected)
 
 
-def build_options(build):
-    """Everything that decides the shards' bytes but the pictures themselves, as the manifest keeps it."""
-    options = dataclasses.asdict(build.options)
-    options["input_size"] = list(build.options.input_size)
-    options["schema_version"], options["build_version"] = SCHEMA_VERSION, BUILD_VERSION
-    options["people_per_shard"] = build.people_per_shard
-    options["annotations_sha256"] = file_sha256(build.annotations)
-    if build.image_ids:
-        options["image_ids_sha256"] = file_sha256(build.image_ids)
-    if build.boxes == "detections":
-        options["score_threshold"] = build.score_threshold
-        options["detection_category"] = build.detection_category
-        options["detections_sha256"] = file_sha256(build.detections)
-    else:
-        options["clean_boxes"] = build.clean_boxes
-    return options
-
-
-def _finish(build, job, options, source, planned):
+def _finish(build, options, plan):
     """Checks the shards against the plan, writes the manifest, removes the work folder."""
-    shards, lossy, rejected = [], [], list(source.rejected)
-    for index, people in enumerate(planned):
+    job, shards, lossy, rejected = plan.job, [], [], list(plan.rejected)
+    for index, people in enumerate(plan.people):
         side = job.finished(index)
         if side is None or side["records"] + len(side["rejected"]) != people:
             raise BuildError(
@@ -163,7 +201,7 @@ def _finish(build, job, options, source, planned):
         name = shard_name(build.dataset, build.split, index, job.count)
         shards.append(Shard(name, side["records"], side["size"], side["sha256"]))
     try:
-        _judge(build, rejected, sum(planned) + len(source.rejected))
+        _judge(build, rejected, sum(plan.people) + len(plan.rejected))
     except BuildError:
         # What was wrong may be mended before the next try, which keeps finished shards: not these.
         FileSystems.delete(lossy)
@@ -172,12 +210,12 @@ def _finish(build, job, options, source, planned):
         dataset=build.dataset,
         split=build.split,
         boxes=build.boxes,
-        skeleton=source.skeleton,
+        skeleton=job.skeleton,
         options=options,
         shards=tuple(shards),
-        dropped=source.dropped,
+        dropped=plan.dropped,
         rejected=count_reasons(rejected),
-        images=len(source.pictures),
+        images=plan.pictures,
         source={
             name: str(Path(path).resolve())
             for name in ("annotations", "images", "image_ids")
