@@ -35,8 +35,12 @@ class Entries:
         return map(json.loads, self._texts)
 
 
-def read_json(path):
+def read_json(path, object_hook=None):
     """Reads a JSON file from any file system Beam knows.
+
+    Args:
+        path: the file.
+        object_hook: as that of `json.loads`.
 
     Raises:
         BuildError: if it is missing or not JSON; the message names the path and the place.
@@ -44,7 +48,7 @@ def read_json(path):
     with _open(path) as file:
         text = file.read()
     try:
-        return json.loads(text)
+        return json.loads(text, object_hook=object_hook)
     except (ValueError, RecursionError) as error:  # also bad UTF-8, endless nesting, endless numbers
         raise BuildError(f"{path} is not JSON: {error}") from error
 
@@ -65,7 +69,9 @@ def read_long_json(path, trims):
     """
     with contextlib.suppress(ValueError, RecursionError), _open(path) as file:
         return _read_trimmed(_Window(file), trims)
-    return read_json(path)
+    # For the words of the refusal, with a hook that keeps nothing: a cut-off file needs memory for its text
+    # only. Of what is JSON, nothing but a single number or text comes this way.
+    return read_json(path, object_hook=lambda entry: None)
 
 
 def _open(path):
@@ -115,10 +121,10 @@ class _Window:
 
     def __init__(self, file):
         self._file = file
-        block = file.read(BLOCK)
-        # As json.loads finds the encoding, and as it takes halves of surrogate pairs.
-        self._decoder = codecs.getincrementaldecoder(json.detect_encoding(block))("surrogatepass")
-        self._text, self._place = self._decoder.decode(block), 0
+        # Four bytes tell json.loads the encoding; it takes halves of surrogate pairs, too.
+        head = file.read(4)
+        self._decoder = codecs.getincrementaldecoder(json.detect_encoding(head))("surrogatepass")
+        self._text, self._place = self._decoder.decode(head), 0
 
     def _more(self):
         """Reads on, as much again as is waiting: however long a value is, the work grows with its length."""
