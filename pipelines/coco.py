@@ -4,12 +4,10 @@ Which people count is the official HRNet code's rule (lib/dataset/coco.py): no c
 labelled keypoint or without area, boxes cut to the picture.
 """
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 
-from apache_beam.io.filesystems import FileSystems
-
+from pipelines.json_files import Entries, read_json, read_long_json  # noqa: F401 - others take read_json here
 from pipelines.people import (
     SMALLEST_SIDE,
     BuildError,
@@ -28,6 +26,10 @@ from records.skeletons import Skeleton, skeleton_from_coco_category
 #: COCO's id of the category "person".
 PERSON_CATEGORY = 1
 
+#: What is read of an entry of "images", and of one of "annotations" or of a results file.
+_IMAGE_KEYS = ("id", "file_name", "width", "height")
+_PERSON_KEYS = ("id", "image_id", "category_id", "iscrowd", "bbox", "area", "keypoints", "score")
+
 #: How the widely used older converter of MPII spells a keypoint.
 _MISSPELLED = {"throax": "thorax"}
 
@@ -40,20 +42,32 @@ class Category:
     skeleton: Skeleton
 
 
-def read_json(path):
-    """Reads a JSON file from any file system Beam knows.
+def read_annotations(path):
+    """Reads an annotation file in COCO format, or a COCO results file, of any length.
+
+    Polygons, addresses and whatever else nobody asks for are not kept.
+
+    Returns:
+        What `read_json` does, but `Entries` for "images", for "annotations", and for a list of results.
 
     Raises:
-        BuildError: if it is missing or not JSON; the message names the path and the place.
+        BuildError: as `read_json`.
     """
-    if not FileSystems.exists(str(path)):
-        raise BuildError(f"{path} does not exist; expected an annotation file in COCO format there")
-    with FileSystems.open(str(path), compression_type="uncompressed") as file:
-        text = file.read()
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:  # also bad UTF-8, endless nesting, endless numbers
-        raise BuildError(f"{path} is not JSON: {error}") from error
+    return read_long_json(path, {"images": _trim_image, "annotations": _trim_person, None: _trim_person})
+
+
+def _trim_image(entry):
+    """What `read_pictures` reads of an entry; the whole, for its message, of one that lacks any of it."""
+    if isinstance(entry, dict) and all(key in entry for key in _IMAGE_KEYS):
+        return {key: entry[key] for key in _IMAGE_KEYS}
+    return entry
+
+
+def _trim_person(entry):
+    """What `read_ground_truth` and `read_detections` read of an entry."""
+    if isinstance(entry, dict):
+        return {key: entry[key] for key in _PERSON_KEYS if key in entry}
+    return entry
 
 
 def read_pictures(annotations, path):
@@ -70,7 +84,7 @@ def read_pictures(annotations, path):
         BuildError: if the file as a whole is not in COCO format.
     """
     images = annotations.get("images") if isinstance(annotations, dict) else None
-    if not isinstance(images, list):
+    if not isinstance(images, list | Entries):
         raise BuildError(f'{path} is not in COCO format: expected an object with a list "images"')
     pictures = {}
     for position, image in enumerate(images):
@@ -154,7 +168,7 @@ def read_ground_truth(
     """
     pictures = read_pictures(annotations, path)
     people = annotations.get("annotations")
-    if not isinstance(people, list):
+    if not isinstance(people, list | Entries):
         raise BuildError(
             f'{path} has no list "annotations"; ground-truth boxes need one, --boxes=detections does not'
         )
@@ -241,11 +255,14 @@ def read_detections(detections, path, pictures, category, *, score_threshold=0.0
     Raises:
         BuildError: if the file is not a results file, or has no box for any of the pictures.
     """
-    if not isinstance(detections, list) or not all(isinstance(entry, dict) for entry in detections):
-        raise BuildError(f"{path} is not a COCO results file: expected a list of objects")
+    no_results = f"{path} is not a COCO results file: expected a list of objects"
+    if not isinstance(detections, list | Entries):
+        raise BuildError(no_results)
     dropped, rejected = Counter(), []
     keypoints = [0] * (3 * category.skeleton.num_keypoints)
     for position, entry in enumerate(detections):
+        if not isinstance(entry, dict):
+            raise BuildError(no_results)
         image_id, box, score = entry.get("image_id"), entry.get("bbox"), entry.get("score")
         picture = pictures.get(image_id) if is_id(image_id) else None
         if entry.get("category_id") != category.id:

@@ -3,20 +3,19 @@
 import dataclasses
 import json
 import warnings
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from apache_beam.io.filesystems import FileSystems
 
-from pipelines import coco
 from pipelines.crops import BUILD_VERSION, CropOptions
 from pipelines.folder import DEAD_LETTERS, OPTIONS, clean_up, remove_others, remove_outdated, settle
 from pipelines.people import BuildError
 from pipelines.plan import dump_plan, plan_shards, shard_count
 from pipelines.runner import run_pipeline
+from pipelines.source import read_source
 from pipelines.storage import discard, file_sha256, write_whole
 from pipelines.transforms import ShardJob, count_reasons
 from records.files import absolute
-from records.image_ids import read_image_ids
 from records.schema import SCHEMA_VERSION
 from records.shards import MANIFEST, Manifest, Shard, shard_name
 from records.skeletons import Skeleton
@@ -68,7 +67,7 @@ class Build:
     beam_args: tuple[str, ...] = ()
 
 
-def build_records(build, say=print):
+def build_records(build, say=print, run=run_pipeline):
     """Builds one folder of records, or finds that it is built already.
 
     A build that was interrupted goes on where it stopped: shards that are complete are kept.
@@ -76,6 +75,7 @@ def build_records(build, say=print):
     Args:
         build: the `Build`.
         say: function that shows a line to the user.
+        run: function that makes the planned shards, as `run_pipeline` does.
 
     Returns:
         The `Manifest`.
@@ -95,6 +95,62 @@ def build_records(build, say=print):
     if finished:
         say(f"{build.folder}: already built, {finished.records:,} people in {len(finished.shards)} shards")
         return finished
+    plan = _write_plan(build, begun, prefix, say)
+    run(plan.job, build.beam_args, sum(plan.people))
+    return _finish(build, options, plan)
+
+
+def build_options(build):
+    """Everything that decides the shards' bytes but the pictures themselves, as the manifest keeps it."""
+    options = dataclasses.asdict(build.options)
+    options["input_size"] = list(build.options.input_size)
+    options["schema_version"], options["build_version"] = SCHEMA_VERSION, BUILD_VERSION
+    options["people_per_shard"] = build.people_per_shard
+    options["annotations_sha256"] = file_sha256(build.annotations)
+    if build.image_ids:
+        options["image_ids_sha256"] = file_sha256(build.image_ids)
+    if build.boxes == "detections":
+        options["score_threshold"] = build.score_threshold
+        options["detection_category"] = build.detection_category
+        options["detections_sha256"] = file_sha256(build.detections)
+    else:
+        options["clean_boxes"] = build.clean_boxes
+    return options
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is left of the people once their plan files are written.
+
+    Attributes:
+        job: the `ShardJob`.
+        people: how many people each shard has.
+        pictures: how many pictures all of them have.
+        dropped, rejected: as in the `Source`.
+    """
+
+    job: ShardJob
+    people: list
+    pictures: int
+    dropped: dict
+    rejected: list
+
+
+def _write_plan(build, begun, prefix, say):
+    """Reads the people and writes each shard's plan file. Only what `_finish` needs stays in memory.
+
+    Args:
+        build: the `Build`.
+        begun: what a build under way must have in common with this one, by name.
+        prefix: what the shards' names begin with.
+        say: function that shows a line to the user.
+
+    Returns:
+        A `_Plan`.
+
+    Raises:
+        BuildError: for unusable input or too many rejected people.
+    """
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always", UserWarning)
         source = read_source(build)
@@ -126,75 +182,26 @@ def build_records(build, say=print):
         write_whole(job.plan_path(index), dump_plan(pictures))
         planned.append(sum(len(picture.people) for picture in pictures))
     remove_outdated(job)
-    run_pipeline(job, build.beam_args, people)
-    return _finish(build, job, options, source, planned)
+    return _Plan(job, planned, len(source.pictures), source.dropped, source.rejected)
 
 
-def build_options(build):
-    """Everything that decides the shards' bytes but the pictures themselves, as the manifest keeps it."""
-    options = dataclasses.asdict(build.options)
-    options["input_size"] = list(build.options.input_size)
-    options["schema_version"], options["build_version"] = SCHEMA_VERSION, BUILD_VERSION
-    options["people_per_shard"] = build.people_per_shard
-    options["annotations_sha256"] = file_sha256(build.annotations)
-    if build.image_ids:
-        options["image_ids_sha256"] = file_sha256(build.image_ids)
-    if build.boxes == "detections":
-        options["score_threshold"] = build.score_threshold
-        options["detection_category"] = build.detection_category
-        options["detections_sha256"] = file_sha256(build.detections)
-    else:
-        options["clean_boxes"] = build.clean_boxes
-    return options
-
-
-def read_source(build):
-    """The people of a build, from ground truth or from a detector, as a `Source`."""
-    annotations = coco.read_json(build.annotations)
-    image_ids = read_image_ids(build.image_ids) if build.image_ids else None
-    if image_ids:
-        unknown = image_ids - coco.read_pictures(annotations, build.annotations).keys()
-        if unknown:
-            warnings.warn(
-                f"{len(unknown):,} of the {len(image_ids):,} ids in {build.image_ids} are no pictures of "
-                f"this split, for example {min(unknown)}",
-                stacklevel=2,
-            )
-    if build.boxes == "ground_truth":
-        source = coco.read_ground_truth(
-            annotations,
-            build.annotations,
-            build.skeleton,
-            clean_boxes=build.clean_boxes,
-            unlabelled=build.split == "test",
-            image_ids=image_ids,
-        )
-        return replace(source, dropped=build.left_out | source.dropped)
-    pictures = coco.read_pictures(annotations, build.annotations)
-    category = coco.read_category(annotations, build.annotations, build.skeleton)
-    if build.detection_category is not None:
-        category = replace(category, id=build.detection_category)
-    return coco.read_detections(
-        coco.read_json(build.detections),
-        build.detections,
-        pictures,
-        category,
-        score_threshold=build.score_threshold,
-        image_ids=image_ids,
-    )
-
-
-def _finish(build, job, options, source, planned):
+def _finish(build, options, plan):
     """Checks the shards against the plan, writes the manifest, removes the work folder."""
-    shards, lossy, rejected = [], [], list(source.rejected)
+    job, shards, lossy, rejected = plan.job, [], [], list(plan.rejected)
     sizes = job.written()
     sides = job.outcomes(sizes)
-    for index, people in enumerate(planned):
-        side = sides.get(index)
-        if side is None or side["size"] != sizes[index] or side["records"] + len(side["rejected"]) != people:
+    missing = [index for index in range(job.count) if sides.get(index) is None]
+    if missing:
+        raise BuildError(
+            f"{len(missing)} of {job.count} shards of {build.folder} are not there (the first: {missing[0]}); "
+            "the engine lost them or ended early: run the same command again"
+        )
+    for index, people in enumerate(plan.people):
+        side = sides[index]
+        if side["size"] != sizes[index] or side["records"] + len(side["rejected"]) != people:
             raise BuildError(
                 f"shard {index} of {build.folder} does not add up: {people} people planned, the runner left "
-                f"{side and side['records']} records; run the same command again"
+                f"{side['records']} records; run the same command again"
             )
         rejected += side["rejected"]
         if side["rejected"]:
@@ -202,7 +209,7 @@ def _finish(build, job, options, source, planned):
         name = shard_name(build.dataset, build.split, index, job.count)
         shards.append(Shard(name, side["records"], side["size"], side["sha256"]))
     try:
-        _judge(build, rejected, sum(planned) + len(source.rejected))
+        _judge(build, rejected, sum(plan.people) + len(plan.rejected))
     except BuildError:
         # What was wrong may be mended before the next try, which keeps finished shards: not these.
         discard(lossy)
@@ -211,12 +218,12 @@ def _finish(build, job, options, source, planned):
         dataset=build.dataset,
         split=build.split,
         boxes=build.boxes,
-        skeleton=source.skeleton,
+        skeleton=job.skeleton,
         options=options,
         shards=tuple(shards),
-        dropped=source.dropped,
+        dropped=plan.dropped,
         rejected=count_reasons(rejected),
-        images=len(source.pictures),
+        images=plan.pictures,
         source={
             name: absolute(path)
             for name in ("annotations", "images", "image_ids")

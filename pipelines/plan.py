@@ -3,7 +3,7 @@
 import hashlib
 import json
 
-from pipelines.people import Person, Picture
+from pipelines.people import Person, Picture, as_json
 
 #: Mixed into every hash, so that our order has nothing to do with other tools' hashes of the same ids.
 SALT = "hrpose-1"
@@ -41,15 +41,15 @@ def plan_shards(pictures, count):
 
 
 def dump_plan(pictures):
-    """A shard's plan as bytes for its plan file."""
+    """A shard's plan as bytes for its plan file: a JSON list of pictures and their `People`."""
 
     def row(picture):
-        people = [[p.person_id, p.box, p.keypoints, p.area, p.score] for p in picture.people]
-        return [picture.image_id, picture.file_name, picture.width, picture.height, people]
+        values = as_json((picture.image_id, picture.file_name, picture.width, picture.height))
+        return f"{values[:-1]},[{','.join(picture.people.rows)}]]"
 
-    return json.dumps([row(picture) for picture in pictures], separators=(",", ":")).encode()
+    return f"[{','.join(map(row, pictures))}]".encode()
 
 
 def load_plan(data):
-    """The inverse of `dump_plan`."""
+    """The pictures of a shard's plan file, each with a list of `Person`."""
     return [Picture(*row[:4], [Person(*person) for person in row[4]]) for row in json.loads(data)]

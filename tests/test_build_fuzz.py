@@ -11,8 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipelines.crops import CropOptions
-from pipelines.job import read_source
 from pipelines.people import BuildError
+from pipelines.source import read_source
 from pipelines.transforms import ShardJob, make_records
 from records.schema import parse_examples
 from records.shards import read_manifest

@@ -8,8 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipelines.coco import read_ground_truth, read_json
-from pipelines.job import read_source
 from pipelines.people import BuildError, keypoint_array
+from pipelines.source import read_source
 from records.geometry import box_to_center_scale
 from records.skeletons import COCO
 from tests.builders import CATEGORY, annotations, image, make_build, person, write_json
