@@ -193,8 +193,8 @@ def _finish(build, options, plan):
     missing = [index for index in range(job.count) if sides.get(index) is None]
     if missing:
         raise BuildError(
-            f"{len(missing)} of {job.count} shards of {build.folder} are not there (the first: {missing[0]}); "
-            "the engine lost them or ended early: run the same command again"
+            f"{len(missing)} of {job.count} shards of {build.folder} are missing (the first: {missing[0]}): "
+            "the engine has lost them; run the same command again"
         )
     for index, people in enumerate(plan.people):
         side = sides[index]

@@ -7,6 +7,7 @@ from threading import Event
 import pytest
 
 from pipelines import transforms
+from pipelines.job import build_records
 from pipelines.runner import run_pipeline
 from pipelines.transforms import DRIVER, WriteShard
 from tests.builders import make_build, make_dataset, quiet, shard_bytes
@@ -18,7 +19,7 @@ class Killed(BaseException):
     pass
 
 
-def planned(build, monkeypatch):
+def planned(build):
     """The `ShardJob` of a build whose driver was killed when its plan stood."""
     jobs = []
 
@@ -26,10 +27,8 @@ def planned(build, monkeypatch):
         jobs.append(job)
         raise Killed
 
-    with monkeypatch.context() as patch:
-        patch.setattr("pipelines.job.run_pipeline", kill)
-        with pytest.raises(Killed):
-            quiet(build)
+    with pytest.raises(Killed):
+        build_records(build, say=lambda _: None, run=kill)
     return jobs[0]
 
 
@@ -45,11 +44,9 @@ def first(patch, name, action):
     patch.setattr(transforms, name, act_first)
 
 
-def test_several_workers_at_the_same_shards_do_not_disturb_each_other(
-    dataset_dir, finished, tmp_path, monkeypatch
-):
+def test_several_workers_at_the_same_shards_do_not_disturb_each_other(dataset_dir, finished, tmp_path):
     build = make_build(dataset_dir, tmp_path / "train", people_per_shard=6)
-    job = planned(build, monkeypatch)
+    job = planned(build)
     with ThreadPoolExecutor(8) as pool:
         done = pool.map(lambda index: list(WriteShard(job).process(index)), [*range(4)] * 8)
         assert list(done) == [[0], [1], [2], [3]] * 8
@@ -67,7 +64,7 @@ def test_a_worker_that_is_late_leaves_nothing_in_a_finished_build(
     moment, dataset_dir, finished, tmp_path, monkeypatch
 ):
     build = make_build(dataset_dir, tmp_path / "train", people_per_shard=6)
-    job = planned(build, monkeypatch)
+    job = planned(build)
     with monkeypatch.context() as patch:
         first(patch, moment, lambda: quiet(build))
         assert list(WriteShard(job).process(2)) == [2]
@@ -80,7 +77,7 @@ def test_a_worker_that_is_late_does_not_bring_back_what_was_mended(tmp_path, mon
     whole, build = (make_build(tmp_path / "data", tmp_path / name, max_bad_fraction=1) for name in "ab")
     quiet(whole)
     mended = broken_box(tmp_path / "data", [20, 20, 30, 30])
-    job = planned(build, monkeypatch)
+    job = planned(build)
     broken_box(tmp_path / "data", mended)
     written, late = Event(), Event()
 
@@ -106,7 +103,7 @@ def test_a_worker_that_is_late_does_not_bring_back_what_was_mended(tmp_path, mon
 
 
 def test_a_worker_process_ends_with_its_driver(dataset_dir, tmp_path, monkeypatch):
-    job = planned(make_build(dataset_dir, tmp_path / "train", people_per_shard=6), monkeypatch)
+    job = planned(make_build(dataset_dir, tmp_path / "train", people_per_shard=6))
     driver = subprocess.Popen(["sleep", "60"])
     monkeypatch.setenv(DRIVER, str(driver.pid))
     assert list(WriteShard(job).process(0)) == [0]
