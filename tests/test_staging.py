@@ -63,20 +63,26 @@ def make_environment(folder):
     return folder / "bin/python"
 
 
-def imports(python, folder, module):
-    """Whether an environment's Python can import a module."""
-    return subprocess.run([python, "-c", f"import {module}"], cwd=folder, capture_output=True).returncode == 0
+def surroundings():
+    """The environment's variables less the path to our packages, which builds in this process may have set."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+
+def runs(python, folder, code):
+    """Lets an environment's Python run some code, as far from the checkout as a worker is."""
+    return subprocess.run(
+        [python, "-c", code], cwd=folder, env=surroundings(), capture_output=True, text=True, timeout=60
+    )
 
 
 @contextlib.contextmanager
 def running(folder, *arguments):
     """A service of this environment's Python in a process group of its own, which ends with the block."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     with (folder / f"{arguments[0]}.log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", *arguments],
             cwd=folder,
-            env=environment,
+            env=surroundings(),
             stdout=log,
             stderr=log,
             start_new_session=True,
@@ -183,7 +189,11 @@ def staged(dataset, tmp_path_factory):
     """What is there after a build on workers without the project, with `--setup_file`."""
     folder, before = tmp_path_factory.mktemp("staged"), uncommitted()
     with cluster(folder) as there:
-        at_first = [name for name in (*PACKAGES, "tensorflow") if imports(there.python, folder, name)]
+        at_first = [
+            name
+            for name in (*PACKAGES, "tensorflow")
+            if runs(there.python, folder, f"import {name}").returncode == 0
+        ]
         result = build(folder, dataset, *there.options, "--setup_file=./setup.py")
     assert result.returncode == 0, result.stderr + (folder / "boot.log").read_text()
     left = (before, uncommitted())
@@ -200,8 +210,7 @@ def test_workers_install_the_archive_and_write_the_same_shards(staged, dataset, 
 
 def test_the_extension_is_compiled_in_the_workers_environment(staged):
     code = "import nms; print(nms._kernels.__file__, nms.box_nms([[0, 0, 1, 1]], [1.0], 0.5))"
-    result = subprocess.run([staged.python, "-c", code], cwd=staged.folder, capture_output=True, text=True)
-    path, kept = result.stdout.split()
+    path, kept = runs(staged.python, staged.folder, code).stdout.split()
     assert Path(path).is_relative_to(staged.folder / "environment")
     assert kept == "[0]"
 
@@ -209,9 +218,7 @@ def test_the_extension_is_compiled_in_the_workers_environment(staged):
 def test_the_archive_holds_the_sources_of_all_packages_and_nothing_made_here(staged):
     with tarfile.open(staged.folder / "staged/workflow.tar.gz") as archive:
         names = {name.partition("/")[2] for name in archive.getnames() if not name.endswith("/")}
-    sources = {
-        path for package in PACKAGES for path in (ROOT / package).rglob("*") if "__pycache__" not in str(path)
-    }
+    sources = {path for package in PACKAGES for path in (ROOT / package).rglob("*.*")}
     wanted = {str(path.relative_to(ROOT)) for path in sources if path.suffix in (".py", ".pyx", ".cfg")}
     wanted |= {path.name for path in ROOT.glob("requirements*.txt")} | {"README.md", "LICENSE", "setup.py"}
     assert wanted <= names
