@@ -64,7 +64,7 @@ def make_environment(folder):
 
 
 def surroundings():
-    """The environment's variables less the path to our packages, which builds in this process may have set."""
+    """The environment's variables less the path to our packages, which builds in this process set."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 

@@ -1,4 +1,4 @@
-"""Plays the boot program of Beam's worker containers, which is written in Go and not part of apache-beam's wheel.
+"""Plays the boot program of Beam's worker containers, which is a Go binary and not in apache-beam's wheel.
 
 Beam's container contract: whoever starts a worker names it and its endpoints. The boot program asks the
 provision endpoint for the job's options and staged files, fetches the files from the artifact endpoint, has
