@@ -14,6 +14,7 @@ from pipelines.folder import DEAD_LETTERS, OPTIONS, remove_others, settle
 from pipelines.people import BuildError
 from pipelines.plan import dump_plan, plan_shards, shard_count
 from pipelines.runner import run_pipeline
+from pipelines.submission import only_submits
 from pipelines.transforms import ShardJob, count_reasons, file_sha256, write_whole
 from records.image_ids import read_image_ids
 from records.schema import SCHEMA_VERSION
@@ -77,7 +78,7 @@ def build_records(build, say=print):
         say: function that shows a line to the user.
 
     Returns:
-        The `Manifest`.
+        The `Manifest`; None if the job is handed over and nobody waits for its end.
 
     Raises:
         BuildError: for unusable input, a folder that was built with other options, too many rejected people,
@@ -127,6 +128,12 @@ def build_records(build, say=print):
         write_whole(job.plan_path(index), dump_plan(pictures))
         planned.append(sum(len(picture.people) for picture in pictures))
     run_pipeline(job, build.beam_args, people)
+    if only_submits(build.beam_args):
+        say(
+            f"{build.folder}: planned, and the job handed over. When it has run, the same command without "
+            "Beam's options checks the shards and writes the manifest"
+        )
+        return None
     return _finish(build, job, options, source, planned)
 
 

@@ -12,6 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.people import BuildError
 from pipelines.progress import ShardProgress
+from pipelines.submission import only_submits, with_hints
 from pipelines.transforms import WriteShards
 from records.command import captured_stderr
 
@@ -36,7 +37,7 @@ def run_pipeline(job, beam_args, people):
         os.environ["PYTHONPATH"] = os.pathsep.join([root, path] if path else [root])
     local = not any(argument.startswith("--runner") for argument in beam_args)
     # Beam's plain DirectRunner would first try to download a Go binary, so the local runner is named.
-    options = PipelineOptions(["--runner=FnApiRunner", *beam_args] if local else list(beam_args))
+    options = PipelineOptions(["--runner=FnApiRunner", *beam_args] if local else with_hints(beam_args))
     with (
         captured_stderr() if local else contextlib.nullcontext() as stderr,
         ShardProgress(job, people, stderr),
@@ -48,7 +49,9 @@ def run_pipeline(job, beam_args, people):
             raise BuildError(f"Apache Beam refuses its options {' '.join(beam_args)}: {error}") from error
         _ = pipeline | "Shards" >> beam.Create(range(job.count), reshuffle=False) | WriteShards(job)
         try:
-            pipeline.run().wait_until_finish()
+            result = pipeline.run()
+            if not only_submits(beam_args):
+                result.wait_until_finish()
         except (RuntimeError, OSError) as error:  # Beam's text is the worker's whole stack trace
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             reason = next((line for line in reversed(lines) if "Error" in line), lines[-1] if lines else "")
