@@ -131,6 +131,7 @@ def test_every_step_asks_for_the_memory_and_the_core_of_one_worker(staged):
     assert hints == {MIN_RAM: b"2000000000", CPU_COUNT: b"1"}
 
 
+@pytest.mark.slow
 def test_the_graph_carries_no_data(staged, tmp_path):
     million = submit(tmp_path, 977, "--save_main_session")
     sizes = [len(submitted.blobs["staging/pipeline.pb"]) for submitted in (staged, million)]
