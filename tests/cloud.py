@@ -15,7 +15,7 @@ BUCKET = "people"
 class _Tokens(http.server.BaseHTTPRequestHandler):
     """Gives everybody an access token, as Google's server gives one to the owner of a key."""
 
-    def do_POST(self):  # noqa: N802 - the base class calls it so
+    def do_POST(self):
         content = json.dumps({"access_token": "any", "token_type": "Bearer", "expires_in": 3600}).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
