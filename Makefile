@@ -27,7 +27,7 @@ help:
 
 setup: $(READY)
 
-$(READY): requirements.txt requirements-dev.txt constraints.txt pyproject.toml setup.py nms/_kernels.pyx
+$(READY): requirements.txt requirements-dev.txt requirements-worker.txt constraints.txt pyproject.toml setup.py nms/_kernels.pyx
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is missing or older \
 than Python 3.11; say which to use, for example: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -199,7 +199,8 @@ def main(values, rest):
         for build in plan_builds(values, layout, input_size, beam_args, left_out):
             start = time.monotonic()
             manifest = build_records(build)
-            print(format_table(manifest, time.monotonic() - start))
+            if manifest:
+                print(format_table(manifest, time.monotonic() - start))
 
 
 def format_table(manifest, seconds):

@@ -14,6 +14,7 @@ from pipelines.plan import dump_plan, plan_shards, shard_count
 from pipelines.runner import run_pipeline
 from pipelines.source import read_source
 from pipelines.storage import discard, file_sha256, write_whole
+from pipelines.submission import only_submits
 from pipelines.transforms import ShardJob, count_reasons
 from records.files import absolute
 from records.schema import SCHEMA_VERSION
@@ -78,7 +79,7 @@ def build_records(build, say=print, run=run_pipeline):
         run: function that makes the planned shards, as `run_pipeline` does.
 
     Returns:
-        The `Manifest`.
+        The `Manifest`; None if the job is handed over and nobody waits for its end.
 
     Raises:
         BuildError: for unusable input, a folder that was built with other options, too many rejected people,
@@ -97,6 +98,12 @@ def build_records(build, say=print, run=run_pipeline):
         return finished
     plan = _write_plan(build, begun, prefix, say)
     run(plan.job, build.beam_args, sum(plan.people))
+    if only_submits(build.beam_args):
+        say(
+            f"{build.folder}: planned, and the job handed over. When it has run, the same command without "
+            "Beam's options checks the shards and writes the manifest"
+        )
+        return None
     return _finish(build, options, plan)
 
 

@@ -16,6 +16,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from pipelines.engine import LOCAL_RUNNER, check_dask, is_dask
 from pipelines.people import BuildError
 from pipelines.progress import ShardProgress
+from pipelines.submission import only_submits, with_hints
 from pipelines.transforms import DRIVER, WORK_FOLDER, WriteShards
 from records.command import captured_stderr
 from records.files import absolute
@@ -48,7 +49,8 @@ def run_pipeline(job, beam_args, people):
         os.environ["PYTHONPATH"] = os.pathsep.join([root, path] if path else [root])
     os.environ[DRIVER] = str(os.getpid())
     job = replace(job, images=absolute(job.images), folder=absolute(job.folder))
-    options = PipelineOptions([f"--runner={LOCAL_RUNNER}", *beam_args])  # of two, Beam takes the last
+    # Of two runners, Beam takes the last.
+    options = PipelineOptions([f"--runner={LOCAL_RUNNER}", *with_hints(beam_args)])
     with captured_stderr() as stderr, ShardProgress(job, people, stderr), _dead_workers_noticed():
         try:
             pipeline = beam.Pipeline(options=options)
@@ -56,17 +58,18 @@ def run_pipeline(job, beam_args, people):
             raise BuildError(f"Apache Beam refuses its options {' '.join(beam_args)}: {error}") from error
         _ = pipeline | "Shards" >> beam.Create(range(job.count), reshuffle=False) | WriteShards(job)
         with _errors_in_one_line():
-            _run(pipeline, options)
+            _run(pipeline, options, wait=not only_submits(beam_args))
 
 
-def _run(pipeline, options):
-    """Runs a pipeline to its end; an interrupt ends it on its engine too."""
+def _run(pipeline, options, wait):
+    """Runs a pipeline, to its end if asked to wait; an interrupt ends it on its engine too."""
     dask = is_dask(options.view_as(StandardOptions).runner)
     if dask:
         check_dask(options)
     result = pipeline.run()
     try:
-        result.wait_until_finish()
+        if wait:
+            result.wait_until_finish()
     except KeyboardInterrupt:
         with contextlib.suppress(Exception):  # the user leaves, whether the engine can do it or not
             result.cancel()

@@ -32,6 +32,9 @@ def defined(module):
     return values
 
 
+REQUIREMENTS = [f"requirements{kind}.txt" for kind in ("", "-dev", "-worker", "-cloud", "-dask")]
+
+
 def test_build_md_holds_the_schema_table():
     text = (ROOT / "BUILD.md").read_text()
     table = re.search(r"<!-- schema -->\n(.*)\n<!-- /schema -->", text, re.DOTALL)
@@ -51,6 +54,9 @@ def test_every_flag_and_file_the_documents_name_exists(document):
     known |= {"from", "to", "overwrite"}  # of the sub-command
     known |= {"region", "display", "config"}  # of gcloud
     known |= {"smoke", "peer"}  # of the benchmarks
+    known |= {option.lstrip("-") for action in beam_parser()._actions for option in action.option_strings}
+    known |= {"dask_client_address", "nthreads", "service_port", "port"}  # of Dask and of Beam's services
+    known |= {"net", "volume", "worker_pool", "no"}  # of docker, Beam's image, pip
     named = set(re.findall(r"(?<![\w-])--([a-z0-9_]+)", text))
     assert named <= known
     for path in re.findall(r"\]\((\w[\w./]*)\)", text):
@@ -70,7 +76,7 @@ def test_help_explains_every_flag_within_a_terminal_s_width(path):
 
 def test_every_requirement_has_a_reason_in_build_md():
     build = (ROOT / "BUILD.md").read_text()
-    for file in ("requirements.txt", "requirements-dev.txt"):
+    for file in REQUIREMENTS:
         for line in (ROOT / file).read_text().splitlines():
             if line and not line.startswith("#"):
                 assert re.match(r"[\w-]+", line)[0] in build, line
@@ -82,7 +88,7 @@ def test_constraints_pin_every_requirement():
         for line in (ROOT / "constraints.txt").read_text().splitlines()
         if "==" in line
     }
-    for file in ("requirements.txt", "requirements-dev.txt"):
+    for file in REQUIREMENTS:
         for line in (ROOT / file).read_text().splitlines():
             if line and not line.startswith("#"):
                 assert re.match(r"[\w-]+", line)[0].lower() in pinned | {"setuptools"}, line
