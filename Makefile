@@ -9,7 +9,7 @@ DEMO_DATA := dataset/Synthetic
 DEMO_RUN := output/demo
 DEMO_RECIPE := train/recipes/synthetic_tiny.cfg
 DEMO_EPOCHS := $(shell sed -n 's/^--epochs=//p' $(DEMO_RECIPE))
-BENCHMARKS := reader crops build memory model network replicas oks_nms evaluation
+BENCHMARKS := reader crops build memory scale model network replicas oks_nms evaluation
 PEOPLE := ../shared/dataset/COCO
 
 .PHONY: help setup demo test bench overfit lint clean

@@ -28,7 +28,7 @@ import cv2
 import numpy as np
 
 from benchmarks.turns import COCO_DIR, argument_parser
-from pipelines.coco import read_ground_truth, read_json
+from pipelines.coco import read_annotations, read_ground_truth
 from pipelines.crops import CropOptions, make_record
 from pipelines.engine import beam_arguments
 from pipelines.job import Build, build_records
@@ -105,7 +105,7 @@ def bare_loop(annotations, images):
 def bare_worker(annotations, images, path, part, barrier, results):
     """Every second picture's people; begins when both have made a first picture's, so nothing starts late."""
     cv2.setNumThreads(1)
-    pictures = read_ground_truth(read_json(annotations), annotations, COCO).pictures[part::WORKERS]
+    pictures = read_ground_truth(read_annotations(annotations), annotations, COCO).pictures[part::WORKERS]
     bare_people(pictures[:1], images, path)
     barrier.wait()
     start, cpu = time.perf_counter(), time.process_time()

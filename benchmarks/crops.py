@@ -72,12 +72,12 @@ def dataset(folder):
 
 def read_people(annotations, images):
     """[(pixels, Picture, Person)] of everybody labelled."""
-    from pipelines.coco import read_ground_truth, read_json
+    from pipelines.coco import read_annotations, read_ground_truth
     from pipelines.transforms import read_picture
     from records.skeletons import COCO
 
     people = []
-    for picture in read_ground_truth(read_json(annotations), annotations, COCO).pictures:
+    for picture in read_ground_truth(read_annotations(annotations), annotations, COCO).pictures:
         pixels, _, detail = read_picture(str(images), picture)
         if pixels is None:
             raise SystemExit(f"benchmarks/crops.py: {detail}")

@@ -5,6 +5,7 @@ that the ratio says what keeping replicas in step costs; on GPUs each would brin
 with ``python benchmarks/replicas.py``.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -55,6 +56,9 @@ def main():
     from train.strategy import make_strategy
 
     seconds, rounds, batch = (0.1, 1, 1) if arguments.smoke else (SECONDS, ROUNDS, 8)
+    # An operation computes on one core, so that the replicas need not wait for each other's operations.
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(len(os.sched_getaffinity(0)))
     (cpu,) = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     strategies = {

@@ -7,7 +7,7 @@ labelled keypoint or without area, boxes cut to the picture.
 from collections import Counter
 from dataclasses import dataclass
 
-from pipelines.json_files import Entries, read_json, read_long_json  # noqa: F401 - others take read_json here
+from pipelines.json_files import Entries, read_long_json
 from pipelines.people import (
     SMALLEST_SIDE,
     BuildError,

@@ -14,8 +14,8 @@ from apache_beam.io.filesystems import FileSystems
 from tqdm import tqdm
 
 from pipelines import mpii, posetrack
-from pipelines.coco import read_json
 from pipelines.folder import differences
+from pipelines.json_files import read_json
 from pipelines.mpii_release import read_release
 from pipelines.people import BuildError
 from pipelines.raw_files import digest, is_there, list_json

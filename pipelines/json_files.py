@@ -10,9 +10,8 @@ import contextlib
 import json
 import re
 
-from apache_beam.io.filesystems import FileSystems
-
 from pipelines.people import BuildError, as_json
+from pipelines.storage import open_if_there
 
 #: Bytes read at once.
 BLOCK = 1 << 22
@@ -75,9 +74,10 @@ def read_long_json(path, trims):
 
 
 def _open(path):
-    if not FileSystems.exists(str(path)):
+    file = open_if_there(str(path))
+    if file is None:
         raise BuildError(f"{path} does not exist; expected an annotation file in COCO format there")
-    return FileSystems.open(str(path), compression_type="uncompressed")
+    return file
 
 
 def _read_trimmed(window, trims):

@@ -11,7 +11,8 @@ from dataclasses import replace
 
 import imagesize
 
-from pipelines.coco import PERSON_CATEGORY, read_json
+from pipelines.coco import PERSON_CATEGORY
+from pipelines.json_files import read_json
 from pipelines.people import BuildError, is_number
 from pipelines.storage import open_if_there
 from pipelines.transforms import locate_picture

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.coco import read_category, read_json
+from pipelines.coco import read_category
+from pipelines.json_files import read_json
 from pipelines.people import BuildError
 from records.geometry import half_body_box
 from records.skeletons import COCO, DEFAULT_SIGMA, MPII, POSETRACK, Skeleton, skeleton_from_coco_category

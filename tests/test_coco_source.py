@@ -7,7 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipelines.coco import read_ground_truth, read_json
+from pipelines.coco import read_ground_truth
+from pipelines.json_files import read_json
 from pipelines.people import BuildError, keypoint_array
 from pipelines.source import read_source
 from records.geometry import box_to_center_scale

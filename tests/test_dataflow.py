@@ -14,6 +14,7 @@ import pytest
 from apache_beam.portability.api import beam_runner_api_pb2
 from google.cloud import storage
 
+from pipelines.cli import command
 from pipelines.job import build_records
 from pipelines.submission import only_submits, with_hints
 from tests.builders import make_build, make_dataset, shard_bytes

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluate.truth import find_truth
-from pipelines.coco import read_json, read_pictures
+from pipelines.coco import read_pictures
+from pipelines.json_files import read_json
 from pipelines.people import BuildError
 from records.geometry import box_to_center_scale
 from tests.builders import annotations, image, make_build, person, quiet, write_json, write_split

@@ -15,6 +15,7 @@ import records.cli
 import train.cli
 from records.command import format_help
 from records.schema import markdown_table
+from tests.test_clusters_docs import beam_parser
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = {

@@ -86,13 +86,13 @@ def test_a_worker_that_is_late_does_not_bring_back_what_was_mended(tmp_path, mon
         written.set()
         assert late.wait(60)
 
-    with monkeypatch.context() as patch, ThreadPoolExecutor(1) as thread:
-        patch.setattr("pipelines.job.run_pipeline", wait_for_the_late_one)
+    with ThreadPoolExecutor(1) as thread:
         with monkeypatch.context() as once:
             builds = []
 
             def build_again():
-                builds.append(thread.submit(quiet, build))
+                run = {"say": lambda _: None, "run": wait_for_the_late_one}
+                builds.append(thread.submit(build_records, build, **run))
                 assert written.wait(60)
 
             first(once, "make_records", build_again)
