@@ -25,8 +25,8 @@ _KEPT = "Finished shards are kept: the same command goes on"
 
 #: What a part of a worker's error means.
 _HINTS = {
-    "No module named": "the project and what it requires have to be installed where the workers run (--setup_file=./setup.py "
-    "sends it, see BUILD.md)",
+    "No module named": "the project and what it requires have to be installed where the workers run, or sent "
+    "there by --setup_file=./setup.py (BUILD.md)",
     "FutureTimeoutError": "the job service does not answer (--job_server_timeout)",
     f"{WORK_FOLDER}/plan-": "the workers need dataset and records under the same paths as here",
 }
