@@ -203,10 +203,10 @@ def _draw_inputs(crops, crop_affine, input_affine, input_size):
     cv2.setNumThreads(1)  # tf.data's threads are the parallelism; OpenCV's own would only compete
     crop_to_input = compose_affine(input_affine, invert_affine(crop_affine))
     images = np.empty((len(crops), input_size[1], input_size[0], 3), np.uint8)
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     for row, crop in enumerate(crops):
-        pixels = cv2.imdecode(np.frombuffer(crop, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        pixels = cv2.imdecode(np.frombuffer(crop, np.uint8), flags)
         if pixels is None:
             raise ValueError(f"the crop in row {row} of the batch is not a picture")
-        warped = cv2.warpAffine(pixels, crop_to_input[row], input_size, flags=cv2.INTER_LINEAR)
-        cv2.cvtColor(warped, cv2.COLOR_BGR2RGB, dst=images[row])
+        cv2.warpAffine(pixels, crop_to_input[row], input_size, dst=images[row], flags=cv2.INTER_LINEAR)
     return images
