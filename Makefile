@@ -17,13 +17,13 @@ PEOPLE := ../shared/dataset/COCO
 help:
 	@echo "make setup   create $(VENV), install what is needed, build the native extension"
 	@echo "make demo    the whole path on drawn people: records, training, evaluation, a report (10 min at most)"
-	@echo "make test    the test suite (about 10 min)"
+	@echo "make test    the test suite (about 12 min)"
 	@echo "make bench   the benchmarks: ratios against bare loops, NumPy, pycocotools … (takes a while)"
 	@echo "make overfit 86 real people of $(PEOPLE) learnt by heart (about 4 min)"
 	@echo "make lint    ruff: lint and format check"
 	@echo "make clean   remove $(VENV), build files, the demo's data and its results"
 	@echo
-	@echo "Variables: PYTHON=$(PYTHON) (3.11 or newer)"
+	@echo "Variables: PYTHON=$(PYTHON) (3.11 or newer); PEER=DIR, for bench: the official code, see BENCHMARKS.md"
 
 setup: $(READY)
 
@@ -47,7 +47,8 @@ test: $(READY)
 	$(BIN)/python -m pytest
 
 bench: $(READY)
-	@for benchmark in $(BENCHMARKS); do $(BIN)/python benchmarks/$$benchmark.py || exit 1; done
+	@for benchmark in $(BENCHMARKS); do case $$benchmark in reader|network) peer="$(PEER:%=--peer %)";; *) peer=;; esac; \
+		$(BIN)/python benchmarks/$$benchmark.py $$peer || exit 1; done
 
 overfit: $(READY)
 	@$(BIN)/python benchmarks/overfit.py --dataset_dir $(PEOPLE)

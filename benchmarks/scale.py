@@ -208,7 +208,7 @@ def main():
         "--people", type=int, action="append", help=f"a size; may be repeated (default {PEOPLE})"
     )
     parser.add_argument(
-        "--build_up_to", type=int, default=1_000_000, help="the largest size that is built as a whole, too"
+        "--build_up_to", type=int, default=100_000, help="the largest size that is built as a whole, too"
     )
     parser.add_argument("--measure", nargs=3, help="one process of these; for the benchmark itself")
     values = parser.parse_args()
