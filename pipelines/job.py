@@ -1,6 +1,7 @@
 """A build from start to end: plan, run the Beam job, check, write the manifest."""
 
 import dataclasses
+import hashlib
 import json
 import warnings
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from apache_beam.io.filesystems import FileSystems
 from pipelines.crops import BUILD_VERSION, CropOptions
 from pipelines.folder import DEAD_LETTERS, OPTIONS, clean_up, remove_others, remove_outdated, settle
 from pipelines.people import BuildError
-from pipelines.plan import dump_plan, plan_shards, shard_count
+from pipelines.plan import plan_shards, shard_count
 from pipelines.runner import run_pipeline
 from pipelines.source import read_source
 from pipelines.storage import discard, file_sha256, write_whole
@@ -171,22 +172,24 @@ def _write_plan(build, begun, prefix, say):
             f"(left out: {format_reasons(source.dropped)}; "
             f"rejected: {format_reasons(count_reasons(source.rejected))})"
         )
+    count = shard_count(people, build.people_per_shard)
     job = ShardJob(
         images=build.images,
         name_prefix=build.name_prefix,
         folder=build.folder,
         dataset=build.dataset,
         split=build.split,
-        count=shard_count(people, build.people_per_shard),
+        count=count,
         skeleton=source.skeleton,
         options=build.options,
+        key=hashlib.sha256(json.dumps([begun, build.name_prefix, count]).encode()).hexdigest(),
     )
     say(f"{build.folder}: {people:,} people in {len(source.pictures):,} pictures → {job.count} shards")
     write_whole(FileSystems.join(job.work_folder, OPTIONS), json.dumps(begun).encode())
     remove_others(build.folder, prefix, map(job.shard_path, range(job.count)))
     planned = []
     for index, pictures in enumerate(plan_shards(source.pictures, job.count)):
-        write_whole(job.plan_path(index), dump_plan(pictures))
+        write_whole(job.plan_path(index), job.plan_content(pictures))
         planned.append(sum(len(picture.people) for picture in pictures))
     remove_outdated(job)
     return _Plan(job, planned, len(source.pictures), source.dropped, source.rejected)

@@ -41,8 +41,7 @@ class ShardProgress:
             self.stop.wait(max(0.5, 9 * (time.monotonic() - start)))
 
     def _look(self):
-        for index in sorted(self.waiting & self.job.written().keys()):
-            side = self.job.outcome(index)
+        for index, side in self.job.outcomes(sorted(self.waiting & self.job.written().keys())).items():
             if side is not None:
                 self.waiting.discard(index)
                 self.rejected += len(side["rejected"])

@@ -164,8 +164,11 @@ def write_whole(path, content):
             file.write(content)
         try:
             FileSystems.rename([temporary], [path])
-        except BeamIOError:  # HDFS does not put a file in another's place
-            if not FileSystems.exists(path):
+        except BeamIOError:
+            # HDFS does not put a file in another's place. Where our own file is gone, as when a finished
+            # build removed what was under way, the one that stands there is whole and stays.
+            folders = FileSystems.get_filesystem(path).has_dirs()
+            if not (folders and FileSystems.exists(temporary) and FileSystems.exists(path)):
                 raise
             FileSystems.delete([path])
             FileSystems.rename([temporary], [path])

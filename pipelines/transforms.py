@@ -20,8 +20,8 @@ import psutil
 from apache_beam.io.filesystems import FileSystems
 
 from pipelines.crops import CropOptions, make_record
-from pipelines.people import rejection
-from pipelines.plan import hash_key, load_plan
+from pipelines.people import BuildError, rejection
+from pipelines.plan import dump_plan, hash_key, load_plan
 from pipelines.storage import (
     discard,
     list_files,
@@ -55,6 +55,8 @@ class ShardJob:
         count: number of shards.
         skeleton: the `Skeleton`.
         options: `CropOptions`.
+        key: stands for all that decides the shards besides their plans. Each plan file begins with it, so
+            that workers of an earlier job, which may still be busy, neither read nor pass for this one's.
     """
 
     images: str
@@ -65,6 +67,7 @@ class ShardJob:
     count: int
     skeleton: Skeleton
     options: CropOptions
+    key: str = ""
 
     @property
     def work_folder(self):
@@ -78,6 +81,21 @@ class ShardJob:
     def plan_path(self, index):
         """A shard's plan file."""
         return FileSystems.join(self.work_folder, f"plan-{index:05d}.json")
+
+    def plan_content(self, pictures):
+        """The content of a plan file."""
+        return f"{self.key}\n".encode() + dump_plan(pictures)
+
+    def planned(self, content):
+        """The pictures of a plan file's content.
+
+        Raises:
+            BuildError: if it is another job's.
+        """
+        key, _, pictures = content.partition(b"\n")
+        if key.decode() != self.key:
+            raise BuildError(f"{self.folder} is being built with other options now")
+        return load_plan(pictures)
 
     def side_path(self, index):
         """A shard's side file: records, size, sha256, and the people rejected on the way."""
@@ -140,7 +158,7 @@ class WriteShard(beam.DoFn):
         if job.finished(index) is None:
             with FileSystems.open(job.plan_path(index)) as file:
                 plan = file.read()
-            records, rejected = make_records(load_plan(plan), job)
+            records, rejected = make_records(job.planned(plan), job)
             content = b"".join(map(frame, records))
             side = {
                 "records": len(records),
@@ -154,7 +172,10 @@ class WriteShard(beam.DoFn):
                 # The shard comes last: where it exists, it is complete and its side file stands beside it.
                 write_whole(job.side_path(index), json.dumps(side).encode())
                 write_whole(job.shard_path(index), content)
-                if not FileSystems.exists(job.plan_path(index)):  # the build ended just now
+                now = read_if_there(job.plan_path(index))
+                if now not in (None, plan):  # another build began just now: its own worker writes the shard
+                    discard([job.shard_path(index)])
+                elif now is None:  # the build ended just now
                     discard([job.side_path(index)])
                     with contextlib.suppress(OSError):  # a folder there is on this machine only
                         Path(job.work_folder).rmdir()

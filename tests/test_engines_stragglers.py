@@ -2,12 +2,16 @@
 
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from threading import Event
 
 import pytest
+from apache_beam.io.filesystem import BeamIOError
+from apache_beam.io.filesystems import FileSystems
 
 from pipelines import transforms
 from pipelines.job import build_records
+from pipelines.people import BuildError
 from pipelines.runner import run_pipeline
 from pipelines.transforms import DRIVER, WriteShard
 from tests.builders import make_build, make_dataset, quiet, shard_bytes
@@ -112,3 +116,40 @@ def test_a_worker_process_ends_with_its_driver(dataset_dir, tmp_path, monkeypatc
     with pytest.raises(RuntimeError, match="driver of this worker is gone"):
         list(WriteShard(job).process(1))
     assert len(shard_bytes(tmp_path / "train")) == 1
+
+
+def test_a_worker_of_another_job_writes_nothing(dataset_dir, tmp_path):
+    """Its driver was killed before the first shard; the next command has other options, or fewer shards."""
+    asked = make_build(dataset_dir, tmp_path / "train", people_per_shard=6)
+    late = planned(asked)
+    now = replace(asked, options=replace(asked.options, quality=30))
+    plain = replace(now, folder=str(tmp_path / "plain"))
+    quiet(plain)
+
+    def begin_late(job, beam_args, people):
+        for index in range(late.count):
+            with pytest.raises(BuildError, match="is being built with other options now"):
+                list(WriteShard(late).process(index))
+        run_pipeline(job, beam_args, people)
+
+    build_records(now, say=lambda _: None, run=begin_late)
+    assert is_complete(tmp_path / "train", shard_bytes(tmp_path / "plain"))
+
+
+def test_a_late_worker_whose_file_was_cleaned_away_leaves_the_finished_shard(
+    dataset_dir, finished, tmp_path, monkeypatch
+):
+    build = make_build(dataset_dir, tmp_path / "train", people_per_shard=6)
+    job = planned(build)
+    rename = FileSystems.rename
+
+    def finish_first(sources, targets):
+        if targets == [job.shard_path(1)]:
+            monkeypatch.setattr(FileSystems, "rename", rename)
+            quiet(build)
+        return rename(sources, targets)
+
+    monkeypatch.setattr(FileSystems, "rename", finish_first)
+    with pytest.raises(BeamIOError):
+        list(WriteShard(job).process(1))
+    assert is_complete(tmp_path / "train", shard_bytes(finished))

@@ -6,7 +6,6 @@ import pytest
 
 from pipelines.job import build_records
 from pipelines.people import BuildError, Picture
-from pipelines.plan import load_plan
 from pipelines.runner import run_pipeline
 from tests.builders import make_build, shard_bytes
 
@@ -21,7 +20,7 @@ def test_nobody_stays_in_memory_while_the_shards_are_made(dataset_dir, finished,
 
     def run(job, beam_args, people):
         seen.append((pictures_in_memory() - before, people))
-        plans = [load_plan(tmp_path.joinpath(job.plan_path(n)).read_bytes()) for n in range(job.count)]
+        plans = [job.planned(tmp_path.joinpath(job.plan_path(n)).read_bytes()) for n in range(job.count)]
         seen.append((pictures_in_memory() - before, sum(len(p.people) for plan in plans for p in plan)))
         del plans
         run_pipeline(job, beam_args, people)

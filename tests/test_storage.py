@@ -21,8 +21,7 @@ from evaluate import cli as evaluate_cli
 from pipelines import cli as build_cli
 from pipelines import storage, transforms
 from pipelines.folder import clean_up
-from pipelines.people import BuildError, Person, Picture
-from pipelines.plan import dump_plan
+from pipelines.people import BuildError, People, Person, Picture
 from pipelines.storage import discard, exists, list_files, open_if_there, read_if_there, write_whole
 from pipelines.transforms import ShardJob, WriteShard, locate_picture, read_picture
 from records import cli as check_cli
@@ -168,12 +167,12 @@ def job_of(tmp_path, folder, count=1):
     people = {}
     for entry in data["annotations"]:
         person = Person(entry["id"], entry["bbox"], entry["keypoints"], entry["area"])
-        people.setdefault(entry["image_id"], []).append(person)
+        people.setdefault(entry["image_id"], People()).append(person)
     pictures = [
         Picture(i["id"], i["file_name"], i["width"], i["height"], people[i["id"]]) for i in data["images"]
     ]
     for index in range(count):
-        write_whole(job.plan_path(index), dump_plan(pictures))
+        write_whole(job.plan_path(index), job.plan_content(pictures))
     return job
 
 
