@@ -74,7 +74,8 @@ def make_predict_step(model, codec, sigma, flip_permutation=None, device=None, c
 
 def _constant_network(model):
     """A function to call while a graph is made; it returns the network as a function of constant weights."""
-    folded = fold_batch_norms(model)
+    with tf.device("CPU"):  # a device has no use for these but for the constants made of them
+        folded = fold_batch_norms(model)
     weights = [weight.numpy() for weight in folded.trainable_variables]
 
     def network():

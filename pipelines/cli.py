@@ -184,6 +184,7 @@ def main(values, rest):
         from pipelines.builds import plan_builds, prepare
         from pipelines.job import build_records
         from pipelines.storage import store_errors, use_options
+        from pipelines.submission import only_submits
     layout = LAYOUTS[values.dataset]
     input_size = layout.input_size if values.input_size is None else parse_input_size(values.input_size)
     beam_args = beam_arguments(values, rest)
@@ -196,7 +197,13 @@ def main(values, rest):
         left_out = prepare(values, layout)
         if layout.skeleton is None and values.annotations and not values.split:
             values.split = "train"
-        for build in plan_builds(values, layout, input_size, beam_args, left_out):
+        builds = plan_builds(values, layout, input_size, beam_args, left_out)
+        if len(builds) > 1 and only_submits(beam_args):
+            raise UsageError(
+                "--template_location and --no_wait_until_finish are for one job, and here would be "
+                f"{len(builds)}: say which with --split and --boxes"
+            )
+        for build in builds:
             start = time.monotonic()
             manifest = build_records(build)
             if manifest:

@@ -23,6 +23,8 @@ _RUNNERS = {
     "direct": LOCAL_RUNNER,
     "directrunner": LOCAL_RUNNER,
     "switchingdirectrunner": LOCAL_RUNNER,
+    "apache_beam.runners.direct.direct_runner.directrunner": LOCAL_RUNNER,
+    "portablerunner": "PortableRunner",
     "dask": "apache_beam.runners.dask.dask_runner.DaskRunner",
     "daskrunner": "apache_beam.runners.dask.dask_runner.DaskRunner",
 }
@@ -32,6 +34,8 @@ _NEEDS = {
     "--dask_": "DaskRunner",
     "--flink_": "FlinkRunner",
     "--spark_": "SparkRunner",
+    "--parallelism": "FlinkRunner",
+    "--no_wait_until_finish": "DataflowRunner, PortableRunner, FlinkRunner or SparkRunner",
     "--job_endpoint": "PortableRunner, FlinkRunner or SparkRunner",
     "--environment_": "PortableRunner, FlinkRunner or SparkRunner",
     "--dataflow_": "DataflowRunner",
@@ -76,6 +80,9 @@ def beam_arguments(rest, workers):
             "--direct_running_mode=multi_threading has lost records with Beam 2.77, without an error; "
             "--workers=N runs N processes"
         )
+    ends_with_us = name == LOCAL_RUNNER or is_dask(name) or options.environment_type == "LOOPBACK"
+    if options.no_wait_until_finish and ends_with_us:
+        raise UsageError("--no_wait_until_finish: on this engine all work ends with the command")
     arguments = [*rest, f"--runner={name}"]
     if workers > 1:
         if any(argument.startswith(("--direct_num_workers", "--direct_running_mode")) for argument in rest):

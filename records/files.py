@@ -123,7 +123,7 @@ def local_folder(folder, manifest, missing_ok=False):
 
     TensorFlow opens `gs://` only with Google's own servers and most other stores not at all, and every epoch
     reads all shards again. So they are copied once, each when it is not there yet. The folder is called by
-    the shards' SHA-256s, so that other records get other copies; it may be removed at any time.
+    the shards' SHA-256s, so that other records get other copies; it may be removed while nothing reads it.
 
     Args:
         folder: of one build.
@@ -144,13 +144,17 @@ def local_folder(folder, manifest, missing_ok=False):
 
     def copy(shard):
         try:
-            content = (source / shard.name).read_bytes()
+            with remote_errors(source / shard.name):
+                content = (source / shard.name).read_bytes()
         except FileNotFoundError:
             content = b""
         if hashlib.sha256(content).hexdigest() == shard.sha256:
             temporary = copies / f"{shard.name}.{uuid.uuid4().hex}.partial"
-            temporary.write_bytes(content)
-            temporary.replace(copies / shard.name)
+            try:
+                temporary.write_bytes(content)
+                temporary.replace(copies / shard.name)
+            finally:  # the disk may be full
+                temporary.unlink(missing_ok=True)
         elif not missing_ok:
             raise CommandError(
                 f"{source / shard.name} is not what the manifest beside it says; python records/check.py "
@@ -160,7 +164,6 @@ def local_folder(folder, manifest, missing_ok=False):
     if missing:
         copies.mkdir(parents=True, exist_ok=True)
         with (
-            remote_errors(folder),
             ThreadPoolExecutor(_COPIES) as pool,
             tqdm(pool.map(copy, missing), f"copy {folder}", len(missing), unit=" shards", delay=2) as bar,
         ):

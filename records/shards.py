@@ -4,6 +4,7 @@ import hashlib
 import json
 import struct
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 
 import google_crc32c
 
@@ -207,8 +208,7 @@ def read_manifest(folder, missing_ok=False):
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RecordsError(f"{path} is not a manifest this version can read: {error!r}") from error
     for shard in manifest.shards:
-        file = folder / shard.name
-        if file.parent != folder:
+        if shard.name == ".." or PurePosixPath(shard.name).name != shard.name:
             raise RecordsError(f"{path} names a shard outside of its folder: {shard.name}")
         if shard.records * _FRAME > shard.size:
             raise RecordsError(
@@ -217,7 +217,7 @@ def read_manifest(folder, missing_ok=False):
             )
         if not missing_ok and there.get(shard.name) != shard.size:
             raise RecordsError(
-                f"the shard {file} is missing or not the {shard.size:,} bytes that {MANIFEST} says; build "
-                "the records again with --overwrite"
+                f"the shard {folder / shard.name} is missing or not the {shard.size:,} bytes that {MANIFEST} "
+                "says; build the records again with --overwrite"
             )
     return manifest

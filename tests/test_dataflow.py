@@ -244,3 +244,17 @@ def test_the_command_makes_a_template_of_a_store_s_dataset_and_finishes_it_later
         tmp_path / "here/train"
     )
     assert "manifest.json" in blobs
+
+
+def test_a_template_of_several_builds_at_once_is_refused_before_anything_is_planned(tmp_path, capsys):
+    make_dataset(tmp_path / "COCO")
+    (tmp_path / "COCO/annotations/person_keypoints_val2017.json").write_bytes(
+        (tmp_path / "COCO/annotations/person_keypoints_train2017.json").read_bytes()
+    )
+    (tmp_path / "COCO/images/val2017").mkdir(exist_ok=True)
+    options = ["--runner=DataflowRunner", "--project=p", "--region=r", "--template_location=gs://b/t"]
+    assert command([f"--dataset_dir={tmp_path}/COCO", "--", *options]) == 2
+    assert (
+        "are for one job, and here would be 2: say which with --split and --boxes" in capsys.readouterr().err
+    )
+    assert not (tmp_path / "COCO/records").exists()

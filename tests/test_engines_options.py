@@ -85,6 +85,10 @@ def test_the_options_of_every_runner_are_known(rest, capsys):
         (["--flink_master=a:1"], r"without --runner \(FlinkRunner"),
         (["--spark_master_url=local"], r"without --runner \(SparkRunner"),
         (["--environment_type=LOOPBACK"], r"without --runner \(PortableRunner"),
+        (["--parallelism=4"], r"without --runner \(FlinkRunner"),
+        (["--no_wait_until_finish"], r"without --runner \(DataflowRunner"),
+        (["--runner=dask", "--no_wait_until_finish"], "all work ends with the command"),
+        (["--runner=portablerunner"], "--job_endpoint"),
         (["--region=europe-west1"], r"without --runner \(DataflowRunner"),
     ],
 )
