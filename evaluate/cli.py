@@ -64,7 +64,7 @@ def define_flags(values):
         **add,
     )
     flags.DEFINE_string(
-        "dataset_dir", None, "The dataset's folder; by default dataset/COCO and so on.", **add
+        "dataset_dir", None, "The dataset's folder, here or gs://…; by default dataset/COCO and so on.", **add
     )
     flags.DEFINE_string(
         "records_dir", None, "Folder of the records; by default the dataset folder's records/.", **add

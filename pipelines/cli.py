@@ -1,11 +1,13 @@
 """Flags of ``pipelines/build_records.py``."""
 
+import re
 import time
 from dataclasses import replace
 
 from absl import flags
 
 from records.command import UsageError, captured_stderr, parse_input_size, run
+from records.files import is_remote
 from records.layout import BOXES, LAYOUTS, SPLITS
 
 NAME = "python pipelines/build_records.py"
@@ -65,7 +67,7 @@ def define_flags(values):
         **add,
     )
     flags.DEFINE_string(
-        "dataset_dir", None, "The dataset's folder; by default dataset/COCO and so on.", **add
+        "dataset_dir", None, "The dataset's folder, here or gs://…; by default dataset/COCO and so on.", **add
     )
     flags.DEFINE_string(
         "records_dir", None, "Where the records go; by default the dataset folder's records/.", **add
@@ -183,7 +185,7 @@ def main(values, rest):
     with captured_stderr():  # Beam warns of parts that are not installed
         from pipelines.builds import plan_builds, prepare
         from pipelines.job import build_records
-        from pipelines.storage import store_errors, use_options
+        from pipelines.storage import check_reachable, store_errors, use_options
         from pipelines.submission import only_submits
     layout = LAYOUTS[values.dataset]
     input_size = layout.input_size if values.input_size is None else parse_input_size(values.input_size)
@@ -194,10 +196,12 @@ def main(values, rest):
         layout = replace(layout, name_prefix="images/", clean_boxes=True)
     use_options(beam_args)
     with store_errors():
+        check_reachable(*(argument.partition("=")[2] for argument in beam_args if "=gs://" in argument))
         left_out = prepare(values, layout)
         if layout.skeleton is None and values.annotations and not values.split:
             values.split = "train"
         builds = plan_builds(values, layout, input_size, beam_args, left_out)
+        refuse_local_folders(builds, beam_args)
         if len(builds) > 1 and only_submits(beam_args):
             raise UsageError(
                 "--template_location and --no_wait_until_finish are for one job, and here would be "
@@ -230,12 +234,29 @@ def format_table(manifest, seconds):
     return "\n".join(f"  {name:<9}{number:>12}  {text}".rstrip() for name, number, text in rows)
 
 
+def refuse_local_folders(builds, beam_args):
+    """Refuses folders of this machine for Dataflow, whose workers cannot see them.
+
+    Raises:
+        UsageError: naming one.
+    """
+    if "--runner=DataflowRunner" in beam_args:
+        for path in (path for build in builds for path in (build.images, build.folder)):
+            if not is_remote(path):
+                raise UsageError(
+                    f"Dataflow's workers cannot see {path}: dataset and records have to be in gs://"
+                )
+
+
 def check_flags(values):
-    """Refuses flags that contradict each other.
+    """Refuses flags that contradict each other, and paths of stores that lack a slash.
 
     Raises:
         UsageError: naming them.
     """
+    for name in ("dataset_dir", "records_dir", "annotations", "images", "detections", "image_ids"):
+        if values[name].value and re.match(r"[a-z][a-z0-9]+:/(?!/)", values[name].value):
+            raise UsageError(f"--{name}={values[name].value}: a store's path begins with gs://, two slashes")
     if (values.annotations or values.images) and not values.split and values.dataset != "custom":
         raise UsageError("--annotations and --images belong to one split: say which with --split")
     own = [values.annotations, values.images]

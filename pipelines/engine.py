@@ -138,6 +138,8 @@ def check_dask(options):
     if not {"address", "scheduler_file"} & settings.keys():
         return  # Dask starts processes of its own on this machine
     with Client(**settings) as client:
+        if not client.scheduler_info(n_workers=0)["workers"]:
+            print("note: the Dask scheduler has no workers yet; the job waits for the first", flush=True)
         # A function of the standard library, because ours cannot be sent to a machine that lacks them.
         for name in ("pipelines.transforms:WORK_FOLDER", "pipelines.crops:BUILD_VERSION"):
             try:
@@ -215,4 +217,4 @@ def _judge_unknown(unknown, parser, portable):
     text = f"Apache Beam has no option {', '.join(flags)}" + (f"; is it {close[0]}?" if close else "")
     if not portable:
         raise UsageError(text)
-    print(f"warning: {text}. It counts only if the job service knows it", file=sys.stderr)
+    print(f"warning: {text}: it counts only if the job service knows it", file=sys.stderr)

@@ -101,8 +101,8 @@ def build_records(build, say=print, run=run_pipeline):
     run(plan.job, build.beam_args, sum(plan.people))
     if only_submits(build.beam_args):
         say(
-            f"{build.folder}: planned, and the job handed over. When it has run, the same command without "
-            "Beam's options checks the shards and writes the manifest"
+            f"{build.folder}: planned, and the job handed over. When it has run, and not before, the same "
+            "command without Beam's options checks the shards and writes the manifest"
         )
         return None
     return _finish(build, options, plan)
@@ -204,7 +204,7 @@ def _finish(build, options, plan):
     if missing:
         raise BuildError(
             f"{len(missing)} of {job.count} shards of {build.folder} are missing (the first: {missing[0]}): "
-            "the engine has lost them; run the same command again"
+            "the engine has lost them, or another command builds here too; run the same command again"
         )
     for index, people in enumerate(plan.people):
         side = sides[index]
@@ -224,6 +224,9 @@ def _finish(build, options, plan):
         # What was wrong may be mended before the next try, which keeps finished shards: not these.
         discard(lossy)
         raise
+    # Another command may have been at work here: its shards are not of this build.
+    prefix = f"{build.dataset}-{build.split}.tfrecord-"
+    remove_others(build.folder, prefix, map(job.shard_path, range(job.count)))
     manifest = Manifest(
         dataset=build.dataset,
         split=build.split,

@@ -27,8 +27,10 @@ _KEPT = "Finished shards are kept: the same command goes on"
 _HINTS = {
     "No module named": "the project and what it requires have to be installed where the workers run, or sent "
     "there by --setup_file=./setup.py (BUILD.md)",
+    "No such file or directory: ''": "a --setup_file needs its folder: ./setup.py",
     "FutureTimeoutError": "the job service does not answer (--job_server_timeout)",
-    f"{WORK_FOLDER}/plan-": "the workers need dataset and records under the same paths as here",
+    f"{WORK_FOLDER}/plan-": "the workers need dataset and records under the same paths as "
+    "here, and only one command at a time may build a folder",
 }
 
 
@@ -56,7 +58,7 @@ def run_pipeline(job, beam_args, people):
         try:
             pipeline = beam.Pipeline(options=options)
         except ValueError as error:  # options that contradict each other
-            raise BuildError(f"Apache Beam refuses its options {' '.join(beam_args)}: {error}") from error
+            raise BuildError(f"Apache Beam refuses its options: {error}") from error
         _ = pipeline | "Shards" >> beam.Create(range(job.count), reshuffle=False) | WriteShards(job)
         with _errors_in_one_line():
             _run(pipeline, options, wait=not only_submits(beam_args))
@@ -103,7 +105,7 @@ def _errors_in_one_line():
             details = re.search(r'details = "(.+)"', text)
             reason = details[1] if details else reason
         hints = "".join(f"; {hint}" for part, hint in _HINTS.items() if part in reason)
-        raise BuildError(f"a worker failed: {reason[:500]}{hints}. {_KEPT}") from error
+        raise BuildError(f"the job failed: {reason[:500].rstrip('.:;')}{hints}. {_KEPT}") from error
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import time
 from absl import flags
 
 from records.command import UsageError, import_tensorflow, run
-from records.files import path_of
+from records.files import file_sizes, path_of
 from records.shards import read_manifest
 
 NAME = "python records/check.py"
@@ -68,11 +68,25 @@ def main(values, rest, folder):
     sys.stdout.flush()
     for report in damaged:
         print(f"{report.name}: {'; '.join(report.problems)}", file=sys.stderr)
+    strays = stray_shards(folder, manifest)
+    if strays:
+        print(
+            f"{len(strays)} files look like shards, but the manifest does not name them, for example "
+            f"{strays[0]}: remove them, because what reads all *.tfrecord-* takes their people too",
+            file=sys.stderr,
+        )
     samples = [record for report in reports for record in report.samples][: values.people]
     if samples:
         path = path_of(values.picture or path_of(folder) / "contact_sheet.png")
         print(f"picture: {write_sheet(path, samples, manifest)}")
-    return 1 if damaged else 0
+    return 1 if damaged or strays else 0
+
+
+def stray_shards(folder, manifest):
+    """Names of files in a folder that look like the manifest's shards but are none."""
+    named = {shard.name for shard in manifest.shards}
+    prefix = f"{manifest.dataset}-{manifest.split}.tfrecord-"
+    return sorted(name for name in file_sizes(folder) if name.startswith(prefix) and name not in named)
 
 
 def command(argv=None):

@@ -126,6 +126,12 @@ def test_an_input_size_that_is_none_is_a_usage_error(capsys, tmp_path, size):
     assert f"--input_size={size}: expected" in err
 
 
+@pytest.mark.parametrize("flag", ["--dataset_dir=gs:/bucket/COCO", "--records_dir=s3:/bucket"])
+def test_a_store_s_path_with_one_slash_is_a_usage_error(capsys, flag):
+    assert command([flag]) == 2
+    assert f"{flag}: a store's path begins with gs://" in capsys.readouterr().err
+
+
 def test_paths_of_one_split_need_that_split(capsys, tmp_path):
     make_dataset(tmp_path, images=1)
     code, _, err = called(capsys, f"--dataset_dir={tmp_path}", "--annotations=a.json")

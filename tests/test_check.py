@@ -133,6 +133,12 @@ def test_every_damaged_shard_has_its_line(folder, capsys):
     assert [line.split(":")[0] for line in errors] == [names[0], names[2]]
 
 
+def test_a_shard_that_the_manifest_does_not_name_is_named(folder, capsys):
+    (folder / "coco-train.tfrecord-00000-of-00007").write_bytes(b"of another build")
+    assert command([str(folder), "--people=0"]) == 1
+    assert "for example coco-train.tfrecord-00000-of-00007: remove them" in capsys.readouterr().err
+
+
 def test_nothing_left_to_read_is_no_crash(folder, capsys):
     for index in range(3):
         shard_path(folder, index).unlink()

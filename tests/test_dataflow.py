@@ -252,9 +252,16 @@ def test_a_template_of_several_builds_at_once_is_refused_before_anything_is_plan
         (tmp_path / "COCO/annotations/person_keypoints_train2017.json").read_bytes()
     )
     (tmp_path / "COCO/images/val2017").mkdir(exist_ok=True)
-    options = ["--runner=DataflowRunner", "--project=p", "--region=r", "--template_location=gs://b/t"]
+    options = ["--runner=PortableRunner", "--job_endpoint=embed", "--no_wait_until_finish"]
     assert command([f"--dataset_dir={tmp_path}/COCO", "--", *options]) == 2
     assert (
         "are for one job, and here would be 2: say which with --split and --boxes" in capsys.readouterr().err
     )
     assert not (tmp_path / "COCO/records").exists()
+
+
+def test_folders_of_this_machine_are_refused_for_dataflow(tmp_path, capsys):
+    make_dataset(tmp_path / "COCO")
+    options = ["--runner=DataflowRunner", "--project=p", "--region=r"]
+    assert command([f"--dataset_dir={tmp_path}/COCO", "--split=train", "--", *options]) == 2
+    assert "have to be in gs://" in capsys.readouterr().err

@@ -36,3 +36,14 @@ def test_shards_that_nobody_made_do_not_add_up(dataset_dir, tmp_path):
     build = make_build(dataset_dir, tmp_path / "out")
     with pytest.raises(BuildError, match=r"1 of 1 shards .* missing \(the first: 0\)"):
         build_records(build, print, run=lambda *_: None)
+
+
+def test_shards_of_a_command_that_was_at_work_meanwhile_do_not_stay(dataset_dir, tmp_path):
+    stray = tmp_path / "out/coco-train.tfrecord-00000-of-00009"
+
+    def run(*arguments):
+        run_pipeline(*arguments)
+        stray.write_bytes(b"of the other command")
+
+    build_records(make_build(dataset_dir, tmp_path / "out"), print, run)
+    assert not stray.exists()

@@ -27,7 +27,7 @@ def define_flags(values):
     add = dict(flag_values=values)
     flags.DEFINE_enum("dataset", "coco", sorted(LAYOUTS), "Which dataset's records to train on.", **add)
     flags.DEFINE_string(
-        "dataset_dir", None, "The dataset's folder; by default dataset/COCO and so on.", **add
+        "dataset_dir", None, "The dataset's folder, here or gs://…; by default dataset/COCO and so on.", **add
     )
     flags.DEFINE_string(
         "records_dir", None, "Folder of the records; by default the dataset folder's records/.", **add
