@@ -17,7 +17,7 @@ PEOPLE := ../shared/dataset/COCO
 help:
 	@echo "make setup   create $(VENV), install what is needed, build the native extension"
 	@echo "make demo    the whole path on drawn people: records, training, evaluation, a report (10 min at most)"
-	@echo "make test    the test suite (about 12 min)"
+	@echo "make test    the test suite (about 15 min)"
 	@echo "make bench   the benchmarks: ratios against bare loops, NumPy, pycocotools … (takes a while)"
 	@echo "make overfit 86 real people of $(PEOPLE) learnt by heart (about 4 min)"
 	@echo "make lint    ruff: lint and format check"
