@@ -51,8 +51,13 @@ def predict_once(batch, precision):
     return lambda: len(step(images).numpy())
 
 
-def train_once(batch):
-    """A function that does a training step on random pictures, on the CPU; returns people."""
+def train_once(batch, strategy=None):
+    """A function that does a training step of `batch` random people on each replica; returns people.
+
+    Args:
+        batch: people of a replica.
+        strategy: a `tf.distribute.Strategy`; by default the trainer's for the CPU.
+    """
     import tensorflow as tf
 
     from model.hrnet import build_hrnet
@@ -60,17 +65,20 @@ def train_once(batch):
     from train.strategy import make_strategy
     from train.update import make_train_step
 
-    strategy = make_strategy(0)
+    strategy = strategy or make_strategy(0)
     with strategy.scope():
         model = build_hrnet(CHANNELS, INPUT_SIZE)
         optimizer = Adam(model.trainable_variables, 1e-3)
     step = make_train_step(strategy, model, optimizer, Config)
-    images = tf.constant(random_images(batch))
-    keypoints = tf.constant(np.random.default_rng(0).uniform(0, 192, (batch, 17, 3)), tf.float32)
+    keypoints = np.random.default_rng(0).uniform(0, 192, (batch, 17, 3)).astype(np.float32)
+    people = [
+        strategy.experimental_distribute_values_from_function(lambda _, part=part: part)
+        for part in map(tf.constant, (random_images(batch), keypoints))
+    ]
 
     def once():
-        step(images, keypoints)["loss"].numpy()
-        return batch
+        step(*people)["loss"].numpy()
+        return batch * strategy.num_replicas_in_sync
 
     return once
 

@@ -13,38 +13,12 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import numpy as np
 
-from benchmarks.network import CHANNELS, INPUT_SIZE, Config, random_images
+from benchmarks.network import train_once
 from benchmarks.turns import argument_parser, in_turns, rate, ratio
 from records.command import import_tensorflow
 
 SECONDS = 8.0
 ROUNDS = 3
-
-
-def train_once(strategy, batch):
-    """A function that does one training step of `batch` people on each replica; returns people."""
-    import tensorflow as tf
-
-    from model.hrnet import build_hrnet
-    from train.optimizer import Adam
-    from train.update import make_train_step
-
-    with strategy.scope():
-        model = build_hrnet(CHANNELS, INPUT_SIZE)
-        optimizer = Adam(model.trainable_variables, 1e-3)
-    step = make_train_step(strategy, model, optimizer, Config)
-    images = tf.constant(random_images(batch))
-    keypoints = tf.constant(np.random.default_rng(0).uniform(0, 192, (batch, 17, 3)), tf.float32)
-    share = [
-        strategy.experimental_distribute_values_from_function(lambda _, part=part: part)
-        for part in (images, keypoints)
-    ]
-
-    def once():
-        step(*share)["loss"].numpy()
-        return batch * strategy.num_replicas_in_sync
-
-    return once
 
 
 def main():
@@ -65,7 +39,7 @@ def main():
         "1 replica": make_strategy(0),
         "2 replicas": tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]),
     }
-    sides = {name: rate(train_once(strategy, batch), seconds) for name, strategy in strategies.items()}
+    sides = {name: rate(train_once(batch, strategy), seconds) for name, strategy in strategies.items()}
     in_turns(sides, 1)  # first calls are not counted
     found = in_turns(sides, rounds)
     print(f"W32 training on the CPU, batches of {batch} a replica, people/s")
