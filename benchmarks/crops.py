@@ -100,7 +100,7 @@ def measure(people, options, encode=None):
 
     from pipelines.crops import cut_crop, make_record
     from records.augment import Augmentation, augment
-    from records.dataset import _draw_inputs
+    from records.resample import draw_inputs
     from records.schema import parse_examples, to_example
     from records.shards import frame
     from records.skeletons import COCO
@@ -118,7 +118,7 @@ def measure(people, options, encode=None):
     errors = []
     for augmentation, epoch in [(None, 0), *((Augmentation(), epoch) for epoch in EPOCHS)]:
         input_affine, _ = augment(batch, augmentation, 0, epoch, COCO, INPUT_SIZE)
-        inputs = _draw_inputs(batch["crop"], batch["crop_affine"], input_affine, INPUT_SIZE)
+        inputs = draw_inputs(batch["crop"], batch["crop_affine"], input_affine, INPUT_SIZE)
         whole = [
             cv2.cvtColor(cv2.warpAffine(pixels, affine, INPUT_SIZE), cv2.COLOR_BGR2RGB)
             for (pixels, _, _), affine in zip(people, input_affine, strict=True)

@@ -8,9 +8,10 @@ import numpy as np
 from pipelines.people import keypoint_array
 from records.cutting import cut_part
 from records.geometry import box_to_center_scale, covering_rectangle, half_body_box
+from records.jpeg_rows import restart_interval
 
 #: Raised whenever the same options and inputs give other bytes, so that old records are not taken for new.
-BUILD_VERSION = 2
+BUILD_VERSION = 3
 
 #: How crops can be stored: see `CropOptions.encoding`.
 ENCODINGS = ("jpeg", "exact")
@@ -144,7 +145,8 @@ def encode_crop(crop, stored_scale, options):
         options: `CropOptions`.
 
     Returns:
-        bytes: a baseline JPEG with full colour resolution, or for "exact" a PNG.
+        bytes: a baseline JPEG with full colour resolution, and where there is room for augmentation a
+        restart marker after each row of blocks; or for "exact" a PNG.
 
     Raises:
         ValueError: if the crop is too large for the format.
@@ -152,8 +154,10 @@ def encode_crop(crop, stored_scale, options):
     if options.encoding == "exact":
         encoded, content = cv2.imencode(".png", crop)
     else:
-        quality = jpeg_quality(options.quality, stored_scale)
-        encoded, content = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, quality, *_JPEG_FLAGS])
+        flags = [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality(options.quality, stored_scale), *_JPEG_FLAGS]
+        if options.scale_factor is not None:  # views show a part, and the reader decodes only the rows of it
+            flags += [cv2.IMWRITE_JPEG_RST_INTERVAL, restart_interval(crop.shape[1])]
+        encoded, content = cv2.imencode(".jpg", crop, flags)
     if not encoded:
         raise ValueError(f"OpenCV could not encode a crop of {crop.shape[1]}x{crop.shape[0]} pixels")
     return content.tobytes()

@@ -1,12 +1,11 @@
 """The `tf.data` reader: shards in, augmented network inputs out."""
 
-import cv2
 import numpy as np
 import tensorflow as tf
 
 from records.augment import augment
 from records.files import local_folder
-from records.geometry import compose_affine, invert_affine
+from records.resample import draw_inputs
 from records.schema import parse_examples
 from records.shards import RecordsError, read_manifest
 
@@ -84,7 +83,7 @@ def read_records(
         input_affine, keypoints_input = augment(
             people, augmentation, seed, epoch, skeleton, input_size, unbiased
         )
-        images = _draw_inputs(crops, people["crop_affine"], input_affine, input_size)
+        images = draw_inputs(crops, people["crop_affine"], input_affine, input_size)
         return images, keypoints_input, input_affine.astype(np.float32)
 
     def prepare(batch):
@@ -179,34 +178,3 @@ def resolution_note(manifest, input_size):
         f"{stored}: an input of {input_size[0]}x{input_size[1]} can show no more than that. build_records.py "
         f"--input_size={input_size[0]}x{input_size[1]} stores more"
     )
-
-
-def _draw_inputs(crops, crop_affine, input_affine, input_size):
-    """Decodes each crop and resamples it once to the network input.
-
-    OpenCV does both, because its warp is an order of magnitude faster on a CPU than TensorFlow's
-    ImageProjectiveTransformV3, and its libjpeg decodes with the accurate DCT. It lets other threads run
-    meanwhile, so batches are prepared in parallel.
-
-    Args:
-        crops: (B,) bytes, JPEG or PNG.
-        crop_affine: (B, 2, 3): image pixels -> crop pixels.
-        input_affine: (B, 2, 3): image pixels -> input pixels.
-        input_size: (width, height).
-
-    Returns:
-        (B, height, width, 3) uint8 RGB.
-
-    Raises:
-        ValueError: if a crop is not a picture.
-    """
-    cv2.setNumThreads(1)  # tf.data's threads are the parallelism; OpenCV's own would only compete
-    crop_to_input = compose_affine(input_affine, invert_affine(crop_affine))
-    images = np.empty((len(crops), input_size[1], input_size[0], 3), np.uint8)
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    for row, crop in enumerate(crops):
-        pixels = cv2.imdecode(np.frombuffer(crop, np.uint8), flags)
-        if pixels is None:
-            raise ValueError(f"the crop in row {row} of the batch is not a picture")
-        cv2.warpAffine(pixels, crop_to_input[row], input_size, dst=images[row], flags=cv2.INTER_LINEAR)
-    return images

@@ -11,8 +11,9 @@ import tensorflow as tf
 from pipelines.crops import CropOptions
 from pipelines.job import build_records
 from records.augment import Augmentation, Draws, choose_half_body, place
-from records.dataset import _draw_inputs, read_records, resolution_note
+from records.dataset import read_records, resolution_note
 from records.geometry import compose_affine, invert_affine, mirror_affine, transform_points
+from records.resample import draw_inputs
 from records.schema import parse_examples
 from records.shards import RecordsError, read_manifest
 from records.skeletons import COCO
@@ -224,7 +225,7 @@ def test_augmented_inputs_are_the_official_ones_for_the_official_draws(golden_cr
         people = choose_half_body(people, draws, COCO, (192, 256), 8)
         affine, keypoints = place(people, draws.scale, draws.rotation, draws.flip, COCO, (192, 256))
         assert_same_map_and_joints(affine[0], keypoints[0], crop | {"width": people["image_size"][0, 0]})
-        images = _draw_inputs(people["crop"], people["crop_affine"], affine, (192, 256))
+        images = draw_inputs(people["crop"], people["crop_affine"], affine, (192, 256))
         assert_same_as_png(images[0], crop)
     assert len(kinds) >= 4  # mirrored and not, whole and half
 
