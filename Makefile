@@ -18,7 +18,7 @@ help:
 	@echo "make setup   create $(VENV), install what is needed, build the native extension"
 	@echo "make demo    the whole path on drawn people: records, training, evaluation, a report (10 min at most)"
 	@echo "make test    the test suite (about 15 min)"
-	@echo "make bench   the benchmarks: ratios against bare loops, NumPy, pycocotools … (takes a while)"
+	@echo "make bench   the benchmarks: ratios against bare loops, NumPy, pycocotools … (15 min at most)"
 	@echo "make overfit 86 real people of $(PEOPLE) learnt by heart (about 4 min)"
 	@echo "make lint    ruff: lint and format check"
 	@echo "make clean   remove $(VENV), build files, the demo's data and its results"

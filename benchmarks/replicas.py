@@ -17,8 +17,8 @@ from benchmarks.network import train_once
 from benchmarks.turns import argument_parser, in_turns, rate, ratio
 from records.command import import_tensorflow
 
-SECONDS = 8.0
-ROUNDS = 3
+SECONDS = 5.0
+ROUNDS = 5
 
 
 def main():

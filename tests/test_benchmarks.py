@@ -4,8 +4,11 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
+from benchmarks.reader import INPUT_SIZE, finish
 from tests.shared import ROOT
 
 NAMES = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
@@ -33,3 +36,14 @@ def test_a_benchmark_runs_from_anywhere_and_ends_with_its_figures(name, tmp_path
 def test_make_bench_runs_all_but_those_that_take_long():
     listed = re.search(r"^BENCHMARKS := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
     assert sorted(listed) == [name for name in NAMES if name not in PARTS | {"overfit"}]
+
+
+def test_what_the_readers_benchmark_compiles_gives_what_the_plain_operations_do():
+    random = np.random.default_rng(0)
+    images = tf.constant(random.integers(0, 256, (4, INPUT_SIZE[1], INPUT_SIZE[0], 3), np.uint8))
+    points = random.uniform([-20, -20, 0], [*INPUT_SIZE, 3], (4, 17, 3)).astype(np.float32)
+    points[..., 2] = np.floor(points[..., 2])
+    for compiled, plain in zip(
+        tf.function(finish, jit_compile=True)(images, points), finish(images, points), strict=True
+    ):
+        np.testing.assert_allclose(compiled.numpy(), plain.numpy(), rtol=0, atol=1e-6)

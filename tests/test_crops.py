@@ -196,7 +196,7 @@ def test_the_defaults_keep_real_people_as_well_as_build_md_says(tmp_path):
     build = replace(make_build(dataset, tmp_path), options=CropOptions(input_size=(192, 256)))
     manifest = quiet(build)
     assert manifest.records == 86
-    # The table's 29.7 KB a person and 2.06 and 2.12 grey levels, rounded up to what was aimed at.
+    # The table's 29.8 KB a person and 2.06 and 2.12 grey levels, rounded up to what was aimed at.
     assert sum(shard.size for shard in manifest.shards) / manifest.records <= 30_000
     for augmentation in (None, Augmentation()):
         (people,) = read_records(tmp_path, 100, augmentation=augmentation).as_numpy_iterator()
