@@ -1,10 +1,10 @@
 """The reader: shard bytes to augmented batches, over a bare OpenCV loop on the same crops times the cores.
 
 The bare loop is the limit of reading whole crops: decode and warp of each in one thread, nothing else. The
-reader has more to do, but decodes only the rows that a view shows. It ends with 8-bit inputs
-and leaves the rest to the device; in the row "with targets", which counts, the CPU normalises and makes the
-heatmaps, too. Figures that end in "cpu" compare processor seconds a person; they are the steadier ones on a
-busy machine. With --peer DIR also over the official DataLoader, which does the same, on the COCO people in
+reader has more to do, but decodes only the rows that a view shows. It ends with 8-bit inputs and leaves the
+rest to the device; in the row "with targets", which counts, the CPU normalises and makes the heatmaps, too.
+Figures that end in "cpu" compare processor seconds a person; they are the steadier ones on a busy machine.
+With --peer DIR also over the official DataLoader, which does the same, on the COCO people in
 ../shared/dataset/COCO.
 """
 
