@@ -63,8 +63,11 @@ def shown_parts(to_crop, input_size):
     corners = transform_points(np.array([[0, 0], [right, 0], [0, bottom], [right, bottom]]), to_crop)
     lowest = np.floor(corners.min(axis=1) - _ROUNDING)
     beyond = np.floor(corners.max(axis=1) + _ROUNDING) + 2  # pixels right and below are interpolated with it
+    parts = np.nan_to_num(
+        np.concatenate([lowest, beyond], axis=1)
+    )  # a damaged record's map may be no numbers
     # No JPEG or PNG that OpenCV reads has a side of 2^20 pixels or more.
-    return np.clip(np.concatenate([lowest, beyond], axis=1), 0, 2**20).astype(int)
+    return np.clip(parts, 0, 2**20).astype(int)
 
 
 def decode_rows(crop, top, bottom):

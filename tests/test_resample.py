@@ -114,6 +114,15 @@ def test_views_beside_the_crop_are_black(offset):
     assert not draw_inputs(CROPS[:1], IDENTITY[None], affine, SIZE).any()
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_a_map_that_is_no_numbers_draws_something_and_does_not_break_off(value):
+    for place in np.ndindex(2, 3):
+        broken = IDENTITY[None].copy()
+        broken[0][place] = value
+        assert draw_inputs(CROPS[:1], broken, IDENTITY[None], SIZE).shape == (1, 64, 48, 3)
+
+
 UNUSUAL = {
     "PNG": encode_crop(picture(150, 200), 1.0, replace(OPTIONS, encoding="exact")),
     "no room for augmentation, no markers": encode_crop(
