@@ -1,26 +1,11 @@
-"""COCO-format annotation files and detection results, as people to cut out.
-
-Which people count is the official HRNet code's rule (lib/dataset/coco.py): no crowds, nobody without a
-labelled keypoint or without area, boxes cut to the picture.
-"""
+"""COCO-format annotation files and detection results, as people to cut out. Who counts: `records.selection`."""
 
 from collections import Counter
 from dataclasses import dataclass
 
 from pipelines.json_files import Entries, read_long_json
-from pipelines.people import (
-    SMALLEST_SIDE,
-    BuildError,
-    Person,
-    Picture,
-    Source,
-    is_id,
-    is_number,
-    rejection,
-    wrong_box,
-    wrong_keypoints,
-)
-from records.geometry import clean_box
+from pipelines.people import BuildError, Person, Picture, Source, is_id, is_number, rejection, wrong_box
+from records.selection import Selection
 from records.skeletons import Skeleton, skeleton_from_coco_category
 
 #: COCO's id of the category "person".
@@ -173,69 +158,34 @@ def read_ground_truth(
             f'{path} has no list "annotations"; ground-truth boxes need one, --boxes=detections does not'
         )
     category = read_category(annotations, path, skeleton)
-    num_keypoints = category.skeleton.num_keypoints
-    dropped, rejected, seen = Counter(), [], set()
+
+    def size_of(image_id):
+        picture = pictures.get(image_id)
+        return picture and (picture.width, picture.height)
+
+    selection = Selection(
+        category.id,
+        category.skeleton.num_keypoints,
+        size_of,
+        clean_boxes=clean_boxes,
+        unlabelled=unlabelled,
+        image_ids=image_ids,
+    )
+    dropped, rejected = Counter(), []
     for position, entry in enumerate(people):
         if not isinstance(entry, dict):
             detail = f"entry {position} of annotations: expected an object, received {str(entry)[:200]}"
             rejected.append(rejection(None, None, "bad_annotation", detail))
             continue
-        image_id, person_id, keypoints = (entry.get(key) for key in ("image_id", "id", "keypoints"))
-        if unlabelled and not keypoints:
-            keypoints = [0] * (3 * num_keypoints)
-        bad_keypoints = wrong_keypoints(keypoints, num_keypoints)
-        nothing_labelled = not bad_keypoints and not any(keypoints[2::3])
-        if reason := _reason_to_drop(entry, category.id, image_ids):
-            dropped[reason] += 1
-            continue
-        if not unlabelled and ("keypoints" not in entry or keypoints == [] or nothing_labelled):
-            dropped["no_keypoints"] += 1
-            continue
-        picture = pictures.get(image_id) if is_id(image_id) else None
-        if not is_id(person_id):
-            problem = "bad_id", f"expected a whole number of 64 bits, received {str(person_id)[:100]}"
-        elif person_id in seen:
-            problem = "duplicate_id", f"an earlier annotation has the id {person_id} too"
-        elif picture is None:
-            problem = "unknown_image", "no such id in images"
-        elif detail := wrong_box(entry.get("bbox")):
-            problem = "bad_box", detail
-        elif bad_keypoints:
-            problem = "bad_keypoints", bad_keypoints
-        elif is_number(entry.get("area")) and entry["area"] <= 0:
-            dropped["no_area"] += 1
-            continue
+        verdict, image_id, person_id = selection.judge(entry), entry.get("image_id"), entry.get("id")
+        if verdict.left_out:
+            dropped[verdict.left_out] += 1
+        elif verdict.rejected:
+            rejected.append(rejection(image_id, person_id, *verdict.rejected))
         else:
-            # A picture that a converter did not find has no size; whoever looks for it will say so.
-            cut = clean_boxes and picture.width and picture.height
-            box, problem = _cut(entry["bbox"], picture) if cut else (entry["bbox"], None)
-        if problem:
-            rejected.append(rejection(image_id, person_id, *problem))
-            continue
-        seen.add(person_id)
-        area = entry["area"] if is_number(entry.get("area")) else box[2] * box[3]
-        picture.people.append(Person(person_id, box, keypoints, area))
+            person = Person(person_id, verdict.box, verdict.keypoints, verdict.area)
+            pictures[image_id].people.append(person)
     return Source(category.skeleton, [p for p in pictures.values() if p.people], dict(dropped), rejected)
-
-
-def _reason_to_drop(entry, category, image_ids):
-    """Why an annotation is left out on purpose whatever its keypoints are, or None."""
-    if entry.get("category_id", category) != category:
-        return "not_a_person"
-    if image_ids is not None and not (is_id(entry.get("image_id")) and entry["image_id"] in image_ids):
-        return "image_not_listed"
-    if entry.get("iscrowd"):
-        return "crowd"
-    return None
-
-
-def _cut(box, picture):
-    """A box cut to its picture, and (reason, detail) if nothing is left of it."""
-    cut = clean_box(box, (picture.width, picture.height)).tolist()
-    detail = f"{box} in a picture of {picture.width}x{picture.height} pixels"
-    if min(cut[2:]) < 0:
-        return cut, ("box_outside", detail)
-    return cut, ("box_too_small", detail) if max(cut[2:]) < SMALLEST_SIDE else None
 
 
 def read_detections(detections, path, pictures, category, *, score_threshold=0.0, image_ids=None):

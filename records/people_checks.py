@@ -42,3 +42,18 @@ def is_number(value):
 def is_id(value):
     """Whether a parsed JSON value is a whole number that int64 can hold."""
     return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+
+
+def is_crowd(value):
+    """Whether an annotation's "iscrowd" says that it is one; text is read as what it spells.
+
+    Args:
+        value: a parsed JSON value; should be 0 or 1.
+    """
+    if isinstance(value, str):
+        return value.strip().lower() not in _NO
+    return bool(value)
+
+
+#: What tools write for 0 in text.
+_NO = ("", "0", "0.0", "false", "no", "none", "null")
