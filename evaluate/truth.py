@@ -9,7 +9,8 @@ from evaluate.rescoring import PERSON_CATEGORY
 from records.files import path_of, remote_errors
 from records.image_ids import read_image_ids
 from records.layout import LAYOUTS
-from records.people_checks import is_crowd, is_id, is_number, wrong_box, wrong_keypoints
+from records.lenient import Lenient
+from records.people_checks import is_crowd, is_id, is_list, is_number, wrong_box, wrong_keypoints
 from records.selection import Selection
 from records.shards import RecordsError
 
@@ -70,12 +71,16 @@ def find_truth(options, manifest):
         annotations = parse_json(path, content)
     except ValueError as error:
         raise RecordsError(str(error)) from error
-    clean_boxes = manifest.options.get("clean_boxes", LAYOUTS[manifest.dataset].clean_boxes)
+    layout = LAYOUTS[manifest.dataset]
+    if layout.lenient:
+        lenient = Lenient(annotations, path, manifest.options.get("category"), manifest.skeleton)
+        annotations = lenient.content
+    clean_boxes = manifest.options.get("clean_boxes", layout.clean_boxes)
     return read_truth(path, annotations, manifest.skeleton, _image_ids(manifest), clean_boxes=clean_boxes)
 
 
 def read_truth(path, annotations, skeleton, image_ids=None, *, clean_boxes=True):
-    """Brings a parsed annotation file into the form that metrics take.
+    """Brings a parsed annotation file, in strict COCO form, into the form that metrics take.
 
     Who is usable is the build's rule, `records.selection`: whom it rejects, nobody could have predicted, and
     of several people with one id it is the same who counts.
@@ -94,8 +99,9 @@ def read_truth(path, annotations, skeleton, image_ids=None, *, clean_boxes=True)
     """
     category = _category(annotations)
     entries = annotations.get("annotations")
-    labelled = isinstance(entries, list)
-    pictures = {image["id"]: (int(image["width"]), int(image["height"])) for image in annotations["images"]}
+    labelled = is_list(entries)
+    images = list(annotations["images"])
+    pictures = {image["id"]: (int(image["width"]), int(image["height"])) for image in images}
     image_ids = None if image_ids is None else image_ids & pictures.keys()
     selection = Selection(
         category["id"], skeleton.num_keypoints, pictures.get, clean_boxes=clean_boxes, image_ids=image_ids
@@ -121,7 +127,7 @@ def read_truth(path, annotations, skeleton, image_ids=None, *, clean_boxes=True)
         has_areas &= is_number(entry.get("area"))
     return Truth(
         path=path,
-        content={"images": annotations["images"], "annotations": usable, "categories": [category]},
+        content={"images": images, "annotations": usable, "categories": [category]},
         people=people,
         listed=tuple(sorted(rows, key=lambda one: _place_in_list(rows[one], one))),
         category=category["id"],

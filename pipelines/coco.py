@@ -1,10 +1,12 @@
-"""COCO-format annotation files and detection results, as people to cut out. Who counts: `records.selection`."""
+"""COCO-format annotation files and detection results, as people to cut out; `Selection` says who counts."""
 
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 
 from pipelines.json_files import Entries, read_long_json
 from pipelines.people import BuildError, Person, Picture, Source, is_id, is_number, rejection, wrong_box
+from records.people_checks import is_list
 from records.selection import Selection
 from records.skeletons import Skeleton, skeleton_from_coco_category
 
@@ -69,7 +71,7 @@ def read_pictures(annotations, path):
         BuildError: if the file as a whole is not in COCO format.
     """
     images = annotations.get("images") if isinstance(annotations, dict) else None
-    if not isinstance(images, list | Entries):
+    if not is_list(images):
         raise BuildError(f'{path} is not in COCO format: expected an object with a list "images"')
     pictures = {}
     for position, image in enumerate(images):
@@ -94,7 +96,7 @@ def read_category(annotations, path, skeleton=None):
     Args:
         annotations: the parsed file, an object.
         path: where it was read, for messages.
-        skeleton: whose keypoints they must be; None takes those that the file describes.
+        skeleton: whose keypoints they must begin with; None takes those that the file describes.
 
     Returns:
         A `Category`. Without any category in the file (as in COCO's lists of test images) but with a
@@ -124,16 +126,22 @@ def read_category(annotations, path, skeleton=None):
         except ValueError as error:
             raise BuildError(f"{path}: the category with keypoints: {error}") from error
     names = tuple(_MISSPELLED.get(str(name), str(name)) for name in category["keypoints"])
-    if names != skeleton.keypoints:
+    if names[: skeleton.num_keypoints] != skeleton.keypoints:
         raise BuildError(
             f"{path} has the keypoints {', '.join(names)[:500]}; this --dataset expects those of "
             f"{skeleton.name}: {', '.join(skeleton.keypoints)}. --dataset custom takes any"
+        )
+    if len(names) > skeleton.num_keypoints:  # Human-Art's, whose annotations have numbers for these only
+        warnings.warn(
+            f"the category names {len(names)} keypoints; the first {skeleton.num_keypoints} are those of "
+            f"{skeleton.name} and taken",
+            stacklevel=2,
         )
     return Category(category_id, skeleton)
 
 
 def read_ground_truth(
-    annotations, path, skeleton=None, *, clean_boxes=True, unlabelled=False, image_ids=None
+    annotations, path, skeleton=None, *, clean_boxes=True, unlabelled=False, image_ids=None, complete=None
 ):
     """The labelled people of a parsed annotation file.
 
@@ -144,6 +152,8 @@ def read_ground_truth(
         clean_boxes: whether to cut boxes to their picture.
         unlabelled: whether people without a labelled keypoint count too: those to predict, not to learn from.
         image_ids: the pictures to look at; None for all.
+        complete: function of {image id: `Picture`} that gives the same with what the file does not say of
+            them; None if there is nothing to complete.
 
     Returns:
         A `Source`. Everybody in the file is in its pictures, dropped or rejected.
@@ -152,8 +162,9 @@ def read_ground_truth(
         BuildError: if the file as a whole is not in COCO format or is for another skeleton.
     """
     pictures = read_pictures(annotations, path)
+    pictures = complete(pictures) if complete else pictures
     people = annotations.get("annotations")
-    if not isinstance(people, list | Entries):
+    if not is_list(people):
         raise BuildError(
             f'{path} has no list "annotations"; ground-truth boxes need one, --boxes=detections does not'
         )
@@ -186,6 +197,26 @@ def read_ground_truth(
             person = Person(person_id, verdict.box, verdict.keypoints, verdict.area)
             pictures[image_id].people.append(person)
     return Source(category.skeleton, [p for p in pictures.values() if p.people], dict(dropped), rejected)
+
+
+def refuse_other_categories(annotations, path, skeleton=None):
+    """Refuses a file whose annotations are all of other categories than the one with keypoints.
+
+    Args:
+        annotations: the parsed file, in COCO format.
+        path, skeleton: as for `read_ground_truth`.
+
+    Raises:
+        BuildError: naming the ids.
+    """
+    people = (entry for entry in annotations["annotations"] if isinstance(entry, dict))
+    received = Counter(str(entry.get("category_id"))[:20] for entry in people)
+    listed = ", ".join(f"{number:,} of category_id {one}" for one, number in received.most_common(5))
+    raise BuildError(
+        f"{path}: nobody to build records of: the category with keypoints has the id "
+        f"{read_category(annotations, path, skeleton).id}, and no annotation has it: {listed}. Both "
+        "have to be the same number"
+    )
 
 
 def read_detections(detections, path, pictures, category, *, score_threshold=0.0, image_ids=None):

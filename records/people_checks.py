@@ -1,5 +1,7 @@
 """Which numbers of an annotation file can be used: one rule for the build and for the evaluation."""
 
+from collections.abc import Iterable, Sized
+
 #: Pixels. Smaller boxes have no extent: float32 could not hold how much the network's input enlarges them.
 SMALLEST_SIDE = 1e-6
 
@@ -57,3 +59,8 @@ def is_crowd(value):
 
 #: What tools write for 0 in text.
 _NO = ("", "0", "0.0", "false", "no", "none", "null")
+
+
+def is_list(value):
+    """Whether a parsed JSON value is a list, or something that stands for one in less memory."""
+    return isinstance(value, Iterable) and isinstance(value, Sized) and not isinstance(value, str | dict)
