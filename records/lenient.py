@@ -156,7 +156,9 @@ class Lenient:
         if self._number_people:
             counts["person_id"] += changed["id"] is None
             changed["id"] = place
-        written = [entry.get("category_id"), *(entry.get(key) for key in changed)]
+        written = [entry.get("category_id")]
+        written += [entry.get("id")] * (not self._number_people)
+        written += [entry.get("image_id")] * (self._places is None)
         counts["whole"] += any(not is_id(one) and whole_number(one) is not None for one in written)
         if category is None or category in self._chosen.ids:
             changed["category_id"] = self._chosen.category["id"]
