@@ -8,7 +8,6 @@ JSON file's place is called by its name.
 import gzip
 import io
 import json
-import lzma
 import struct
 import zipfile
 import zlib
@@ -18,7 +17,7 @@ MAX_UNPACKED = 1 << 30
 
 #: What a library raises for archives that are damaged, encrypted, or of a kind it does not know.
 _DAMAGE = (
-    *(zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, struct.error),
     *(EOFError, RuntimeError, OverflowError, ValueError),
 )
 
@@ -144,6 +143,8 @@ def _only_json(file):
             if name.lower().endswith(".json") and not name.startswith("__MACOSX/")
         ]
         if len(names) == 1:
+            if archive.getinfo(names[0]).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise ValueError(f"{names[0]} in it is compressed in an unusual way; unpack it")
             return archive.open(names[0])
     except _DAMAGE as error:
         raise ValueError(f"a zip archive that cannot be read: {error}") from error

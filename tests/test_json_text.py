@@ -21,10 +21,10 @@ TEXT = json.dumps(DATA, ensure_ascii=False)
 ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"]
 
 
-def zipped(files):
+def zipped(files, compression=zipfile.ZIP_DEFLATED):
     """A zip archive of {name: content}."""
     content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(content, "w", compression) as archive:
         for name, text in files.items():
             archive.writestr(name, text)
     return content.getvalue()
@@ -91,6 +91,7 @@ def test_of_a_zip_archive_only_its_json_file_counts(tmp_path):
             r"a zip archive with 2 .json files \(a.json, b.json\), expected",
         ),
         (zipped({"a.json": zipped({"b.json": "{}"})}), "an archive within an archive; unpack it"),
+        (zipped({"a.json": TEXT}, zipfile.ZIP_BZIP2), "a.json in it is compressed in an unusual way; unpack"),
         (zipped({"a.json": TEXT})[:-30], "a zip archive that cannot be read"),
         (gzip.compress(TEXT.encode())[:-9], "an archive that cannot be unpacked"),
         (gzip.compress(tarred()), "a tar archive; unpack it"),
