@@ -1,8 +1,9 @@
-"""Lists of pictures to build from and to measure on."""
+"""Ids of pictures: lists of them to build from and to measure on, and what tools write in their place."""
 
 import io
 import json
 import re
+from pathlib import PurePosixPath
 
 from records.files import path_of, remote_errors
 from records.json_text import json_text, open_json
@@ -68,3 +69,62 @@ _KINDS = (
     (list, "a list"),
     (dict, "an object"),
 )
+
+
+def find_texts(texts, file_names):
+    """Which pictures are meant by image ids that are text, as detectors and their scripts write them.
+
+    A text is a file's name or path, with or without its suffix, or else a number: "0001" is the file 0001.jpg
+    before it is the picture with the id 1. Only "1", spelled as the number is, may be both: what more of the
+    texts are decides then.
+
+    Args:
+        texts: the ids, each once.
+        file_names: {image id: file name} of the pictures.
+
+    Returns:
+        named: {text: image id} of those that are a file's name.
+        numbered: {text: image id} of those that are a number.
+
+    Raises:
+        ValueError: if as many are the one as the other and they are different pictures.
+    """
+    by_name = _names(file_names)
+    named = {text: found for text in texts if (found := _find(text, by_name)) is not None}
+    numbered = {text: found for text in texts if (found := whole_number(text)) in file_names}
+    doubtful = sorted(
+        text for text in named.keys() & numbered.keys() if text == str(numbered[text]) != str(named[text])
+    )
+    if doubtful and len(named) == len(numbered):
+        text = doubtful[0]
+        raise ValueError(
+            f'the image id "{text}", a text, may be the number of {file_names[numbered[text]]} or the file '
+            f"{file_names[named[text]]}, whose id is {named[text]}; write the ids as numbers"
+        )
+    for text in doubtful:
+        del (named if len(named) < len(numbered) else numbered)[text]
+    return named, {text: found for text, found in numbered.items() if text not in named}
+
+
+def _names(file_names):
+    """{what a picture may be called: its id}; None for what several may be called."""
+    by_name = {}
+    # What is more exact comes first and stands.
+    for spell in (lambda path: path, lambda path: path.with_suffix(""), _name, lambda path: path.stem):
+        level = {}
+        for image_id, file_name in file_names.items():
+            path = PurePosixPath(file_name.replace("\\", "/"))
+            if path.name:
+                level.setdefault(str(spell(path)), set()).add(image_id)
+        by_name = {name: min(ids) if len(ids) == 1 else None for name, ids in level.items()} | by_name
+    return by_name
+
+
+def _name(path):
+    return path.name
+
+
+def _find(text, by_name):
+    """The id of the picture of this name; of another folder's path the last part counts."""
+    text = text.replace("\\", "/")
+    return by_name[text] if text in by_name else by_name.get(PurePosixPath(text).name)
