@@ -158,7 +158,7 @@ def test_text_that_may_be_a_name_or_a_number_is_what_more_of_the_others_are():
     assert with_ids("2", "3", "4", files=files)[0] == {1: 1, 2: 1, 3: 1}  # all of them are names
     assert with_ids("1", "2", "3", files=files)[0] == {1: 1, 2: 1, 3: 1}  # all of them are numbers
     with pytest.raises(
-        BuildError, match='"2", a text, may be the number of 3.jpg or the file 2.jpg, whose id is 1'
+        BuildError, match=r'"2", a text, may be the number of 3\.jpg or the file 2\.jpg, whose id is 1'
     ):
         with_ids("2", "3", files=files)
     assert with_ids("02", "03", files=("02.jpg", "03.jpg", "1.jpg"))[0] == {
