@@ -75,6 +75,8 @@ def plan_builds(values, layout, input_size, beam_args, left_out):
                     ),
                     name_prefix=layout.name_prefix,
                     clean_boxes=layout.clean_boxes,
+                    lenient=layout.lenient,
+                    category=values.category,
                     image_ids=values.image_ids,
                     detection_category=values.detection_category,
                     left_out=left_out.get(split, {}),

@@ -38,6 +38,8 @@ class Build:
         folder: where the records go.
         options: `CropOptions`.
         clean_boxes: whether to cut ground-truth boxes to their picture.
+        lenient: whether annotations are read as labelling tools leave them, see `records.lenient`.
+        category: with `lenient` the name or id of the category to take; None to choose.
         image_ids: a file that lists the pictures to look at; None for all.
         detection_category: id of the detections that count; None: that of the category with keypoints.
         left_out: {reason: count} of people whom the conversion to COCO format left out on purpose.
@@ -59,6 +61,8 @@ class Build:
     options: CropOptions
     name_prefix: str = ""
     clean_boxes: bool = True
+    lenient: bool = False
+    category: str | None = None
     image_ids: str | None = None
     detection_category: int | None = None
     left_out: dict = field(default_factory=dict)
@@ -115,6 +119,8 @@ def build_options(build):
     options["schema_version"], options["build_version"] = SCHEMA_VERSION, BUILD_VERSION
     options["people_per_shard"] = build.people_per_shard
     options["annotations_sha256"] = file_sha256(build.annotations)
+    if build.category is not None:
+        options["category"] = build.category
     if build.image_ids:
         options["image_ids_sha256"] = file_sha256(build.image_ids)
     if build.boxes == "detections":

@@ -24,6 +24,8 @@ class Layout:
         raw: what the annotations are converted from, if they are, as messages name it.
         detections: the person detector's boxes, a COCO results file.
         input_size: (width, height) of the network input that the paper uses first for this dataset.
+        lenient: whether annotations are read as labelling tools leave them (`records.lenient`), not by COCO's
+            letter.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Layout:
     raw: str | None = None
     detections: str = "dets/human_detection.json"
     input_size: tuple[int, int] = (192, 256)
+    lenient: bool = False
 
     def default_dir(self):
         """The dataset's folder if the user names none."""
@@ -92,6 +95,7 @@ LAYOUTS = {
             skeleton=None,
             annotations=_each_split("annotations/{split}.json"),
             images="images",
+            lenient=True,
         ),
     )
 }
