@@ -4,6 +4,7 @@ import warnings
 from dataclasses import replace
 
 from pipelines import coco
+from pipelines.detections import read_detections
 from pipelines.json_files import Entries
 from pipelines.picture_sizes import with_sizes
 from records.image_ids import read_image_ids
@@ -78,7 +79,7 @@ def _detected(build, annotations, image_ids, lenient):
         category = replace(category, id=build.detection_category)
     elif lenient and is_list(detections):
         detections = Entries(map(lenient.result, detections))
-    source = coco.read_detections(
+    source = read_detections(
         detections,
         build.detections,
         pictures,

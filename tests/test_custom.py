@@ -222,11 +222,21 @@ def test_a_category_can_be_chosen_for_custom_data_only(capsys):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("skeleton", 5), ("skeleton", [[1, 9]]), ("sigmas", [1]), ("flip_pairs", [["pad", "x"]]), ("id", "x")],
+    [("skeleton", 5), ("sigmas", [1]), ("flip_pairs", [["pad", "x"]]), ("id", "x")],
 )
 def test_a_field_that_cannot_be_understood_is_refused_by_its_name(five, capsys, field, value):
     change(five, categories=[FIVE | {field: value}])
     assert field in refused(capsys, five)
+
+
+def test_a_line_to_a_keypoint_that_does_not_exist_is_left_out_and_the_rest_is_built(five, capsys):
+    change(five, categories=[FIVE | {"skeleton": [[1, 2], [1, 9]]}])
+    where = (f"--annotations={five}", f"--images={five.parent / 'photos'}", INPUT)
+    assert command(["--dataset=custom", f"--dataset_dir={five.parent}", *where]) == 0
+    said = capsys.readouterr().out
+    assert said.count("warning:") == 1
+    assert '1 of the 2 lines in "skeleton" are left out, for example [1, 9]' in said
+    assert read_manifest(five.parent / "records/train").skeleton.limbs == ((0, 1),)
 
 
 def test_people_with_another_number_of_keypoints_are_rejected_with_the_reason(five, capsys):
