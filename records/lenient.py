@@ -8,6 +8,7 @@ that both see the same people with the same ids.
 
 from collections import Counter
 
+from records.image_ids import whole_number
 from records.lenient_category import Annotated, category_key, choose_category
 from records.lenient_forms import (
     BOX_MARGIN,
@@ -16,7 +17,6 @@ from records.lenient_forms import (
     box_of_keypoints,
     flat_keypoints,
     lacks_box,
-    whole_number,
 )
 from records.people_checks import is_id, is_list, is_number, wrong_keypoints
 
@@ -112,10 +112,10 @@ class Lenient:
         return value if whole is None and not is_id(value) else whole
 
     def result(self, entry):
-        """An entry of a detector's results for these pictures, with ids as in `content`."""
+        """An entry of a detector's results for these pictures; its ids are new where those in `content` are."""
         if not isinstance(entry, dict):
             return entry
-        changed = {"image_id": self.image_id(entry.get("image_id"))}
+        changed = {} if self._places is None else {"image_id": self.image_id(entry.get("image_id"))}
         if category_key(entry.get("category_id")) in self._chosen.ids:
             changed["category_id"] = self._chosen.category["id"]
         return entry | changed
@@ -176,8 +176,11 @@ class Lenient:
                 changed["keypoints"], assumed = flat_keypoints(entry["keypoints"], num_keypoints)
                 counts.update(assumed)
         keypoints = changed.get("keypoints")
-        usable = wrong_keypoints(keypoints, num_keypoints) is None and any(keypoints[2::3])
-        if usable and lacks_box(entry.get("bbox")):
+        if (
+            lacks_box(entry.get("bbox"))
+            and wrong_keypoints(keypoints, num_keypoints) is None
+            and any(keypoints[2::3])
+        ):
             counts["box"] += 1
             changed["bbox"] = box_of_keypoints(keypoints)
             # Converters make the area of the box that they do not have.

@@ -18,9 +18,10 @@ from pipelines.people import BuildError
 from pipelines.source import read_source
 from records.command import CommandError
 from records.lenient import Lenient
+from records.people_checks import is_number, wrong_box, wrong_keypoints
 from records.shards import RecordsError
 from tests.builders import annotations, image, make_build, quiet, shard_bytes, write_json
-from tests.sources import a_category, an_image, annotation, anything, check_usable, everyone, some_of
+from tests.sources import a_category, an_image, annotation, anything, everyone, some_of
 
 HAND = {
     "id": 1,
@@ -417,10 +418,40 @@ def test_the_category_of_the_build_is_that_of_the_evaluation(tmp_path):
 
 # ---- anything at all
 
+a_number = st.floats(0, 60) | st.integers(0, 60) | st.none() | st.just(float("nan"))
+a_visibility = st.sampled_from([0, 1, 2, -1, True, False, None, float("nan"), 2.0])
+some_keypoints = st.one_of(
+    *(
+        st.lists(kind, min_size=17, max_size=17)
+        for kind in (
+            st.tuples(a_number, a_number, a_visibility).map(list),
+            st.tuples(a_number, a_number).map(list),
+            st.none() | st.tuples(a_number, a_number, a_visibility).map(list),
+        )
+    ),
+)
+an_odd_id = st.integers(1, 3) | st.sampled_from([1.0, 2.0, "1", "2", "a", "02", None])
+odd = some_of(
+    {
+        "id": an_odd_id,
+        "image_id": an_odd_id,
+        "category_id": st.sampled_from([1, 1, 1.0, "1", 2, None]),
+        "keypoints": some_keypoints
+        | some_keypoints.map(lambda rows: [n for row in rows if row for n in row]),
+        "bbox": st.sampled_from([BOX, None, [], [1, 2, 0, 0]]),
+        "area": st.sampled_from([0, 50, None]),
+        "iscrowd": st.sampled_from([0, 1, "0", "1"]),
+    }
+)
+an_odd_image = st.builds(
+    lambda one, changes: one | changes,
+    st.builds(image, st.integers(1, 3)),
+    some_of({"id": an_odd_id, "width": st.sampled_from([0, None, 64]), "height": st.sampled_from([0, 64])}),
+)
 a_file = some_of(
     {
-        "images": anything | st.lists(an_image | st.builds(image, st.integers(1, 3)), max_size=3),
-        "annotations": anything | st.lists(annotation, max_size=4),
+        "images": anything | st.lists(an_image | an_odd_image, max_size=3),
+        "annotations": anything | st.lists(annotation | odd, max_size=4),
         "categories": anything | st.lists(a_category, max_size=3),
     }
 )
@@ -443,15 +474,13 @@ def test_any_file_is_read_or_refused_and_the_evaluation_sees_the_people_of_the_b
         return
     counted = source.count + sum(source.dropped.values()) + len(source.rejected)
     assert counted == len(data["annotations"])
-    check_usable_with(source)
+    for one in everyone(source):
+        assert wrong_box(one.box) is None
+        assert wrong_keypoints(one.keypoints, source.skeleton.num_keypoints) is None
+        assert is_number(one.area)
     content = Lenient(json.loads((path / "any.json").read_text()), path, category, source.skeleton).content
     truth = read_truth(path, content, source.skeleton)
     assert truth.people.keys() == {one.person_id for one in everyone(source)}
-
-
-def check_usable_with(source):
-    if source.skeleton.num_keypoints == 17:
-        check_usable(source)
 
 
 @pytest.fixture(scope="module")
@@ -460,8 +489,8 @@ def path(tmp_path_factory):
 
 
 @given(
-    st.lists(an_image | st.builds(image, st.integers(1, 3)), max_size=3),
-    st.lists(annotation, max_size=4),
+    st.lists(an_image | an_odd_image, max_size=3),
+    st.lists(annotation | odd, max_size=4),
     st.lists(a_category, max_size=3),
 )
 def test_lists_that_are_kept_as_text_are_read_as_parsed_ones(images, people, categories):

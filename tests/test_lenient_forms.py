@@ -1,7 +1,5 @@
 """Ids, keypoints and boxes in the forms that tools write them in."""
 
-import math
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,51 +12,11 @@ from records.lenient_forms import (
     lacks_box,
     read_visibility,
     shape_of,
-    whole_number,
 )
-from records.people_checks import is_id, wrong_box, wrong_keypoints
+from records.people_checks import wrong_box, wrong_keypoints
 from tests.sources import anything, keypoints
 
 NAN = float("nan")
-
-
-@pytest.mark.parametrize(
-    ("value", "number"),
-    [(7, 7), (7.0, 7), ("7", 7), ("-7", -7), ("0007", 7), (0.0, 0), (2**63 - 1, 2**63 - 1)],
-)
-def test_an_id_that_says_a_whole_number_is_that(value, number):
-    assert whole_number(value) == number
-    assert type(whole_number(value)) is int
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        None,
-        True,
-        7.5,
-        NAN,
-        math.inf,
-        "7.0",
-        "a",
-        "",
-        " 7",
-        "7\n",
-        "٧",
-        2**63,
-        1e30,
-        "9" * 19,
-        "9" * 5000,
-        [7],
-    ],
-)
-def test_an_id_that_says_none_is_none(value):
-    assert whole_number(value) is None
-
-
-@given(anything)
-def test_whatever_is_read_as_an_id_is_one(value):
-    assert whole_number(value) is None or is_id(whole_number(value))
 
 
 @pytest.mark.parametrize(
