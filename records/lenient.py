@@ -112,7 +112,7 @@ class Lenient:
         return value if whole is None and not is_id(value) else whole
 
     def result(self, entry):
-        """An entry of a detector's results for these pictures; its ids are new where those in `content` are."""
+        """An entry of a detector's results for these pictures, its ids new where those in `content` are."""
         if not isinstance(entry, dict):
             return entry
         changed = {} if self._places is None else {"image_id": self.image_id(entry.get("image_id"))}
