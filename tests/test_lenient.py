@@ -221,6 +221,15 @@ def test_pictures_with_text_for_ids_are_numbered_by_their_place(tmp_path):
     assert [entry["reason"] for entry in source.rejected] == ["unknown_image"] * 2
 
 
+def test_annotations_may_name_the_file_in_place_of_the_id(tmp_path):
+    images = [image(11, 160, 120, "a/one.jpg"), image(12, 160, 120, "b/two.jpg"), image(13, 1, 1, "b/x.jpg")]
+    people = [hand(1, "one.jpg"), hand(2, "b/two.jpg"), hand(3, "two"), hand(4, 11), hand(5, "three")]
+    source, warned = read(tmp_path, data_of(people, images))
+    assert [(p.image_id, everyone_of(p)) for p in source.pictures] == [(11, [1, 4]), (12, [2, 3])]
+    assert [(entry["image_id"], entry["reason"]) for entry in source.rejected] == [("three", "unknown_image")]
+    assert warned == ["3 annotations have the name of a picture's file in place of its id"]
+
+
 def test_text_that_spells_one_number_twice_is_two_pictures(tmp_path):
     images = [image("01", 160, 120, "a.jpg"), image("1", 160, 120, "b.jpg")]
     source, _ = read(tmp_path, data_of([hand(1, "1"), hand(2, "01")], images))
