@@ -14,8 +14,8 @@ import imagesize
 from pipelines.coco import PERSON_CATEGORY
 from pipelines.json_files import read_json
 from pipelines.people import BuildError, is_number
+from pipelines.picture_names import locate_picture
 from pipelines.storage import open_if_there
-from pipelines.transforms import locate_picture
 from records.skeletons import MPII
 
 #: How a person's box is made; `convert` says more.

@@ -24,6 +24,10 @@ class Layout:
         raw: what the annotations are converted from, if they are, as messages name it.
         detections: the person detector's boxes, a COCO results file.
         input_size: (width, height) of the network input that the paper uses first for this dataset.
+        exif_orientation: what a build does with pictures' EXIF orientation unless told, see
+            `pipelines.exif.orient`. The datasets with a name were annotated on the pixels as they are stored.
+        names_of_elsewhere: whether pictures are looked for whose names are paths of another computer, see
+            `pipelines.picture_names.match_names`.
     """
 
     name: str
@@ -36,6 +40,8 @@ class Layout:
     raw: str | None = None
     detections: str = "dets/human_detection.json"
     input_size: tuple[int, int] = (192, 256)
+    exif_orientation: str = "ignore"
+    names_of_elsewhere: bool = False
 
     def default_dir(self):
         """The dataset's folder if the user names none."""
@@ -92,6 +98,8 @@ LAYOUTS = {
             skeleton=None,
             annotations=_each_split("annotations/{split}.json"),
             images="images",
+            exif_orientation="auto",
+            names_of_elsewhere=True,
         ),
     )
 }
