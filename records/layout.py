@@ -26,6 +26,10 @@ class Layout:
         input_size: (width, height) of the network input that the paper uses first for this dataset.
         lenient: whether annotations are read as labelling tools leave them (`records.lenient`), not by COCO's
             letter.
+        exif_orientation: what a build does with pictures' EXIF orientation unless told, see
+            `pipelines.exif.orient`. The datasets with a name were annotated on the pixels as they are stored.
+        names_of_elsewhere: whether pictures are looked for whose names are paths of another computer, see
+            `pipelines.picture_names.match_names`.
     """
 
     name: str
@@ -39,6 +43,8 @@ class Layout:
     detections: str = "dets/human_detection.json"
     input_size: tuple[int, int] = (192, 256)
     lenient: bool = False
+    exif_orientation: str = "ignore"
+    names_of_elsewhere: bool = False
 
     def default_dir(self):
         """The dataset's folder if the user names none."""
@@ -96,6 +102,8 @@ LAYOUTS = {
             annotations=_each_split("annotations/{split}.json"),
             images="images",
             lenient=True,
+            exif_orientation="auto",
+            names_of_elsewhere=True,
         ),
     )
 }
