@@ -94,6 +94,6 @@ def damage_reported(folder, way_out="", fingerprint=None):
 
 
 def _reason(error):
-    """What an error of TensorFlow says, in one line, without the graph node that it names in braces."""
-    line = re.sub(r"\{\{.*?\}\}\s*", "", (error.message.splitlines() or [""])[0])
-    return line.removeprefix("ValueError: ")
+    """What an error of TensorFlow says, in one line, without where in the graph it came up."""
+    line = (error.message.splitlines() or [""])[0]
+    return re.sub(r"\{\{.*?\}\}\s*|Error in user-defined function .*? Iterator::\S+ |ValueError: ", "", line)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from records.people_checks import SMALLEST_SIDE
 from records.schema import FIELDS, from_example
 from records.shards import FRAME, RecordsError, unframe
 
@@ -39,8 +40,8 @@ class Damage:
 def examine_once(path, shard, num_keypoints):
     """`examine_shard`, for each version of a file once in this process.
 
-    Reading a record's pixels takes a millisecond and looking it through 50 us, which is nothing if it is
-    done in the first of many epochs only. Another size, time of change or inode is another version.
+    Measured, it adds 75 us a record to the reader's 850 us of processor time, in the first of many epochs
+    only. Another size, time of change or inode is another version.
     """
     found = Path(path).stat()
     version = found.st_ino, found.st_size, found.st_mtime_ns
@@ -148,13 +149,14 @@ def wrong_values(records):
     }
     for name, column in values.items():
         if column.dtype.kind == "f":
-            check(np.isfinite(column), lambda row, name=name: f"{name} is not finite")
+            # No build writes more, see `records.people_checks.is_number`.
+            check(np.abs(column) < 1e18, lambda row, name=name: f"{name} is not finite, or above 1e18")
     visibility = values["keypoints"][..., 2]
     right = np.isin(visibility, (0, 1, 2))
     check(right, lambda row: f"a keypoint's visibility is {visibility[row][~right[row]][0]:g}")
-    for name in ("scale", "image_size"):
+    for name, least in (("scale", SMALLEST_SIDE), ("image_size", 1)):
         column = values[name]
-        check(column > 0, lambda row, name=name, column=column: f"{name} is {column[row].tolist()}")
+        check(column >= least, lambda row, name=name, column=column: f"{name} is {column[row].tolist()}")
     with np.errstate(all="ignore"):  # not finite: named already
         flat = np.linalg.det(values["crop_affine"][..., :2].astype(np.float64)) == 0
     check(~flat, lambda row: "crop_affine shows a line of the picture only")
