@@ -115,13 +115,14 @@ def predict_boxes(steps, boxes, config, batch_size, parts=None, done=None):
             input_size=config.input_size,
             unbiased=unbiased,
             skip_batches=skip_batches,
+            fingerprint=boxes.manifest.fingerprint,
         )
         for part in predict(steps, dataset.take(batches), config.heatmap_size, unbiased):
             bar.update(len(part))
             yield part
 
     with (
-        damage_reported(boxes.folder),
+        damage_reported(boxes.folder, fingerprint=boxes.manifest.fingerprint),
         tqdm(
             total=boxes.manifest.records,
             initial=sum(map(len, done.values())) if done else 0,
