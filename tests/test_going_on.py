@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from model.runs import Progress, RunError, read_best, read_config, saved_progress, write_best, write_config
+from records.command import CommandError
+from records.lock import only_one
 from tests.small_runs import small_network, small_options
 from train import checkpoints
 from train.loop import train
@@ -52,6 +54,28 @@ class KilledError(BaseException):
 
 def killed(*_):
     raise KilledError
+
+
+# ---- two at the same time
+
+
+def test_a_second_training_in_the_folder_ends_with_one_line_and_writes_nothing(options, records, tmp_path):
+    def files(folder):
+        return {path: path.stat().st_mtime_ns for path in Path(folder).rglob("*") if path.is_file()}
+
+    new = small_options(records, tmp_path / "new")
+    for second in (replace(options, resume=True, epochs=4), new):
+        with only_one(folder_of(second), "training", print):
+            before = files(second.output)
+            with pytest.raises(
+                CommandError,
+                match=r"^another training is running: .*/model_dump; wait until it is done, end it, or give "
+                r"another --output_dir$",
+            ):
+                train(second)
+            assert files(second.output) == before
+    assert train(new) == 8
+    assert train(replace(options, resume=True, epochs=4)) == 16
 
 
 # ---- damaged checkpoints

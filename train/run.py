@@ -15,6 +15,7 @@ from model.runs import Progress, RunConfig, checkpoint_folder
 from records.command import UsageError
 from records.damage import Damage, find_damage
 from records.dataset import check_usable, resolution_note, usable_shards
+from records.lock import only_one
 from records.shards import Manifest, RecordsError, read_manifest
 from train.agreement import alike
 from train.average import WeightAverage
@@ -89,11 +90,12 @@ class _Plan:
     begun: bool
 
 
-def prepare(options):
+def prepare(options, held):
     """Checks that a run can be done and makes all it needs, without an update.
 
     Args:
         options: `TrainOptions`.
+        held: a `contextlib.ExitStack` of what is held until the run ends: the lock of its folder.
 
     Returns:
         `Run`.
@@ -104,13 +106,14 @@ def prepare(options):
             do not start alike.
         WeightsError: if the initial weights do not fit.
         UsageError: if there are fewer GPUs than asked for, or options exclude each other.
+        CommandError: if another training writes in the output folder.
     """
     if options.deterministic:
         tf.config.experimental.enable_op_determinism()
     cluster = read_cluster(os.environ.get("TF_CONFIG"))
     strategy = make_strategy(options.gpus, cluster)
     replicas = strategy.num_replicas_in_sync
-    plan = alike(strategy, cluster, lambda: look_over(options, cluster, replicas))
+    plan = alike(strategy, cluster, lambda: look_over(options, cluster, replicas, held))
     config, folder = plan.config, plan.folder
 
     keras.utils.set_random_seed(options.seed)
@@ -156,19 +159,20 @@ def prepare(options):
     )
 
 
-def look_over(options, cluster, replicas):
-    """Looks at the records and the run folder, on this machine.
+def look_over(options, cluster, replicas, held):
+    """Looks at the records and the run folder, on this machine; the chief locks the folder.
 
     Args:
         options: `TrainOptions`.
         cluster: a `Cluster`.
         replicas: number of devices of all machines.
+        held: as of `prepare`.
 
     Returns:
         A plan, and what of it the machines of a run have in common, as `train.agreement.alike` wants it.
 
     Raises:
-        RecordsError, RunError, UsageError: as `prepare`.
+        RecordsError, RunError, UsageError, CommandError: as `prepare`.
     """
     manifest = read_manifest(options.records, missing_ok=options.skip_damaged)
     if manifest.dataset != options.dataset:
@@ -198,6 +202,9 @@ def look_over(options, cluster, replicas):
             "--batch_size makes it smaller"
         )
     folder = Path(options.output) / "model_dump"
+    if cluster.is_chief:  # the machines of a run share the folder
+        instead = "wait until it is done, end it, or give another --output_dir"
+        held.enter_context(only_one(folder, "training", print, instead))
     begun = settle_run(folder, config, options.resume, write=cluster.is_chief)
     if begun and options.weights_given:
         line = refuse_other_weights(folder, options.initial_weights)
