@@ -1,5 +1,6 @@
 """A run that goes on: what it does with checkpoints that are damaged, half there or of another machine."""
 
+import errno
 import os
 import shutil
 from dataclasses import replace
@@ -122,6 +123,32 @@ def test_a_run_that_is_killed_over_damaged_checkpoints_goes_on_all_the_same(
     assert saved_progress(folder_of(options))
     assert train(going_on) == 12
     assert saved_progress(folder_of(options))[-1] == Progress(3)
+
+
+def test_a_last_checkpoint_that_cannot_be_read_for_a_moment_is_neither_set_aside_nor_trained_again(
+    options, monkeypatch
+):
+    read, before = Path.read_bytes, names(options)
+
+    def away(path):
+        if path.parent.name == "epoch-0003":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(path)
+
+    with monkeypatch.context() as context:
+        context.setattr(Path, "read_bytes", away)
+        with pytest.raises(RunError, match=r"epoch-0003 cannot be read \(Input/output error\)"):
+            train(replace(options, resume=True, epochs=4))
+    assert names(options) == before
+    assert train(replace(options, resume=True, epochs=4)) == 16
+
+
+def test_a_new_run_does_not_inherit_the_best_epoch_of_one_that_was_removed(options):
+    write_best(folder_of(options), 3, "AP", 0.9)
+    for path in folder_of(options).glob("epoch-*"):
+        shutil.rmtree(path)
+    train(options)
+    assert read_best(folder_of(options)) == (None, None)
 
 
 def test_damage_within_an_epoch_is_set_aside_too(options):

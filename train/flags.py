@@ -3,6 +3,7 @@
 from absl import flags
 
 from model.codec import CODECS
+from model.config_checks import SIGMAS
 from records.augment import Augmentation
 from records.command import UsageError, integers, parse_input_size
 from records.files import local_only, path_of
@@ -65,7 +66,8 @@ def define_flags(values):
         "sigma",
         2.0,
         "Width of the target Gaussians in heatmap pixels (3 is usual for 288x384).",
-        lower_bound=0.1,
+        lower_bound=SIGMAS[0],
+        upper_bound=SIGMAS[1],
         **add,
     )
     flags.DEFINE_enum(
@@ -152,6 +154,7 @@ def define_flags(values):
         45.0,
         "Augmentation: rotate by this many degrees times a normal, at most twice this.",
         lower_bound=0,
+        upper_bound=360,
         **add,
     )
     flags.DEFINE_float(
