@@ -21,7 +21,7 @@ from train.agreement import alike
 from train.average import WeightAverage
 from train.checkpoints import Checkpoints, note_continuation, refuse_other_weights, settle_run
 from train.optimizer import Adam
-from train.options import TrainOptions, run_config
+from train.options import TrainOptions, recipe_line, run_config
 from train.strategy import Cluster, make_strategy, read_cluster
 from train.sync_norm import synchronised
 
@@ -75,6 +75,7 @@ class Run:
             f"{self.config.model}, {self.model.count_params():,} parameters, input {width}x{height}; "
             f"{self.manifest.records:,} people, {self.steps_per_epoch} updates of {self.global_batch} people "
             f"an epoch; epoch {self.done.epoch + 1} to {self.options.epochs}, {self.origin}",
+            recipe_line(self.options),
         ]
 
 
