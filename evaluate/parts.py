@@ -3,7 +3,7 @@
     output/result/parts/NAME/part-00000.npz     of the first 1,024 people, by default, and so on
 
 A part appears under its name only when it is complete, and one evaluation at a time has the folder (see
-`evaluate.lock`). It says what decides its content, and holds arrays
+`records.lock`). It says what decides its content, and holds arrays
 and nothing that could run. Parts stay when the evaluation is done: another rescoring threshold needs no other
 predictions, and they are smaller than the poses in ``NAME_results.json``. The next evaluation of the same
 name takes their place, so there is never more than one set of them for each file of results.

@@ -10,7 +10,6 @@ from evaluate.devices import use_gpus
 from evaluate.files import WriteError, write_json, write_whole
 from evaluate.inference import make_predict_step
 from evaluate.laps import Laps
-from evaluate.lock import only_one
 from evaluate.measures import measure, with_ending
 from evaluate.network import load_network
 from evaluate.parts import PEOPLE_PER_PART, Parts
@@ -20,6 +19,7 @@ from model.runs import read_config
 from records.command import CommandError, UsageError
 from records.damage import damage_reported
 from records.dataset import resolution_note
+from records.lock import only_one
 
 #: Options that decide the metric besides what the predictions' name tells, for its file.
 DECIDING = ("flip_test", "oks_threshold", "min_visibility", "soft_nms")
@@ -57,7 +57,7 @@ def evaluate_run(options):
     name = result_name(network, boxes, options)
     parts = parts_of(network, boxes, options, name.parent / "parts" / name.name)
     # With --continue it may be the pictures only that read the records.
-    with only_one(parts.folder, print), damage_reported(boxes.folder):
+    with only_one(parts.folder, "evaluation of this name", print), damage_reported(boxes.folder):
         try:
             done = parts.begin(options.resume, print)
             steps = predict_steps(network, boxes, options, devices)

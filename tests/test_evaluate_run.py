@@ -305,7 +305,7 @@ def test_a_second_evaluation_of_a_name_leaves_the_first_alone(run, batches, monk
     def with_company(*arguments):
         if not second:
             second.append(options)
-            with pytest.raises(CommandError, match=rf"^another evaluation .*: {NAME}_averaged_ground_truth;"):
+            with pytest.raises(CommandError, match=rf"^another evaluation .*/{NAME}_averaged_ground_truth;"):
                 evaluate_run(options)
             evaluate_run(replace(options, flip_test=False))
         return predict(*arguments)

@@ -11,7 +11,7 @@ from evaluate.measures import measure
 from evaluate.options import EvaluateOptions
 from evaluate.sheet import draw_people
 from model.hrnet import ARCHITECTURES, build
-from model.runs import read_checkpoint
+from model.runs import RunError, read_checkpoint
 from records.command import CommandError
 from train.journal import read_metrics
 
@@ -131,7 +131,7 @@ def validate(validator, run, epoch, learnt, journal):
         journal.record("validation", epoch, outcome.values, picture=outcome.picture)  # last: see is_owed
     # What was learnt is saved, and days of training are worth more than a file that cannot be read or
     # written, for which TensorFlow has errors of its own.
-    except (CommandError, OSError, tf.errors.OpError) as error:
+    except (CommandError, RunError, OSError, tf.errors.OpError) as error:
         journal.say(f"epoch {epoch}: not validated: {error}")
         return
     weights = ", averaged weights" if run.average else ""
