@@ -17,8 +17,11 @@ from model.runs import (
     Progress,
     RunConfig,
     RunError,
+    best_epoch,
     checkpoint_folder,
+    choose_epoch,
     load_checkpoint,
+    parse_epoch,
     read_best,
     read_config,
     remove_checkpoint,
@@ -26,6 +29,7 @@ from model.runs import (
     saved_epochs,
     saved_progress,
     write_best,
+    write_checkpoint,
     write_config,
 )
 from records.skeletons import COCO
@@ -348,6 +352,30 @@ def test_the_best_epoch_is_remembered_and_a_damaged_note_is_none(tmp_path):
     for text in damaged:
         (tmp_path / BEST).write_text(text)
         assert read_best(tmp_path) == (None, None)
+
+
+def test_an_epoch_is_chosen_by_its_number_as_the_best_or_as_the_last(tmp_path):
+    with pytest.raises(RunError, match="no epoch has been saved"):
+        choose_epoch(tmp_path)
+    for epoch in (3, 12, 20):
+        write_checkpoint(tmp_path, Progress(epoch), 10 * epoch, {"model": {}})
+    with pytest.raises(
+        RunError, match=r"(?s)known to have validated best.*split val.*saved epochs: 3, 12, 20"
+    ):
+        best_epoch(tmp_path)
+    write_best(tmp_path, 12, "AP", 0.5)
+    assert (best_epoch(tmp_path), choose_epoch(tmp_path, "best")) == (12, 12)
+    assert (choose_epoch(tmp_path), choose_epoch(tmp_path, 7)) == (20, 7)
+    remove_checkpoint(tmp_path, Progress(12))
+    with pytest.raises(RunError, match="epoch 12 validated best, but its checkpoint is not"):
+        best_epoch(tmp_path)
+
+
+def test_what_a_flag_says_of_an_epoch_is_read():
+    assert (parse_epoch("210"), parse_epoch("best")) == (210, "best")
+    for text in ("", "Best", "-1", "1.0", "²", "last"):
+        with pytest.raises(ValueError, match="expected a number of epochs, or best"):
+            parse_epoch(text)
 
 
 def test_what_a_run_was_made_by_is_written_and_is_no_difference(tmp_path):
