@@ -2,6 +2,7 @@
 
 from absl import flags
 
+from evaluate.weight_flags import define_weight_flags
 from model.runs import RunError
 from records.command import UsageError, import_tensorflow, run
 
@@ -33,9 +34,7 @@ def define_flags(values):
     flags.DEFINE_string("image", None, "A picture, or a folder: then every picture right in it.", **add)
     flags.DEFINE_string("boxes", None, "JSON file with people's boxes; see above.", **add)
     flags.DEFINE_string("run", "output", "The run's folder, as train/main.py --output_dir has it.", **add)
-    flags.DEFINE_integer(
-        "epoch", None, "Which checkpoint, by the number of epochs done; by default the last.", **add
-    )
+    define_weight_flags(values)
     flags.DEFINE_string(
         "output_dir",
         None,
@@ -80,6 +79,7 @@ def main(values, rest):
         PredictOptions(
             run=values.run,
             epoch=values.epoch,
+            averaged=values.averaged,
             output_dir=values.output_dir,
             flip_test=values.flip_test,
             exif_orientation=values.exif_orientation,

@@ -36,7 +36,8 @@ class PredictOptions:
 
     Attributes:
         run: the run's folder, with model_dump/.
-        epoch: which checkpoint; None for the last.
+        epoch: which checkpoint: a number, "best" for the one that validated best, None for the last.
+        averaged: whether to take the moving average of the weights; None for where the run keeps one.
         output_dir: where the results go; None for predictions/ in the run's folder.
         flip_test: whether to average with the mirrored picture's heatmaps.
         exif_orientation: whether to turn pictures upright as their EXIF data say.
@@ -45,7 +46,8 @@ class PredictOptions:
     """
 
     run: str
-    epoch: int | None = None
+    epoch: int | str | None = None
+    averaged: bool | None = None
     output_dir: str | None = None
     flip_test: bool = True
     exif_orientation: bool = True
@@ -72,7 +74,7 @@ def predict_pictures(pictures, boxes, options):
     if folder.resolve() in {picture.resolve().parent for picture in pictures}:
         # A JSON file beside a picture may well be the user's own annotation.
         raise UsageError(f"--output_dir={folder} holds the pictures themselves; name another folder")
-    network = load_network(options.run, options.epoch)
+    network = load_network(options.run, options.epoch, options.averaged)
     config, skeleton = network.config, Skeleton.from_json(network.config.skeleton)
     step = make_predict_step(
         network.models[0],

@@ -267,8 +267,9 @@ def instant(monkeypatch):
 @each_format
 def test_an_export_says_what_it_expects_and_means(tmp_path, instant, file_format):
     path = tmp_path / "export"
-    EXPORTERS[file_format](None, make_config(FACE), 12, path, decode=True, batch=2)
+    EXPORTERS[file_format](None, make_config(FACE), 12, path, decode=True, batch=2, averaged=True)
     said = description(file_format, path)
+    assert said["averaged"] is True
     assert said["skeleton"] == FACE
     assert (said["model"], said["epoch"], said["dataset"]) == ("w24_tiny", 12, "coco")
     assert (said["codec"], said["sigma"], said["heatmap_size"]) == ("standard", 2.0, [16, 24])
