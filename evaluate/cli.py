@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from evaluate.options import MIN_VISIBILITY, OKS_NMS_THRESHOLD, EvaluateOptions
+from evaluate.options import LARGEST_BATCH, MIN_VISIBILITY, OKS_NMS_THRESHOLD, EvaluateOptions
 from evaluate.weight_flags import define_weight_flags
 from model.runs import RunError
 from records.command import UsageError, import_tensorflow, run
@@ -70,7 +70,14 @@ def define_flags(values):
         lower_bound=0,
         **add,
     )
-    flags.DEFINE_integer("batch_size", 32, "People per GPU and forward pass.", lower_bound=1, **add)
+    flags.DEFINE_integer(
+        "batch_size",
+        32,
+        "People per GPU and forward pass.",
+        lower_bound=1,
+        upper_bound=LARGEST_BATCH,
+        **add,
+    )
     flags.DEFINE_bool(
         "continue",
         False,

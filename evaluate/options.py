@@ -8,6 +8,9 @@ OKS_NMS_THRESHOLD = 0.9
 MIN_VISIBILITY = 0.2
 """Default of the score above which a joint counts for its pose's (the official IN_VIS_THRE)."""
 
+LARGEST_BATCH = 2**16
+"""People per forward pass; far above what any device's memory could take."""
+
 
 @dataclass(frozen=True)
 class EvaluateOptions:

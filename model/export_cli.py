@@ -60,6 +60,8 @@ EXAMPLES = {
 USER_ERRORS = (ExportError, RunError, OSError)
 ENDINGS = {"saved_model": "", "onnx": ".onnx", "litert": ".tflite"}
 RUNTIMES = {"saved_model": "tensorflow", "onnx": "onnxruntime", "litert": "ai-edge-litert"}
+#: Images per call; far above what any device's memory could take.
+LARGEST_BATCH = 2**16
 #: Pictures that int8 is measured on; the converter's guide asks for about 100 to 500.
 CALIBRATION_PICTURES = 200
 
@@ -85,8 +87,10 @@ def example(file_format, path, input_size, decode, batch):
 def _batch(text):
     if text == "any":
         return None
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a positive whole number or any, received {text!r}")
+    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text[:20]) <= LARGEST_BATCH:
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number from 1 to {LARGEST_BATCH:,}, or any; received {text[:100]!r}"
+        )
     return int(text)
 
 

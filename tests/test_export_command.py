@@ -89,7 +89,9 @@ def test_the_command_s_help_teaches_and_is_light(tmp_path):
             "expected a number of epochs, or best; received 'last'",
         ),
         (["--format=onnx", "--to=x", "--averaged", "--noaveraged"], "not allowed with argument --averaged"),
-        (["--format=onnx", "--to=x", "--batch=0"], "expected a positive whole number or any, received '0'"),
+        (["--format=onnx", "--to=x", "--batch=0"], "a whole number from 1 to 65,536, or any; received '0'"),
+        (["--format=onnx", "--to=x", f"--batch={10**20}"], "from 1 to 65,536, or any; received '1000000"),
+        (["--format=onnx", "--to=x", "--batch=²"], "from 1 to 65,536, or any; received '²'"),
         (["--format=onnx", "--to=x", "--precision=float16"], "--precision=float16 is for --format=litert"),
         (
             ["--format=litert", "--to=x", "--precision=int8"],
