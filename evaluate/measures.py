@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from evaluate import coco, mpii, posetrack
+from evaluate.coco_files import read_ground_truth
 from evaluate.inference import Predictions
 from evaluate.matching import MAX_POSES
 from evaluate.pck import pck
@@ -100,6 +101,7 @@ def check_measurable(manifest, truth, sequences, tracking=False):
         CommandError: naming what is wrong, and what to do.
     """
     if manifest.dataset != "posetrack":
+        _check_coco(manifest, truth)
         return
     try:
         if truth.image_ids is not None:
@@ -111,6 +113,16 @@ def check_measurable(manifest, truth, sequences, tracking=False):
         if manifest.split != "test":
             posetrack.read_truth(sequences, tracking)
     except (ValueError, FileNotFoundError) as error:
+        raise CommandError(f"{truth.path}: {error}") from error
+
+
+def _check_coco(manifest, truth):
+    """Raises CommandError if COCO's metric could not read the annotations that it would be given."""
+    if manifest.dataset in METRICS or not truth.labelled:
+        return
+    try:
+        read_ground_truth(truth.content, manifest.skeleton.num_keypoints)
+    except ValueError as error:
         raise CommandError(f"{truth.path}: {error}") from error
 
 

@@ -104,6 +104,15 @@ def test_a_rejected_duplicate_is_no_miss_and_not_the_one_to_compare_with():
     assert "1 annotations without usable id, picture, box or keypoints are left out" in measured.table
 
 
+def test_annotations_that_the_metric_could_not_read_are_refused_before_predicting():
+    data = scene(FIVE)
+    made = evaluated(data, skeleton_from_coco_category(FIVE), data["annotations"])
+    check_measurable(made.manifest, made.truth, made.sequences)
+    made.truth.content["images"].append({"id": 2**64})
+    with pytest.raises(CommandError, match=r"^truth\.json: .*expected objects with an id: a whole number"):
+        check_measurable(made.manifest, made.truth, made.sequences)
+
+
 def test_pictures_with_more_people_than_coco_looks_at_are_counted_in_a_note():
     def notes(ids, **changes):
         data = scene(FIVE, len(ids))
