@@ -59,7 +59,8 @@ def define_flags(values):
     flags.DEFINE_string(
         "initial_weights",
         None,
-        "Weights to start from: a .safetensors or .pth file, a folder epoch-NNNN, or none; by default "
+        "Weights to start from: a .safetensors or .pth file, a folder epoch-NNNN (of which the "
+        "moving average is taken where there is one), or none; by default "
         "dataset/imagenet_weights/hrnet_<model>* if that is there. A run that is continued needs none.",
         **add,
     )
