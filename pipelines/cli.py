@@ -74,6 +74,22 @@ def define_flags(values):
     )
     flags.DEFINE_string("annotations", None, "Annotation file, if it is elsewhere (one --split only).", **add)
     flags.DEFINE_string("images", None, "Picture folder, if it is elsewhere (one --split only).", **add)
+    flags.DEFINE_bool(
+        "follow_links",
+        False,
+        "Take pictures that are links out of the picture folder, as those of DVC, git-annex and the caches "
+        "of Hugging Face are.",
+        **add,
+    )
+    flags.DEFINE_enum(
+        "exif_orientation",
+        None,
+        ["auto", "ignore", "apply"],
+        "Whether pictures are turned upright as their EXIF data say: auto turns those whose annotated size "
+        "is the upright one's. By default auto for custom, ignore for the others, which were annotated on "
+        "the pixels as they are stored.",
+        **add,
+    )
     flags.DEFINE_string("detections", None, "Detector results, if they are elsewhere.", **add)
     flags.DEFINE_enum(
         "mpii_boxes",

@@ -6,8 +6,9 @@ from dataclasses import replace
 import imagesize
 from apache_beam.io.filesystems import FileSystems
 
+from pipelines.picture_names import locate_picture
 from pipelines.storage import open_if_there
-from pipelines.transforms import locate_picture
+from records.files import irregular_kind
 
 #: Pixels, PNG's limit (ISO/IEC 15948, 7.1); more is a damaged header.
 _LARGEST_SIDE = 2**31 - 1
@@ -16,12 +17,13 @@ _LARGEST_SIDE = 2**31 - 1
 _FETCHED = 32
 
 
-def header_sizes(folder, name_prefix=""):
+def header_sizes(folder, name_prefix="", follow_links=False):
     """A function that reads a picture's size from its header. EXIF orientation is ignored.
 
     Args:
         folder: the picture folder, on any file system Beam knows.
         name_prefix: what file names begin with that is not part of the path below it.
+        follow_links: whether links may lead out of the folder.
 
     Returns:
         Function: file name -> (width, height) in pixels; None for a picture that is missing, unreadable, or
@@ -29,8 +31,8 @@ def header_sizes(folder, name_prefix=""):
     """
 
     def image_size_of(file_name):
-        path, _, _ = locate_picture(str(folder), file_name, name_prefix)
-        if path is None:
+        path, _, _ = locate_picture(str(folder), file_name, name_prefix, follow_links)
+        if path is None or irregular_kind(path):
             return None
         try:
             file = open_if_there(path)
@@ -45,19 +47,19 @@ def header_sizes(folder, name_prefix=""):
     return image_size_of
 
 
-def with_sizes(pictures, folder, name_prefix=""):
+def with_sizes(pictures, folder, name_prefix="", follow_links=False):
     """Pictures with the size of their files' headers where none is stated; from a store many at a time.
 
     Args:
         pictures: list of `Picture`.
-        folder, name_prefix: as for `header_sizes`.
+        folder, name_prefix, follow_links: as for `header_sizes`.
 
     Returns:
         (list of `Picture` in the same order, number of those that had no size). A picture whose file does not
         tell stays without: it is rejected with its reason when it is to be cut.
     """
     places = [place for place, picture in enumerate(pictures) if not (picture.width and picture.height)]
-    pictures, size_of = list(pictures), header_sizes(folder, name_prefix)
+    pictures, size_of = list(pictures), header_sizes(folder, name_prefix, follow_links)
     with ThreadPoolExecutor(_FETCHED if FileSystems.get_scheme(str(folder)) else 1) as pool:
         sizes = pool.map(lambda place: size_of(pictures[place].file_name), places)
         for place, size in zip(places, sizes, strict=True):

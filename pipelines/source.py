@@ -6,6 +6,7 @@ from dataclasses import replace
 from pipelines import coco
 from pipelines.detections import read_detections
 from pipelines.json_files import Entries
+from pipelines.picture_names import match_names
 from pipelines.picture_sizes import with_sizes
 from records.image_ids import read_image_ids
 from records.lenient import Lenient
@@ -42,7 +43,7 @@ def _annotated(build, annotations, image_ids, lenient):
 
     def complete(pictures):
         used = [picture for picture in pictures.values() if picture.image_id in lenient.used]
-        return pictures | {picture.image_id: picture for picture in _with_sizes(used, build)}
+        return pictures | {picture.image_id: picture for picture in _found(used, build)}
 
     source = coco.read_ground_truth(
         annotations,
@@ -58,9 +59,11 @@ def _annotated(build, annotations, image_ids, lenient):
     return replace(source, dropped=build.left_out | source.dropped)
 
 
-def _with_sizes(pictures, build):
-    """Pictures with the sizes of their files where the annotations state none."""
-    pictures, unstated = with_sizes(pictures, build.images, build.name_prefix)
+def _found(pictures, build):
+    """Pictures by the names of their files, with the sizes of these where the annotations state none."""
+    if build.names_of_elsewhere:
+        pictures = match_names(pictures, build.images)
+    pictures, unstated = with_sizes(pictures, build.images, build.name_prefix, build.follow_links)
     if unstated:
         warnings.warn(
             f"{unstated:,} pictures have no width and height in the file: these are read from the headers of "
@@ -87,4 +90,4 @@ def _detected(build, annotations, image_ids, lenient):
         score_threshold=build.score_threshold,
         image_ids=image_ids,
     )
-    return replace(source, pictures=_with_sizes(source.pictures, build)) if lenient else source
+    return replace(source, pictures=_found(source.pictures, build)) if lenient else source
