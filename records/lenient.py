@@ -100,12 +100,17 @@ class Lenient:
         if is_list(people):
             self.content["annotations"] = View(lambda: self._people(people), len(people))
 
-    def result(self, entry):
-        """An entry of a detector's results for these pictures, its ids new where those in `content` are."""
+    def result(self, entry, one_category=False):
+        """An entry of a detector's results for these pictures, its ids new where those in `content` are.
+
+        Args:
+            entry: anything that JSON can hold.
+            one_category: whether categories that count as one here stay apart in the results.
+        """
         if not isinstance(entry, dict):
             return entry
         changed = {"image_id": self._ids.number(entry.get("image_id"))} if self._ids.by_place else {}
-        if category_key(entry.get("category_id")) in self._chosen.ids:
+        if not one_category and category_key(entry.get("category_id")) in self._chosen.ids:
             changed["category_id"] = self._chosen.category["id"]
         return entry | changed
 
