@@ -19,6 +19,7 @@ from records.dataset import read_records
 from records.files import path_of, remote_errors
 from records.layout import LAYOUTS, records_folder
 from records.shards import MANIFEST, Manifest, RecordsError, read_manifest
+from records.skeletons import keypoint_difference
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,11 @@ def find_boxes(options, config):
     dataset_dir = path_of(options.dataset_dir or layout.default_dir())
     folder = _records(options, config, dataset_dir)
     manifest = read_manifest(folder)
-    if manifest.skeleton.to_json()["keypoints"] != config.skeleton["keypoints"]:
+    if differing := keypoint_difference(config.skeleton["keypoints"], manifest.skeleton.keypoints):
         raise RecordsError(
             f"the run in {options.output} predicts the {config.num_keypoints} keypoints of "
             f"{config.skeleton['name']}, the records in {folder} have the {manifest.skeleton.num_keypoints} "
-            f"of {manifest.skeleton.name}; --dataset_dir or --records_dir names others"
+            f"of {manifest.skeleton.name}: {differing}; --dataset_dir or --records_dir names others"
         )
     if not manifest.records:
         raise RecordsError(
