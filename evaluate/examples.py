@@ -122,7 +122,7 @@ def people_section(analysis, evaluated, folder):
     """
     if not evaluated.results:
         return section("People", element("p", "No poses were kept, so there is nobody to show."))
-    results, skeleton = evaluated.results, evaluated.manifest.skeleton
+    results, skeleton = evaluated.results, evaluated.skeleton
     if analysis is not None and analysis.pairs:
         best, worst = choose_pairs(analysis.pairs, skeleton.num_keypoints, SHOWN)
         groups = [("Best by OKS", best), ("Worst by OKS", worst)]

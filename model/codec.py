@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from numbers import Real
 
-#: Heatmap pixels: the least and the largest standard deviation of a target's Gaussian. Smaller ones are one
-#: cell whatever they are (and float32 has no square of 1e-23), larger ones are flat on any map there is.
-SIGMA_RANGE = (0.01, 1000.0)
+#: The least and the largest width of a target Gaussian, in heatmap pixels. The published runs have 1 to 3;
+#: float32 cannot work with the square of much smaller or larger ones.
+SIGMAS = (0.1, 100.0)
 
 
 def check_sigma(sigma):
-    """Refuses a standard deviation outside of `SIGMA_RANGE`, and what is not a number, with a ValueError."""
-    least, largest = SIGMA_RANGE
+    """Refuses a standard deviation outside of `SIGMAS`, and what is not a number, with a ValueError."""
+    least, largest = SIGMAS
     if not isinstance(sigma, Real) or isinstance(sigma, bool) or not least <= sigma <= largest:
         raise ValueError(
             f"sigma: received {str(sigma)[:50]}; expected heatmap pixels from {least:g} to {largest:g}"

@@ -1,9 +1,10 @@
 """What a run configuration's JSON has to be before anything of it is believed."""
 
+import json
 import math
 
 from model.codec import check_sigma
-from records.manifest_checks import wrong_skeleton, wrong_text
+from records.manifest_checks import wrong_skeleton
 
 #: Pixels; far above what any network could take.
 _LARGEST_SIDE = 2**14
@@ -31,13 +32,25 @@ def wrong_config(data):
         check_sigma(data["sigma"])
     except ValueError as error:
         return str(error)
-    if problem := wrong_skeleton(data["skeleton"]) or wrong_text(data):
+    if problem := wrong_skeleton(data["skeleton"]):
+        return problem
+    if problem := _wrong_text({name: value for name, value in data.items() if name != "provenance"}):
         return problem
     made = data.get("provenance", {})
     if not isinstance(made, dict) or not isinstance(made.get("flags", {}), dict):
         return _received("provenance", "an object, and flags in it", made)
     if not isinstance(made.get("continued", []), list):
         return _received("continued", "a list", made["continued"])
+    return None
+
+
+def _wrong_text(data):
+    """Why the texts of parsed JSON cannot be written down again, or None. Flags may: they name files."""
+    try:
+        json.dumps(data, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        near = error.object[max(0, error.start - 40) : error.start]
+        return f"a text has half of a character (a surrogate) after {near!r}"
     return None
 
 

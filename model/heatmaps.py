@@ -48,7 +48,7 @@ def encode(keypoints_input, input_size, heatmap_size, sigma, method="standard"):
 
     Raises:
         ValueError: for another method, other shapes, sizes without extent, a sigma outside of
-            `model.codec.SIGMA_RANGE`.
+            `model.codec.SIGMAS`.
     """
     check_sigma(sigma)
     _check_shape("keypoints_input", keypoints_input, (None, None, 3))
@@ -102,7 +102,7 @@ def decode(heatmaps, method="standard", sigma=2.0):
         (N, K, 3) float32: x, y in heatmap pixels, and the highest value as score.
 
     Raises:
-        ValueError: for another method, another shape, a sigma outside of `model.codec.SIGMA_RANGE`.
+        ValueError: for another method, another shape, a sigma outside of `model.codec.SIGMAS`.
     """
     codec_named(method)
     check_sigma(sigma)

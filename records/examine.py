@@ -163,17 +163,7 @@ def wrong_values(records):
     check(~flat, lambda row: "crop_affine shows a line of the picture only")
     crops = np.array([bool(record["crop"]) for record in records])
     check(crops, lambda row: "the crop is not a picture")
-    names = np.array([_is_text(record["file_name"]) for record in records])
-    check(names, lambda row: "file_name is not UTF-8")
     return problems
-
-
-def _is_text(content):
-    try:
-        content.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def person_of(record):

@@ -1,6 +1,5 @@
 """What a manifest's JSON has to be before anything of it is believed: types and ranges, not meaning."""
 
-import json
 from collections import Counter
 
 from records.people_checks import is_id, is_number
@@ -28,8 +27,7 @@ def wrong_manifest(data):
     if not isinstance(data["shards"], list):
         return _received("shards", "a list", data["shards"])
     return (
-        wrong_text(data)
-        or _wrong_options(data["options"])
+        _wrong_options(data["options"])
         or wrong_skeleton(data["skeleton"])
         or next(filter(None, map(_wrong_shard, data["shards"])), None)
         or _named_twice([shard["name"] for shard in data["shards"]])
@@ -59,16 +57,6 @@ def wrong_skeleton(data):
         Skeleton.from_json(data)
     except ValueError as error:
         return str(error)
-    return None
-
-
-def wrong_text(data):
-    """Why the texts of parsed JSON cannot be written down again, or None."""
-    try:
-        json.dumps(data, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        near = error.object[max(0, error.start - 40) : error.start]
-        return f"a text has half of a character (a surrogate) after {near!r}"
     return None
 
 

@@ -233,7 +233,7 @@ def test_an_unknown_method_is_refused_with_those_there_are(method):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"sigma": 0}, "sigma: received 0; expected heatmap pixels from 0.01 to 1000"),
+        ({"sigma": 0}, "sigma: received 0; expected heatmap pixels from 0.1 to 100"),
         ({"sigma": -2.0}, "sigma: received -2.0"),
         ({"sigma": 1e-300}, "sigma: received 1e-300"),
         ({"sigma": float("nan")}, "sigma: received nan"),

@@ -1,5 +1,6 @@
 """The trainer: reads top to bottom."""
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -33,8 +34,9 @@ def train(options):
         InterruptedRunError: after Ctrl-C or SIGTERM.
     """
     workers = read_cluster(os.environ.get("TF_CONFIG")).workers
-    with lost_machine_reported(workers, Path(options.output) / "model_dump"):
-        return train_run(prepare(options))
+    folder = Path(options.output) / "model_dump"
+    with contextlib.ExitStack() as held, lost_machine_reported(workers, folder):
+        return train_run(prepare(options, held))
 
 
 def train_run(run):
