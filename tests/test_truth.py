@@ -148,5 +148,5 @@ def test_an_annotation_file_that_is_no_json_is_named(tmp_path, content, says):
 def test_annotations_from_a_pipe_are_refused_as_such(tmp_path):
     """Their results would have no name, and nobody waits for a pipe that nobody writes into."""
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(RecordsError, match="the annotation file .*/pipe is no regular file; --annotations"):
+    with pytest.raises(RecordsError, match=r"the annotation file .*/pipe is no regular file; --annotations"):
         find_truth(SimpleNamespace(annotations=str(tmp_path / "pipe"), dataset_dir=None), None)
