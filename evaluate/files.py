@@ -25,7 +25,9 @@ def write_whole(path, content):
     Raises:
         WriteError: if it cannot be written, with path and reason.
     """
-    path, content = Path(path), content.encode() if isinstance(content, str) else content
+    # Text may name files, whose names need not be UTF-8.
+    content = content.encode(errors="backslashreplace") if isinstance(content, str) else content
+    path = Path(path)
     # A name of its own, so that two processes never write into one file. The file's may be as long as the
     # file system takes: 255 bytes.
     name = os.fsdecode(os.fsencode(path.name)[:200])

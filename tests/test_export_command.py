@@ -1,5 +1,6 @@
 """The command model/export.py: its files, its help and what it refuses."""
 
+import io
 import os
 import subprocess
 import sys
@@ -195,3 +196,12 @@ def test_a_run_of_an_unknown_network_or_codec_is_named(tmp_path, monkeypatch, ca
     write_config(tmp_path / "model_dump", make_config(**changes))
     assert command(["--format=onnx", f"--run={tmp_path}", "--to=x"]) == 1
     assert says in capfd.readouterr().err
+
+
+def test_what_a_terminal_cannot_show_does_not_end_the_command(tmp_path, monkeypatch):
+    out = io.TextIOWrapper(io.BytesIO(), "latin-1")
+    monkeypatch.setattr("sys.stdout", out)
+    monkeypatch.setattr("model.export_cli._run", lambda options: print(options.to))
+    assert command(["--format=onnx", f"--to=ż{os.fsdecode(bytes([255]))}"]) == 0
+    out.flush()
+    assert out.buffer.getvalue() == b"\\u017c\\udcff.onnx\n"
