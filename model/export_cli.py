@@ -111,6 +111,7 @@ def parser():
     add = result.add_argument
     add(
         "--run",
+        type=os.path.expanduser,
         default="output",
         metavar="DIR",
         help="what train/main.py calls --output_dir (default: output)",
@@ -119,6 +120,7 @@ def parser():
     add("--format", required=True, choices=tuple(EXAMPLES), help="what to write")
     add(
         "--to",
+        type=os.path.expanduser,
         required=True,
         metavar="PATH",
         help="file to write (for saved_model a folder); .onnx or .tflite is added if missing",
@@ -140,6 +142,7 @@ def parser():
     )
     add(
         "--pictures",
+        type=os.path.expanduser,
         metavar="DIR",
         help="for int8: pictures of people like those the network will see; up to "
         f"{CALIBRATION_PICTURES} are read and cut to the input's shape, to measure how large activations get",

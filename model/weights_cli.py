@@ -48,6 +48,7 @@ def parser():
     )
     one.add_argument(
         "--from",
+        type=os.path.expanduser,
         required=True,
         dest="source",
         metavar="FILE",
@@ -56,6 +57,7 @@ def parser():
     )
     one.add_argument(
         "--to",
+        type=os.path.expanduser,
         required=True,
         dest="target",
         metavar="FILE",

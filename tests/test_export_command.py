@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from model.export_cli import command
+from model.export_cli import parser as export_parser
 from model.runs import Progress, save_checkpoint, variable_arrays, write_best, write_checkpoint, write_config
+from model.weights_cli import parser as weights_parser
 from tests.shared import ROOT
 from tests.test_export import description, make_config, pictures, random_network
 
@@ -205,3 +207,11 @@ def test_what_a_terminal_cannot_show_does_not_end_the_command(tmp_path, monkeypa
     assert command(["--format=onnx", f"--to=ż{os.fsdecode(bytes([255]))}"]) == 0
     out.flush()
     assert out.buffer.getvalue() == b"\\u017c\\udcff.onnx\n"
+
+
+def test_a_tilde_is_the_user_s_folder_whatever_the_shell_makes_of_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    options = export_parser().parse_args(["--run=~/a", "--to=~/b", "--format=onnx", "--pictures=~/c"])
+    assert (options.run, options.to, options.pictures) == tuple(f"{tmp_path}/{name}" for name in "abc")
+    options = weights_parser().parse_args(["import", "--from=~/a", "--to=~/b"])
+    assert (options.source, options.target) == (f"{tmp_path}/a", f"{tmp_path}/b")
