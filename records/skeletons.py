@@ -40,12 +40,15 @@ class Skeleton:
 
         check(count > 0, "needs at least one keypoint")
         check(len(set(self.keypoints)) == count, "keypoint names must be unique")
+        for part, pairs in (("flip_pairs", self.flip_pairs), ("limbs", self.limbs)):
+            check(all(len(pair) == 2 for pair in pairs), f"{part} must be pairs")
         paired = [index for pair in self.flip_pairs for index in pair]
         for part, indices in (
             ("flip_pairs", paired),
             ("limbs", [index for limb in self.limbs for index in limb]),
             ("upper_body", self.upper_body),
         ):
+            check(all(type(index) is int for index in indices), f"{part} must be whole numbers")
             check(all(0 <= index < count for index in indices), f"{part} has an index outside 0..{count - 1}")
         check(len(set(paired)) == len(paired), "flip_pairs names a keypoint twice")
         check(len(self.sigmas) == count, f"sigmas has {len(self.sigmas)} values, one per keypoint expected")

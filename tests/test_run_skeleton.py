@@ -1,16 +1,20 @@
 """What an evaluation takes from the run, whatever the records say: flip pairs and sigmas."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from evaluate.run import evaluate_run
 from evaluate.skeletons import other_facts, other_keypoints, run_skeleton
-from model.runs import Progress, RunError, read_checkpoint, read_config, write_config
+from model.runs import Progress, RunConfig, RunError, read_checkpoint, read_config
+from records.drawing import draw_skeleton, joint_sides
 from records.shards import RecordsError
 from records.skeletons import COCO
 from tests.small_evaluations import small_evaluation
@@ -137,9 +141,33 @@ def test_what_decides_no_number_is_no_difference():
     )
 
 
-@pytest.mark.parametrize("changes", [{"sigmas": [1] * 17}, {"flip_pairs": [[0, 40]]}, {"sigmas": None}])
-def test_a_damaged_skeleton_of_a_run_is_one_line(run, tmp_path, changes):
-    config = read_config(Path(run.output) / "model_dump")
-    write_config(tmp_path, replace(config, skeleton=config.skeleton | changes))
-    with pytest.raises(RunError, match=r"config\.json"):
-        run_skeleton(read_config(tmp_path))
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 20) | st.floats() | st.text(max_size=2),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=2), inner, max_size=2),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(["name", "flip_pairs", "limbs", "upper_body", "sigmas"]), ANYTHING)
+@example("flip_pairs", [[0, 1, 2]])
+@example("flip_pairs", [[0.5, 1]])
+@example("limbs", [[0, "nose"]])
+@example("sigmas", [1] * 5)
+@example("upper_body", [True])
+@example("sigmas", None)
+def test_a_damaged_skeleton_of_a_run_is_one_line(part, value):
+    """Or it is a skeleton with which poses can be mirrored and drawn."""
+    config = RunConfig("coco", "", FACE.to_json() | {part: value}, "w32", (32, 64), "udp", 2.0, {})
+    try:
+        skeleton = run_skeleton(config)
+    except RunError as error:
+        assert re.match(r"the run's config\.json describes no skeleton: .*", str(error))  # noqa: PT017
+    else:
+        assert sorted(skeleton.flip_permutation.tolist()) == [0, 1, 2, 3, 4]
+        draw_skeleton(
+            np.zeros((9, 9, 3), np.uint8),
+            np.ones((5, 3)),
+            skeleton.limbs,
+            joint_sides(skeleton.keypoints),
+            0.5,
+        )
