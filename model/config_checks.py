@@ -2,6 +2,9 @@
 
 import math
 
+from model.codec import check_sigma
+from records.manifest_checks import wrong_skeleton, wrong_text
+
 #: Pixels; far above what any network could take.
 _LARGEST_SIDE = 2**14
 
@@ -24,13 +27,12 @@ def wrong_config(data):
     size = data["input_size"]
     if not isinstance(size, list) or len(size) != 2 or not all(map(_is_side, size)):
         return _received("input_size", "width and height, multiples of 32 pixels", size)
-    if not is_finite(data["sigma"]) or data["sigma"] <= 0:
-        return _received("sigma", "a number above 0", data["sigma"])
-    if not isinstance(data["skeleton"]["name"], str):
-        return _received("the skeleton's name", "a text", data["skeleton"]["name"])
-    keypoints = data["skeleton"]["keypoints"]
-    if not isinstance(keypoints, list) or not keypoints or not all(isinstance(k, str) for k in keypoints):
-        return _received("the skeleton's keypoints", "a list of names", keypoints)
+    try:
+        check_sigma(data["sigma"])
+    except ValueError as error:
+        return str(error)
+    if problem := wrong_skeleton(data["skeleton"]) or wrong_text(data):
+        return problem
     made = data.get("provenance", {})
     if not isinstance(made, dict) or not isinstance(made.get("flags", {}), dict):
         return _received("provenance", "an object, and flags in it", made)

@@ -1,21 +1,16 @@
 """What an evaluation takes from the run, whatever the records say: flip pairs and sigmas."""
 
 import json
-import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
 from evaluate.run import evaluate_run
-from evaluate.skeletons import other_facts, other_keypoints, run_skeleton
-from model.runs import Progress, RunConfig, RunError, read_checkpoint, read_config
-from records.drawing import draw_skeleton, joint_sides
-from records.shards import RecordsError
+from evaluate.skeletons import other_facts
+from model.runs import Progress, read_checkpoint, read_config
 from records.skeletons import COCO
 from tests.small_evaluations import small_evaluation
 from tests.small_runs import make_records, small_network, small_options
@@ -114,23 +109,6 @@ def test_validation_while_training_takes_them_from_the_run_too(run, tmp_path, mo
     np.testing.assert_array_equal(first.picture, second.picture)
 
 
-def test_keypoints_in_another_order_are_refused_with_the_first_that_differs(tmp_path, evaluated):
-    names = list(COCO.keypoints)
-    names[3:5] = names[4:2:-1]
-    line = r"of coco: the same names in another order: keypoint 4 is 'left_ear' in the run and 'right_ear'"
-    with pytest.raises(RecordsError, match=line):
-        evaluated(tmp_path, keypoints=names)
-
-
-def test_the_first_keypoint_that_differs_is_named():
-    face, coco = FACE.keypoints, COCO.keypoints
-    assert other_keypoints(list(face), face) is None
-    other = ("nose", "eye_left", *face[2:])
-    assert other_keypoints(face, other) == "keypoint 2 is 'left_eye' in the run and 'eye_left' in the records"
-    assert other_keypoints(face, coco) == "keypoint 6, 'left_shoulder', is among the records' only"
-    assert other_keypoints(coco, face) == "keypoint 6, 'left_shoulder', is among the run's only"
-
-
 def test_what_decides_no_number_is_no_difference():
     assert other_facts(FACE, replace(FACE, name="other", limbs=((0, 1),), upper_body=(0,))) == []
     assert other_facts(FACE, replace(FACE, flip_pairs=((2, 1),))) == []
@@ -139,35 +117,3 @@ def test_what_decides_no_number_is_no_difference():
         "the flip pairs of 2 keypoints are other ones in the records ('left_ear' mirrors 'right_ear' there, "
         "itself in the run); the run's are taken"
     )
-
-
-ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers(-2, 20) | st.floats() | st.text(max_size=2),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=2), inner, max_size=2),
-)
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.sampled_from(["name", "flip_pairs", "limbs", "upper_body", "sigmas"]), ANYTHING)
-@example("flip_pairs", [[0, 1, 2]])
-@example("flip_pairs", [[0.5, 1]])
-@example("limbs", [[0, "nose"]])
-@example("sigmas", [1] * 5)
-@example("upper_body", [True])
-@example("sigmas", None)
-def test_a_damaged_skeleton_of_a_run_is_one_line(part, value):
-    """Or it is a skeleton with which poses can be mirrored and drawn."""
-    config = RunConfig("coco", "", FACE.to_json() | {part: value}, "w32", (32, 64), "udp", 2.0, {})
-    try:
-        skeleton = run_skeleton(config)
-    except RunError as error:
-        assert re.match(r"the run's config\.json describes no skeleton: .*", str(error))  # noqa: PT017
-    else:
-        assert sorted(skeleton.flip_permutation.tolist()) == [0, 1, 2, 3, 4]
-        draw_skeleton(
-            np.zeros((9, 9, 3), np.uint8),
-            np.ones((5, 3)),
-            skeleton.limbs,
-            joint_sides(skeleton.keypoints),
-            0.5,
-        )
