@@ -5,6 +5,7 @@ import os
 import secrets
 from pathlib import Path
 
+from records import json_text
 from records.command import CommandError
 
 
@@ -58,11 +59,9 @@ def parse_json(path, content):
         What it says.
 
     Raises:
-        ValueError: if it is not JSON in UTF-8, or lists and objects are nested deeper than Python can parse.
+        ValueError: if it is not JSON in UTF-8, or lists and objects are nested deeper than we take them.
     """
     try:
-        return json.loads(content.decode())
-    except RecursionError as error:
-        raise ValueError(f"{path}: not usable JSON: its lists and objects are nested too deeply") from error
+        return json_text.parse_json(content.decode())
     except ValueError as error:
-        raise ValueError(f"{path}: not valid JSON ({error})") from error
+        raise ValueError(f"{path}: not valid JSON: {error}") from error

@@ -6,7 +6,6 @@ for. Each has exceptions of its own for a file that is not there.
 
 import contextlib
 import hashlib
-import json
 import os
 import uuid
 from pathlib import PurePath
@@ -16,6 +15,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.people import BuildError
+from records.json_text import parse_json
 
 #: What the names of files that are not complete yet look like: `write_whole` puts 12 digits there.
 PARTIAL = "*.????????????.partial"
@@ -128,7 +128,7 @@ def read_json_if_there(path):
         ValueError: if it is not JSON.
     """
     content = read_if_there(path)
-    return None if content is None else json.loads(content)
+    return None if content is None else parse_json(content)
 
 
 def file_sha256(path):

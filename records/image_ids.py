@@ -1,8 +1,7 @@
 """Lists of pictures to build from and to measure on."""
 
-import json
-
 from records.files import path_of, remote_errors
+from records.json_text import parse_json
 from records.shards import RecordsError
 
 
@@ -26,8 +25,8 @@ def read_image_ids(path):
             f"the list of image ids {path} cannot be read: {error.strerror or error}"
         ) from error
     try:
-        ids = json.loads(text) if text.startswith("[") else [int(line) for line in text.split()]
-    except (ValueError, RecursionError) as error:
+        ids = parse_json(text) if text.startswith("[") else [int(line) for line in text.split()]
+    except ValueError as error:
         raise RecordsError(f"{path} is not a list of image ids (JSON, or one a line): {error}") from error
     wrong = [value for value in ids if type(value) is not int]
     if wrong or not ids:
