@@ -14,7 +14,7 @@ TEXTS = ["[" * 300, "{[" * 300, "]" * 300, '"' + "[" * 300, "\\", '\\"' * 200 + 
 
 
 def wrapped(value, kinds):
-    """JSON text of a value in as many lists (False) and objects (True), all but the last with more in them."""
+    """JSON text of a value in as many lists (False) and objects (True), all but the last with others too."""
     text = json.dumps({"a]": value} if kinds[-1] else [value])
     for kind in reversed(kinds[:-1]):
         text = f'{{"[": [], "b": {text}, "c": {{}}}}' if kind else f"[[], {text}, {{}}]"
