@@ -4,10 +4,10 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluate.files import parse_json
 from evaluate.rescoring import PERSON_CATEGORY
 from records.files import path_of, remote_errors
 from records.image_ids import read_image_ids
+from records.json_text import parse_json
 from records.layout import LAYOUTS
 from records.people_checks import is_id, is_number, wrong_box, wrong_keypoints
 from records.shards import RecordsError

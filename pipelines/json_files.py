@@ -2,7 +2,7 @@
 
 Memory for a long file is that of what is kept of its entries. Python's own scanner reads each of them, so
 that NaN, huge numbers and whatever else it accepts mean the same as in `json.loads`. What it refuses is left
-to `parse_json` of the whole file, for its words and places.
+to `loads` of the whole file, for its words and places.
 """
 
 import codecs
@@ -12,7 +12,8 @@ import re
 
 from pipelines.people import BuildError, as_json
 from pipelines.storage import open_if_there
-from records.json_text import check_nesting, parse_json
+from records.json_text import json_text, open_json
+from records.nesting import check_nesting, loads
 
 #: Bytes read at once.
 BLOCK = 1 << 22
@@ -45,10 +46,10 @@ def read_json(path, object_hook=None):
     Raises:
         BuildError: if it is missing or not JSON; the message names the path and the place.
     """
-    with _open(path) as file:
-        text = file.read()
     try:
-        return parse_json(text, object_hook)
+        with _open(path) as file:
+            text = json_text(file.read())
+        return loads(text, object_hook)
     except ValueError as error:  # also bad UTF-8, endless nesting, endless numbers
         raise BuildError(f"{path} is not JSON: {error}") from error
 
@@ -74,11 +75,13 @@ def read_long_json(path, trims):
     return read_json(path, object_hook=lambda entry: None)
 
 
+@contextlib.contextmanager
 def _open(path):
     file = open_if_there(str(path))
     if file is None:
         raise BuildError(f"{path} does not exist; expected an annotation file in COCO format there")
-    return file
+    with file:
+        yield open_json(file)
 
 
 def _read_trimmed(window, trims):

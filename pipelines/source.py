@@ -3,7 +3,7 @@
 import warnings
 from dataclasses import replace
 
-from pipelines import coco
+from pipelines import coco, detections
 from records.image_ids import read_image_ids
 
 
@@ -33,7 +33,7 @@ def read_source(build):
     category = coco.read_category(annotations, build.annotations, build.skeleton)
     if build.detection_category is not None:
         category = replace(category, id=build.detection_category)
-    return coco.read_detections(
+    return detections.read_detections(
         coco.read_annotations(build.detections),
         build.detections,
         pictures,

@@ -15,7 +15,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.people import BuildError
-from records.json_text import parse_json
+from records.nesting import loads
 
 #: What the names of files that are not complete yet look like: `write_whole` puts 12 digits there.
 PARTIAL = "*.????????????.partial"
@@ -128,7 +128,7 @@ def read_json_if_there(path):
         ValueError: if it is not JSON.
     """
     content = read_if_there(path)
-    return None if content is None else parse_json(content)
+    return None if content is None else loads(content.decode())
 
 
 def file_sha256(path):

@@ -13,7 +13,7 @@ from pipelines.coco import read_category
 from pipelines.json_files import read_json
 from pipelines.people import BuildError
 from records.geometry import half_body_box
-from records.json_text import MAX_DEPTH
+from records.nesting import MAX_DEPTH
 from records.skeletons import COCO, DEFAULT_SIGMA, MPII, POSETRACK, Skeleton, skeleton_from_coco_category
 from tests.sources import anything
 

@@ -13,7 +13,7 @@ from pipelines.coco import read_annotations
 from pipelines.json_files import Entries, read_json, read_long_json
 from pipelines.people import BuildError
 from pipelines.source import read_source
-from records.json_text import MAX_DEPTH
+from records.nesting import MAX_DEPTH
 from tests.builders import CATEGORY, annotations, image, make_build, person, write_json
 from tests.sources import an_image, annotation, anything, detection, everyone, some_of
 
