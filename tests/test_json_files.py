@@ -195,7 +195,8 @@ def sources(build, data, detections, monkeypatch):
         except BuildError as error:
             yield str(error)
             continue
-        yield repr([source.skeleton, source.dropped, source.rejected, everyone(source), source.pictures])
+        pictures = [(p.image_id, p.file_name, p.width, p.height) for p in source.pictures]
+        yield repr([source.skeleton, source.dropped, source.rejected, everyone(source), pictures])
 
 
 @settings(max_examples=150)
