@@ -179,8 +179,8 @@ def _find(options, manifest):
         dataset_dir = path_of(options.dataset_dir or layout.default_dir())
         place = dataset_dir / layout.annotations[manifest.split]
         built_from = manifest.source.get("annotations")
-        # A file of the same name may be another: a user's own data has no fixed names. Where none is right, that
-        # which the build had is named and not one that may never have been.
+        # A file of the same name may be another: a user's own data has no fixed names. Where none is right,
+        # that which the build had is named and not one that may never have been.
         if (
             built_from
             and not _is_of(place, manifest)
