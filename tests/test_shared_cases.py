@@ -22,14 +22,14 @@ BUILT = (
     ("02-categories-that-share-their-keypoints", "train.json", 2, ""),
     ("03-skeleton-line-out-of-range", "train.json", 2, r"warning: .*5"),
     ("04-category-without-keypoint-names", "train.json", 2, r"warning: .*--skeleton"),
-    ("05-picture-size-not-stated", "train.json", 3, r"warning: .*size"),
+    ("05-picture-size-not-stated", "train.json", 3, r"warning: .*3 pictures have no width and height"),
     ("06-byte-order-mark", "train.json", 2, ""),
     ("07-exif-orientation", "train.json", 3, r"warning: .*EXIF"),
     ("08-box-missing", "train.json", 3, r"warning: .*box"),
     ("10-keypoints-of-2K-numbers-or-triples", "train.json", 2, r"warning: .*labelled"),
     ("11-visibility-and-blanks", "train.json", 4, "warning: "),
     ("14-float-ids", "train.json", 2, ""),
-    ("14c-image-ids-text", "train.json", 2, r"warning: .*ids"),
+    ("14c-image-ids-text", "train.json", 2, r"warning: .*2 pictures have an id that is no whole number"),
     ("15-absolute-file-names", "train.json", 2, ""),
     ("15b-windows-path-and-percent", "train.json", 2, "warning: "),
     ("19-zip", "train.json", 2, ""),
@@ -138,7 +138,8 @@ def test_a_record_that_ends_the_process_is_named_by_check_and_by_the_reader(case
     train = ("train/main.py", "--gpus=0", "--model=w24_tiny", "--batch_size=4", "--epochs=1")
     where = (f"--records_dir={case}", f"--output_dir={case / 'run'}")
     fails(1, r"coco-train\.tfrecord-00001-of-00009: record 8", case, *train, *where)
-    assert "9 people" not in succeeds(case, *train, *where, "--skip_damaged").stdout
+    went_on = succeeds(case, *train, *where, "--skip_damaged").stdout
+    assert re.search(r"coco-train\.tfrecord-00001-of-00009: .*people are left out", went_on)
 
 
 @pytest.mark.slow
