@@ -53,7 +53,8 @@ def wrong_tfds_files(folder, manifest):
     for name, text in tfds_files(manifest).items():
         try:
             with remote_errors(folder):
-                found = json.loads((path_of(folder) / name).read_bytes())
+                content = (path_of(folder) / name).read_bytes()
+            found = json.loads(content)
         except FileNotFoundError:
             problems[name] = "missing"
         except OSError as error:
