@@ -99,6 +99,22 @@ class Skeleton:
         )
 
 
+def keypoint_difference(ours, theirs):
+    """Where two lists of keypoint names differ, in words; None if they do not.
+
+    Args:
+        ours, theirs: lists of names.
+    """
+    for number, (one, other) in enumerate(zip(ours, theirs, strict=False)):
+        if one != other:
+            moved = ", in another order" if sorted(ours) == sorted(theirs) else ""
+            return f"keypoint {number} is {one!r} and {other!r}{moved}"
+    if len(ours) == len(theirs):
+        return None
+    longer, count = max(ours, theirs, key=len), min(len(ours), len(theirs))
+    return f"keypoint {count}, {longer[count]!r}, and those after it are in one only"
+
+
 #: COCO: names, order and limbs of the dataset's `categories` entry (indices there are 1-based), sigmas of
 #: pycocotools' `Params.setKpParams`, upper body of the official HRNet code.
 COCO = Skeleton(
