@@ -57,7 +57,10 @@ def evaluate_run(options):
     name = result_name(network, boxes, options)
     parts = parts_of(network, boxes, options, name.parent / "parts" / name.name)
     # With --continue it may be the pictures only that read the records.
-    with only_one(parts.folder, "evaluation of this name", print), damage_reported(boxes.folder):
+    with (
+        only_one(parts.folder, "evaluation of this name", print),
+        damage_reported(boxes.folder, fingerprint=boxes.manifest.fingerprint),
+    ):
         try:
             done = parts.begin(options.resume, print)
             steps = predict_steps(network, boxes, options, devices)

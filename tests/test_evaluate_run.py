@@ -385,11 +385,8 @@ def test_records_of_other_keypoints_are_refused_by_number(run):
     first = {name: config.skeleton[name][:5] for name in ("keypoints", "sigmas", "upper_body")}
     five = first | {"flip_pairs": [[1, 2], [3, 4]], "limbs": []}
     write_config(folder, replace(config, skeleton=five | {"name": "five"}))
-    with pytest.raises(
-        RecordsError, match=r"predicts the 5 keypoints of five, .* have the 17 of coco"
-    ) as error:
+    with pytest.raises(RecordsError, match=r"predicts the 5 keypoints of five, .* have the 17 of coco"):
         evaluate_run(small_evaluation(run))
-    assert "keypoint 5, 'left_shoulder', and those after it are in one only" in str(error.value)
 
 
 def test_records_of_nobody_end_in_one_line(run, tmp_path):

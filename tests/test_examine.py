@@ -89,8 +89,9 @@ def test_a_message_with_a_wrong_length_is_named_and_ends_no_process(folder, caps
         ({"image_size": np.zeros_like}, r"image_size is \[0, 0\]"),
         ({"crop": lambda crop: b""}, "the crop is not a picture"),
         (
-            {"file_name": lambda name: b"\xff.jpg"},
-            r"file_name is not UTF-8, person \d+ in picture \d+, \\xff",
+            # A name need not be UTF-8: a file's may be any bytes.
+            {"file_name": lambda name: b"\xff.jpg", "keypoints": with_last(3)},
+            r"a keypoint's visibility is 3, person \d+ in picture \d+, \\xff\.jpg",
         ),
     ],
 )
