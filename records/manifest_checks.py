@@ -1,9 +1,7 @@
 """What a manifest's JSON has to be before anything of it is believed: types and ranges, not meaning."""
 
+from records.command import LARGEST_INPUT_SIDE
 from records.people_checks import is_id, is_number
-
-#: Pixels; networks' inputs are far below it.
-_LARGEST_SIDE = 2**14
 
 
 def wrong_manifest(data):
@@ -88,7 +86,7 @@ def _is_count(value):
 
 
 def _is_side(value):
-    return is_id(value) and 0 < value <= _LARGEST_SIDE
+    return is_id(value) and 0 < value <= LARGEST_INPUT_SIDE
 
 
 def _is_pair(value):
