@@ -17,6 +17,7 @@ from faster_coco_eval import COCO, COCOeval_faster
 
 from evaluate.files import write_whole
 from nms import COCO_SIGMAS
+from records.json_text import parse_json
 
 METRICS = (
     ("AP", "Average Precision", "0.50:0.95", "all"),
@@ -275,7 +276,8 @@ def _load(path_or_content):
     if not isinstance(path_or_content, str | Path):
         return "evaluate_coco", path_or_content
     path = Path(path_or_content)
+    content = path.read_bytes()
     try:
-        return str(path), orjson.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path}: not valid JSON ({error})") from error
+        return str(path), orjson.loads(content)
+    except ValueError:  # in another encoding, packed, or none
+        return str(path), parse_json(path, content)

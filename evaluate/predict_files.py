@@ -7,10 +7,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from evaluate.files import parse_json, write_json, write_whole
+from evaluate.files import write_json, write_whole
 from evaluate.rescoring import PERSON_CATEGORY
 from records.command import CommandError
 from records.drawing import draw_skeleton, joint_sides
+from records.json_text import parse_json
 from records.people_checks import is_id
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")

@@ -157,6 +157,13 @@ def define_flags(values):
         **add,
     )
     flags.DEFINE_string(
+        "category",
+        None,
+        "custom: name or id of the category to build from a file where several with different keypoints are "
+        "annotated; by default the one that is, and categories with the same keypoints are one.",
+        **add,
+    )
+    flags.DEFINE_string(
         "image_ids",
         None,
         "File with the ids of the pictures to build from, a JSON list or one a line; by default all.",
@@ -283,6 +290,8 @@ def check_flags(values):
             f"{missing} is missing: --dataset custom needs --annotations and --images, or else "
             "a --dataset_dir with annotations/train.json and images/"
         )
+    if values.category is not None and not LAYOUTS[values.dataset].lenient:
+        raise UsageError("--category is for --dataset=custom; the other datasets have one category of people")
     if values.dataset != "mpii" and (values.mpii_boxes != "objpos" or values.validation_list):
         raise UsageError("--mpii_boxes and --validation_list are for --dataset=mpii")
 

@@ -13,7 +13,6 @@ from pipelines.crops import BUILD_VERSION, CropOptions
 from pipelines.exif import orientation_warning
 from pipelines.folder import DEAD_LETTERS, OPTIONS, clean_up, remove_others, remove_outdated, settle
 from pipelines.people import BuildError
-from pipelines.picture_names import match_names
 from pipelines.plan import plan_shards, shard_count
 from pipelines.runner import run_pipeline
 from pipelines.source import read_source
@@ -37,13 +36,14 @@ class Build:
         annotations: the COCO-format annotation file.
         images: the picture folder.
         name_prefix: what file names begin with that is not part of the path below it.
-        names_of_elsewhere: whether pictures are looked for whose names are paths of another computer.
         follow_links: whether links may lead out of the picture folder.
         exif_orientation: "ignore", "apply" or "auto", see `pipelines.exif.orient`.
         detections: the detector's results, read if boxes is "detections".
         folder: where the records go.
         options: `CropOptions`.
         clean_boxes: whether to cut ground-truth boxes to their picture.
+        lenient: whether annotations are read as labelling tools leave them, see `records.lenient`.
+        category: with `lenient` the name or id of the category to take; None to choose.
         image_ids: a file that lists the pictures to look at; None for all.
         detection_category: id of the detections that count; None: that of the category with keypoints.
         left_out: {reason: count} of people whom the conversion to COCO format left out on purpose.
@@ -64,10 +64,11 @@ class Build:
     folder: str
     options: CropOptions
     name_prefix: str = ""
-    names_of_elsewhere: bool = False
     follow_links: bool = False
     exif_orientation: str = "ignore"
     clean_boxes: bool = True
+    lenient: bool = False
+    category: str | None = None
     image_ids: str | None = None
     detection_category: int | None = None
     left_out: dict = field(default_factory=dict)
@@ -124,6 +125,8 @@ def build_options(build):
     options["schema_version"], options["build_version"] = SCHEMA_VERSION, BUILD_VERSION
     options["people_per_shard"] = build.people_per_shard
     options["annotations_sha256"] = file_sha256(build.annotations)
+    if build.category is not None:
+        options["category"] = build.category
     if build.image_ids:
         options["image_ids_sha256"] = file_sha256(build.image_ids)
     if build.exif_orientation != "ignore":
@@ -175,9 +178,6 @@ def _write_plan(build, begun, prefix, say):
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always", UserWarning)
         source = read_source(build)
-        if build.names_of_elsewhere:
-            pictures = match_names(source.pictures, build.images)
-            source = dataclasses.replace(source, pictures=pictures)
     for warning in warned:
         say(f"warning: {build.annotations}: {warning.message}")
     people = source.count

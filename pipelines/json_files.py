@@ -12,6 +12,7 @@ import re
 
 from pipelines.people import BuildError, as_json
 from pipelines.storage import open_if_there
+from records.json_text import json_text, open_json
 
 #: Bytes read at once.
 BLOCK = 1 << 22
@@ -44,9 +45,9 @@ def read_json(path, object_hook=None):
     Raises:
         BuildError: if it is missing or not JSON; the message names the path and the place.
     """
-    with _open(path) as file:
-        text = file.read()
     try:
+        with _open(path) as file:
+            text = json_text(file.read())
         return json.loads(text, object_hook=object_hook)
     except (ValueError, RecursionError) as error:  # also bad UTF-8, endless nesting, endless numbers
         raise BuildError(f"{path} is not JSON: {error}") from error
@@ -73,11 +74,13 @@ def read_long_json(path, trims):
     return read_json(path, object_hook=lambda entry: None)
 
 
+@contextlib.contextmanager
 def _open(path):
     file = open_if_there(str(path))
     if file is None:
         raise BuildError(f"{path} does not exist; expected an annotation file in COCO format there")
-    return file
+    with file:
+        yield open_json(file)
 
 
 def _read_trimmed(window, trims):

@@ -10,7 +10,6 @@ import textwrap
 
 from absl import flags
 
-
 #: The longest side of a network input, pixels: any longer one is a slip, and needs memory that nobody has.
 LARGEST_INPUT_SIDE = 2**14
 

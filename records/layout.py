@@ -26,8 +26,8 @@ class Layout:
         input_size: (width, height) of the network input that the paper uses first for this dataset.
         exif_orientation: what a build does with pictures' EXIF orientation unless told, see
             `pipelines.exif.orient`. The datasets with a name were annotated on the pixels as they are stored.
-        names_of_elsewhere: whether pictures are looked for whose names are paths of another computer, see
-            `pipelines.picture_names.match_names`.
+        lenient: whether annotations are read as labelling tools leave them (`records.lenient`), not by COCO's
+            letter.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Layout:
     detections: str = "dets/human_detection.json"
     input_size: tuple[int, int] = (192, 256)
     exif_orientation: str = "ignore"
-    names_of_elsewhere: bool = False
+    lenient: bool = False
 
     def default_dir(self):
         """The dataset's folder if the user names none."""
@@ -99,7 +99,7 @@ LAYOUTS = {
             annotations=_each_split("annotations/{split}.json"),
             images="images",
             exif_orientation="auto",
-            names_of_elsewhere=True,
+            lenient=True,
         ),
     )
 }

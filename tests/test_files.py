@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, and what is no JSON is named."""
+"""Files are written whole or not at all."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from evaluate.files import WriteError, parse_json, write_json, write_whole
+from evaluate.files import WriteError, write_json, write_whole
 from records.command import CommandError
 from tests.full_disk import full_disk_at
 
@@ -51,13 +51,3 @@ def test_two_who_write_the_same_file_do_not_meet(tmp_path, monkeypatch):
     monkeypatch.setattr("pathlib.Path.replace", other_in_between)
     assert write_whole(path, "mine").read_text() == "mine"
     assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [(b"{", "not valid JSON"), (b"\xff", "not valid JSON"), (b"", "not valid"), (b"[" * 10**5, "too deeply")],
-)
-def test_what_is_no_json_is_named(content, says):
-    with pytest.raises(ValueError, match=rf"^a/b\.json: .*{says}"):
-        parse_json("a/b.json", content)
-    assert parse_json("a", '["ä"]'.encode()) == ["ä"]
