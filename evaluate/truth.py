@@ -183,8 +183,9 @@ def _find(options, manifest):
         if built_from and not _is_of(place, manifest) and _is_of(path_of(built_from), manifest):
             place = path_of(built_from)
     if not place.is_file():
+        problem = "is no regular file" if place.exists() else "does not exist"
         raise RecordsError(
-            f"the annotation file {place} does not exist; --annotations or --dataset_dir says where it is"
+            f"the annotation file {place} {problem}; --annotations or --dataset_dir says where it is"
         )
     return place
 

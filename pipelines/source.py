@@ -43,7 +43,7 @@ def _annotated(build, annotations, image_ids, lenient):
 
     def complete(pictures):
         used = [picture for picture in pictures.values() if picture.image_id in lenient.used]
-        return pictures | {picture.image_id: picture for picture in _completed(used, build)}
+        return pictures | {picture.image_id: picture for picture in _found(used, build)}
 
     source = coco.read_ground_truth(
         annotations,
@@ -59,10 +59,10 @@ def _annotated(build, annotations, image_ids, lenient):
     return replace(source, dropped=build.left_out | source.dropped)
 
 
-def _completed(pictures, build):
-    """Pictures with the names of their files, and where the annotations state no sizes with theirs."""
-    upright = build.exif_orientation == "apply"
+def _found(pictures, build):
+    """Pictures by the names of their files, with the sizes of these where the annotations state none."""
     pictures = match_names(pictures, build.images)
+    upright = build.exif_orientation == "apply"
     pictures, unstated = with_sizes(pictures, build.images, build.name_prefix, upright)
     if unstated:
         warnings.warn(
@@ -90,4 +90,4 @@ def _detected(build, annotations, image_ids, lenient):
         score_threshold=build.score_threshold,
         image_ids=image_ids,
     )
-    return replace(source, pictures=_completed(source.pictures, build)) if lenient else source
+    return replace(source, pictures=_found(source.pictures, build)) if lenient else source

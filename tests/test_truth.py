@@ -1,6 +1,7 @@
 """What the evaluation takes from an annotation file: whom the build takes, in a form no metric fails on."""
 
 import hashlib
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -163,3 +164,10 @@ def test_an_annotation_file_that_is_no_json_is_named(tmp_path, content, says):
     )
     with pytest.raises(RecordsError, match=rf"a\.json: .*{says}"):
         find_truth(SimpleNamespace(annotations=str(path), dataset_dir=None), manifest)
+
+
+def test_annotations_from_a_pipe_are_refused_as_such(tmp_path):
+    """Their results would have no name, and nobody waits for a pipe that nobody writes into."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(RecordsError, match=r"the annotation file .*/pipe is no regular file; --annotations"):
+        find_truth(SimpleNamespace(annotations=str(tmp_path / "pipe"), dataset_dir=None), None)
