@@ -72,6 +72,7 @@ def plan_builds(values, layout, input_size, beam_args, left_out):
                         encoding=values.crop_encoding,
                         max_crop_scale=values.max_crop_scale,
                         quality=values.crop_quality,
+                        sharp_halves=layout.recipe.augmentation.half_body_probability > 0,
                     ),
                     name_prefix=layout.name_prefix,
                     follow_links=values.follow_links,

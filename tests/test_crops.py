@@ -189,6 +189,7 @@ def test_only_half_bodies_that_can_be_drawn_are_stored_larger():
     for options, labelled, stored_larger in (
         (OPTIONS, keypoints, True),
         (replace(OPTIONS, scale_factor=None), keypoints, False),
+        (replace(OPTIONS, sharp_halves=False), keypoints, False),
         (OPTIONS, few, False),
     ):
         _, affine = cut_crop(pixels, center, scale, labelled, COCO, options)
