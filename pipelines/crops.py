@@ -216,5 +216,5 @@ def make_record(pixels, picture, person, skeleton, options):
         "image_id": picture.image_id,
         "person_id": person.person_id,
         "image_size": (picture.width, picture.height),
-        "file_name": picture.file_name.encode(errors="surrogateescape"),
+        "file_name": picture.file_name.encode(errors="backslashreplace"),  # UTF-8 also where the name is not
     }

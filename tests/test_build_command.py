@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.cli import command
+from records.cli import command as check_command
 from records.shards import read_manifest
 from tests.builders import annotations, image, make_dataset, person, write_detections, write_json, write_split
 from tests.shared import ROOT
@@ -305,3 +306,4 @@ def test_paths_that_cannot_be_shown_do_not_stop_a_build(tmp_path, monkeypatch, e
     assert b"\\udcff\\udce9" in written.getvalue()
     manifest = read_manifest(folder / "records/train")
     assert (manifest.records, manifest.rejected) == (4, {"missing_image": 1})
+    assert check_command([str(folder / "records/train")]) == 0  # which looks for UTF-8
