@@ -141,7 +141,8 @@ def define_flags(values):
     flags.DEFINE_float(
         "max_crop_scale",
         1.5,
-        "Large people are stored at this many times the network input's resolution at most.",
+        "Large people, and those with large halves if half bodies may be drawn, are stored at this many "
+        "times the network input's resolution at most.",
         lower_bound=0.1,
         **add,
     )

@@ -11,7 +11,7 @@ from records.geometry import box_to_center_scale, covering_rectangle, half_body_
 from records.jpeg_rows import restart_interval
 
 #: Raised whenever the same options and inputs give other bytes, so that old records are not taken for new.
-BUILD_VERSION = 3
+BUILD_VERSION = 4
 
 #: How crops can be stored: see `CropOptions.encoding`.
 ENCODINGS = ("jpeg", "exact")
@@ -40,12 +40,17 @@ class CropOptions:
         encoding: "jpeg"; or "exact": a PNG of the picture's own pixels at their own size. (Cutting whole
             blocks out of a JPEG source would be as exact at 36 % of the bytes, but no well-kept wheel
             does it without a system library: PyTurboJPEG brings none, simplejpeg and Pillow do not offer it.)
-        max_crop_scale: people are stored at most this many times as large as the network shows them; without
-            effect on "exact".
+        max_crop_scale: people are stored at most this many times as large as the network shows them in the
+            smallest of their `plain_views`; without effect on "exact". So a half body, which is shown larger
+            than the whole person, has the network input's resolution too where the picture has it. The
+            default is a little below 1 / (1 - 0.35), which the strongest enlarging of the official recipe
+            would need: 0.975 of the input's resolution is the least that a sample has.
+        sharp_halves: whether half bodies count for that. They take three times the bytes where people are as
+            large as in MPII, whose recipe never shows them; there is room for them in the crop anyhow.
         quality: JPEG quality, 1 to 100, of people stored at the network's resolution or above; those stored
             smaller get a higher one, see `jpeg_quality`. Without effect on "exact".
 
-    The defaults come from `benchmarks/crops.py`: 30 KB a person, 2.1 grey levels, see BUILD.md.
+    The defaults come from `benchmarks/crops.py`: 33 KB a person, 2.0 grey levels, see BUILD.md.
 
     Raises:
         ValueError: for an unknown encoding.
@@ -58,30 +63,29 @@ class CropOptions:
     encoding: str = "jpeg"
     max_crop_scale: float = 1.5
     quality: int = 80
+    sharp_halves: bool = True
 
     def __post_init__(self):
         if self.encoding not in ENCODINGS:
             raise ValueError(f"encoding is {self.encoding!r}; expected one of {', '.join(ENCODINGS)}")
 
 
-def crop_rectangle(center, scale, keypoints, image_size, skeleton, options, margin=0.0):
-    """The part of a picture that every crop drawn from a person lies in.
+def plain_views(center, scale, keypoints, skeleton, options):
+    """What training shows of a person before scale and rotation are drawn: the box, and halves of the body.
 
     Args:
         center, scale: (2,) of the person, image pixels.
         keypoints: (K, 3) x, y in image pixels and visibility.
-        image_size: (width, height) of the picture.
         skeleton: the `Skeleton`.
         options: `CropOptions`.
-        margin: image pixels to add on every side, see `covering_rectangle`.
 
     Returns:
-        (x, y, width, height) ints in image pixels, or None if nothing lies inside the picture.
+        centers, scales: (M, 2) float64 each, M from 1 to 3, image pixels; the person's own are the first.
+        Keypoints in one point have a scale of 0, which is never shown.
     """
-    if options.scale_factor is None:
-        return covering_rectangle(center[None], scale[None], image_size, False, margin)
     centers, scales = [center], [scale]
-    if (keypoints[:, 2] > 0).sum() > options.half_body_min_keypoints:
+    enough = (keypoints[:, 2] > 0).sum() > options.half_body_min_keypoints
+    if options.scale_factor is not None and enough:
         for upper_first in (True, False):
             valid, half_center, half_scale = half_body_box(
                 keypoints[None], skeleton.upper_body, np.array([upper_first]), options.input_size
@@ -89,8 +93,24 @@ def crop_rectangle(center, scale, keypoints, image_size, skeleton, options, marg
             if valid[0]:
                 centers.append(half_center[0])
                 scales.append(half_scale[0])
-    largest = np.stack(scales) * (1 + options.scale_factor)
-    return covering_rectangle(np.stack(centers), largest, image_size, True, margin)
+    return np.stack(centers), np.stack(scales)
+
+
+def crop_rectangle(centers, scales, image_size, options, margin=0.0):
+    """The part of a picture that every crop drawn from a person lies in.
+
+    Args:
+        centers, scales: (M, 2) of its `plain_views`.
+        image_size: (width, height) of the picture.
+        options: `CropOptions`.
+        margin: image pixels to add on every side, see `covering_rectangle`.
+
+    Returns:
+        (x, y, width, height) ints in image pixels, or None if nothing lies inside the picture.
+    """
+    if options.scale_factor is None:
+        return covering_rectangle(centers, scales, image_size, False, margin)
+    return covering_rectangle(centers, scales * (1 + options.scale_factor), image_size, True, margin)
 
 
 def cut_crop(pixels, center, scale, keypoints, skeleton, options):
@@ -108,12 +128,14 @@ def cut_crop(pixels, center, scale, keypoints, skeleton, options):
         crop_affine: (2, 3) float64: image pixels -> crop pixels.
         Or None if the person lies outside the picture.
     """
-    shrink = min(1.0, options.max_crop_scale * options.input_size[0] / scale[0])
+    centers, scales = plain_views(center, scale, keypoints, skeleton, options)
+    widths = scales[:, 0] if options.sharp_halves else scale[:1]
+    shrink = min(1.0, options.max_crop_scale * options.input_size[0] / widths[widths > 0].min())
     if options.encoding == "exact":
         shrink = 1.0
     margin = 0.5 / shrink if shrink < 1 else 0.0
     image_size = (pixels.shape[1], pixels.shape[0])
-    rectangle = crop_rectangle(center, scale, keypoints, image_size, skeleton, options, margin)
+    rectangle = crop_rectangle(centers, scales, image_size, options, margin)
     if rectangle is None:
         return None
     return cut_part(pixels, rectangle, shrink)
@@ -194,5 +216,5 @@ def make_record(pixels, picture, person, skeleton, options):
         "image_id": picture.image_id,
         "person_id": person.person_id,
         "image_size": (picture.width, picture.height),
-        "file_name": picture.file_name.encode(errors="surrogateescape"),
+        "file_name": picture.file_name.encode(errors="backslashreplace"),  # UTF-8 also where the name is not
     }

@@ -36,7 +36,6 @@ class Build:
         annotations: the COCO-format annotation file.
         images: the picture folder.
         name_prefix: what file names begin with that is not part of the path below it.
-        names_of_elsewhere: whether pictures are looked for whose names are paths of another computer.
         follow_links: whether links may lead out of the picture folder.
         exif_orientation: "ignore", "apply" or "auto", see `pipelines.exif.orient`.
         detections: the detector's results, read if boxes is "detections".
@@ -65,7 +64,6 @@ class Build:
     folder: str
     options: CropOptions
     name_prefix: str = ""
-    names_of_elsewhere: bool = False
     follow_links: bool = False
     exif_orientation: str = "ignore"
     clean_boxes: bool = True

@@ -153,7 +153,8 @@ class _Places:
         if {"..", "~"} & set(path.split("/")) or not path:
             return False
         if _ABSOLUTE.match(path):
-            return self._remote or not FileSystems.exists(path)
+            # Of an address, "://", there is nothing to ask, and a scheme may be one that Beam does not know.
+            return self._remote or "://" in path or not FileSystems.exists(path)
         parent = path.rpartition("/")[0]
         if parent not in self._folders:
             self._folders[parent] = self._is_there(parent, exists)

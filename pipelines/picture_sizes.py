@@ -17,13 +17,16 @@ _LARGEST_SIDE = 2**31 - 1
 _FETCHED = 32
 
 
-def header_sizes(folder, name_prefix="", follow_links=False):
-    """A function that reads a picture's size from its header. EXIF orientation is ignored.
+def header_sizes(folder, name_prefix="", upright=False):
+    """A function that reads a picture's size from its header.
+
+    Links are followed wherever they lead: whether such a picture is taken is decided when it is to be cut,
+    and what is converted from a release stays the same.
 
     Args:
         folder: the picture folder, on any file system Beam knows.
         name_prefix: what file names begin with that is not part of the path below it.
-        follow_links: whether links may lead out of the folder.
+        upright: whether it is the size once the picture is turned as its EXIF orientation says.
 
     Returns:
         Function: file name -> (width, height) in pixels; None for a picture that is missing, unreadable, or
@@ -31,7 +34,7 @@ def header_sizes(folder, name_prefix="", follow_links=False):
     """
 
     def image_size_of(file_name):
-        path, _, _ = locate_picture(str(folder), file_name, name_prefix, follow_links)
+        path, _, _ = locate_picture(str(folder), file_name, name_prefix, follow_links=True)
         if path is None or irregular_kind(path):
             return None
         try:
@@ -39,7 +42,7 @@ def header_sizes(folder, name_prefix="", follow_links=False):
             if file is None:
                 return None
             with file:
-                size = imagesize.get(file, exif_rotation=False)
+                size = imagesize.get(file, exif_rotation=upright)
         except OSError:
             return None
         return size if min(size) > 0 and max(size) <= _LARGEST_SIDE else None
@@ -47,19 +50,19 @@ def header_sizes(folder, name_prefix="", follow_links=False):
     return image_size_of
 
 
-def with_sizes(pictures, folder, name_prefix="", follow_links=False):
+def with_sizes(pictures, folder, name_prefix="", upright=False):
     """Pictures with the size of their files' headers where none is stated; from a store many at a time.
 
     Args:
         pictures: list of `Picture`.
-        folder, name_prefix, follow_links: as for `header_sizes`.
+        folder, name_prefix, upright: as for `header_sizes`.
 
     Returns:
         (list of `Picture` in the same order, number of those that had no size). A picture whose file does not
         tell stays without: it is rejected with its reason when it is to be cut.
     """
     places = [place for place, picture in enumerate(pictures) if not (picture.width and picture.height)]
-    pictures, size_of = list(pictures), header_sizes(folder, name_prefix, follow_links)
+    pictures, size_of = list(pictures), header_sizes(folder, name_prefix, upright)
     with ThreadPoolExecutor(_FETCHED if FileSystems.get_scheme(str(folder)) else 1) as pool:
         sizes = pool.map(lambda place: size_of(pictures[place].file_name), places)
         for place, size in zip(places, sizes, strict=True):

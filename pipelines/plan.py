@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
-from pipelines.people import Person, Picture, as_json
+from pipelines.people import People, Person, Picture, as_json
 
 #: Mixed into every hash, so that our order has nothing to do with other tools' hashes of the same ids.
 SALT = "hrpose-1"
@@ -27,17 +28,41 @@ def plan_shards(pictures, count):
         count: number of shards.
 
     Returns:
-        A list of `count` lists of pictures. A picture is never divided, so it is decoded once.
+        A list of `count` lists of pictures. A picture is divided, and then decoded once in each shard, only
+        if more people are in it than in a shard of average size.
     """
     ordered = sorted(pictures, key=lambda picture: hash_key(picture.image_id))
     total = sum(len(picture.people) for picture in ordered)
     shards = [[] for _ in range(count)]
     before = 0
     for picture in ordered:
-        middle = before + len(picture.people) / 2
-        shards[min(int(middle * count / total), count - 1)].append(picture)
-        before += len(picture.people)
-    return shards
+        for part in _divide(picture, max(1, total // count)):
+            middle = before + len(part.people) / 2
+            shards[min(int(middle * count / total), count - 1)].append(part)
+            before += len(part.people)
+    return [_joined(shard) for shard in shards]
+
+
+def _divide(picture, size):
+    """A picture, as several with at most `size` people each; in whatever order it has them, the same ones."""
+    if len(picture.people) <= size:
+        return [picture]
+    people = sorted(picture.people, key=lambda person: hash_key(picture.image_id, person.person_id))
+    return [
+        replace(picture, people=People(people[start : start + size])) for start in range(0, len(people), size)
+    ]
+
+
+def _joined(parts):
+    """A shard's pictures, with the parts of one that are in the same shard as one again."""
+    pictures = []
+    for part in parts:
+        if pictures and pictures[-1].image_id == part.image_id:
+            people = People([*pictures.pop().people, *part.people])
+            pictures.append(replace(part, people=people))
+        else:
+            pictures.append(part)
+    return pictures
 
 
 def dump_plan(pictures):

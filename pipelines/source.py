@@ -61,9 +61,9 @@ def _annotated(build, annotations, image_ids, lenient):
 
 def _found(pictures, build):
     """Pictures by the names of their files, with the sizes of these where the annotations state none."""
-    if build.names_of_elsewhere:
-        pictures = match_names(pictures, build.images)
-    pictures, unstated = with_sizes(pictures, build.images, build.name_prefix, build.follow_links)
+    pictures = match_names(pictures, build.images)
+    upright = build.exif_orientation == "apply"
+    pictures, unstated = with_sizes(pictures, build.images, build.name_prefix, upright)
     if unstated:
         warnings.warn(
             f"{unstated:,} pictures have no width and height in the file: these are read from the headers of "

@@ -10,6 +10,9 @@ import textwrap
 
 from absl import flags
 
+#: The longest side of a network input, pixels: any longer one is a slip, and needs memory that nobody has.
+LARGEST_INPUT_SIDE = 2**14
+
 
 class CommandError(Exception):
     """Something the user can cause and mend. The message says what was received, expected, and what to do."""
@@ -40,6 +43,9 @@ def run(name, description, define_flags, main, argv=None, user_errors=(), positi
     Returns:
         0, or main's exit code; 2 for a usage error, 1 for a failed run, 130 after Ctrl-C.
     """
+    # Neither every path is UTF-8 nor every terminal: what cannot be shown is no reason to stop.
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")
     argv = list(sys.argv[1:] if argv is None else argv)
     split = argv.index("--") if "--" in argv else len(argv)
     own, rest = argv[:split], argv[split + 1 :]
@@ -92,7 +98,7 @@ def captured_stderr():
         A text stream to the real standard error, for what the user shall see meanwhile.
     """
     sys.stderr.flush()
-    with os.fdopen(os.dup(2), "w") as real, tempfile.TemporaryFile() as captured:
+    with os.fdopen(os.dup(2), "w", errors="backslashreplace") as real, tempfile.TemporaryFile() as captured:
         os.dup2(captured.fileno(), 2)
         try:
             yield real
@@ -154,9 +160,13 @@ def parse_input_size(text):
     """Parses --input_size: (width, height) of a network input in pixels.
 
     Raises:
-        UsageError: if it is not two multiples of 32.
+        UsageError: if it is not two multiples of 32, or larger than records can be for.
     """
     size = integers(text, 2, "x", "input_size")
+    if max(size) > LARGEST_INPUT_SIDE:
+        raise UsageError(
+            f"--input_size={text}: expected a width and height of up to {LARGEST_INPUT_SIDE} pixels"
+        )
     if any(side % 32 for side in size):
         raise UsageError(
             f"--input_size={text}: width and height must be multiples of 32, because the network's lowest "

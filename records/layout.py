@@ -54,8 +54,6 @@ class Layout:
             letter.
         exif_orientation: what a build does with pictures' EXIF orientation unless told, see
             `pipelines.exif.orient`. The datasets with a name were annotated on the pixels as they are stored.
-        names_of_elsewhere: whether pictures are looked for whose names are paths of another computer, see
-            `pipelines.picture_names.match_names`.
         recipe: what training on it has by default.
     """
 
@@ -71,7 +69,6 @@ class Layout:
     input_size: tuple[int, int] = (192, 256)
     lenient: bool = False
     exif_orientation: str = "ignore"
-    names_of_elsewhere: bool = False
     recipe: Recipe = COCO_RECIPE
 
     def default_dir(self):
@@ -132,7 +129,6 @@ LAYOUTS = {
             images="images",
             lenient=True,
             exif_orientation="auto",
-            names_of_elsewhere=True,
         ),
     )
 }

@@ -2,11 +2,9 @@
 
 from collections import Counter
 
+from records.command import LARGEST_INPUT_SIDE
 from records.people_checks import is_id, is_number
 from records.skeletons import Skeleton
-
-#: Pixels; networks' inputs are far below it.
-LARGEST_SIDE = 2**14
 
 
 def wrong_manifest(data):
@@ -100,7 +98,7 @@ def _is_count(value):
 
 
 def _is_side(value):
-    return is_id(value) and 0 < value <= LARGEST_SIDE
+    return is_id(value) and 0 < value <= LARGEST_INPUT_SIDE
 
 
 def _is_pair(value):

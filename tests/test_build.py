@@ -130,6 +130,18 @@ def test_the_orientation_a_camera_noted_is_ignored(tmp_path):
     assert shard_bytes(tmp_path / "turned") == shard_bytes(tmp_path / "plain")
 
 
+def test_a_picture_with_many_people_is_divided_over_the_shards(tmp_path):
+    data = annotations([image(1, 120, 90), image(2, 120, 90)], [person(1, 1, [20, 10, 50, 70])])
+    write_split(tmp_path, "val", data)
+    box = {"image_id": 2, "category_id": 1, "score": 0.5}
+    rng = np.random.default_rng(0)
+    boxes = [box | {"bbox": rng.uniform(1, 60, 4).tolist()} for _ in range(60)]
+    write_json(tmp_path / "dets/human_detection.json", boxes)
+    manifest = quiet(make_build(tmp_path, tmp_path / "out", "val", boxes="detections", people_per_shard=10))
+    assert [shard.records for shard in manifest.shards] == [10] * 6
+    assert sorted(parse(tmp_path / "out")["person_id"].tolist()) == list(range(60))
+
+
 # ---- the same bytes
 
 

@@ -1,5 +1,8 @@
 """The command that builds records, called as users call it, from a folder of their own."""
 
+import io
+import json
+import os
 import re
 import subprocess
 import sys
@@ -8,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.cli import command
+from records.cli import command as check_command
 from records.shards import read_manifest
 from tests.builders import annotations, image, make_dataset, person, write_detections, write_json, write_split
 from tests.shared import ROOT
@@ -118,7 +122,7 @@ def test_wrong_flags_are_usage_errors_that_name_the_flag(capsys, arguments, name
     assert out == ""
 
 
-@pytest.mark.parametrize("size", ["192", "192x256x3", "0x256", "-1x2", "axb", ""])
+@pytest.mark.parametrize("size", ["192", "192x256x3", "0x256", "-1x2", "axb", "", "16416x64"])
 def test_an_input_size_that_is_none_is_a_usage_error(capsys, tmp_path, size):
     make_dataset(tmp_path, images=1)
     code, _, err = called(capsys, f"--dataset_dir={tmp_path}", f"--input_size={size}")
@@ -266,3 +270,40 @@ def test_beams_own_options_may_stand_apart_from_their_values(tmp_path):
     arguments = ["--dataset_dir", str(tmp_path), "--split=val", "--input_size=96x128"]
     assert command([*arguments, "--", "--job_name", "mine"]) == 0
     assert read_manifest(tmp_path / "records/val").records == 4
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("flag", ["annotations", "detections", "image_ids"])
+def test_what_comes_through_a_pipe_is_refused_because_it_is_read_twice(capsys, tmp_path, flag):
+    people_inside(tmp_path, "val", 2, 1)
+    os.mkfifo(tmp_path / "pipe")
+    flags = ["--split=val", f"--boxes={'detections' if flag == 'detections' else 'ground_truth'}"]
+    code, _, err = called(capsys, f"--dataset_dir={tmp_path}", *flags, f"--{flag}={tmp_path}/pipe")
+    assert code == 1
+    assert f"{tmp_path}/pipe is a pipe; expected a file" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii"])
+def test_paths_that_cannot_be_shown_do_not_stop_a_build(tmp_path, monkeypatch, encoding):
+    """Their bytes are no UTF-8, or the terminal is of another encoding."""
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xe9"))
+    data = people_inside(tmp_path / "plain", "train", 2, 1)
+    (tmp_path / "plain").rename(folder)  # OpenCV's own imwrite ends the process at such a path
+    for entry in data["images"]:
+        path = folder / "images/train2017" / entry["file_name"]
+        entry["file_name"] = f"\udce9{entry['file_name']}"
+        path.rename(path.with_name(entry["file_name"]))
+    data["images"].append(image(9, file_name="\ud83d.jpg"))
+    data["annotations"].append(person(9, 9, [5, 5, 30, 30]))
+    path = folder / "annotations/person_keypoints_train2017.json"
+    path.write_text(json.dumps(data))
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding, errors="strict"))
+    flags = [f"--dataset_dir={folder}", "--split=train", "--boxes=ground_truth", "--max_bad_fraction=0.5"]
+    assert command(flags) == 0
+    sys.stdout.flush()
+    assert b"\\udcff\\udce9" in written.getvalue()
+    manifest = read_manifest(folder / "records/train")
+    assert (manifest.records, manifest.rejected) == (4, {"missing_image": 1})
+    assert check_command([str(folder / "records/train")]) == 0  # which looks for UTF-8

@@ -8,6 +8,7 @@ import pytest
 
 from evaluate.files import WriteError, write_json, write_whole
 from records.command import CommandError
+from records.files import irregular_kind
 from tests.full_disk import full_disk_at
 
 
@@ -64,3 +65,26 @@ def test_a_name_as_long_as_the_file_system_takes_is_written(tmp_path, name):
     with pytest.raises(WriteError, match="could not be written: File name too long"):
         write_whole(tmp_path / f"{name}nnnn", b"content")
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+# ---- what is no file
+
+
+@pytest.mark.timeout(20)
+def test_what_is_no_regular_file_is_told_by_its_kind(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "a").write_text("file")
+    (tmp_path / "link").symlink_to("a")
+    (tmp_path / "circle").symlink_to("circle")
+    kinds = {
+        "pipe": "a pipe",
+        ".": "a folder",
+        "a": None,
+        "link": None,
+        "circle": None,
+        "none": None,
+        "\0": None,
+    }
+    assert {name: irregular_kind(tmp_path / name) for name in kinds} == kinds
+    assert irregular_kind("/dev/zero") == "a device"
+    assert irregular_kind("gs://bucket/a") is None

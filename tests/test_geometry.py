@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from pipelines.crops import CropOptions, crop_rectangle
+from pipelines.crops import CropOptions, crop_rectangle, plain_views
 from records.augment import Draws, choose_half_body, place
 from records.geometry import (
     affine_to_input,
@@ -333,7 +333,8 @@ def test_the_stored_crop_holds_every_pixel_any_augmentation_reads(
     keypoints = np.concatenate(
         [box[:2] + box[2:] * rng.uniform(-0.3, 1.3, (17, 2)), rng.integers(0, 3, (17, 1))], axis=-1
     )
-    rectangle = crop_rectangle(center, scale, keypoints, image_size, COCO, options)
+    views = plain_views(center, scale, keypoints, COCO, options)
+    rectangle = crop_rectangle(*views, image_size, options)
 
     one = np.ones(1)
     people = {
@@ -366,7 +367,8 @@ def test_the_plain_view_reads_nothing_outside_its_crop(seed, flip):
     box = np.concatenate([rng.uniform(-0.5, 1, 2) * image_size, rng.uniform(2, 600, 2)])
     options = CropOptions(input_size=(192, 256), scale_factor=None)
     center, scale = box_to_center_scale(box, options.input_size)
-    rectangle = crop_rectangle(center, scale, np.zeros((17, 3)), image_size, COCO, options)
+    views = plain_views(center, scale, np.zeros((17, 3)), COCO, options)
+    rectangle = crop_rectangle(*views, image_size, options)
     people = {
         "center": center[None],
         "scale": scale[None],

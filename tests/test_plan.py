@@ -1,6 +1,7 @@
 """Which pictures go into which shard."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -28,19 +29,39 @@ crowds = st.lists(st.integers(1, 14), min_size=1, max_size=60)
 
 
 @given(crowds, st.integers(1, 12))
-def test_every_picture_is_in_exactly_one_shard(people, count):
+def test_everybody_is_in_exactly_one_shard_and_so_is_a_picture_that_fits_into_one(people, count):
     pictures = make_pictures(people)
     shards = plan_shards(pictures, count)
     assert len(shards) == count
-    assert sorted(p.image_id for shard in shards for p in shard) == [p.image_id for p in pictures]
+    planned = [(p.image_id, row) for shard in shards for p in shard for row in p.people.rows]
+    assert sorted(planned) == sorted((p.image_id, row) for p in pictures for row in p.people.rows)
+    for shard in shards:  # decoded once in each
+        assert len({p.image_id for p in shard}) == len(shard)
+    fitting = {p.image_id for p in pictures if len(p.people) <= max(1, sum(people) // count)}
+    found = sorted(p.image_id for shard in shards for p in shard if p.image_id in fitting)
+    assert found == sorted(fitting)
 
 
 @given(crowds, st.integers(1, 12))
-def test_shards_are_balanced_to_one_picture(people, count):
+def test_shards_are_balanced_to_one_picture_or_one_shard(people, count):
     shards = plan_shards(make_pictures(people), count)
     sizes = [sum(len(p.people) for p in shard) for shard in shards]
-    assert max(sizes) <= sum(people) / count + max(people)
-    assert min(sizes) >= sum(people) / count - max(people)
+    share = sum(people) / count
+    assert max(sizes) <= share + min(max(people), max(1, share))
+    assert min(sizes) >= share - min(max(people), max(1, share))
+
+
+@given(st.integers(10, 300), st.integers(2, 9), st.randoms(use_true_random=False))
+def test_a_picture_with_more_people_than_a_shard_is_divided_the_same_in_any_order(crowd, count, random):
+    pictures = make_pictures([1, crowd, 1])
+    shards = plan_shards(pictures, count)
+    sizes = [sum(len(p.people) for p in shard) for shard in shards]
+    assert min(sizes) > 0
+    assert max(sizes) <= 2 * (crowd + 2) / count
+    people = random.sample(list(pictures[1].people), crowd)
+    assert (
+        plan_shards([pictures[0], replace(pictures[1], people=People(people)), pictures[2]], count) == shards
+    )
 
 
 @given(crowds, st.integers(1, 12), st.randoms(use_true_random=False))
