@@ -122,6 +122,8 @@ def measure_coco(evaluated):
         table += "\nNo poses were kept, so nobody is found."
     if truth.unusable:
         table += f"\n{truth.unusable:,} annotations without usable id, picture, box or keypoints are left out"
+    if truth.area_warning:
+        table += f"\nwarning: {truth.path}: {truth.area_warning}"
     if not truth.has_areas:
         table += "\nThe annotations have no areas; OKS takes those of the boxes."
         if evaluated.manifest.boxes == "ground_truth":

@@ -10,6 +10,7 @@ from records.image_ids import read_image_ids
 from records.json_text import parse_json
 from records.layout import LAYOUTS
 from records.people_checks import is_id, is_number, wrong_box, wrong_keypoints
+from records.plausibility import area_warning, count_areas
 from records.shards import RecordsError
 
 
@@ -31,6 +32,7 @@ class Truth:
         unusable: number of annotations left out because box, keypoints, picture or id are none.
         labelled: whether the file has people at all.
         has_areas: whether all people in `content` came with an area.
+        area_warning: what makes these areas unlikely, or None.
     """
 
     path: Path
@@ -42,6 +44,7 @@ class Truth:
     unusable: int
     labelled: bool
     has_areas: bool
+    area_warning: str | None
 
 
 def find_truth(options, manifest):
@@ -123,6 +126,9 @@ def read_truth(path, annotations, skeleton, image_ids=None):
         unusable=unusable,
         labelled=labelled,
         has_areas=has_areas,
+        area_warning=area_warning(
+            count_areas([p["bbox"] for p in people.values()], [p["area"] for p in people.values()])
+        ),
     )
 
 

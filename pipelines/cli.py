@@ -9,6 +9,7 @@ from absl import flags
 from records.command import UsageError, captured_stderr, parse_input_size, run
 from records.files import is_remote
 from records.layout import BOXES, LAYOUTS, SPLITS
+from records.plausibility import placement_rows
 
 NAME = "python pipelines/build_records.py"
 
@@ -231,6 +232,8 @@ def format_table(manifest, seconds):
     for what, reasons in (("left out", manifest.dropped), ("rejected", manifest.rejected)):
         rows.append((what, f"{sum(reasons.values()):,}", ""))
         rows += [("", f"{count:,}", reason) for reason, count in reasons.items()]
+    for count, text in placement_rows(manifest.placement):
+        rows.append(("misplaced", f"{count:,}", text))
     return "\n".join(f"  {name:<9}{number:>12}  {text}".rstrip() for name, number, text in rows)
 
 

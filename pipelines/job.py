@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import warnings
+from collections import Counter
 from dataclasses import dataclass, field
 
 from apache_beam.io.filesystems import FileSystems
@@ -11,6 +12,7 @@ from apache_beam.io.filesystems import FileSystems
 from pipelines.crops import BUILD_VERSION, CropOptions
 from pipelines.folder import DEAD_LETTERS, OPTIONS, clean_up, remove_others, remove_outdated, settle
 from pipelines.people import BuildError
+from pipelines.placement import count_people
 from pipelines.plan import plan_shards, shard_count
 from pipelines.runner import run_pipeline
 from pipelines.source import read_source
@@ -18,6 +20,7 @@ from pipelines.storage import discard, file_sha256, write_whole
 from pipelines.submission import only_submits
 from pipelines.transforms import ShardJob, count_reasons
 from records.files import absolute
+from records.plausibility import placement_summary, placement_warnings
 from records.schema import SCHEMA_VERSION
 from records.shards import MANIFEST, Manifest, Shard, shard_name
 from records.skeletons import Skeleton
@@ -135,6 +138,7 @@ class _Plan:
         people: how many people each shard has.
         pictures: how many pictures all of them have.
         dropped, rejected: as in the `Source`.
+        placement: counts of keypoints that are elsewhere, as the manifest keeps them.
     """
 
     job: ShardJob
@@ -142,6 +146,7 @@ class _Plan:
     pictures: int
     dropped: dict
     rejected: list
+    placement: dict
 
 
 def _write_plan(build, begun, prefix, say):
@@ -187,12 +192,17 @@ def _write_plan(build, begun, prefix, say):
     say(f"{build.folder}: {people:,} people in {len(source.pictures):,} pictures → {job.count} shards")
     write_whole(FileSystems.join(job.work_folder, OPTIONS), json.dumps(begun).encode())
     remove_others(build.folder, prefix, map(job.shard_path, range(job.count)))
-    planned = []
+    planned, placement = [], Counter()
     for index, pictures in enumerate(plan_shards(source.pictures, job.count)):
         write_whole(job.plan_path(index), job.plan_content(pictures))
         planned.append(sum(len(picture.people) for picture in pictures))
+        placement.update(count_people(pictures, build.options.input_size))
+    for warning in placement_warnings(placement):
+        path = build.detections if build.boxes == "detections" else build.annotations
+        say(f"warning: {path}: {warning}")
     remove_outdated(job)
-    return _Plan(job, planned, len(source.pictures), source.dropped, source.rejected)
+    counts = placement_summary(placement)
+    return _Plan(job, planned, len(source.pictures), source.dropped, source.rejected, counts)
 
 
 def _finish(build, options, plan):
@@ -237,6 +247,7 @@ def _finish(build, options, plan):
         dropped=plan.dropped,
         rejected=count_reasons(rejected),
         images=plan.pictures,
+        placement=plan.placement,
         source={
             name: absolute(path)
             for name in ("annotations", "images", "image_ids")

@@ -53,6 +53,7 @@ def main(values, rest, folder):
 
     with contextlib.suppress(RuntimeError):  # parsing needs no GPU, and another process may want it
         tf.config.set_visible_devices([], "GPU")
+    from records.plausibility import placement_warnings, sum_counts
     from records.sheet import write_sheet
     from records.summary import format_summary
     from records.verify import check_shards, join_people
@@ -62,8 +63,10 @@ def main(values, rest, folder):
     seconds = time.monotonic() - start
     people = join_people([report.people for report in reports], manifest.skeleton.num_keypoints)
     damaged = [report for report in reports if report.problems]
-    print(format_summary(manifest, people))
-    state = f"{len(damaged)} damaged; build the records again with --overwrite" if damaged else "all is well"
+    placement = sum_counts(report.placement for report in reports)
+    print(format_summary(manifest, people, placement))
+    well = "the files are whole, but see the warning" if placement_warnings(placement) else "all is well"
+    state = f"{len(damaged)} damaged; build the records again with --overwrite" if damaged else well
     print(f"\nchecked {len(people):,} people in {len(reports)} shards in {seconds:.1f} s: {state}")
     sys.stdout.flush()
     for report in damaged:
