@@ -75,6 +75,7 @@ def plan_builds(values, layout, input_size, beam_args, left_out):
                     ),
                     name_prefix=layout.name_prefix,
                     clean_boxes=layout.clean_boxes,
+                    skeleton_file=values.skeleton,
                     image_ids=values.image_ids,
                     detection_category=values.detection_category,
                     left_out=left_out.get(split, {}),
@@ -106,7 +107,7 @@ def prepare(values, layout):
         BuildError: if the dataset's folder is missing, or cannot be brought to COCO format.
     """
     dataset_dir = path_of(values.dataset_dir or layout.default_dir())
-    named = ("records_dir", "annotations", "images", "detections", "image_ids", "validation_list")
+    named = ("records_dir", "annotations", "images", "detections", "image_ids", "validation_list", "skeleton")
     check_reachable(dataset_dir, *(values[name].value for name in named))
     if layout.name == "synthetic":
         draw_synthetic(values, dataset_dir)

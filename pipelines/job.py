@@ -41,6 +41,8 @@ class Build:
         folder: where the records go.
         options: `CropOptions`.
         clean_boxes: whether to cut ground-truth boxes to their picture.
+        skeleton_file: a file in the form of a category, whose fields replace those of the annotation file's;
+            read if `skeleton` is None; None for nothing to replace.
         image_ids: a file that lists the pictures to look at; None for all.
         detection_category: id of the detections that count; None: that of the category with keypoints.
         left_out: {reason: count} of people whom the conversion to COCO format left out on purpose.
@@ -62,6 +64,7 @@ class Build:
     options: CropOptions
     name_prefix: str = ""
     clean_boxes: bool = True
+    skeleton_file: str | None = None
     image_ids: str | None = None
     detection_category: int | None = None
     left_out: dict = field(default_factory=dict)
@@ -118,6 +121,8 @@ def build_options(build):
     options["schema_version"], options["build_version"] = SCHEMA_VERSION, BUILD_VERSION
     options["people_per_shard"] = build.people_per_shard
     options["annotations_sha256"] = file_sha256(build.annotations)
+    if build.skeleton_file:
+        options["skeleton"] = file_sha256(build.skeleton_file)
     if build.image_ids:
         options["image_ids_sha256"] = file_sha256(build.image_ids)
     if build.boxes == "detections":

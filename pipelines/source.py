@@ -4,12 +4,15 @@ import warnings
 from dataclasses import replace
 
 from pipelines import coco, detections
+from pipelines.skeleton_file import read_skeleton, with_skeleton
 from records.image_ids import read_image_ids
 
 
 def read_source(build):
     """The people of a build, from ground truth or from a detector, as a `Source`."""
     annotations = coco.read_annotations(build.annotations)
+    if build.skeleton_file:
+        annotations = with_skeleton(annotations, read_skeleton(build.skeleton_file))
     image_ids = read_image_ids(build.image_ids) if build.image_ids else None
     if image_ids:
         unknown = image_ids - coco.read_pictures(annotations, build.annotations).keys()
