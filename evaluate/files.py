@@ -26,8 +26,9 @@ def write_whole(path, content):
         WriteError: if it cannot be written, with path and reason.
     """
     path, content = Path(path), content.encode() if isinstance(content, str) else content
-    # A name of its own, so that two processes never write into one file.
-    temporary = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+    # A name of its own, so that two processes never write into one file, and a short one: the file's own name
+    # may be as long as the file system takes.
+    temporary = path.with_name(f"{path.name[:40]}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     try:
         try:
             temporary.write_bytes(content)

@@ -5,6 +5,10 @@ import math
 #: Pixels; far above what any network could take.
 _LARGEST_SIDE = 2**14
 
+#: The least and the largest width of a target Gaussian, in heatmap pixels. The published runs have 1 to 3;
+#: float32 cannot work with the square of much smaller or larger ones.
+SIGMAS = (0.1, 100.0)
+
 
 def wrong_config(data):
     """Why parsed JSON is no run configuration, or None.
@@ -24,8 +28,8 @@ def wrong_config(data):
     size = data["input_size"]
     if not isinstance(size, list) or len(size) != 2 or not all(map(_is_side, size)):
         return _received("input_size", "width and height, multiples of 32 pixels", size)
-    if not is_finite(data["sigma"]) or data["sigma"] <= 0:
-        return _received("sigma", "a number above 0", data["sigma"])
+    if not is_finite(data["sigma"]) or not SIGMAS[0] <= data["sigma"] <= SIGMAS[1]:
+        return _received("sigma", "a number from {:g} to {:g} heatmap pixels".format(*SIGMAS), data["sigma"])
     if not isinstance(data["skeleton"]["name"], str):
         return _received("the skeleton's name", "a text", data["skeleton"]["name"])
     keypoints = data["skeleton"]["keypoints"]

@@ -34,6 +34,10 @@ class RunError(Exception):
     """A run folder that cannot be used as asked. The message says what is there and what to do."""
 
 
+class DamagedCheckpointError(RunError):
+    """A checkpoint that could be read and does not hold what was saved."""
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """What a run trains. Written when it starts; only `provenance` grows when it is continued.
@@ -118,10 +122,20 @@ def read_config(folder):
         RunError: if there is none, or it cannot be read.
     """
     path = Path(folder) / CONFIG
-    if not path.is_file():
-        raise RunError(f"no run in {folder}: {CONFIG} is missing. python train/main.py starts one")
     try:
-        data = json.loads(path.read_text())
+        content = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if there := saved_progress(folder):
+            raise RunError(
+                f"{path} is missing, though there are checkpoints (the last after epoch "
+                f"{there[-1].epoch}); it says which network they are of: copy it from where they come from, "
+                "or move them elsewhere"
+            ) from error
+        raise RunError(f"no run in {folder}: {CONFIG} is missing. python train/main.py starts one") from error
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror or error}") from error
+    try:
+        data = json.loads(content)
         if problem := wrong_config(data):
             raise ValueError(problem)
         known = [name.name for name in fields(RunConfig) if name.name in data or _needed(name)]
@@ -154,9 +168,19 @@ def checkpoint_folder(folder, epoch, update=0):
 
 
 def saved_progress(folder):
-    """The `Progress` of every complete checkpoint, in order."""
-    folders = (path for path in Path(folder).glob("epoch-*") if path.is_dir())
-    names = (re.fullmatch(r"epoch-(\d{4,})(?:-update-(\d{6,}))?", path.name) for path in folders)
+    """The `Progress` of every complete checkpoint, in order.
+
+    Raises:
+        RunError: if the folder is there but cannot be read; what it holds is not known then.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            folders = [entry.name for entry in entries if entry.is_dir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise RunError(f"{folder} cannot be read: {error.strerror or error}") from error
+    names = (re.fullmatch(r"epoch-([0-9]{4,})(?:-update-([0-9]{6,}))?", name) for name in folders)
     return sorted(Progress(int(name[1]), int(name[2] or 0)) for name in names if name)
 
 
@@ -243,7 +267,7 @@ def load_checkpoint(folder, epoch, model, optimizer=None, update=0, average=Fals
         The number of updates that had been done.
 
     Raises:
-        RunError: if it was not saved, or is damaged, or belongs to another network.
+        RunError: if it was not saved, cannot be read, is damaged, or belongs to another network.
     """
     path = checkpoint_folder(folder, epoch, update)
     names = ["average" if average else "model", *([] if optimizer is None else ["optimizer"])]
@@ -266,10 +290,11 @@ def read_checkpoint(folder, progress, names):
         (number of updates done in all, {name: {path: array}}).
 
     Raises:
-        RunError: if it was not saved, or is damaged.
+        DamagedCheckpointError: if what can be read of it is not what was saved.
+        RunError: if it was not saved, or cannot be read: which a later attempt may find mended.
     """
     path = checkpoint_folder(folder, progress.epoch, progress.update)
-    if not path.is_dir():
+    if progress not in saved_progress(folder):
         there = saved_epochs(folder)
         have = f"saved epochs: {_ranges(there)}" if there else "no epoch has been saved yet"
         raise RunError(f"epoch {progress.epoch} was never saved in {folder}; {have}")
@@ -285,7 +310,8 @@ def read_checkpoint(folder, progress, names):
             raise ValueError("state.json has a wrong checksum")
         return state["step"], {name: load(content) for name, content in contents.items()}
     except (
-        OSError,
+        FileNotFoundError,  # a part of it
+        IsADirectoryError,
         SafetensorError,
         ValueError,
         KeyError,
@@ -293,7 +319,12 @@ def read_checkpoint(folder, progress, names):
         AttributeError,
         RecursionError,
     ) as error:
-        raise RunError(f"the checkpoint {path} is damaged: {error}") from error
+        raise DamagedCheckpointError(f"the checkpoint {path} is damaged: {error}") from error
+    except OSError as error:  # a permission, or a network disk that is away for a moment
+        raise RunError(
+            f"the checkpoint {path} cannot be read ({error.strerror or error}), which need not mean that it "
+            "is damaged; nothing was changed, try again once it can be read"
+        ) from error
 
 
 def _state_crc32(state):
@@ -311,13 +342,69 @@ def write_best(folder, epoch, name, value):
 
 
 def read_best(folder):
-    """(epoch, value) of the epoch that validated best; (None, None) if that is not known."""
+    """(epoch, value) of the epoch that validated best; (None, None) if that is not known.
+
+    Raises:
+        OSError: if the note is there but cannot be read.
+    """
     try:
-        data = json.loads((Path(folder) / BEST).read_text())
+        data = json.loads((Path(folder) / BEST).read_bytes())
         known = is_whole(data["epoch"]) and is_finite(data["value"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
         known = False
     return (data["epoch"], float(data["value"])) if known else (None, None)
+
+
+def parse_epoch(text):
+    """What --epoch says: a number of epochs done, or "best". For flags of argparse and absl alike.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    if text == "best":
+        return text
+    if not (text.isascii() and text.isdecimal()):
+        raise ValueError(f"expected a number of epochs, or best; received {text[:100]!r}")
+    return int(text)
+
+
+def choose_epoch(folder, epoch=None):
+    """The epoch that is meant: by its number, "best" for `best_epoch`, None for the last that was saved.
+
+    Raises:
+        RunError: if there is none. Whether the checkpoint of a number is there, `read_checkpoint` says.
+    """
+    if epoch == "best":
+        return best_epoch(folder)
+    if epoch is not None:
+        return epoch
+    there = saved_epochs(folder)
+    if not there:
+        raise RunError(f"no epoch has been saved in {folder} yet")
+    return there[-1]
+
+
+def best_epoch(folder):
+    """The epoch that validated best while training: what the official code keeps as its model_best.
+
+    Args:
+        folder: of the run's checkpoints.
+
+    Raises:
+        RunError: if that is not known, or its checkpoint is gone.
+    """
+    best, _ = read_best(folder)
+    there = saved_epochs(folder)
+    have = f"saved epochs: {_ranges(there)}" if there else "no epoch has been saved yet"
+    if best is None:
+        raise RunError(
+            f"no epoch in {folder} is known to have validated best: {BEST} is missing or damaged. "
+            "train/main.py writes it when it validates, which needs records of the split val; another "
+            f"--epoch=N can be evaluated ({have})"
+        )
+    if best not in there:
+        raise RunError(f"epoch {best} validated best, but its checkpoint is not in {folder} any more; {have}")
+    return best
 
 
 def forget_best(folder):

@@ -1,10 +1,36 @@
-"""Where each dataset's files lie below its folder: the layout users have on disk."""
+"""Where each dataset's files lie below its folder, as users have them, and how it is trained on."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from records.augment import Augmentation
 from records.files import path_of
 from records.skeletons import COCO, MPII, POSETRACK, Skeleton
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a published training run has where the user asks for nothing else.
+
+    Attributes:
+        name: whose recipe it is, for messages.
+        augmentation: an `Augmentation`.
+        batch_size: people per GPU.
+    """
+
+    name: str
+    augmentation: Augmentation
+    batch_size: int = 32
+
+
+#: experiments/coco/hrnet/w32_256x192_adam_lr1e-3.yaml of the official code. For PoseTrack the HRNet paper
+#: (section 4.3) names no other augmentation, and no batch size.
+COCO_RECIPE = Recipe("COCO's published recipe", Augmentation())
+#: experiments/mpii/hrnet/w32_256x256_adam_lr1e-3.yaml there; its PROB_HALF_BODY is -1, which is never.
+MPII_RECIPE = Recipe(
+    "MPII's published recipe",
+    Augmentation(scale_factor=0.25, rotation_factor=30.0, half_body_probability=0.0),
+)
 
 
 @dataclass(frozen=True)
@@ -24,6 +50,13 @@ class Layout:
         raw: what the annotations are converted from, if they are, as messages name it.
         detections: the person detector's boxes, a COCO results file.
         input_size: (width, height) of the network input that the paper uses first for this dataset.
+        lenient: whether annotations are read as labelling tools leave them (`records.lenient`), not by COCO's
+            letter.
+        exif_orientation: what a build does with pictures' EXIF orientation unless told, see
+            `pipelines.exif.orient`. The datasets with a name were annotated on the pixels as they are stored.
+        names_of_elsewhere: whether pictures are looked for whose names are paths of another computer, see
+            `pipelines.picture_names.match_names`.
+        recipe: what training on it has by default.
     """
 
     name: str
@@ -36,6 +69,10 @@ class Layout:
     raw: str | None = None
     detections: str = "dets/human_detection.json"
     input_size: tuple[int, int] = (192, 256)
+    lenient: bool = False
+    exif_orientation: str = "ignore"
+    names_of_elsewhere: bool = False
+    recipe: Recipe = COCO_RECIPE
 
     def default_dir(self):
         """The dataset's folder if the user names none."""
@@ -69,6 +106,7 @@ LAYOUTS = {
             clean_boxes=False,
             raw="mpii_human_pose_v1_u12_1.mat",
             input_size=(256, 256),
+            recipe=MPII_RECIPE,
         ),
         Layout(
             name="posetrack",
@@ -92,6 +130,9 @@ LAYOUTS = {
             skeleton=None,
             annotations=_each_split("annotations/{split}.json"),
             images="images",
+            lenient=True,
+            exif_orientation="auto",
+            names_of_elsewhere=True,
         ),
     )
 }

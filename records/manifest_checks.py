@@ -1,5 +1,7 @@
 """What a manifest's JSON has to be before anything of it is believed: types and ranges, not meaning."""
 
+from collections import Counter
+
 from records.people_checks import is_id, is_number
 
 #: Pixels; networks' inputs are far below it.
@@ -27,6 +29,7 @@ def wrong_manifest(data):
         _wrong_options(data["options"])
         or wrong_skeleton(data["skeleton"])
         or next(filter(None, map(_wrong_shard, data["shards"])), None)
+        or _named_twice([shard["name"] for shard in data["shards"]])
     )
 
 
@@ -81,6 +84,11 @@ def _wrong_shard(shard):
     if not isinstance(shard["sha256"], str):
         return _received(f"sha256 of {shard['name']}", "a text", shard["sha256"])
     return None
+
+
+def _named_twice(names):
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    return f"the shard {twice[0]} is named twice, and would be read twice" if twice else None
 
 
 def _is_count(value):

@@ -226,7 +226,7 @@ def test_a_record_that_parses_but_cannot_be_used(tmp_path, record, field, value,
     size = (tmp_path / "shard").stat().st_size
     shard = replace(SHARD, records=3, size=size)
     report = check_shard(tmp_path, shard, 17, samples=9)
-    assert re.fullmatch(rf"record 1: {message}", report.problems[-1])
+    assert re.fullmatch(rf"record 1: {message}, person 7 in picture 5, a\.jpg", report.problems[-1])
     assert len(report.people) == len(report.samples) == 2
 
 

@@ -20,7 +20,7 @@ from evaluate.cli import command
 from evaluate.network import load_network
 from evaluate.options import EvaluateOptions
 from evaluate.run import evaluate_run, result_name
-from model.runs import RunError, checkpoint_folder, read_config, write_config
+from model.runs import RunError, checkpoint_folder, read_config, write_best, write_config
 from records.command import CommandError, UsageError
 from records.shards import RecordsError, read_manifest
 from tests.builders import write_json
@@ -233,6 +233,8 @@ def test_the_flags_are_the_options(run, monkeypatch, capsys):
     assert command([]) == 0
     assert asked == [EvaluateOptions(output="output")]
     assert command(["--continue", "--gpus=4", "--noaveraged", "--batch_size=8", "--epoch=210"]) == 0
+    assert command(["--epoch=best"]) == 0
+    assert asked.pop() == EvaluateOptions(output="output", epoch="best")
     changes = {"resume": True, "gpus": 4, "averaged": False, "batch_size": 8, "epoch": 210}
     assert asked[1] == EvaluateOptions(output="output", **changes)
     assert command(["--gpus=-1"]) == 2
@@ -273,6 +275,18 @@ def test_a_run_without_an_average_says_so_only_if_asked_for_it(run, monkeypatch)
         load_network(run.output, averaged=True)
 
 
+def test_the_best_epoch_is_the_one_that_validated_best(run, capsys):
+    folder = Path(run.output) / "model_dump"
+    shutil.copytree(checkpoint_folder(folder, 1), checkpoint_folder(folder, 2))
+    assert load_network(run.output).epoch == 2
+    with pytest.raises(RunError, match="known to have validated best"):
+        load_network(run.output, "best")
+    write_best(folder, 1, "AP", 0.5)
+    assert load_network(run.output, "best").epoch == 1
+    assert command(["--epoch=newest"]) == 2
+    assert "expected a number of epochs, or best; received 'newest'" in capsys.readouterr().err
+
+
 # ---- a full disk, and company
 
 
@@ -305,7 +319,7 @@ def test_a_second_evaluation_of_a_name_leaves_the_first_alone(run, batches, monk
     def with_company(*arguments):
         if not second:
             second.append(options)
-            with pytest.raises(CommandError, match=rf"^another evaluation .*: {NAME}_averaged_ground_truth;"):
+            with pytest.raises(CommandError, match=rf"^another evaluation .*/{NAME}_averaged_ground_truth;"):
                 evaluate_run(options)
             evaluate_run(replace(options, flip_test=False))
         return predict(*arguments)

@@ -1,5 +1,6 @@
 """A run that goes on: what it does with checkpoints that are damaged, half there or of another machine."""
 
+import errno
 import os
 import shutil
 from dataclasses import replace
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from model.runs import Progress, RunError, read_best, read_config, saved_progress, write_best, write_config
+from records.command import CommandError
+from records.lock import only_one
 from tests.small_runs import small_network, small_options
 from train import checkpoints
 from train.loop import train
@@ -54,6 +57,28 @@ def killed(*_):
     raise KilledError
 
 
+# ---- two at the same time
+
+
+def test_a_second_training_in_the_folder_ends_with_one_line_and_writes_nothing(options, records, tmp_path):
+    def files(folder):
+        return {path: path.stat().st_mtime_ns for path in Path(folder).rglob("*") if path.is_file()}
+
+    new = small_options(records, tmp_path / "new")
+    for second in (replace(options, resume=True, epochs=4), new):
+        with only_one(folder_of(second), "training", print):
+            before = files(second.output)
+            with pytest.raises(
+                CommandError,
+                match=r"^another training is running: .*/model_dump; wait until it is done, end it, or give "
+                r"another --output_dir$",
+            ):
+                train(second)
+            assert files(second.output) == before
+    assert train(new) == 8
+    assert train(replace(options, resume=True, epochs=4)) == 16
+
+
 # ---- damaged checkpoints
 
 
@@ -98,6 +123,32 @@ def test_a_run_that_is_killed_over_damaged_checkpoints_goes_on_all_the_same(
     assert saved_progress(folder_of(options))
     assert train(going_on) == 12
     assert saved_progress(folder_of(options))[-1] == Progress(3)
+
+
+def test_a_last_checkpoint_that_cannot_be_read_for_a_moment_is_neither_set_aside_nor_trained_again(
+    options, monkeypatch
+):
+    read, before = Path.read_bytes, names(options)
+
+    def away(path):
+        if path.parent.name == "epoch-0003":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(path)
+
+    with monkeypatch.context() as context:
+        context.setattr(Path, "read_bytes", away)
+        with pytest.raises(RunError, match=r"epoch-0003 cannot be read \(Input/output error\)"):
+            train(replace(options, resume=True, epochs=4))
+    assert names(options) == before
+    assert train(replace(options, resume=True, epochs=4)) == 16
+
+
+def test_a_new_run_does_not_inherit_the_best_epoch_of_one_that_was_removed(options):
+    write_best(folder_of(options), 3, "AP", 0.9)
+    for path in folder_of(options).glob("epoch-*"):
+        shutil.rmtree(path)
+    train(options)
+    assert read_best(folder_of(options)) == (None, None)
 
 
 def test_damage_within_an_epoch_is_set_aside_too(options):

@@ -1,9 +1,13 @@
 """What a run writes down."""
 
+import contextlib
+import errno
+import io
 import json
 import os
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -139,6 +143,89 @@ def test_a_log_that_cannot_be_written_does_not_end_the_run(tmp_path, capsys):
     assert "train.log lacks the line above" in printed
 
 
+@pytest.mark.parametrize("what", ["a file", "full"])
+def test_a_folder_that_cannot_be_written_costs_notes_and_no_run(tmp_path, capsys, monkeypatch, what):
+    if what == "a file":
+        (tmp_path / "log").write_text("")
+    else:
+
+        def full_disk(*_, **__):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(Path, "open", full_disk)
+        monkeypatch.setattr(tf.summary, "create_file_writer", full_disk)
+    with Journal(tmp_path / "log", people=10, done=0) as journal:
+        journal.end_epoch(1, EpochTotals(8).summary(["nose"]))
+        journal.record("validation", 1, {"AP": 0.5}, picture=np.zeros((4, 6, 3), np.uint8))
+    printed = capsys.readouterr().out
+    reason = "File exists" if what == "a file" else "No space left on device"
+    assert f"note: {tmp_path}/log/metrics.jsonl lacks the numbers of epoch 1, train: {reason}" in printed
+    assert f"note: {tmp_path}/log/train.log lacks the line above: {reason}" in printed
+    assert f"note: the curves in {tmp_path}/log cannot be written: " in printed
+    assert "epoch 1: nothing was learnt" in printed
+
+
+def test_curves_that_failed_once_are_tried_again_with_the_next_numbers(tmp_path, monkeypatch):
+    make, failing = tf.summary.create_file_writer, [True]
+
+    def sometimes(folder):
+        if failing.pop():
+            failing.append(False)
+            raise tf.errors.ResourceExhaustedError(
+                None, None, "{{node x}} /log/events: No space left on device"
+            )
+        return make(folder)
+
+    monkeypatch.setattr(tf.summary, "create_file_writer", sometimes)
+    with Journal(tmp_path, people=10, done=0) as journal:
+        for epoch in (1, 2):
+            journal.record("train", epoch, {"loss": float(epoch)})
+    assert events(tmp_path) == {"train/loss": 2.0}
+    said = (tmp_path / "train.log").read_text()
+    assert said.endswith(
+        f"the curves in {tmp_path} cannot be written: /log/events: No space left on device\n"
+    )
+
+
+def test_a_folder_whose_name_is_no_utf_8_has_curves_too(tmp_path):
+    folder = tmp_path / os.fsdecode(b"l\xff")
+    with Journal(folder, people=10, done=0) as journal:
+        journal.record("train", 1, {"loss": 0.5})
+        with contextlib.redirect_stdout(io.StringIO()):
+            journal.say(str(folder))
+    assert sorted(path.name[:6] for path in folder.iterdir()) == ["events", "metric", "train."]
+    assert "l\\udcff" in (folder / "train.log").read_text()
+
+
+class Watched(io.StringIO):
+    """A terminal that is closed, or a pipe whose reader leaves, as soon as there is a number of an error."""
+
+    number = None
+
+    def write(self, text):
+        if self.number is not None:
+            raise OSError(self.number, os.strerror(self.number))
+        return super().write(text)
+
+    def flush(self):
+        self.write("")
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EPIPE])
+def test_a_terminal_or_a_pipe_that_is_gone_does_not_end_the_run(tmp_path, monkeypatch, number):
+    out, err = Watched(), Watched()
+    with monkeypatch.context() as context:
+        context.setattr("sys.stdout", out)
+        context.setattr("sys.stderr", err)
+        with Journal(tmp_path, people=10, done=0) as journal:
+            out.number = err.number = number
+            journal.begin_epoch("epoch 1")
+            for _ in range(3):
+                journal.update(EpochTotals(5), 0.5)
+            journal.say("hello")
+    assert (tmp_path / "train.log").read_text().endswith(" hello\n")
+
+
 def test_the_share_of_waiting_is_of_all_the_time():
     totals = EpochTotals(8)
     with totals.waiting():
@@ -150,6 +237,27 @@ def test_the_share_of_waiting_is_of_all_the_time():
 def test_nested_metrics_become_flat_names():
     metrics = {"AP": {"total": 70.0, "nose": None}, "Mean": 1, "name": "x", "ok": True}
     assert flat_numbers(metrics) == {"AP/total": 70.0, "Mean": 1}
+
+
+def test_a_terminal_that_closes_asks_and_may_do_so_again(tmp_path):
+    before = signal.getsignal(signal.SIGHUP)
+    with stop_on_signals() as stop:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGHUP)
+        error = interrupted(stop, tmp_path, 5)
+    assert error.exit_code == 129
+    assert str(error).startswith("SIGHUP: stopped after update 5")
+    assert signal.getsignal(signal.SIGHUP) == before
+
+
+def test_what_ignores_sighup_goes_on_doing_so(monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with stop_on_signals() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -1,4 +1,4 @@
-"""One evaluation of a name at a time."""
+"""One writer of a folder at a time."""
 
 import os
 import signal
@@ -7,14 +7,14 @@ import sys
 
 import pytest
 
-from evaluate.lock import only_one
 from records.command import CommandError
+from records.lock import only_one
 from tests.shared import ROOT
 
 HOLD = """
 import sys, time
-from evaluate.lock import only_one
-with only_one(sys.argv[1], print):
+from records.lock import only_one
+with only_one(sys.argv[1], "test", print):
     print("held", flush=True)
     time.sleep(120)
 """
@@ -28,24 +28,31 @@ def test_the_lock_of_a_process_ends_with_it_however_that_ends(tmp_path):
     try:
         assert other.stdout.readline() == "held\n"
         with (
-            pytest.raises(CommandError, match=r"^another evaluation of this name is running: coco; wait"),
-            only_one(folder, print),
+            pytest.raises(
+                CommandError,
+                match=r"^another test is running: .*parts/coco; wait until it is done, or end it$",
+            ),
+            only_one(folder, "test", print),
         ):
             pass
-        with only_one(tmp_path / "parts/mpii", print):
+        with only_one(tmp_path / "parts/mpii", "test", print):
             pass
     finally:
         os.kill(other.pid, signal.SIGKILL)
         other.communicate()
-    with only_one(folder, print):
+    with only_one(folder, "test", print):
         assert [path.name for path in folder.iterdir()] == ["lock"]
 
 
 def test_the_lock_ends_with_the_body(tmp_path):
     for _ in range(2):
-        with pytest.raises(KeyError), only_one(tmp_path, print):
+        with pytest.raises(KeyError), only_one(tmp_path, "test", print):
             raise KeyError
-    with only_one(tmp_path, print), pytest.raises(CommandError, match="another"), only_one(tmp_path, print):
+    with (
+        only_one(tmp_path, "test", print),
+        pytest.raises(CommandError, match="another"),
+        only_one(tmp_path, "test", print),
+    ):
         pass
 
 
@@ -53,10 +60,10 @@ def test_a_file_system_without_locks_is_noted(tmp_path, monkeypatch):
     def no_locks(file, how):
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr("evaluate.lock.fcntl.flock", no_locks)
+    monkeypatch.setattr("records.lock.fcntl.flock", no_locks)
     said = []
-    with only_one(tmp_path, said.append):
-        assert "cannot be locked (No locks available); see to it that no other" in said[0]
+    with only_one(tmp_path, "test", said.append):
+        assert "cannot be locked (No locks available); see to it that no other test runs" in said[0]
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
@@ -64,7 +71,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     for name in ("file", "link"):
         with (
-            pytest.raises(CommandError, match=f"{name}, the folder .*: File exists"),
-            only_one(tmp_path / name, print),
+            pytest.raises(CommandError, match=f"{name} cannot be used .*: File exists"),
+            only_one(tmp_path / name, "test", print),
         ):
             pass

@@ -1,5 +1,6 @@
 """The trainer: what a run leaves, how it goes on, what it refuses."""
 
+import itertools
 import json
 import os
 import shutil
@@ -90,7 +91,7 @@ def stop_after(monkeypatch, updates, act):
     monkeypatch.setattr("train.loop.make_train_step", made)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_saves_within_the_epoch_and_the_run_goes_on_from_there(options, tmp_path, monkeypatch, number):
     whole = replace(options, output=str(tmp_path / "whole"), ema_decay=0.9)
     train(whole)
@@ -115,10 +116,12 @@ def test_ctrl_c_saves_within_the_epoch_and_the_run_goes_on_from_there(options, t
 
 
 def test_saving_every_so_many_minutes_leaves_a_checkpoint_to_go_on_from(options, monkeypatch):
+    minutes = itertools.count()  # as many as the trainer has looked at its clock
     with monkeypatch.context() as context:
-        stop_after(context, 7, break_down)
+        context.setattr("train.loop.time", SimpleNamespace(monotonic=lambda: 60.0 * next(minutes)))
+        stop_after(context, 8, break_down)
         with pytest.raises(ZeroDivisionError):
-            train(replace(options, save_minutes=1e-9))
+            train(replace(options, save_minutes=1.5))  # after every other update
     assert saved_progress(f"{options.output}/model_dump") == [Progress(1), Progress(1, 2)]
     assert train(replace(options, resume=True)) == 8
 

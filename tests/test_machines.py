@@ -1,5 +1,6 @@
 """Several machines: what TF_CONFIG says, and two processes that train together on this one."""
 
+import contextlib
 import json
 import os
 import re
@@ -15,7 +16,8 @@ import pytest
 import tensorflow as tf
 
 from model.runs import RunError, saved_epochs, saved_progress
-from records.command import UsageError
+from records.command import CommandError, UsageError
+from records.lock import only_one
 from records.shards import RecordsError, read_manifest
 from tests.shared import ROOT
 from tests.small_runs import small_network, small_options
@@ -77,7 +79,15 @@ def test_anything_else_is_a_usage_error_that_shows_what_is_expected(text):
 def test_fewer_shards_than_machines_are_refused(records, tmp_path):
     assert len(read_manifest(records / "train").shards) == 4
     with pytest.raises(RecordsError, match=r"has 4 shards for 5 machines, .*people_per_shard"):
-        look_over(small_options(records, tmp_path), Cluster(5), replicas=5)
+        look_over(small_options(records, tmp_path), Cluster(5), 5, contextlib.ExitStack())
+
+
+def test_only_the_chief_claims_the_folder_that_all_share(records, tmp_path):
+    options = small_options(records, tmp_path / "run")
+    with only_one(tmp_path / "run/model_dump", "training", print):
+        look_over(options, Cluster(2, 1), 2, contextlib.ExitStack())
+        with pytest.raises(CommandError, match="another training is running"):
+            look_over(options, Cluster(2, 0), 2, contextlib.ExitStack())
 
 
 def test_a_port_that_is_taken_is_told_in_one_line(monkeypatch):

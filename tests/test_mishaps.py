@@ -343,7 +343,7 @@ def test_on_one_machine_the_error_stays_as_it_is():
 
 
 def test_a_machine_that_is_lost_before_the_first_update_is_told_too(options, monkeypatch):
-    def lost(options):
+    def lost(options, held):
         raise tf.errors.UnavailableError(None, None, "failed to connect to all addresses")
 
     monkeypatch.setenv("TF_CONFIG", tf_config({"worker": HOSTS}))

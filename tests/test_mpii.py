@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.mpii import convert, header_sizes, objpos_box
+from pipelines.mpii import convert, objpos_box
 from pipelines.mpii_release import Entry, Joint, Rect, read_release
+from pipelines.picture_sizes import header_sizes
 from records.geometry import box_to_center_scale
 from records.skeletons import MPII
 from tests.releases import EMPTY, POINT, rect, write_release

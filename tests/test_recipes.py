@@ -6,6 +6,8 @@ import pytest
 from absl import flags
 
 from model.hrnet import ARCHITECTURES
+from pipelines.cli import define_flags as define_build_flags
+from records.layout import LAYOUTS
 from tests.shared import ROOT
 from train.flags import define_flags, options_from
 from train.options import TrainOptions
@@ -52,11 +54,37 @@ def test_a_recipe_says_what_it_reaches_and_where_that_is_published(path):
         assert "README of leoxiaobin" in comment or "CVPR 2019 paper" in comment
 
 
-def test_without_flags_the_command_does_the_first_recipe_but_for_gpus():
+@pytest.mark.parametrize(
+    ("arguments", "recipe"),
+    [
+        (["--input_size=192x256"], "coco_w32_256x192"),
+        (
+            ["--dataset=mpii", "--input_size=256x256", "--output_dir=output/mpii_w32_256x256"],
+            "mpii_w32_256x256",
+        ),
+    ],
+)
+def test_without_flags_the_command_does_the_dataset_s_recipe_but_for_gpus(arguments, recipe):
     values = flags.FlagValues()
     define_flags(values)
-    values(["train", "--gpus=4", "--input_size=192x256"])
-    assert options_from(values) == read(ROOT / "train/recipes/coco_w32_256x192.cfg")
+    values(["train", "--gpus=4", *arguments])
+    assert options_from(values) == read(ROOT / f"train/recipes/{recipe}.cfg")
+    assert values.dataset != "mpii" or options_from(values).input_size == LAYOUTS["mpii"].input_size
+
+
+@each_recipe
+def test_a_recipe_of_a_dataset_has_the_augmentation_that_the_dataset_brings(path):
+    options = read(path)
+    if path.stem != "synthetic_tiny":
+        assert options.augmentation == LAYOUTS[options.dataset].recipe.augmentation
+
+
+def test_the_recipe_for_mpii_names_what_its_number_needs_and_the_flag_exists():
+    values = flags.FlagValues()
+    define_build_flags(values)
+    text = (ROOT / "train/recipes/mpii_w32_256x256.cfg").read_text()
+    assert "--validation_list" in text
+    assert "validation_list" in values
 
 
 def test_flags_after_the_file_win():

@@ -1,6 +1,8 @@
 """The run folder: configuration and checkpoints."""
 
+import errno
 import json
+import os
 import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,11 +16,15 @@ from hypothesis import strategies as st
 from model.runs import (
     BEST,
     CONFIG,
+    DamagedCheckpointError,
     Progress,
     RunConfig,
     RunError,
+    best_epoch,
     checkpoint_folder,
+    choose_epoch,
     load_checkpoint,
+    parse_epoch,
     read_best,
     read_config,
     remove_checkpoint,
@@ -26,6 +32,7 @@ from model.runs import (
     saved_epochs,
     saved_progress,
     write_best,
+    write_checkpoint,
     write_config,
 )
 from records.skeletons import COCO
@@ -130,6 +137,17 @@ def test_a_folder_without_a_run_says_what_starts_one(tmp_path):
         read_config(tmp_path)
 
 
+def test_checkpoints_without_a_configuration_are_not_told_to_start_a_run(saved):
+    with pytest.raises(RunError, match=r"config.json is missing, though there are .* epoch 7\); .* copy it"):
+        read_config(saved[0])
+
+
+def test_a_configuration_that_cannot_be_read_is_one_line(tmp_path):
+    (tmp_path / CONFIG).mkdir()
+    with pytest.raises(RunError, match=r"config.json cannot be read: Is a directory$"):
+        read_config(tmp_path)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -145,6 +163,8 @@ def test_a_folder_without_a_run_says_what_starts_one(tmp_path):
         json.dumps(vars(CONFIGURATION) | {"dataset": ["coco"]}),
         json.dumps(vars(CONFIGURATION) | {"model": ["w32"]}),
         json.dumps(vars(CONFIGURATION) | {"sigma": "2"}),
+        json.dumps(vars(CONFIGURATION) | {"sigma": 1e-300}),
+        json.dumps(vars(CONFIGURATION) | {"sigma": 1e300}),
         json.dumps(vars(CONFIGURATION) | {"recipe": []}),
         json.dumps(vars(CONFIGURATION) | {"skeleton": {"name": "coco", "keypoints": "abc"}}),
         json.dumps(vars(CONFIGURATION) | {"provenance": {"continued": 3}}),
@@ -307,6 +327,47 @@ def test_a_changed_number_is_damage(saved, change):
         load_checkpoint(folder, 7, model, optimizer)
 
 
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE])
+def test_what_cannot_be_read_is_not_taken_for_damaged(saved, monkeypatch, number):
+    folder, model, optimizer = saved
+    read = Path.read_bytes
+
+    def reading(path):
+        if path.name == "optimizer.safetensors":
+            raise OSError(number, os.strerror(number))
+        return read(path)
+
+    with monkeypatch.context() as context:
+        context.setattr(Path, "read_bytes", reading)
+        with pytest.raises(RunError, match=rf"epoch-0007 cannot be read \({os.strerror(number)}\)") as error:
+            load_checkpoint(folder, 7, model, optimizer)
+    assert not isinstance(error.value, DamagedCheckpointError)
+    assert load_checkpoint(folder, 7, model, optimizer) == 1234
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json"])
+def test_a_part_that_is_gone_or_no_file_is_damage(saved, name):
+    folder, model, optimizer = saved
+    path = checkpoint_folder(folder, 7) / name
+    path.unlink()
+    for make in (lambda: None, path.mkdir):
+        make()
+        with pytest.raises(DamagedCheckpointError, match=rf"epoch-0007 is damaged: .*{name}"):
+            load_checkpoint(folder, 7, model, optimizer)
+
+
+def test_a_folder_that_cannot_be_looked_into_is_not_taken_for_empty(saved, monkeypatch):
+    folder, model, _ = saved
+
+    def away(path):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("model.runs.os.scandir", away)
+    for ask in (saved_progress, lambda folder: load_checkpoint(folder, 7, model)):
+        with pytest.raises(RunError, match="cannot be read: Input/output error"):
+            ask(folder)
+
+
 @pytest.mark.parametrize("step", ["1234", 12.5, -1, None, [], True, float("inf")])
 def test_a_number_of_updates_that_is_none_is_damage(saved, step):
     folder, model, _ = saved
@@ -340,6 +401,17 @@ def test_a_checkpoint_within_an_epoch_stands_beside_the_epochs_own(saved):
     assert [path.name for path in folder.iterdir()] == ["epoch-0007"]
 
 
+def test_a_note_of_the_best_epoch_that_cannot_be_read_is_not_taken_for_none(tmp_path, monkeypatch):
+    write_best(tmp_path, 12, "AP", 0.5)
+
+    def away(path):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Path, "read_bytes", away)
+    with pytest.raises(OSError, match="Input/output error"):
+        read_best(tmp_path)
+
+
 def test_the_best_epoch_is_remembered_and_a_damaged_note_is_none(tmp_path):
     assert read_best(tmp_path) == (None, None)
     write_best(tmp_path, 12, "AP", 0.5)
@@ -348,6 +420,30 @@ def test_the_best_epoch_is_remembered_and_a_damaged_note_is_none(tmp_path):
     for text in damaged:
         (tmp_path / BEST).write_text(text)
         assert read_best(tmp_path) == (None, None)
+
+
+def test_an_epoch_is_chosen_by_its_number_as_the_best_or_as_the_last(tmp_path):
+    with pytest.raises(RunError, match="no epoch has been saved"):
+        choose_epoch(tmp_path)
+    for epoch in (3, 12, 20):
+        write_checkpoint(tmp_path, Progress(epoch), 10 * epoch, {"model": {}})
+    with pytest.raises(
+        RunError, match=r"(?s)known to have validated best.*split val.*saved epochs: 3, 12, 20"
+    ):
+        best_epoch(tmp_path)
+    write_best(tmp_path, 12, "AP", 0.5)
+    assert (best_epoch(tmp_path), choose_epoch(tmp_path, "best")) == (12, 12)
+    assert (choose_epoch(tmp_path), choose_epoch(tmp_path, 7)) == (20, 7)
+    remove_checkpoint(tmp_path, Progress(12))
+    with pytest.raises(RunError, match="epoch 12 validated best, but its checkpoint is not"):
+        best_epoch(tmp_path)
+
+
+def test_what_a_flag_says_of_an_epoch_is_read():
+    assert (parse_epoch("210"), parse_epoch("best")) == (210, "best")
+    for text in ("", "Best", "-1", "1.0", "²", "last"):
+        with pytest.raises(ValueError, match="expected a number of epochs, or best"):
+            parse_epoch(text)
 
 
 def test_what_a_run_was_made_by_is_written_and_is_no_difference(tmp_path):

@@ -1,15 +1,18 @@
 """What the trainer's flags make of each other."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from absl import flags
 
 from model import hrnet
 from model.weight_files import WeightsError
+from records.augment import Augmentation
 from records.command import UsageError
 from train.cli import initial_weights, main, provenance
 from train.flags import PRECISIONS, define_flags, options_from
+from train.options import recipe_line
 
 
 def parse(*arguments):
@@ -30,6 +33,50 @@ def test_lr_per_256_scales_by_the_people_of_an_update():
     assert options_from(values, workers=3).schedule.initial == pytest.approx(3e-3)
     cpu = parse("--lr_per_256=2e-3", "--gpus=0", "--batch_size=32")
     assert options_from(cpu).schedule.initial == pytest.approx(2.5e-4)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "expected"),
+    [
+        ("mpii", Augmentation(0.25, 30, 0.6, 0.5, 0.0)),
+        ("coco", Augmentation(0.35, 45, 0.6, 0.5, 0.3)),
+        ("posetrack", Augmentation(0.35, 45, 0.6, 0.5, 0.3)),
+        ("custom", Augmentation(0.35, 45, 0.6, 0.5, 0.3)),
+    ],
+)
+def test_a_dataset_brings_its_published_augmentation_and_flags_override_it(dataset, expected):
+    options = options_from(parse(f"--dataset={dataset}"))
+    assert (options.augmentation, options.batch_size) == (expected, 32)
+    changed = options_from(parse(f"--dataset={dataset}", "--rotation_factor=0", "--batch_size=7"))
+    assert (changed.augmentation, changed.batch_size) == (replace(expected, rotation_factor=0), 7)
+
+
+def test_the_help_says_which_dataset_brings_what():
+    assert parse()["scale_factor"].help.endswith(
+        "recipe has: 0.35 for coco, posetrack, synthetic, custom; 0.25 for mpii."
+    )
+    assert parse()["batch_size"].help.endswith("what the dataset's published recipe has: 32.")
+
+
+def test_what_is_in_force_is_said_with_what_differs_from_the_publication():
+    said = recipe_line(options_from(parse("--dataset=mpii")))
+    assert said == (
+        "augmentation: scale 1 ± 0.25, rotation 30° in 60%, mirrored 50%, half body 0%; batch size 32: as "
+        "MPII's published recipe"
+    )
+    arguments = ("--scale_factor=0.35", "--batch_size=8", "--coarse_dropout_probability=0.5")
+    said = recipe_line(options_from(parse("--dataset=mpii", *arguments)))
+    assert said.startswith("augmentation: scale 1 ± 0.35, ")
+    assert said.endswith(
+        "half body 0%, rectangles 50%; batch size 8: MPII's published recipe has scale_factor=0.25, "
+        "batch_size=32"
+    )
+
+
+@pytest.mark.parametrize("sigma", ["1e300", "1e-300", "101"])
+def test_a_sigma_that_float32_cannot_work_with_is_a_usage_error(sigma):
+    with pytest.raises(flags.Error, match=r"sigma=.* in the range \[0.1, 100.0\]"):
+        parse(f"--sigma={sigma}")
 
 
 def test_two_learning_rates_are_a_usage_error():

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from model.runs import (
+    DamagedCheckpointError,
     Progress,
     RunError,
     assign_arrays,
@@ -45,6 +46,7 @@ def settle_run(folder, config, resume, write=True):
         if write:
             folder.mkdir(parents=True, exist_ok=True)
             remove_partial(folder)
+            forget_best(folder)  # of checkpoints that somebody removed
             write_config(folder, config)
         return False
     before = read_config(folder)
@@ -143,13 +145,13 @@ class Checkpoints:
             (`Progress`, number of updates done in all).
 
         Raises:
-            RunError: if none is whole, or it belongs to another network.
+            RunError: if none is whole, or the last of them cannot be read or belongs to another network.
         """
         names = ["model", "optimizer", *(["average"] if self._average else [])]
         for progress in reversed(saved_progress(self.folder)):
             try:
                 step, parts = read_checkpoint(self.folder, progress, names)
-            except RunError as error:
+            except DamagedCheckpointError as error:  # others may be mended, and what was learnt is there
                 say(f"{error}; going on from the one before")
                 continue
             path = checkpoint_folder(self.folder, progress.epoch, progress.update)

@@ -18,7 +18,8 @@ PUBLISHED = ("w30", "w32", "w48")
 NAME = "python train/main.py"
 
 DESCRIPTION = """
-Trains an HRNet on records made by pipelines/build_records.py. The defaults are the paper's COCO recipe.
+Trains an HRNet on records made by pipelines/build_records.py. The defaults are the paper's COCO recipe,
+but augmentation and batch size are those published for the --dataset.
 
   python train/main.py --gpus=4
   python train/main.py --flagfile=train/recipes/coco_w48_384x288.cfg --gpus=8 --batch_size=12

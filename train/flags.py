@@ -1,9 +1,11 @@
 """The flags of ``train/main.py``, and what they make."""
 
+from dataclasses import replace
+
 from absl import flags
 
 from model.codec import CODECS
-from records.augment import Augmentation
+from model.config_checks import SIGMAS
 from records.command import UsageError, integers, parse_input_size
 from records.files import local_only, path_of
 from records.layout import LAYOUTS, records_folder
@@ -17,6 +19,15 @@ MODELS = ("w30", "w32", "w48", "w24_tiny")
 
 #: As `model.hrnet.PRECISIONS`, for the same reason.
 PRECISIONS = ("float32", "bfloat16")
+
+#: Flags of what the dataset's recipe augments with: name, what it does, upper bound.
+AUGMENTATION = (
+    ("scale_factor", "scale by 1 ± this", 0.99),
+    ("rotation_factor", "rotate by this many degrees times a normal, at most twice this", 360),
+    ("rotation_probability", "how often to rotate", 1),
+    ("flip_probability", "how often to mirror", 1),
+    ("half_body_probability", "how often to show only half of the body", 1),
+)
 
 #: Where the trainer looks for weights to start from.
 IMAGENET_WEIGHTS = "dataset/imagenet_weights"
@@ -48,7 +59,8 @@ def define_flags(values):
     flags.DEFINE_string(
         "initial_weights",
         None,
-        "Weights to start from: a .safetensors or .pth file, a folder epoch-NNNN, or none; by default "
+        "Weights to start from: a .safetensors or .pth file, a folder epoch-NNNN (of which the "
+        "moving average is taken where there is one), or none; by default "
         "dataset/imagenet_weights/hrnet_<model>* if that is there. A run that is continued needs none.",
         **add,
     )
@@ -65,7 +77,8 @@ def define_flags(values):
         "sigma",
         2.0,
         "Width of the target Gaussians in heatmap pixels (3 is usual for 288x384).",
-        lower_bound=0.1,
+        lower_bound=SIGMAS[0],
+        upper_bound=SIGMAS[1],
         **add,
     )
     flags.DEFINE_enum(
@@ -76,7 +89,13 @@ def define_flags(values):
         **add,
     )
     flags.DEFINE_integer("epochs", 210, "Passes over the records in all.", lower_bound=1, **add)
-    flags.DEFINE_integer("batch_size", 32, "People per GPU and forward pass.", lower_bound=1, **add)
+    flags.DEFINE_integer(
+        "batch_size",
+        None,
+        f"People per GPU and forward pass; {_published('batch_size')}.",
+        lower_bound=1,
+        **add,
+    )
     flags.DEFINE_integer(
         "accumulate",
         1,
@@ -144,30 +163,9 @@ def define_flags(values):
         "Normalise over the people of all GPUs and not of each alone. Not together with --accumulate.",
         **add,
     )
-    flags.DEFINE_float(
-        "scale_factor", 0.35, "Augmentation: scale by 1 ± this.", lower_bound=0, upper_bound=0.99, **add
-    )
-    flags.DEFINE_float(
-        "rotation_factor",
-        45.0,
-        "Augmentation: rotate by this many degrees times a normal, at most twice this.",
-        lower_bound=0,
-        **add,
-    )
-    flags.DEFINE_float(
-        "rotation_probability", 0.6, "Augmentation: how often to rotate.", lower_bound=0, upper_bound=1, **add
-    )
-    flags.DEFINE_float(
-        "flip_probability", 0.5, "Augmentation: how often to mirror.", lower_bound=0, upper_bound=1, **add
-    )
-    flags.DEFINE_float(
-        "half_body_probability",
-        0.3,
-        "Augmentation: how often to show only half of the body.",
-        lower_bound=0,
-        upper_bound=1,
-        **add,
-    )
+    for name, text, upper_bound in AUGMENTATION:
+        text = f"Augmentation: {text}; {_published(name)}."
+        flags.DEFINE_float(name, None, text, lower_bound=0, upper_bound=upper_bound, **add)
     flags.DEFINE_float(
         "coarse_dropout_probability",
         0.0,
@@ -228,6 +226,17 @@ def define_flags(values):
     )
 
 
+def _published(setting):
+    """What the help says of the default of a flag that the dataset's recipe decides."""
+    datasets = {}
+    for layout in LAYOUTS.values():
+        both = vars(layout.recipe) | vars(layout.recipe.augmentation)
+        datasets.setdefault(both[setting], []).append(layout.name)
+    several = len(datasets) > 1
+    texts = (f"{value:g}" + f" for {', '.join(names)}" * several for value, names in datasets.items())
+    return f"by default what the dataset's published recipe has: {'; '.join(texts)}"
+
+
 def options_from(values, workers=1):
     """The `TrainOptions` that flags ask for.
 
@@ -250,7 +259,7 @@ def options_from(values, workers=1):
         codec=values.codec,
         sigma=values.sigma,
         epochs=values.epochs,
-        batch_size=values.batch_size,
+        batch_size=batch_size(values),
         accumulate=values.accumulate,
         gpus=values.gpus,
         precision=values.precision,
@@ -265,13 +274,7 @@ def options_from(values, workers=1):
         clip_norm=values.clip_norm,
         ema_decay=values.ema_decay,
         sync_batch_norm=values.sync_batch_norm,
-        augmentation=Augmentation(
-            scale_factor=values.scale_factor,
-            rotation_factor=values.rotation_factor,
-            rotation_probability=values.rotation_probability,
-            flip_probability=values.flip_probability,
-            half_body_probability=values.half_body_probability,
-        ),
+        augmentation=augmentation(values),
         coarse_dropout_probability=values.coarse_dropout_probability,
         initial_weights=values.initial_weights,
         shuffle_buffer=values.shuffle_buffer,
@@ -288,6 +291,18 @@ def options_from(values, workers=1):
     )
 
 
+def batch_size(values):
+    """--batch_size, or that of the dataset's recipe."""
+    return LAYOUTS[values.dataset].recipe.batch_size if values.batch_size is None else values.batch_size
+
+
+def augmentation(values):
+    """The `Augmentation` of the dataset's recipe, but for the flags that are given."""
+    named = {name: values[name].value for name, *_ in AUGMENTATION}
+    given = {name: value for name, value in named.items() if value is not None}
+    return replace(LAYOUTS[values.dataset].recipe.augmentation, **given)
+
+
 def learning_rate(values, workers):
     """--learning_rate, or --lr_per_256 for the people per update that the flags give.
 
@@ -298,5 +313,5 @@ def learning_rate(values, workers):
         return values.learning_rate
     if values["learning_rate"].present:
         raise UsageError("--learning_rate and --lr_per_256 say the same in two ways; give one of them")
-    people = values.batch_size * values.accumulate * max(values.gpus, 1) * workers
+    people = batch_size(values) * values.accumulate * max(values.gpus, 1) * workers
     return values.lr_per_256 * people / 256

@@ -1,4 +1,4 @@
-"""Ctrl-C and the end of a machine's loan: the run ends after the update it is in."""
+"""Ctrl-C, a terminal that closes, the end of a machine's loan: the run ends after the update it is in."""
 
 import contextlib
 import signal
@@ -28,23 +28,32 @@ class StopRequest:
         return self.signal_number is not None
 
 
+#: Sent when the terminal closes, as an ssh connection that breaks; Windows has none.
+SIGHUP = getattr(signal, "SIGHUP", None)
+
+
 @contextlib.contextmanager
 def stop_on_signals():
-    """Catches Ctrl-C and SIGTERM, which schedulers send before they take a machine away.
+    """Catches Ctrl-C, SIGHUP, and SIGTERM, which schedulers send before they take a machine away.
 
     Yields:
-        A `StopRequest`. A second Ctrl-C ends the process at once, as ever.
+        A `StopRequest`. A second Ctrl-C or SIGTERM ends the process at once, as ever; a second SIGHUP does
+        not, as a terminal that closes may send several. Where SIGHUP is ignored (nohup), it stays so.
     """
     request = StopRequest()
 
     def ask(number, frame):
         request.signal_number = number
-        signal.signal(number, before[number] or signal.SIG_DFL)
+        if number != SIGHUP:
+            signal.signal(number, before[number] or signal.SIG_DFL)
 
     if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
         yield request
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    caught = [signal.SIGINT, signal.SIGTERM]
+    if SIGHUP is not None and signal.getsignal(SIGHUP) != signal.SIG_IGN:
+        caught.append(SIGHUP)
+    before = {number: signal.getsignal(number) for number in caught}
     try:
         for number in before:
             signal.signal(number, ask)

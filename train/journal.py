@@ -6,14 +6,15 @@ import os
 import time
 from pathlib import Path
 
-import tensorflow as tf
 from tqdm import tqdm
+
+from train.curves import Curves, CurvesError
 
 METRICS = "metrics.jsonl"
 
 
 class Journal:
-    """Writes down how a run goes.
+    """Writes down how a run goes. What cannot be shown or written does not end it: that is worth more.
 
     Args:
         folder: for train.log, metrics.jsonl and TensorBoard's files.
@@ -32,38 +33,48 @@ class Journal:
             mininterval=1,
             disable=not write,
         )
-        self._curves = None
-        if write:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._curves = tf.summary.create_file_writer(str(folder))
+        self._curves = Curves(self._folder)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        self._bar.close()
-        if self._curves is not None:
-            self._curves.close()
+        self._show(self._bar.close)
+        self._curves.close()
 
     def say(self, line):
         """Shows a line above the bar and keeps it in train.log."""
         if not self._write:
             return
-        self._bar.write(line)
+        self._show(self._bar.write, line)
+        self._keep("train.log", f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}", "the line above")
+
+    def _keep(self, name, line, what):
+        """Adds a line to a file; if it cannot, that is shown and what is lost."""
+        path = self._folder / name
         try:
-            _append(self._folder / "train.log", f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}")
-        except OSError as error:  # what was learnt is worth more than this line
-            self._bar.write(f"note: train.log lacks the line above: {error}")
+            self._folder.mkdir(parents=True, exist_ok=True)
+            _append(path, line)
+        except OSError as error:
+            self._show(self._bar.write, f"note: {path} lacks {what}: {error.strerror or error}")
+
+    def _show(self, action, *arguments, **more):
+        """Does something on the terminal, which may be gone, or what the output was piped into."""
+        try:
+            action(*arguments, **more)
+        except OSError:
+            self._bar.disable = True
 
     def begin_epoch(self, text):
         """What the bar says in front."""
-        self._bar.set_description(text)
+        self._show(self._bar.set_description, text)
 
     def update(self, totals, loss):
         """Moves the bar by one update; a loss that was read is shown behind it with how it goes."""
-        self._bar.update(totals.people)
+        self._show(self._bar.update, totals.people)
         if loss is not None:
-            self._bar.set_postfix(
+            self._show(
+                self._bar.set_postfix,
                 loss=f"{loss:.5f}",
                 lr=f"{totals.learning_rate:.2g}",
                 waiting=f"{totals.waiting_share:.0%}",
@@ -98,16 +109,11 @@ class Journal:
             return
         joints = {name: value for name, value in (per_joint or {}).items() if value == value}
         line = {"kind": kind, "epoch": epoch, **values} | ({"accuracy_of": joints} if joints else {})
-        _append(self._folder / METRICS, json.dumps(line))
-        with self._curves.as_default(step=epoch):
-            for name, value in values.items():
-                if isinstance(value, int | float):
-                    tf.summary.scalar(f"{kind}/{name}", value)
-            for name, value in joints.items():
-                tf.summary.scalar(f"{kind}_accuracy/{name}", value)
-            if picture is not None:
-                tf.summary.image(f"{kind}/people", picture[None])
-        self._curves.flush()
+        self._keep(METRICS, json.dumps(line), f"the numbers of epoch {epoch}, {kind}")
+        try:
+            self._curves.add(kind, epoch, values, joints, picture)
+        except CurvesError as error:
+            self.say(f"note: {error}")
 
 
 def _append(path, line):
@@ -116,7 +122,7 @@ def _append(path, line):
         if file.tell():
             file.seek(-1, os.SEEK_END)
             file.write(b"" if file.read(1) == b"\n" else b"\n")
-        file.write(line.encode() + b"\n")
+        file.write(line.encode(errors="backslashreplace") + b"\n")  # a path need not be UTF-8
 
 
 def read_metrics(folder):

@@ -1,5 +1,6 @@
 """The trainer: reads top to bottom."""
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -33,8 +34,9 @@ def train(options):
         InterruptedRunError: after Ctrl-C or SIGTERM.
     """
     workers = read_cluster(os.environ.get("TF_CONFIG")).workers
-    with lost_machine_reported(workers, Path(options.output) / "model_dump"):
-        return train_run(prepare(options))
+    folder = Path(options.output) / "model_dump"
+    with contextlib.ExitStack() as held, lost_machine_reported(workers, folder):
+        return train_run(prepare(options, held))
 
 
 def train_run(run):
@@ -53,7 +55,11 @@ def train_run(run):
     people = options.epochs * run.steps_per_epoch * run.global_batch
     with (
         Journal(log, people, before, write=run.cluster.is_chief) as journal,
-        damage_reported(options.records, "; --continue --skip_damaged goes on without what is lost"),
+        damage_reported(
+            options.records,
+            "; --continue --skip_damaged goes on without what is lost",
+            fingerprint=run.config.records,
+        ),
         stop_on_signals() as stop,
     ):
         for line in [f"all {options.epochs} epochs are done"] if finished else run.heading():

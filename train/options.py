@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field
 
 from model.runs import RunConfig
 from records.augment import Augmentation
+from records.layout import LAYOUTS
 from train.schedule import Schedule
 
 
@@ -79,6 +80,26 @@ class TrainOptions:
     leave_out: tuple[int, ...] = ()
     skip_damaged: bool = False
     provenance: dict = field(default_factory=dict)
+
+
+def recipe_line(options):
+    """A line for the user: augmentation and batch size in force, and how they differ from what is published.
+
+    Args:
+        options: `TrainOptions`.
+    """
+    recipe, ours = LAYOUTS[options.dataset].recipe, options.augmentation
+    published = asdict(recipe.augmentation) | {"batch_size": recipe.batch_size}
+    in_force = asdict(ours) | {"batch_size": options.batch_size}
+    other = [f"{name}={value:g}" for name, value in published.items() if in_force[name] != value]
+    holes = options.coarse_dropout_probability
+    return (
+        f"augmentation: scale 1 ± {ours.scale_factor:g}, rotation {ours.rotation_factor:g}° in "
+        f"{ours.rotation_probability:.0%}, mirrored {ours.flip_probability:.0%}, half body "
+        f"{ours.half_body_probability:.0%}{f', rectangles {holes:.0%}' if holes else ''}; batch size "
+        f"{options.batch_size}: "
+        + (f"{recipe.name} has {', '.join(other)}" if other else f"as {recipe.name}")
+    )
 
 
 def run_config(options, manifest, workers=1):

@@ -15,12 +15,13 @@ from model.runs import Progress, RunConfig, checkpoint_folder
 from records.command import UsageError
 from records.damage import Damage, find_damage
 from records.dataset import check_usable, resolution_note, usable_shards
+from records.lock import only_one
 from records.shards import Manifest, RecordsError, read_manifest
 from train.agreement import alike
 from train.average import WeightAverage
 from train.checkpoints import Checkpoints, note_continuation, refuse_other_weights, settle_run
 from train.optimizer import Adam
-from train.options import TrainOptions, run_config
+from train.options import TrainOptions, recipe_line, run_config
 from train.strategy import Cluster, make_strategy, read_cluster
 from train.sync_norm import synchronised
 
@@ -74,6 +75,7 @@ class Run:
             f"{self.config.model}, {self.model.count_params():,} parameters, input {width}x{height}; "
             f"{self.manifest.records:,} people, {self.steps_per_epoch} updates of {self.global_batch} people "
             f"an epoch; epoch {self.done.epoch + 1} to {self.options.epochs}, {self.origin}",
+            recipe_line(self.options),
         ]
 
 
@@ -89,11 +91,12 @@ class _Plan:
     begun: bool
 
 
-def prepare(options):
+def prepare(options, held):
     """Checks that a run can be done and makes all it needs, without an update.
 
     Args:
         options: `TrainOptions`.
+        held: a `contextlib.ExitStack` of what is held until the run ends: the lock of its folder.
 
     Returns:
         `Run`.
@@ -104,13 +107,14 @@ def prepare(options):
             do not start alike.
         WeightsError: if the initial weights do not fit.
         UsageError: if there are fewer GPUs than asked for, or options exclude each other.
+        CommandError: if another training writes in the output folder.
     """
     if options.deterministic:
         tf.config.experimental.enable_op_determinism()
     cluster = read_cluster(os.environ.get("TF_CONFIG"))
     strategy = make_strategy(options.gpus, cluster)
     replicas = strategy.num_replicas_in_sync
-    plan = alike(strategy, cluster, lambda: look_over(options, cluster, replicas))
+    plan = alike(strategy, cluster, lambda: look_over(options, cluster, replicas, held))
     config, folder = plan.config, plan.folder
 
     keras.utils.set_random_seed(options.seed)
@@ -156,19 +160,20 @@ def prepare(options):
     )
 
 
-def look_over(options, cluster, replicas):
-    """Looks at the records and the run folder, on this machine.
+def look_over(options, cluster, replicas, held):
+    """Looks at the records and the run folder, on this machine; the chief locks the folder.
 
     Args:
         options: `TrainOptions`.
         cluster: a `Cluster`.
         replicas: number of devices of all machines.
+        held: as of `prepare`.
 
     Returns:
         A plan, and what of it the machines of a run have in common, as `train.agreement.alike` wants it.
 
     Raises:
-        RecordsError, RunError, UsageError: as `prepare`.
+        RecordsError, RunError, UsageError, CommandError: as `prepare`.
     """
     manifest = read_manifest(options.records, missing_ok=options.skip_damaged)
     if manifest.dataset != options.dataset:
@@ -198,6 +203,9 @@ def look_over(options, cluster, replicas):
             "--batch_size makes it smaller"
         )
     folder = Path(options.output) / "model_dump"
+    if cluster.is_chief:  # the machines of a run share the folder
+        instead = "wait until it is done, end it, or give another --output_dir"
+        held.enter_context(only_one(folder, "training", print, instead))
     begun = settle_run(folder, config, options.resume, write=cluster.is_chief)
     if begun and options.weights_given:
         line = refuse_other_weights(folder, options.initial_weights)

@@ -11,7 +11,7 @@ from evaluate.measures import measure
 from evaluate.options import EvaluateOptions
 from evaluate.sheet import draw_people
 from model.hrnet import ARCHITECTURES, build
-from model.runs import read_checkpoint
+from model.runs import RunError, read_checkpoint
 from records.command import CommandError
 from train.journal import read_metrics
 
@@ -46,6 +46,9 @@ class Validator:
         options: `train.options.TrainOptions`.
         config: the run's `RunConfig`.
 
+    Attributes:
+        notes: lines that name what the records say otherwise of the run's skeleton.
+
     Raises:
         CommandError: if there are no records to validate on, or they do not belong to the run.
     """
@@ -62,10 +65,11 @@ class Validator:
             batch_size=options.batch_size,
         )
         self._boxes = find_boxes(self._options, config)
+        self.notes = self._boxes.notes
         self._files = Path(options.output) / "log" / "validation"
         self._model = build(ARCHITECTURES[config.model], config.input_size, config.num_keypoints)
         self._step = make_predict_step(
-            self._model, config.codec, config.sigma, self._boxes.manifest.skeleton.flip_permutation
+            self._model, config.codec, config.sigma, self._boxes.skeleton.flip_permutation
         )
 
     def __call__(self, arrays, title):
@@ -90,7 +94,7 @@ class Validator:
         measured = measure(evaluated)
         picture = draw_people(
             boxes.folder,
-            boxes.manifest.skeleton,
+            boxes.skeleton,
             config.input_size,
             predictions,
             boxes.truth.content,
@@ -109,10 +113,13 @@ def make_validator(options, config):
     if not options.eval_every:
         return None
     try:
-        return Validator(options, config)
+        validator = Validator(options, config)
     except CommandError as error:
         print(f"note: no validation while training: {error}")
         return None
+    for note in validator.notes:
+        print(f"note: validation while training: {note}")
+    return validator
 
 
 def validate(validator, run, epoch, learnt, journal):
@@ -131,7 +138,7 @@ def validate(validator, run, epoch, learnt, journal):
         journal.record("validation", epoch, outcome.values, picture=outcome.picture)  # last: see is_owed
     # What was learnt is saved, and days of training are worth more than a file that cannot be read or
     # written, for which TensorFlow has errors of its own.
-    except (CommandError, OSError, tf.errors.OpError) as error:
+    except (CommandError, RunError, OSError, tf.errors.OpError) as error:
         journal.say(f"epoch {epoch}: not validated: {error}")
         return
     weights = ", averaged weights" if run.average else ""
