@@ -40,38 +40,44 @@ def read_skeleton(path):
             f"--skeleton={path}: expected a JSON object in the form of a COCO category, with any of "
             f"{', '.join(FIELDS)}; received {str(content)[:100]}"
         )
-    if "keypoints" in fields:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # whoever takes the fields will be told
-                skeleton_from_coco_category(fields)
-        except ValueError as error:
-            raise BuildError(f"--skeleton={path}: {error}") from error
+    try:
+        named_skeleton(fields)
+    except ValueError as error:
+        raise BuildError(f"--skeleton={path}: {error}") from error
     return fields
 
 
-def with_skeleton(annotations, fields):
-    """Replaces what categories say of their keypoints.
+def named_skeleton(fields):
+    """The `Skeleton` of fields that name the keypoints, whatever annotations call them; None without names.
 
     Args:
-        annotations: a parsed annotation file. Which of its categories has the people, `pipelines.coco` finds.
-        fields: from `read_skeleton`. With "keypoints" among them nothing that a category says of its own ones
-            counts, since it is said of others.
+        fields: from `read_skeleton`.
+
+    Raises:
+        ValueError: if they contradict each other.
+    """
+    if "keypoints" not in fields:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # whoever makes the records' skeleton is told
+        return skeleton_from_coco_category(fields)
+
+
+def with_skeleton(annotations, fields):
+    """Replaces what a file says of its keypoints.
+
+    Args:
+        annotations: a parsed annotation file whose "categories" has the one that counts.
+        fields: from `read_skeleton`. With "keypoints" among them nothing that the category says of its own
+            ones counts, since it is said of others.
 
     Returns:
-        The same with `fields` in each category that has keypoints, or in all of them if none has; with a
-        category, COCO's person, if there are none at all. Anything but an object is returned as it is.
+        The same with `fields` in the category. What has no categories is returned as it is.
     """
-    if not isinstance(annotations, dict):
+    if not isinstance(annotations, dict) or "categories" not in annotations:
         return annotations
-    categories = annotations.get("categories")
-    categories = categories if isinstance(categories, list) and categories else [{"id": 1, "name": "person"}]
-    described = [one for one in categories if isinstance(one, dict) and one.get("keypoints")]
-    gone = set(FIELDS) if "keypoints" in fields else set()
-
-    def replaced(category):
-        if not isinstance(category, dict) or (described and category not in described):
-            return category
-        return {name: value for name, value in category.items() if name not in gone} | fields
-
-    return annotations | {"categories": list(map(replaced, categories))}
+    gone = FIELDS if "keypoints" in fields else ()
+    kept = [
+        {name: said for name, said in one.items() if name not in gone} for one in annotations["categories"]
+    ]
+    return annotations | {"categories": [one | fields for one in kept]}

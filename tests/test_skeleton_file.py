@@ -2,9 +2,11 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 
+from evaluate.truth import find_truth
 from pipelines.cli import command
 from pipelines.people import BuildError
 from pipelines.skeleton_file import read_skeleton, with_skeleton
@@ -106,10 +108,30 @@ def test_a_file_that_says_nothing_or_nonsense_is_refused_with_its_path(tmp_path,
         read_skeleton(tmp_path / "own.json")
 
 
-def test_categories_without_keypoints_are_left_alone_where_others_have_some():
-    categories = [{"id": 3, "name": "car"}, {"id": 1, "keypoints": ["a"]}, 5]
-    changed = with_skeleton({"categories": categories, "images": []}, {"sigmas": [0.1]})
-    assert changed["categories"] == [categories[0], categories[1] | {"sigmas": [0.1]}, 5]
-    for nothing in ({}, {"categories": None}, {"categories": []}):
-        assert with_skeleton(nothing, OWN)["categories"] == [{"id": 1, "name": "person"} | OWN]
+@pytest.mark.parametrize(
+    "categories",
+    [
+        [],
+        [{"id": 3, "name": "car"}],
+        [{"id": 3, "name": "car"}, {"id": 7, "name": "paw", "keypoints": []}],
+        [{"id": 3, "name": "car"}, FIVE],
+        [FIVE | {"keypoints": ["a", "b"]}],
+        [FIVE | {"keypoints": [*FIVE["keypoints"], "more"]}],
+    ],
+)
+def test_records_and_evaluation_have_the_same_people_whatever_the_categories_say(folder, capsys, categories):
+    assert build(folder, OWN, categories) == 0
+    manifest = read_manifest(folder / "records/train")
+    assert (manifest.records, manifest.dropped, list(manifest.skeleton.keypoints)) == (
+        4,
+        {},
+        OWN["keypoints"],
+    )
+    truth = find_truth(SimpleNamespace(annotations=None, dataset_dir=None), manifest)
+    assert (len(truth.people), truth.category) == (4, 7)
+    assert "k0" not in capsys.readouterr().out
+
+
+def test_what_is_no_annotation_file_stays_what_it_is():
     assert with_skeleton([1], OWN) == [1]
+    assert with_skeleton({}, OWN) == {}
