@@ -270,6 +270,14 @@ def test_the_build_warns_and_counts_and_check_says_the_same(tmp_path, capsys, ch
     assert counts["labelled"] == 32
 
 
+def test_annotated_boxes_as_fractions_are_rejected_and_it_is_said_why(tmp_path, capsys):
+    flags = dataset(tmp_path, lambda one: one | {"bbox": [0.2, 0.2, 0.5, 0.6]})
+    assert command(flags) == 1
+    assert "8 of 8 people were rejected (8 box_too_small)" in capsys.readouterr().err
+    (line, *_) = (tmp_path / "records/train/rejected.jsonl").read_text().splitlines()
+    assert "in a picture of 160x120 pixels; expected pixels, and these look like fractions" in line
+
+
 def test_manifests_of_earlier_builds_have_no_counts_and_are_read(tmp_path, capsys):
     assert command(dataset(tmp_path, dict)) == 0
     path = tmp_path / "records/train/manifest.json"
