@@ -14,12 +14,15 @@ from records.geometry import box_to_center_scale
 #: cut at the picture's edge, guesses of hidden keypoints are not), and of such at 0, 0.
 _ELSEWHERE, _AT_ORIGIN = 0.25, 0.01
 
-#: A reading explains the numbers if it brings this share of the keypoints into their boxes, and the numbers
-#: as they are at least `_BETTER` less.
-_EXPLAINED, _BETTER = 0.9, 0.1
+#: A reading explains the numbers if this share of the keypoints is in no box, and if it brings that share of
+#: these into their boxes.
+_MISPLACED, _EXPLAINED = 0.1, 0.9
 
-#: Of boxes that may be corners: the share of keypoints that must be between these, and how many at least.
-_IN_CORNERS, _ENOUGH = 0.98, 16
+#: Of boxes that may be corners the share of keypoints that must be between these.
+_IN_CORNERS = 0.98
+
+#: Keypoints that are enough to tell something small by them.
+_ENOUGH = 16
 
 #: Areas as shares of their boxes' that no outline of a person has. COCO's are 0.2 to 0.8 of it.
 _SMALL_AREA, _LARGE_AREA = 0.05, 4.0
@@ -38,7 +41,6 @@ def _corners(boxes, points, sizes):
 #: {what may be wrong: function of (N, 4) boxes, (N, K, 2) points and (N, 2) sizes that gives boxes and points
 #: in pixels, if it is}.
 _READINGS = {
-    "as they are": lambda boxes, points, sizes: (boxes, points),
     "the keypoints look like fractions of the picture's width and height": (
         lambda boxes, points, sizes: (boxes, points * sizes[:, None])
     ),
@@ -63,7 +65,7 @@ _READINGS = {
         lambda boxes, points, sizes: (boxes * np.tile(sizes, 2), points * sizes[:, None])
     ),
 }
-_AS_THEY_ARE, _CORNERS = "as they are", "the boxes look like x1, y1, x2, y2"
+_CORNERS = "the boxes look like x1, y1, x2, y2"
 
 
 def count_areas(boxes, areas):
@@ -116,8 +118,8 @@ def count_placement(boxes, keypoints, sizes, areas, input_size):
         input_size: (width, height) of the network input, for `box_to_center_scale`.
 
     Returns:
-        A `Counter`, see `sum_counts`: what `count_areas` counts, "labelled" keypoints and of
-        these those "outside_box" (the padded one) and "outside_image" by more than a pixel; the rest is for
+        A `Counter`, see `sum_counts`: what `count_areas` counts, "labelled" keypoints and of these those
+        "outside_box" (the padded one) and "outside_image" by more than a pixel; the rest is for
         `placement_warnings`.
     """
     sizes = np.asarray(sizes, np.float64).reshape(-1, 2)
@@ -141,17 +143,22 @@ def count_placement(boxes, keypoints, sizes, areas, input_size):
 
 
 def _count_readings(boxes, points, labelled, sizes, input_size):
-    """How many keypoints are in their box by each of `_READINGS`, of how many "marks".
+    """How many keypoints are in no box, and how many of these are in their box by each of `_READINGS`.
 
     Of people without a keypoint only the box can be in its place or not: one mark.
     """
     bare = ~labelled.any(axis=1)
-    counts = Counter(marks=int(labelled.sum()) + int(bare.sum()))
-    for name, read in _READINGS.items():
-        read_boxes, read_points = read(boxes, points, sizes)
+
+    def fits(read_boxes, read_points):
         sound = _sound(read_boxes, sizes)
-        fits = sound[:, None] & labelled & _inside(read_boxes, read_points, input_size)
-        counts[name] = int(fits.sum()) + int((sound & bare).sum())
+        inside = sound[:, None] & labelled & _inside(read_boxes, read_points, input_size)
+        return np.concatenate([inside, (sound & bare)[:, None]], axis=1)
+
+    marks = np.concatenate([labelled, bare[:, None]], axis=1)
+    misplaced = marks & ~fits(boxes, points)
+    counts = Counter(marks=int(marks.sum()), misplaced=int(misplaced.sum()))
+    for name, read in _READINGS.items():
+        counts[name] = int((misplaced & fits(*read(boxes, points, sizes))).sum())
     return counts
 
 
@@ -218,15 +225,15 @@ def placement_warnings(counts):
         if labelled
         else ""
     )
-    cause = _cause(counts)
+    cause, at_origin = _cause(counts), counts["at_origin"]
     warnings = []
-    if cause:
-        warnings.append(f"{where}{cause}; expected pixels, and boxes as x, y, width, height")
-    elif labelled and counts["at_origin"] >= _AT_ORIGIN * labelled:
+    if labelled and at_origin >= max(_AT_ORIGIN * labelled, counts["outside_box"] / 2):
         warnings.append(
-            f"{where}{counts['at_origin']:,} of them are at 0, 0 or -1, -1, like missing keypoints that are "
-            "said to be there; expected visibility 0 for these"
+            f"{where}{at_origin:,} of them are at 0, 0 or -1, -1, like missing keypoints that are said to be "
+            "there; expected visibility 0 for these"
         )
+    elif cause:
+        warnings.append(f"{where}{cause}; expected pixels, and boxes as x, y, width, height")
     elif labelled and counts["outside_box"] >= _ELSEWHERE * labelled:
         warnings.append(
             f"{where}expected nearly all of them inside. Are they in pixels of these very pictures, and is "
@@ -240,20 +247,19 @@ def _cause(counts):
     telling = [axis for axis in (0, 1) if counts[f"{axis} marks"] >= _ENOUGH]
     if telling and all(_like_corners(counts, axis) for axis in telling):
         return _CORNERS
-    if counts["bare"] == counts["people"] > 0 and (
-        counts["bare_corners"] >= _IN_CORNERS * counts["bare"]
-        and counts["bare_sticks_out"] >= 0.2 * counts["bare"]
+    if (
+        not counts["labelled"]
+        and counts["bare"]
+        and (
+            counts["bare_corners"] >= _IN_CORNERS * counts["bare"]
+            and counts["bare_sticks_out"] >= 0.2 * counts["bare"]
+        )
     ):
         return _CORNERS
-    marks = counts["marks"]
-    best = max((name for name in _READINGS if name != _AS_THEY_ARE), key=counts.__getitem__)
-    if (
-        not marks
-        or counts[best] < _EXPLAINED * marks
-        or counts[best] - counts[_AS_THEY_ARE] < _BETTER * marks
-    ):
-        return None
-    return best
+    misplaced, marks = counts["misplaced"], counts["marks"]
+    best = max(_READINGS, key=counts.__getitem__)
+    many = misplaced >= _MISPLACED * marks if misplaced >= _ENOUGH else misplaced > marks / 2
+    return best if many and counts[best] >= _EXPLAINED * misplaced else None
 
 
 def _like_corners(counts, axis):

@@ -151,6 +151,17 @@ def test_keypoints_of_other_people_are_counted_without_a_cause():
     assert "expected nearly all of them inside" in message
 
 
+def test_a_part_of_the_people_is_enough_and_more_than_are_looked_at_closely():
+    boxes, keypoints, sizes, areas = people(count=700)
+    part = np.arange(700) % 5 == 0
+    keypoints[part, :, :2] /= 640
+    (message,) = said(boxes, keypoints, sizes, areas)
+    assert "keypoints look like fractions" in message
+    boxes, keypoints, sizes, areas = people(count=700)
+    (message,) = said(corners(boxes), keypoints * [1, 1, 0], sizes, areas * 10)
+    assert "boxes look like x1, y1, x2, y2" in message
+
+
 def test_counts_add_up_over_any_division_and_say_what_is_where():
     boxes, keypoints, sizes, areas = people(count=10, joints=2)
     keypoints[..., 2] = 2
