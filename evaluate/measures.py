@@ -140,15 +140,14 @@ def measure_coco(evaluated):
         table += "\nNo poses were kept, so nobody is found."
     if truth.unusable:
         table += f"\n{truth.unusable:,} annotations without usable id, picture, box or keypoints are left out"
-    if truth.area_warning:
-        table += f"\nwarning: {truth.path}: {truth.area_warning}"
     if not truth.has_areas:
         table += "\nThe annotations have no areas; OKS takes those of the boxes."
         if evaluated.manifest.boxes == "ground_truth":
             pixels = _box_pck(evaluated)
             metrics["PCK@0.2"] = _or_none(pixels["mean"])
             table += f"\nPCK@0.2 of the box's longer side = {pixels['mean']:.1f} %"
-    return Measured(metrics, table, headline, notes=_crowded(truth))
+    doubts = (f"{truth.path}: {truth.area_warning}",) if truth.area_warning else ()
+    return Measured(metrics, table, headline, notes=(*doubts, *_crowded(truth)))
 
 
 def _crowded(truth):
