@@ -81,10 +81,11 @@ def _detected(build, annotations, image_ids, lenient):
     pictures = coco.read_pictures(annotations, build.annotations)
     category = coco.read_category(annotations, build.annotations, build.skeleton)
     detections = coco.read_annotations(build.detections)
+    if lenient and is_list(detections):
+        one_category = build.detection_category is not None
+        detections = Entries(lenient.result(entry, one_category) for entry in detections)
     if build.detection_category is not None:
         category = replace(category, id=build.detection_category)
-    elif lenient and is_list(detections):
-        detections = Entries(map(lenient.result, detections))
     source = read_detections(
         detections,
         build.detections,

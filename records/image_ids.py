@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 
 from records.files import path_of, remote_errors
 from records.json_text import json_text, open_json
+from records.nesting import loads
 from records.people_checks import is_id
 from records.shards import RecordsError
 
@@ -34,8 +35,8 @@ def read_image_ids(path):
         ) from error
     try:
         text = json_text(open_json(io.BytesIO(content)).read()).strip() if content else ""
-        ids = json.loads(text) if text.startswith("[") else text.split()
-    except (ValueError, RecursionError) as error:
+        ids = loads(text) if text.startswith("[") else text.split()
+    except ValueError as error:
         raise RecordsError(f"{path} is not a list of image ids (JSON, or one a line): {error}") from error
     numbers = list(map(whole_number, ids))
     if None in numbers or not numbers:
@@ -89,8 +90,7 @@ def find_texts(texts, file_names):
     Raises:
         ValueError: if as many are the one as the other and they are different pictures.
     """
-    by_name = _names(file_names)
-    named = {text: found for text in texts if (found := _find(text, by_name)) is not None}
+    named = find_names(texts, file_names)
     numbered = {text: found for text in texts if (found := whole_number(text)) in file_names}
     doubtful = sorted(
         text for text in named.keys() & numbered.keys() if text == str(numbered[text]) != str(named[text])
@@ -104,6 +104,20 @@ def find_texts(texts, file_names):
     for text in doubtful:
         del (named if len(named) < len(numbered) else numbered)[text]
     return named, {text: found for text, found in numbered.items() if text not in named}
+
+
+def find_names(texts, file_names):
+    """Which pictures are meant by texts that are a file's name or path, with or without its suffix.
+
+    Args:
+        texts: what may be such names.
+        file_names: {image id: file name} of the pictures.
+
+    Returns:
+        {text: image id} of those that are.
+    """
+    by_name = _names(file_names)
+    return {text: found for text in texts if (found := _find(text, by_name)) is not None}
 
 
 def _names(file_names):

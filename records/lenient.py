@@ -8,6 +8,7 @@ that both see the same people with the same ids.
 
 from collections import Counter
 
+from records.image_ids import whole_number
 from records.lenient_category import Annotated, category_key, choose_category
 from records.lenient_forms import (
     BOX_MARGIN,
@@ -16,8 +17,8 @@ from records.lenient_forms import (
     box_of_keypoints,
     flat_keypoints,
     lacks_box,
-    whole_number,
 )
+from records.lenient_ids import PictureIds
 from records.people_checks import is_id, is_list, is_number, wrong_keypoints
 
 #: What is said of each kind of assumption about single entries.
@@ -27,6 +28,7 @@ _WORDS = {
     "place, from 1",
     "image_id": "{} pictures have an id that is no whole number: all are numbered by their place, from 1, "
     "here and in results; file names stay",
+    "image_name": "{} annotations have the name of a picture's file in place of its id",
     "no_keypoints": "{} annotations say that their keypoints are null: nothing is labelled",
     "nested": "{} annotations have a list for each keypoint: read as one list of numbers",
     "pairs": "{} annotations have two numbers for each keypoint: all are labelled, visibility 2",
@@ -75,23 +77,22 @@ class Lenient:
             RecordsError: if the file does not say which category is meant, or has not as many keypoints as
                 names.
         """
-        self.content, self.used = annotations, frozenset()
+        self.content, self.used, self._said = annotations, frozenset(), ()
         self._counts = {"images": Counter(), "annotations": Counter()}
-        self._about_category, self._places = (), None
         if not isinstance(annotations, dict) or not is_list(annotations.get("images")):
             return
         images, people = annotations["images"], annotations.get("annotations")
-        self._places = _places(images)
-        annotated, used, self._number_people = Annotated(), set(), False
+        self._ids, self._number_people = PictureIds(images), False
+        annotated, used = Annotated(), set()
         for entry in people if is_list(people) else ():
             if isinstance(entry, dict):
                 annotated.add(entry)
-                image_id = self.image_id(entry.get("image_id"))
-                used.update([image_id] if is_id(image_id) else ())
+                used.add(as_key(self._ids.number(entry.get("image_id"))))
                 self._number_people |= whole_number(entry.get("id")) is None
-        self.used = frozenset(used)
+        self._ids.find({one for one in used if isinstance(one, str)})
+        self.used = frozenset(one for one in used | {*self._ids.names.values()} if is_id(one))
         self._chosen = choose_category(annotations.get("categories"), annotated, path, category, skeleton)
-        self._about_category = self._chosen.assumed
+        self._said = self._chosen.assumed
         self.content = annotations | {
             "images": View(lambda: self._images(images), len(images)),
             "categories": [self._chosen.category],
@@ -99,24 +100,17 @@ class Lenient:
         if is_list(people):
             self.content["annotations"] = View(lambda: self._people(people), len(people))
 
-    def image_id(self, value):
-        """The whole number that stands for a picture's id as this file, or one that belongs to it, has it.
+    def result(self, entry, one_category=False):
+        """An entry of a detector's results for these pictures, its ids new where those in `content` are.
 
-        A value that stands for no picture stays as it is, for messages; None if it is a number that would
-        stand for another one now.
+        Args:
+            entry: anything that JSON can hold.
+            one_category: whether categories that count as one here stay apart in the results.
         """
-        whole = whole_number(value)
-        if self._places is not None:
-            key = as_key(value)
-            whole = self._places.get(key if key in self._places else whole)
-        return value if whole is None and not is_id(value) else whole
-
-    def result(self, entry):
-        """An entry of a detector's results for these pictures, with ids as in `content`."""
         if not isinstance(entry, dict):
             return entry
-        changed = {"image_id": self.image_id(entry.get("image_id"))}
-        if category_key(entry.get("category_id")) in self._chosen.ids:
+        changed = {"image_id": self._ids.number(entry.get("image_id"))} if self._ids.by_place else {}
+        if not one_category and category_key(entry.get("category_id")) in self._chosen.ids:
             changed["category_id"] = self._chosen.category["id"]
         return entry | changed
 
@@ -124,21 +118,21 @@ class Lenient:
         """What was assumed: a list of sentences, one for each kind, of all that has been iterated over."""
         counts = self._counts["images"] + self._counts["annotations"]
         said = (sentence.format(f"{counts[kind]:,}") for kind, sentence in _WORDS.items() if counts[kind])
-        return [*self._about_category, *said]
+        return [*self._said, *said]
 
     def _images(self, images):
         """The pictures in strict form; what can be none, and nobody uses, is passed over."""
         counts, seen = Counter(), set()
         self._counts["images"] = counts
         for entry in images:
-            number = self.image_id(entry.get("id")) if isinstance(entry, dict) else None
+            number = self._ids.number(entry.get("id")) if isinstance(entry, dict) else None
             if not is_id(number):
                 continue
             if number not in self.used and (number in seen or not isinstance(entry.get("file_name"), str)):
                 continue
             seen.add(number)
             if not is_id(entry["id"]):
-                counts["whole" if self._places is None else "image_id"] += 1
+                counts["image_id" if self._ids.by_place else "whole"] += 1
             size = (entry.get("width"), entry.get("height"))
             stated = all(is_number(side) and side > 0 for side in size)
             yield entry | {"id": number} | ({} if stated else {"width": 0, "height": 0})
@@ -152,11 +146,14 @@ class Lenient:
     def _person(self, entry, place, counts):
         """One annotation in strict form."""
         category = category_key(entry.get("category_id"))
-        changed = {"image_id": self.image_id(entry.get("image_id")), "id": whole_number(entry.get("id"))}
+        changed = {"image_id": self._ids.number(entry.get("image_id")), "id": whole_number(entry.get("id"))}
         if self._number_people:
             counts["person_id"] += changed["id"] is None
             changed["id"] = place
-        written = [entry.get("category_id"), *(entry.get(key) for key in changed)]
+        counts["image_name"] += as_key(entry.get("image_id")) in self._ids.names
+        written = [entry.get("category_id")]
+        written += [entry.get("id")] * (not self._number_people)
+        written += [entry.get("image_id")] * (not self._ids.by_place)
         counts["whole"] += any(not is_id(one) and whole_number(one) is not None for one in written)
         if category is None or category in self._chosen.ids:
             changed["category_id"] = self._chosen.category["id"]
@@ -174,31 +171,14 @@ class Lenient:
                 changed["keypoints"], assumed = flat_keypoints(entry["keypoints"], num_keypoints)
                 counts.update(assumed)
         keypoints = changed.get("keypoints")
-        usable = wrong_keypoints(keypoints, num_keypoints) is None and any(keypoints[2::3])
-        if usable and lacks_box(entry.get("bbox")):
+        if (
+            lacks_box(entry.get("bbox"))
+            and wrong_keypoints(keypoints, num_keypoints) is None
+            and any(keypoints[2::3])
+        ):
             counts["box"] += 1
             changed["bbox"] = box_of_keypoints(keypoints)
             # Converters make the area of the box that they do not have.
             if is_number(entry.get("area")) and entry["area"] <= 0:
                 changed["area"] = None
         return changed
-
-
-def _places(images):
-    """{id as the file has it: its place, from 1} of all pictures, if not all ids are whole numbers, or None.
-
-    Ids that say the same number in two ways, "1" and "01", are told apart by their place as well. A picture
-    without any id has no place.
-    """
-    places = {}
-    for place, entry in enumerate(images, start=1):
-        key = as_key(entry.get("id")) if isinstance(entry, dict) else None
-        if key is not None:
-            places.setdefault(key, place)
-    whole = {key: whole_number(key) for key in places}
-    if None not in whole.values() and len(set(whole.values())) == len(whole):
-        return None
-    for key, number in whole.items():
-        if number is not None:
-            places.setdefault(number, places[key])
-    return places

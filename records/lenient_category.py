@@ -3,7 +3,8 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from records.lenient_forms import as_key, fits, shape_of, whole_number
+from records.image_ids import whole_number
+from records.lenient_forms import as_key, fits, shape_of
 from records.shards import RecordsError
 from records.skeletons import COCO
 

@@ -1,9 +1,8 @@
 """What tools write for ids, keypoints and boxes, value by value, brought to the form that COCO has."""
 
 import math
-import re
 
-from records.people_checks import SMALLEST_SIDE, is_id, is_number, wrong_keypoints
+from records.people_checks import SMALLEST_SIDE, is_number, wrong_keypoints
 
 #: How far a box made of keypoints reaches beyond them on every side, as a share of their extent: people are
 #: larger than the hull of their joints. The widely used converters of MPII grow the extent by a fifth too.
@@ -12,16 +11,6 @@ BOX_MARGIN = 0.1
 #: Pixels. No side of such a box is shorter: COCO calls objects below 32 x 32 pixels small. A single keypoint
 #: has no extent at all.
 SMALLEST_BOX = 32
-
-_DIGITS = re.compile(r"-?\d{1,19}", re.ASCII)
-
-
-def whole_number(value):
-    """The whole number of 64 bits that an id says, as 1, 1.0 or "1"; None if it says none."""
-    spelled = isinstance(value, str) and _DIGITS.fullmatch(value)
-    if spelled or (isinstance(value, float) and value.is_integer()):
-        value = int(value)
-    return value if is_id(value) else None
 
 
 def as_key(value):
