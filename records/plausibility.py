@@ -163,8 +163,8 @@ def _count_readings(boxes, points, labelled, sizes, input_size):
 
 
 def _inside(boxes, points, input_size):
-    """(N, K) bool: whether points are in their padded box."""
-    center, scale = box_to_center_scale(boxes, input_size)
+    """(N, K) bool: whether points are in their padded box, if it has an extent."""
+    center, scale = box_to_center_scale(np.maximum(boxes, [-np.inf, -np.inf, 0, 0]), input_size)
     return (np.abs(points - center[:, None]) <= scale[:, None] / 2).all(axis=-1)
 
 
