@@ -72,12 +72,15 @@ def with_skeleton(annotations, fields):
             ones counts, since it is said of others.
 
     Returns:
-        The same with `fields` in the category. What has no categories is returned as it is.
+        The same with `fields` in the category. What has no such list is returned as it is.
     """
-    if not isinstance(annotations, dict) or "categories" not in annotations:
+    categories = annotations.get("categories") if isinstance(annotations, dict) else None
+    if not fields or not isinstance(categories, list):
         return annotations
     gone = FIELDS if "keypoints" in fields else ()
     kept = [
-        {name: said for name, said in one.items() if name not in gone} for one in annotations["categories"]
+        {name: said for name, said in one.items() if name not in gone}
+        for one in categories
+        if isinstance(one, dict)
     ]
     return annotations | {"categories": [one | fields for one in kept]}

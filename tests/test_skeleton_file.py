@@ -133,5 +133,6 @@ def test_records_and_evaluation_have_the_same_people_whatever_the_categories_say
 
 
 def test_what_is_no_annotation_file_stays_what_it_is():
-    assert with_skeleton([1], OWN) == [1]
-    assert with_skeleton({}, OWN) == {}
+    for content in ([1], {}, {"categories": None}, {"categories": "0"}):
+        assert with_skeleton(content, OWN) == content
+    assert with_skeleton({"categories": [5, {"id": 1}]}, OWN) == {"categories": [{"id": 1} | OWN]}
