@@ -146,7 +146,8 @@ def measure_coco(evaluated):
             pixels = _box_pck(evaluated)
             metrics["PCK@0.2"] = _or_none(pixels["mean"])
             table += f"\nPCK@0.2 of the box's longer side = {pixels['mean']:.1f} %"
-    return Measured(metrics, table, headline, notes=_crowded(truth))
+    doubts = (f"{truth.path}: {truth.area_warning}",) if truth.area_warning else ()
+    return Measured(metrics, table, headline, notes=(*doubts, *_crowded(truth)))
 
 
 def _crowded(truth):

@@ -11,6 +11,7 @@ from records.json_text import parse_json
 from records.layout import LAYOUTS
 from records.lenient import Lenient
 from records.people_checks import is_crowd, is_id, is_list, is_number, wrong_box, wrong_keypoints
+from records.plausibility import area_warning, count_areas
 from records.selection import Selection
 from records.shards import RecordsError
 
@@ -33,6 +34,7 @@ class Truth:
         unusable: number of annotations left out because box, keypoints, picture or id are none.
         labelled: whether the file has people at all.
         has_areas: whether all people in `content` came with an area.
+        area_warning: what makes these areas unlikely, or None.
     """
 
     path: Path
@@ -44,6 +46,7 @@ class Truth:
     unusable: int
     labelled: bool
     has_areas: bool
+    area_warning: str | None
 
 
 def find_truth(options, manifest):
@@ -135,6 +138,9 @@ def read_truth(path, annotations, skeleton, image_ids=None, *, clean_boxes=True)
         unusable=unusable,
         labelled=labelled,
         has_areas=has_areas,
+        area_warning=area_warning(
+            count_areas([p["bbox"] for p in people.values()], [p["area"] for p in people.values()])
+        ),
     )
 
 

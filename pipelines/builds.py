@@ -78,6 +78,7 @@ def plan_builds(values, layout, input_size, beam_args, left_out):
                     follow_links=values.follow_links,
                     exif_orientation=values.exif_orientation or layout.exif_orientation,
                     clean_boxes=layout.clean_boxes,
+                    skeleton_file=values.skeleton,
                     lenient=layout.lenient,
                     category=values.category,
                     image_ids=values.image_ids,
@@ -111,7 +112,7 @@ def prepare(values, layout):
         BuildError: if the dataset's folder is missing, or cannot be brought to COCO format.
     """
     dataset_dir = path_of(values.dataset_dir or layout.default_dir())
-    named = ("records_dir", "annotations", "images", "detections", "image_ids", "validation_list")
+    named = ("records_dir", "annotations", "images", "detections", "image_ids", "validation_list", "skeleton")
     check_reachable(dataset_dir, *(values[name].value for name in named))
     if layout.name == "synthetic":
         draw_synthetic(values, dataset_dir)

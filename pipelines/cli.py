@@ -9,6 +9,7 @@ from absl import flags
 from records.command import UsageError, captured_stderr, parse_input_size, run
 from records.files import is_remote
 from records.layout import BOXES, LAYOUTS, SPLITS
+from records.plausibility import placement_rows
 
 NAME = "python pipelines/build_records.py"
 
@@ -42,7 +43,8 @@ say where else things are):
 
 "custom" takes any keypoint annotations in COCO format: the number and names of the keypoints and the lines
 between them come from the file's "categories"; what mirrors what from names with left and right, or from
-"flip_pairs" there; OKS sigmas from "sigmas" there. --split (train by default) says what to call it.
+"flip_pairs" there; OKS sigmas from "sigmas" there. --skeleton names a file that says these things where the
+annotations do not, or say them wrong. --split (train by default) says what to call it.
 "synthetic" draws its own pictures first.
 
 The job runs in this process, in --workers=N processes, or on an engine that Apache Beam's own options after
@@ -169,6 +171,14 @@ def define_flags(values):
         "File with the ids of the pictures to build from, a JSON list or one a line; by default all.",
         **add,
     )
+    flags.DEFINE_string(
+        "skeleton",
+        None,
+        'custom: JSON file with an object in the form of a COCO category: "keypoints" (names), "flip_pairs", '
+        '"sigmas", "upper_body", "skeleton" (lines). What it has replaces what the annotation file says, or '
+        "does not say. A COCO file with one such category will do.",
+        **add,
+    )
     flags.DEFINE_float(
         "max_bad_fraction",
         0.01,
@@ -255,6 +265,8 @@ def format_table(manifest, seconds):
     for what, reasons in (("left out", manifest.dropped), ("rejected", manifest.rejected)):
         rows.append((what, f"{sum(reasons.values()):,}", ""))
         rows += [("", f"{count:,}", reason) for reason, count in reasons.items()]
+    for count, text in placement_rows(manifest.placement):
+        rows.append(("misplaced", f"{count:,}", text))
     return "\n".join(f"  {name:<9}{number:>12}  {text}".rstrip() for name, number, text in rows)
 
 
@@ -278,7 +290,15 @@ def check_flags(values):
     Raises:
         UsageError: naming them.
     """
-    for name in ("dataset_dir", "records_dir", "annotations", "images", "detections", "image_ids"):
+    for name in (
+        "dataset_dir",
+        "records_dir",
+        "annotations",
+        "images",
+        "detections",
+        "image_ids",
+        "skeleton",
+    ):
         if values[name].value and re.match(r"[a-z][a-z0-9]+:/(?!/)", values[name].value):
             raise UsageError(f"--{name}={values[name].value}: a store's path begins with gs://, two slashes")
     if (values.annotations or values.images) and not values.split and values.dataset != "custom":
@@ -290,6 +310,8 @@ def check_flags(values):
             f"{missing} is missing: --dataset custom needs --annotations and --images, or else "
             "a --dataset_dir with annotations/train.json and images/"
         )
+    if values.skeleton and LAYOUTS[values.dataset].skeleton is not None:
+        raise UsageError(f"--skeleton is for --dataset=custom; the keypoints of {values.dataset} are known")
     if values.category is not None and not LAYOUTS[values.dataset].lenient:
         raise UsageError("--category is for --dataset=custom; the other datasets have one category of people")
     if values.dataset != "mpii" and (values.mpii_boxes != "objpos" or values.validation_list):

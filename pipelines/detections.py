@@ -137,8 +137,8 @@ class _Finder:
             ("decimals", "were taken for whole numbers"),
         ):
             if count := self._counts[kind]:
-                yield f"{self._path}: image ids of {count:,} boxes, such as {self._examples[kind]}, {what}"
+                yield f"image ids of {count:,} boxes in {self._path}, such as {self._examples[kind]}, {what}"
         if count := self._counts["unknown"]:
             yield (
-                f"{self._path}: {count:,} boxes are left out because of their image ids. {self.compared()}"
+                f"{count:,} boxes in {self._path} are left out because of their image ids. {self.compared()}"
             )

@@ -13,6 +13,7 @@ from pipelines.crops import BUILD_VERSION, CropOptions
 from pipelines.exif import orientation_warning
 from pipelines.folder import DEAD_LETTERS, OPTIONS, clean_up, remove_others, remove_outdated, settle
 from pipelines.people import BuildError
+from pipelines.placement import count_people
 from pipelines.plan import plan_shards, shard_count
 from pipelines.runner import run_pipeline
 from pipelines.source import read_source
@@ -20,6 +21,7 @@ from pipelines.storage import discard, file_sha256, write_whole
 from pipelines.submission import only_submits
 from pipelines.transforms import ShardJob, count_reasons
 from records.files import absolute
+from records.plausibility import placement_summary, placement_warnings
 from records.schema import SCHEMA_VERSION
 from records.shards import MANIFEST, Manifest, Shard, shard_name
 from records.skeletons import Skeleton
@@ -42,6 +44,8 @@ class Build:
         folder: where the records go.
         options: `CropOptions`.
         clean_boxes: whether to cut ground-truth boxes to their picture.
+        skeleton_file: a file in the form of a category, whose fields replace those of the annotation file's;
+            read if `skeleton` is None; None for nothing to replace.
         lenient: whether annotations are read as labelling tools leave them, see `records.lenient`.
         category: with `lenient` the name or id of the category to take; None to choose.
         image_ids: a file that lists the pictures to look at; None for all.
@@ -67,6 +71,7 @@ class Build:
     follow_links: bool = False
     exif_orientation: str = "ignore"
     clean_boxes: bool = True
+    skeleton_file: str | None = None
     lenient: bool = False
     category: str | None = None
     image_ids: str | None = None
@@ -125,6 +130,8 @@ def build_options(build):
     options["schema_version"], options["build_version"] = SCHEMA_VERSION, BUILD_VERSION
     options["people_per_shard"] = build.people_per_shard
     options["annotations_sha256"] = file_sha256(build.annotations)
+    if build.skeleton_file:
+        options["skeleton"] = file_sha256(build.skeleton_file)
     if build.category is not None:
         options["category"] = build.category
     if build.image_ids:
@@ -151,6 +158,7 @@ class _Plan:
         people: how many people each shard has.
         pictures: how many pictures all of them have.
         dropped, rejected: as in the `Source`.
+        placement: counts of keypoints that are elsewhere, as the manifest keeps them.
     """
 
     job: ShardJob
@@ -158,6 +166,7 @@ class _Plan:
     pictures: int
     dropped: dict
     rejected: list
+    placement: dict
 
 
 def _write_plan(build, begun, prefix, say):
@@ -205,12 +214,17 @@ def _write_plan(build, begun, prefix, say):
     say(f"{build.folder}: {people:,} people in {len(source.pictures):,} pictures → {job.count} shards")
     write_whole(FileSystems.join(job.work_folder, OPTIONS), json.dumps(begun).encode())
     remove_others(build.folder, prefix, map(job.shard_path, range(job.count)))
-    planned = []
+    planned, placement = [], Counter()
     for index, pictures in enumerate(plan_shards(source.pictures, job.count)):
         write_whole(job.plan_path(index), job.plan_content(pictures))
         planned.append(sum(len(picture.people) for picture in pictures))
+        placement.update(count_people(pictures, build.options.input_size))
+    for warning in placement_warnings(placement):
+        path = build.detections if build.boxes == "detections" else build.annotations
+        say(f"warning: {path}: {warning}")
     remove_outdated(job)
-    return _Plan(job, planned, len(source.pictures), source.dropped, source.rejected)
+    counts = placement_summary(placement)
+    return _Plan(job, planned, len(source.pictures), source.dropped, source.rejected, counts)
 
 
 def _finish(build, options, plan, say):
@@ -258,6 +272,7 @@ def _finish(build, options, plan, say):
         dropped=plan.dropped,
         rejected=count_reasons(rejected),
         images=plan.pictures,
+        placement=plan.placement,
         source={
             name: absolute(path)
             for name in ("annotations", "images", "image_ids")

@@ -8,6 +8,7 @@ from pipelines.detections import read_detections
 from pipelines.json_files import Entries
 from pipelines.picture_names import match_names
 from pipelines.picture_sizes import with_sizes
+from pipelines.skeleton_file import named_skeleton, read_skeleton, with_skeleton
 from records.image_ids import read_image_ids
 from records.lenient import Lenient
 from records.people_checks import is_list
@@ -18,8 +19,10 @@ def read_source(build):
     annotations = coco.read_annotations(build.annotations)
     lenient = None
     if build.lenient:
-        lenient = Lenient(annotations, build.annotations, build.category, build.skeleton)
-        annotations = lenient.content
+        own = read_skeleton(build.skeleton_file) if build.skeleton_file else {}
+        skeleton = build.skeleton or named_skeleton(own)
+        lenient = Lenient(annotations, build.annotations, build.category, skeleton)
+        annotations = with_skeleton(lenient.content, own)
     image_ids = read_image_ids(build.image_ids) if build.image_ids else None
     if image_ids:
         unknown = image_ids - coco.read_pictures(annotations, build.annotations).keys()

@@ -47,6 +47,7 @@ def main(values, rest, folder):
     if rest:
         raise UsageError(f"nothing is expected after --, received {rest[0]!r}")
     manifest = read_manifest(folder, missing_ok=True)
+    from records.plausibility import placement_warnings, sum_counts
     from records.sheet import write_sheet
     from records.summary import format_summary
     from records.tfds_files import wrong_tfds_files
@@ -73,8 +74,10 @@ def main(values, rest, folder):
         )
     others = len(spoilt) + len(strays)
     states += [f"{others} other file{'s' if others > 1 else ''} amiss"] if others else []
-    print(format_summary(manifest, people))
-    state = "; ".join(states) or "all is well"
+    placement = sum_counts(report.placement for report in reports)
+    print(format_summary(manifest, people, placement))
+    well = "the files are whole, but see the warning" if placement_warnings(placement) else "all is well"
+    state = "; ".join(states) or well
     print(f"\nchecked {len(people):,} people in {len(reports)} shards in {seconds:.1f} s: {state}")
     sys.stdout.flush()
     for problem in problems:

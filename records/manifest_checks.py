@@ -18,8 +18,8 @@ def wrong_manifest(data):
             return _received(name, "a text" if kind is str else "an object", data[name])
     if not _is_count(data["images"]):
         return _received("images", "a number of pictures", data["images"])
-    for name in ("dropped", "rejected"):
-        counts = data[name]
+    for name in ("dropped", "rejected", "placement"):
+        counts = data[name] if name != "placement" else data.get(name, {})
         if not isinstance(counts, dict) or not all(map(_is_count, counts.values())):
             return _received(name, "an object of counts", counts)
     if not isinstance(data["shards"], list):

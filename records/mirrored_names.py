@@ -25,7 +25,7 @@ _WHICH = (
 _PAIRED = re.compile(rf"(?:{'|'.join(_WHICH)})*(?:{'|'.join(_PARTS)})s?(?:{'|'.join((*_WHICH, *_PARTS))})*s?")
 
 #: Words of what is in the middle of a body and mirrors itself.
-_MIDDLE = {
+_MIDDLE = (
     *(
         "nose",
         "snout",
@@ -43,7 +43,8 @@ _MIDDLE = {
     *("mouth", "tongue", "thorax", "chest", "sternum", "breastbone", "withers", "spine", "back", "belly"),
     *("navel", "abdomen", "torso", "body", "trunk", "pelvis", "sacrum", "root", "tail", "rump"),
     *("mid", "middle", "center", "centre"),
-}
+)
+_SINGLE = re.compile(rf"(?:{'|'.join(_MIDDLE)})(?:{'|'.join((*_WHICH, *_MIDDLE))})*")
 
 #: Names in a message.
 _LISTED = 20
@@ -111,7 +112,7 @@ def mirrored_names(names):
     others = [
         index
         for index, name in enumerate(names)
-        if index not in paired and plain[index] is None and _MIDDLE.isdisjoint(_words(name))
+        if index not in paired and plain[index] is None and not any(map(_SINGLE.fullmatch, _words(name)))
     ]
     doubtful = [*sided, *others] if sided or (pairs and len(others) > 1) else []
     return pairs, [names[index] for index in doubtful]

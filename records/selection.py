@@ -101,6 +101,8 @@ def _cut(box, size):
     """A box cut to a picture of (width, height), and (reason, detail) if nothing is left of it."""
     cut = clean_box(box, size).tolist()
     detail = f"{box} in a picture of {size[0]}x{size[1]} pixels"
+    if max(box) <= 1:
+        detail += "; expected pixels, and these look like fractions"
     if min(cut[2:]) < 0:
         return cut, ("box_outside", detail)
     return cut, ("box_too_small", detail) if max(cut[2:]) < SMALLEST_SIDE else None

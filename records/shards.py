@@ -111,6 +111,8 @@ class Manifest:
         images: number of pictures in the plan.
         source: where the build found "annotations", "images" and "image_ids"; decides nothing, and files may
             have moved since.
+        placement: of the planned people's keypoints how many are "labelled", and of these "outside_box" and
+            "outside_image", see `records.plausibility`; empty if an earlier version built them.
         schema_version: of `records.schema`.
     """
 
@@ -124,6 +126,7 @@ class Manifest:
     rejected: dict = field(default_factory=dict)
     images: int = 0
     source: dict = field(default_factory=dict)
+    placement: dict = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -152,6 +155,7 @@ class Manifest:
             "images": self.images,
             "dropped": self.dropped,
             "rejected": self.rejected,
+            "placement": self.placement,
             "source": self.source,
             "options": self.options,
             "skeleton": self.skeleton.to_json(),
@@ -187,6 +191,7 @@ class Manifest:
             rejected=data["rejected"],
             images=data["images"],
             source=data["source"],
+            placement=data.get("placement", {}),
         )
 
 

@@ -2,15 +2,18 @@
 
 import numpy as np
 
+from records.plausibility import placement_rows, placement_summary, placement_warnings
+
 QUANTILES = (0, 5, 25, 50, 75, 95, 100)
 
 
-def format_summary(manifest, people):
+def format_summary(manifest, people, placement):
     """What was built and what is in it.
 
     Args:
         manifest: the folder's `Manifest`.
         people: `records.verify.People` of its records.
+        placement: what `records.plausibility.count_placement` counts of them.
 
     Returns:
         Several lines of text.
@@ -32,6 +35,8 @@ def format_summary(manifest, people):
         )
     if len(people):
         lines += ["", size_table(people), "", joint_table(manifest.skeleton.keypoints, people.visibility)]
+        lines += [f"{count:,} {text}" for count, text in placement_rows(placement_summary(placement))]
+    lines += [f"warning: {warning}" for warning in placement_warnings(placement)]
     return "\n".join(lines)
 
 

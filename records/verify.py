@@ -1,6 +1,7 @@
 """Holds shards against the manifest and their records against the schema."""
 
 import hashlib
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from tqdm import tqdm
 
 from records.examine import examine_payloads, person_of
 from records.files import path_of, remote_errors
+from records.plausibility import count_placement
 from records.shards import RecordsError, unframe
 
 
@@ -42,12 +44,14 @@ class ShardReport:
         problems: what is wrong with it; empty if nothing is.
         people: `People` of the records that are good.
         samples: the first of these, {field: value} each.
+        placement: what `records.plausibility.count_placement` counts of them.
     """
 
     name: str
     problems: tuple[str, ...]
     people: People
     samples: list
+    placement: Counter
 
 
 def check_shards(folder, manifest, samples=0, workers=1):
@@ -95,7 +99,7 @@ def check_shard(folder, shard, num_keypoints, samples=0):
             content = (path_of(folder) / shard.name).read_bytes()
     except OSError as error:
         problem = "missing" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
-        return ShardReport(shard.name, (problem,), join_people([], num_keypoints), [])
+        return ShardReport(shard.name, (problem,), join_people([], num_keypoints), [], Counter())
     problems, payloads = [], []
     digest = hashlib.sha256(content).hexdigest()
     if len(content) != shard.size:
@@ -109,7 +113,7 @@ def check_shard(folder, shard, num_keypoints, samples=0):
         problems.append(str(error))
     if len(payloads) != shard.records:
         problems.append(f"{len(payloads)} readable records, the manifest says {shard.records}")
-    people, kept, bad = [], [], []
+    people, kept, bad, placed = [], [], [], []
     for number, (record, problem) in enumerate(examine_payloads(payloads, num_keypoints)):
         of_record = None if problem else _measure(record)
         if of_record is None:
@@ -117,11 +121,16 @@ def check_shard(folder, shard, num_keypoints, samples=0):
             bad.append(f"record {number}: {problem}")
             continue
         people.append(of_record)
+        placed.append([record[name] for name in ("box", "keypoints", "image_size", "area", "scale")])
         if len(kept) < samples:
             kept.append(record)
+    placement = Counter()
+    if placed:
+        boxes, keypoints, sizes, areas, scales = zip(*placed, strict=True)
+        placement = count_placement(boxes, keypoints, sizes, areas, scales[0])  # whose ratio is the input's
     if bad:
         problems.append(bad[0] + (f" (and {len(bad) - 1} more bad records)" if len(bad) > 1 else ""))
-    return ShardReport(shard.name, tuple(problems), join_people(people, num_keypoints), kept)
+    return ShardReport(shard.name, tuple(problems), join_people(people, num_keypoints), kept, placement)
 
 
 def join_people(parts, num_keypoints):

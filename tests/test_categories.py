@@ -164,7 +164,10 @@ def test_words_that_begin_with_l_and_r_by_chance_are_no_pair_and_are_listed_besi
 
 
 def test_what_is_in_the_middle_and_a_single_other_keypoint_are_no_matter_for_a_warning():
-    assert pairs_of("left_hip", "right_hip", "nose", "upper_neck", "head_top", "TailBase", "pad")[1] == []
+    assert (
+        pairs_of("left_hip", "right_hip", "nose", "upper_neck", "head_top", "tailbase", "tailtip", "pad")[1]
+        == []
+    )
     (said,) = pairs_of("left_hip", "right_hip", "nose", "pad", "mark")[1]
     assert "for pad, mark:" in said
     (said,) = pairs_of("left_hip", "right_hip", *[f"point{n}" for n in range(30)])[1]

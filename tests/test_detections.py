@@ -130,7 +130,7 @@ def with_ids(*ids, files=("0001.jpg", "b/cat.png", "7.jpg"), **changes):
 def test_an_id_that_is_a_files_name_or_a_number_is_understood_and_it_is_said(text, image_id):
     found, dropped, (said,) = with_ids(text, image_id, text)
     assert (found, dropped) == ({image_id: 3}, {})
-    assert "boxes.json: image ids of 2 boxes, such as " + json.dumps(text) + " (text), were" in said
+    assert "image ids of 2 boxes in boxes.json, such as " + json.dumps(text) + " (text), were" in said
 
 
 def test_text_that_is_no_picture_is_named_beside_what_the_pictures_have():
@@ -138,7 +138,7 @@ def test_text_that_is_no_picture_is_named_beside_what_the_pictures_have():
     assert (found, dropped) == ({1: 1, 2: 1}, {"image_of_another_split": 3})
     assert "found by the picture's file name" in named
     assert 'such as "dog" (text), pictures such as 1 (a number) with the file 0001.jpg' in unknown
-    assert "2 boxes are left out because of their image ids" in unknown
+    assert "2 boxes in boxes.json are left out because of their image ids" in unknown
     with pytest.raises(
         BuildError, match=r'none of its 2 boxes .* ids such as "dog" \(text\), pictures such as 1 '
     ):
@@ -150,7 +150,7 @@ def test_text_that_is_no_picture_is_named_beside_what_the_pictures_have():
 def test_numbers_with_a_decimal_point_count_as_the_whole_numbers_they_are():
     found, dropped, (said, _) = with_ids(1.0, 2.0, 2.5)
     assert (found, dropped) == ({1: 1, 2: 1}, {"image_of_another_split": 1})
-    assert "image ids of 2 boxes, such as 1.0 (a number), were taken for whole numbers" in said
+    assert "image ids of 2 boxes in boxes.json, such as 1.0 (a number), were taken for whole numbers" in said
 
 
 def test_text_that_may_be_a_name_or_a_number_is_what_more_of_the_others_are():

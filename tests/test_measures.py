@@ -82,6 +82,17 @@ def test_without_areas_there_is_pck_too():
     assert "PCK@0.2" not in measure(detections).metrics
 
 
+@pytest.mark.parametrize(("area", "notes"), [(1.0, 1), (60 * 90 * 0.5, 0)])
+def test_areas_that_are_none_are_noted_beside_the_numbers(area, notes):
+    data = scene(FIVE)
+    for one in data["annotations"]:
+        one["area"] = area
+    measured = measure(evaluated(data, skeleton_from_coco_category(FIVE), data["annotations"]))
+    assert len(measured.notes) == notes
+    for note in measured.notes:
+        assert note.startswith('truth.json: "area" of 6 of 6 people is below 5% of their box')
+
+
 def test_pck_of_nobody_is_undefined():
     data = scene(FIVE)
     for one in data["annotations"]:
