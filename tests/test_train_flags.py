@@ -81,6 +81,14 @@ def test_a_sigma_that_float32_cannot_work_with_is_a_usage_error(sigma):
         parse(f"--sigma={sigma}")
 
 
+@pytest.mark.parametrize(
+    "flag", ["shuffle_buffer=100000000000000000000", "clip_norm=1e300", "rotation_factor=1e9"]
+)
+def test_numbers_that_tensorflow_cannot_hold_are_usage_errors(flag):
+    with pytest.raises(flags.Error, match=r"--.*=1.* in the range"):
+        parse(f"--{flag}")
+
+
 def test_two_learning_rates_are_a_usage_error():
     with pytest.raises(UsageError, match="--learning_rate and --lr_per_256"):
         options_from(parse("--lr_per_256=1e-3", "--learning_rate=1e-3"))
