@@ -73,7 +73,7 @@ def dataset(folder):
 def read_people(annotations, images):
     """[(pixels, Picture, Person)] of everybody labelled."""
     from pipelines.coco import read_annotations, read_ground_truth
-    from pipelines.transforms import read_picture
+    from pipelines.pictures import read_picture
     from records.skeletons import COCO
 
     people = []

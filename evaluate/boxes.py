@@ -11,6 +11,7 @@ from tqdm import tqdm
 from evaluate.inference import join, predict
 from evaluate.measures import Evaluated, check_measurable
 from evaluate.rescoring import as_results, keep_poses
+from evaluate.skeletons import other_facts
 from evaluate.truth import Truth, find_truth
 from model.codec import codec_named
 from records.command import CommandError
@@ -19,6 +20,7 @@ from records.dataset import read_records
 from records.files import path_of, remote_errors
 from records.layout import LAYOUTS, records_folder
 from records.shards import MANIFEST, Manifest, RecordsError, read_manifest
+from records.skeletons import Skeleton, keypoint_difference
 
 
 @dataclass(frozen=True)
@@ -28,14 +30,18 @@ class Boxes:
     Attributes:
         folder: of the records.
         manifest: theirs.
+        skeleton: the run's, by which poses are mirrored, measured and drawn.
         truth: the annotations they were built with.
         sequences: PoseTrack's folder of annotation files, one per video.
+        notes: lines for the user, of what the records say otherwise.
     """
 
     folder: Path
     manifest: Manifest
+    skeleton: Skeleton
     truth: Truth
     sequences: Path
+    notes: tuple[str, ...] = ()
 
 
 def find_boxes(options, config):
@@ -59,21 +65,24 @@ def find_boxes(options, config):
     dataset_dir = path_of(options.dataset_dir or layout.default_dir())
     folder = _records(options, config, dataset_dir)
     manifest = read_manifest(folder)
-    if manifest.skeleton.to_json()["keypoints"] != config.skeleton["keypoints"]:
+    if differing := keypoint_difference(config.skeleton["keypoints"], manifest.skeleton.keypoints):
         raise RecordsError(
             f"the run in {options.output} predicts the {config.num_keypoints} keypoints of "
             f"{config.skeleton['name']}, the records in {folder} have the {manifest.skeleton.num_keypoints} "
-            f"of {manifest.skeleton.name}; --dataset_dir or --records_dir names others"
+            f"of {manifest.skeleton.name}: {differing}; --dataset_dir or --records_dir names others"
         )
     if not manifest.records:
         raise RecordsError(
             f"the records in {folder} hold nobody, so there is nothing to predict; records/check.py {folder} "
             "says why people were left out"
         )
+    skeleton = Skeleton.from_json(config.skeleton)
     truth = find_truth(options, manifest)
     sequences = dataset_dir / "original_annotations" / options.split
     check_measurable(manifest, truth, sequences, options.tracking)
-    return Boxes(folder, manifest, truth, sequences)
+    return Boxes(
+        folder, manifest, skeleton, truth, sequences, tuple(other_facts(skeleton, manifest.skeleton))
+    )
 
 
 def _records(options, config, dataset_dir):
@@ -115,13 +124,14 @@ def predict_boxes(steps, boxes, config, batch_size, parts=None, done=None):
             input_size=config.input_size,
             unbiased=unbiased,
             skip_batches=skip_batches,
+            fingerprint=boxes.manifest.fingerprint,
         )
         for part in predict(steps, dataset.take(batches), config.heatmap_size, unbiased):
             bar.update(len(part))
             yield part
 
     with (
-        damage_reported(boxes.folder),
+        damage_reported(boxes.folder, fingerprint=boxes.manifest.fingerprint),
         tqdm(
             total=boxes.manifest.records,
             initial=sum(map(len, done.values())) if done else 0,
@@ -166,12 +176,13 @@ def choose_poses(boxes, predictions, options, name, title):
             options.oks_threshold,
             options.min_visibility,
             options.soft_nms,
-            boxes.manifest.skeleton.sigmas,
+            boxes.skeleton.sigmas,
         )
     except ValueError as error:
         raise CommandError(f"{title} on {truth.path}: {error}") from error
     return Evaluated(
         manifest=boxes.manifest,
+        skeleton=boxes.skeleton,
         truth=truth,
         predictions=predictions,
         kept=kept,

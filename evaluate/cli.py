@@ -2,7 +2,8 @@
 
 from absl import flags
 
-from evaluate.options import MIN_VISIBILITY, OKS_NMS_THRESHOLD, EvaluateOptions
+from evaluate.options import LARGEST_BATCH, MIN_VISIBILITY, OKS_NMS_THRESHOLD, EvaluateOptions
+from evaluate.weight_flags import define_weight_flags
 from model.runs import RunError
 from records.command import UsageError, import_tensorflow, run
 from records.files import local_only
@@ -15,6 +16,7 @@ Measures a training run: predicts the keypoints of every person box, removes dou
 dataset's metric. Dataset, network and input size are those of the run.
 
   python evaluate/main.py --epoch=210
+  python evaluate/main.py --epoch=best
   python evaluate/main.py --epoch=210 --boxes=ground_truth
   python evaluate/main.py --epoch=210 --gpus=4
   python evaluate/main.py --output_dir output/tiny --noflip_test
@@ -42,17 +44,7 @@ one evaluation of a NAME can run at a time.
 def define_flags(values):
     """Defines the command's flags in an absl `FlagValues`."""
     add = dict(flag_values=values)
-    flags.DEFINE_integer(
-        "epoch", None, "Which checkpoint, by the number of epochs done; by default the last.", **add
-    )
-    flags.DEFINE_bool(
-        "averaged",
-        None,
-        "Take the moving average of the weights, which train/main.py --ema_decay keeps; with --noaveraged "
-        "the weights themselves. By default the average where the run keeps one, as validation while "
-        "training does.",
-        **add,
-    )
+    define_weight_flags(values)
     flags.DEFINE_string("output_dir", "output", "The run's folder.", **add)
     flags.DEFINE_enum("split", "val", SPLITS, "Which records to evaluate on.", **add)
     flags.DEFINE_enum(
@@ -78,7 +70,14 @@ def define_flags(values):
         lower_bound=0,
         **add,
     )
-    flags.DEFINE_integer("batch_size", 32, "People per GPU and forward pass.", lower_bound=1, **add)
+    flags.DEFINE_integer(
+        "batch_size",
+        32,
+        "People per GPU and forward pass.",
+        lower_bound=1,
+        upper_bound=LARGEST_BATCH,
+        **add,
+    )
     flags.DEFINE_bool(
         "continue",
         False,

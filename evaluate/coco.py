@@ -6,15 +6,13 @@ of the time from files to numbers.
 
 import io
 import json
-import reprlib
 import zipfile
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
-import orjson
 from faster_coco_eval import COCO, COCOeval_faster
 
+from evaluate.coco_files import ids_of, in_order, read_ground_truth, read_results, some
 from evaluate.files import write_whole
 from nms import COCO_SIGMAS
 
@@ -49,13 +47,18 @@ def evaluate_coco(annotation_json, results, sigmas=None, image_ids=None):
             takes id 0 for "no match").
         results: list of result dicts ``{"image_id", "category_id", "keypoints", "score"}``, or the path of a
             JSON file with one; other keys are not looked at. As in COCO's rules the best 20 per image count.
-            An empty list is valid: every metric with ground truth to find is then 0.
+            An empty list is valid: every metric with ground truth to find is then 0. An ``image_id`` that no
+            image has, but that is text, is taken for the number it says, or else for the image whose
+            ``file_name`` it is, with or without ending and folders.
         sigmas: (K,) float, > 0, the skeleton's OKS sigmas; None: COCO's 17.
         image_ids: the images to evaluate; None: all of the annotation file. Results on others are left out.
 
     Returns:
         Dict of float, keys "AP", "AP .5", "AP .75", "AP (M)", "AP (L)", "AR", "AR .5", "AR .75", "AR (M)",
         "AR (L)" in this order; -1 for those without ground truth. Arguments are left unchanged.
+
+    Warns:
+        UserWarning: with the number of results whose ``image_id`` was such text.
 
     Raises:
         FileNotFoundError: a path leads nowhere.
@@ -66,19 +69,20 @@ def evaluate_coco(annotation_json, results, sigmas=None, image_ids=None):
     if sigmas.ndim != 1 or not (sigmas > 0).all():
         raise ValueError(f"sigmas: received {sigmas}; expected (K,) numbers above 0")
 
-    truth = _ground_truth(annotation_json, len(sigmas))
-    annotated = {image["id"] for image in truth["images"]}
-    categories = {category["id"] for category in truth["categories"]}
-    results = _checked_results(results, len(sigmas), annotated, categories)
+    truth = read_ground_truth(annotation_json, len(sigmas))
+    annotated, categories = (ids_of(truth[key]) for key in ("images", "categories"))
+    results = read_results(results, len(sigmas), truth["images"], categories)
     image_ids = annotated if image_ids is None else set(image_ids)
     unknown = sorted(image_ids - annotated, key=str)
     if unknown:
         raise ValueError(
-            f"image_ids: {_some(unknown)} not in the annotations, which have {len(annotated)} images"
+            f"image_ids: {some(unknown)} not in the annotations, which have {len(annotated)} images"
         )
-    # Ids may be anything that has an order; the tool wants int64. It ranks equal scores by the images' order.
-    image_numbers = {image_id: number for number, image_id in enumerate(sorted(annotated), start=1)}
-    category_numbers = {category: number for number, category in enumerate(sorted(categories), start=1)}
+    # Ids may be text and numbers; the tool wants int64. It ranks equal scores by the images' order.
+    image_numbers, category_numbers = (
+        {one: number for number, one in enumerate(sorted(ids, key=in_order), start=1)}
+        for ids in (annotated, categories)
+    )
     truth_index, result_index = (
         _index(entries, image_numbers, category_numbers) for entries in (truth["annotations"], results)
     )
@@ -172,110 +176,3 @@ def write_submission(results, folder, split, algorithm):
     with zipfile.ZipFile(content, "w") as archive:
         archive.writestr(entry, json.dumps(results), zipfile.ZIP_DEFLATED)
     return write_whole(path, content.getvalue())
-
-
-def _ground_truth(annotation_json, joints):
-    """Images, annotations and categories; of the annotations, completed and checked, the keys that matter."""
-    source, content = _load(annotation_json)
-    if not isinstance(content, dict) or not {"images", "annotations", "categories"} <= content.keys():
-        raise ValueError(
-            f"{source}: not COCO annotations; expected an object with images, annotations and categories"
-        )
-    entries = content["annotations"]
-    keys = ("image_id", "category_id", "keypoints", "bbox", "area")
-    for number, entry in enumerate(entries, start=1):
-        if not isinstance(entry, dict):
-            raise ValueError(f"{source}: annotation {number} is {reprlib.repr(entry)}; expected an object")
-        missing = sorted(set(keys) - entry.keys())
-        if missing:
-            raise ValueError(f"{source}: annotation {entry.get('id', number)} has no {', '.join(missing)}")
-        _check_joints(f"{source}: annotation {entry.get('id', number)}", entry["keypoints"], joints)
-    keypoints = _numbers(f"{source}: annotations", [entry["keypoints"] for entry in entries], 3 * joints)
-    visible = (keypoints[:, 2::3] > 0).sum(axis=1).tolist()
-    annotations = [
-        {key: entry[key] for key in keys}
-        | {"keypoints": row, "iscrowd": int(bool(entry.get("iscrowd"))), "num_keypoints": count}
-        for entry, row, count in zip(entries, keypoints, visible, strict=True)
-    ]
-    return {"images": content["images"], "annotations": annotations, "categories": content["categories"]}
-
-
-def _checked_results(results, joints, annotated, categories):
-    """The results' keys that matter, with the area that pycocotools' loadRes gives them: of all keypoints."""
-    source, results = _load(results)
-    if not isinstance(results, list):
-        raise ValueError(
-            f"{source}: received a {type(results).__name__}; expected a list of COCO result dicts"
-        )
-    for number, result in enumerate(results):
-        if not isinstance(result, dict):
-            raise ValueError(f"{source}: result {number} is {reprlib.repr(result)}; expected an object")
-        missing = [key for key in ("image_id", "category_id", "keypoints", "score") if key not in result]
-        if missing:
-            raise ValueError(f"{source}: result {number} has no {', '.join(missing)}")
-        _check_joints(f"{source}: result {number}", result["keypoints"], joints)
-    keypoints = _numbers(f"{source}: results", [result["keypoints"] for result in results], 3 * joints)
-    scores = _numbers(f"{source}: results", [[result["score"]] for result in results], 1)[:, 0]
-    finite = np.isfinite(keypoints).all(axis=1) & np.isfinite(scores)
-    if not finite.all():
-        number = int(np.argmin(finite))
-        image_id = results[number]["image_id"]
-        raise ValueError(f"{source}: result {number} (image {image_id}) has numbers not finite")
-    unknown = sorted({result["image_id"] for result in results} - annotated, key=str)
-    if unknown:
-        raise ValueError(
-            f"{source}: results on {_some(unknown)} not in the annotations; use the annotation file of the "
-            "split the results were made on"
-        )
-    unknown = sorted({result["category_id"] for result in results} - categories, key=str)
-    if unknown:
-        raise ValueError(
-            f"{source}: results of category {unknown}, but the annotations have {sorted(categories, key=str)}"
-        )
-    points = keypoints.reshape(-1, joints, 3)[:, :, :2]
-    areas = np.prod(points.max(axis=1) - points.min(axis=1), axis=1).tolist()
-    return [
-        {
-            "image_id": result["image_id"],
-            "category_id": result["category_id"],
-            "keypoints": row,
-            "score": score,
-            "area": area,
-        }
-        for result, row, score, area in zip(results, keypoints, scores.tolist(), areas, strict=True)
-    ]
-
-
-def _check_joints(place, keypoints, joints):
-    if not isinstance(keypoints, list) or len(keypoints) != 3 * joints:
-        received = f"{len(keypoints)} numbers" if isinstance(keypoints, list) else reprlib.repr(keypoints)
-        raise ValueError(
-            f"{place}: {received} in keypoints; expected 3 x {joints}, one triple per sigma "
-            "(sigmas: None means COCO's 17)"
-        )
-
-
-def _numbers(place, rows, length):
-    """(N, length) float64 of N lists of this length; NaN for null."""
-    try:
-        flat = np.fromiter(chain.from_iterable(rows), np.float64, len(rows) * length)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{place}: expected numbers ({error})") from error
-    return flat.reshape(len(rows), length)
-
-
-def _some(image_ids):
-    """For an error's text: how many images and the first few of them."""
-    listed = ", ".join(map(str, image_ids[:5])) + (", ..." if len(image_ids) > 5 else "")
-    return f"{len(image_ids)} image{'s' if len(image_ids) > 1 else ''} ({listed})"
-
-
-def _load(path_or_content):
-    """(name for error messages, content); content that is in memory already is passed through."""
-    if not isinstance(path_or_content, str | Path):
-        return "evaluate_coco", path_or_content
-    path = Path(path_or_content)
-    try:
-        return str(path), orjson.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path}: not valid JSON ({error})") from error

@@ -2,10 +2,10 @@
 
 import cv2
 import numpy as np
-import tensorflow as tf
 
 from evaluate.analysis import ERRORS
 from evaluate.page import Markup, element, picture, section
+from records.dataset import serialized_records, usable_shards
 from records.drawing import SIDE_COLORS, draw_skeleton, joint_sides
 from records.files import local_folder
 from records.geometry import affine_to_input, compose_affine, invert_affine, transform_points
@@ -68,8 +68,8 @@ def read_people(folder, manifest, person_ids):
     """
     wanted, found = set(person_ids), {}
     folder = local_folder(folder, manifest)
-    files = [f"{folder}/{shard.name}" for shard in manifest.shards if shard.records]
-    for serialized in tf.data.TFRecordDataset(files).batch(_BATCH) if wanted else ():
+    records = serialized_records(folder, manifest, usable_shards(manifest))
+    for serialized in records.batch(_BATCH) if wanted else ():
         batch = parse_examples(serialized, manifest.skeleton.num_keypoints)
         for row in np.flatnonzero(np.isin(batch["person_id"].numpy(), list(wanted))):
             record = {name: tensor[row].numpy() for name, tensor in batch.items()}
@@ -122,7 +122,7 @@ def people_section(analysis, evaluated, folder):
     """
     if not evaluated.results:
         return section("People", element("p", "No poses were kept, so there is nobody to show."))
-    results, skeleton = evaluated.results, evaluated.manifest.skeleton
+    results, skeleton = evaluated.results, evaluated.skeleton
     if analysis is not None and analysis.pairs:
         best, worst = choose_pairs(analysis.pairs, skeleton.num_keypoints, SHOWN)
         groups = [("Best by OKS", best), ("Worst by OKS", worst)]

@@ -1,4 +1,4 @@
-"""Files as the evaluator writes and reads them: whole or not at all, and JSON that nobody has checked yet."""
+"""Files as the evaluator writes them: whole or not at all."""
 
 import json
 import os
@@ -25,9 +25,13 @@ def write_whole(path, content):
     Raises:
         WriteError: if it cannot be written, with path and reason.
     """
-    path, content = Path(path), content.encode() if isinstance(content, str) else content
-    # A name of its own, so that two processes never write into one file.
-    temporary = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+    # Text may name files, whose names need not be UTF-8.
+    content = content.encode(errors="backslashreplace") if isinstance(content, str) else content
+    path = Path(path)
+    # A name of its own, so that two processes never write into one file. The file's may be as long as the
+    # file system takes: 255 bytes.
+    name = os.fsdecode(os.fsencode(path.name)[:200])
+    temporary = path.with_name(f"{name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     try:
         try:
             temporary.write_bytes(content)
@@ -45,24 +49,3 @@ def write_whole(path, content):
 def write_json(path, content, indent=None):
     """Writes a JSON file as `write_whole` does, and returns its path."""
     return write_whole(path, json.dumps(content, indent=indent))
-
-
-def parse_json(path, content):
-    """Parses a JSON file's content.
-
-    Args:
-        path: of the file, for the message.
-        content: its bytes.
-
-    Returns:
-        What it says.
-
-    Raises:
-        ValueError: if it is not JSON in UTF-8, or lists and objects are nested deeper than Python can parse.
-    """
-    try:
-        return json.loads(content.decode())
-    except RecursionError as error:
-        raise ValueError(f"{path}: not usable JSON: its lists and objects are nested too deeply") from error
-    except ValueError as error:
-        raise ValueError(f"{path}: not valid JSON ({error})") from error

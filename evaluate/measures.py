@@ -1,5 +1,6 @@
 """Each dataset's own metric of an evaluation, and the files its server wants."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from evaluate import coco, mpii, posetrack
+from evaluate.coco_files import read_ground_truth
 from evaluate.inference import Predictions
+from evaluate.matching import MAX_POSES
 from evaluate.pck import pck
 from evaluate.posetrack_files import frame_ids, write_predictions
 from evaluate.tracking import track_results
@@ -15,7 +18,7 @@ from evaluate.truth import Truth
 from records.command import CommandError
 from records.people_checks import is_number
 from records.shards import Manifest
-from records.skeletons import MPII
+from records.skeletons import MPII, Skeleton
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Evaluated:
 
     Attributes:
         manifest: of the records.
+        skeleton: the run's.
         truth: what they were built from.
         predictions: `Predictions` for each record.
         kept: (M,) int64, the poses left after OKS-NMS, as indices of the predictions.
@@ -35,6 +39,7 @@ class Evaluated:
     """
 
     manifest: Manifest
+    skeleton: Skeleton
     truth: Truth
     predictions: Predictions
     kept: np.ndarray
@@ -54,12 +59,14 @@ class Measured:
         table: text to show.
         headline: the number that counts, e.g. "AP 0.874".
         files: paths of files written for the dataset's server.
+        notes: lines that say what the metric does not count.
     """
 
     metrics: dict
     table: str
     headline: str
     files: tuple = ()
+    notes: tuple = ()
 
 
 def measure(evaluated):
@@ -94,6 +101,7 @@ def check_measurable(manifest, truth, sequences, tracking=False):
         CommandError: naming what is wrong, and what to do.
     """
     if manifest.dataset != "posetrack":
+        _check_coco(manifest, truth)
         return
     try:
         if truth.image_ids is not None:
@@ -108,9 +116,19 @@ def check_measurable(manifest, truth, sequences, tracking=False):
         raise CommandError(f"{truth.path}: {error}") from error
 
 
+def _check_coco(manifest, truth):
+    """Raises CommandError if COCO's metric could not read the annotations that it would be given."""
+    if manifest.dataset in METRICS or not truth.labelled:
+        return
+    try:
+        read_ground_truth(truth.content, manifest.skeleton.num_keypoints)
+    except ValueError as error:
+        raise CommandError(f"{truth.path}: {error}") from error
+
+
 def measure_coco(evaluated):
     """COCO's AP and AR with the skeleton's sigmas; for data without areas also PCK, which needs none."""
-    truth, sigmas = evaluated.truth, evaluated.manifest.skeleton.sigmas
+    truth, sigmas = evaluated.truth, evaluated.skeleton.sigmas
     if not truth.labelled:
         text = f"{truth.path} has no annotations to measure against"
         return Measured({}, text, "not measured", _coco_submission(evaluated))
@@ -128,7 +146,28 @@ def measure_coco(evaluated):
             pixels = _box_pck(evaluated)
             metrics["PCK@0.2"] = _or_none(pixels["mean"])
             table += f"\nPCK@0.2 of the box's longer side = {pixels['mean']:.1f} %"
-    return Measured(metrics, table, headline)
+    return Measured(metrics, table, headline, notes=_crowded(truth))
+
+
+def _crowded(truth):
+    """(line,) that names the pictures with more people than the metric looks at; () if there are none."""
+    people = Counter(
+        person["image_id"]
+        for person in truth.content["annotations"]
+        if person["num_keypoints"] and not person["iscrowd"]
+    )
+    crowded = [
+        count
+        for image_id, count in people.items()
+        if count > MAX_POSES and (truth.image_ids is None or image_id in truth.image_ids)
+    ]
+    if not crowded:
+        return ()
+    return (
+        f"COCO's metric counts the {MAX_POSES} best poses of a picture, and {len(crowded):,} of the pictures "
+        f"{'has' if len(crowded) == 1 else 'have'} more people (up to {max(crowded):,}): not all of them can "
+        "be found",
+    )
 
 
 def _coco_submission(evaluated):
@@ -146,7 +185,7 @@ def _box_pck(evaluated):
     annotated = [people[person] for person in predictions.person_ids[rows].tolist()]
     return pck(
         predictions.keypoints[rows, :, :2],
-        _keypoints(annotated, evaluated.manifest.skeleton.num_keypoints),
+        _keypoints(annotated, evaluated.skeleton.num_keypoints),
         np.reshape([person["bbox"] for person in annotated], (-1, 4)),
     )
 

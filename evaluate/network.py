@@ -9,14 +9,8 @@ import tensorflow as tf
 
 from model.heatmaps import METHODS
 from model.hrnet import ARCHITECTURES, build
-from model.runs import (
-    RunConfig,
-    RunError,
-    checkpoint_folder,
-    load_checkpoint,
-    read_config,
-    saved_epochs,
-)
+from model.runs import RunConfig, RunError, checkpoint_folder, choose_epoch, load_checkpoint, read_config
+from model.weight_choice import choose_averaged
 
 
 @dataclass(frozen=True)
@@ -48,9 +42,8 @@ def load_network(output, epoch=None, averaged=None, devices=(None,)):
 
     Args:
         output: the run's folder, with model_dump/.
-        epoch: which checkpoint; None for the last.
-        averaged: whether to take the moving average of the weights (train/main.py --ema_decay); None for the
-            average where the run keeps one, as validation while training does.
+        epoch: which checkpoint: a number, "best" for the one that validated best, None for the last.
+        averaged: whether to take the moving average of the weights; see `model.weight_choice`.
         devices: where to place a copy each, as TensorFlow names them; None leaves the choice to TensorFlow.
 
     Returns:
@@ -62,24 +55,14 @@ def load_network(output, epoch=None, averaged=None, devices=(None,)):
     """
     checkpoints = Path(output) / "model_dump"
     config = read_config(checkpoints)
-    if epoch is None:
-        epochs = saved_epochs(checkpoints)
-        if not epochs:
-            raise RunError(f"no epoch has been saved in {checkpoints} yet")
-        epoch = epochs[-1]
+    epoch = choose_epoch(checkpoints, epoch)
     for what, value, known in (
         ("network", config.model, ARCHITECTURES),
         ("codec", config.codec, METHODS),
     ):
         if value not in known:
             raise RunError(f"the run's {what} {value!r} is unknown; known: {', '.join(known)}")
-    kept = bool(config.recipe.get("ema_decay"))
-    if averaged and not kept:
-        raise RunError(
-            f"the run in {checkpoints} keeps no moving average of its weights, as train/main.py "
-            "--ema_decay would; without --averaged its weights themselves are taken"
-        )
-    averaged = kept if averaged is None else averaged
+    averaged = choose_averaged(config, checkpoints, averaged)
     models = []
     for device in devices:
         with tf.device(device):

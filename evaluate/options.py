@@ -8,6 +8,9 @@ OKS_NMS_THRESHOLD = 0.9
 MIN_VISIBILITY = 0.2
 """Default of the score above which a joint counts for its pose's (the official IN_VIS_THRE)."""
 
+LARGEST_BATCH = 2**16
+"""People per forward pass; far above what any device's memory could take."""
+
 
 @dataclass(frozen=True)
 class EvaluateOptions:
@@ -15,7 +18,7 @@ class EvaluateOptions:
 
     Attributes:
         output: the run's folder, with model_dump/; result/ goes there.
-        epoch: which checkpoint; None for the last.
+        epoch: which checkpoint: a number, "best" for the one that validated best, None for the last.
         averaged: whether to take the moving average of the weights; None for where the run keeps one.
         split: which records.
         boxes: "ground_truth", "detections", or None for detections where they were built.
@@ -32,7 +35,7 @@ class EvaluateOptions:
     """
 
     output: str
-    epoch: int | None = None
+    epoch: int | str | None = None
     averaged: bool | None = None
     split: str = "val"
     boxes: str | None = None

@@ -26,7 +26,7 @@ from model.runs import RunError
 #: About how many people make a part: some seconds on a GPU, some minutes on a CPU.
 PEOPLE_PER_PART = 1024
 
-#: What numpy, zipfile and json raise on files that are damaged.
+#: What numpy, zipfile and json raise on content that is damaged.
 _DAMAGE = (
     *(OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, MemoryError, RecursionError),
     *(RuntimeError, zipfile.BadZipFile, zlib.error),
@@ -79,7 +79,7 @@ class Parts:
             {number of the part: `Predictions`} of those that are done.
 
         Raises:
-            RunError: if they were made with other settings, or cannot be removed.
+            RunError: if they were made with other settings, or cannot be read or removed.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self._remove("part-*.partial" if resume else "part-*")
@@ -91,7 +91,14 @@ class Parts:
             if not path.is_file():
                 continue
             try:
-                done[number] = self._read(path, people)
+                content = path.read_bytes()
+            except OSError as error:  # of a network disk, for a moment: nothing is wrong with the part
+                raise RunError(
+                    f"{path} cannot be read: {error.strerror or error}; try again, or leave out --continue "
+                    "to begin anew"
+                ) from error
+            try:
+                done[number] = self._read(path, content, people)
             except _DAMAGE as error:
                 say(f"{path} is damaged ({error!r}) and is predicted again")
         then = "going on" if len(done) < len(self.sizes) else "nothing is left to predict"
@@ -139,8 +146,8 @@ class Parts:
         np.savez(content, fingerprint=np.array(json.dumps(self._fingerprint())), **vars(predictions))
         write_whole(self.path(number), content.getvalue())
 
-    def _read(self, path, people):
-        with np.load(path, allow_pickle=False) as file:
+    def _read(self, path, content, people):
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
             theirs, ours = json.loads(str(file["fingerprint"])), self._fingerprint()
             if differences := [
                 f"{name}: {theirs.get(name)} → {ours.get(name)}"

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluate.files import parse_json, write_json
+from evaluate.files import write_json
 from evaluate.rescoring import PERSON_CATEGORY
 from records.files import path_of
+from records.json_text import parse_json
 from records.skeletons import POSETRACK
 
 JOINTS = (

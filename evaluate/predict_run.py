@@ -1,5 +1,7 @@
 """Predicts the people in a user's own pictures: boxes and pixels in, keypoints, drawings and JSON out."""
 
+import errno
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +10,14 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from evaluate.files import WriteError
 from evaluate.inference import make_predict_step, to_image
 from evaluate.network import load_network
 from evaluate.options import MIN_VISIBILITY, OKS_NMS_THRESHOLD
-from evaluate.predict_files import PictureError, read_picture, result_names, write_results
+from evaluate.predict_files import result_names, shown_name, write_results
 from evaluate.rescoring import keep_poses
 from model.codec import codec_named
+from model.pictures import PictureError, read_picture
 from records.command import CommandError, UsageError
 from records.cutting import cut_part
 from records.geometry import (
@@ -29,6 +33,9 @@ from records.skeletons import Skeleton
 #: by default (build_records.py --max_crop_scale). A bilinear sample of a large photo would alias.
 MAX_CROP_SCALE = 1.5
 
+#: Why a file system does not take a file because of what it is called.
+_OF_THE_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
+
 
 @dataclass(frozen=True)
 class PredictOptions:
@@ -36,7 +43,8 @@ class PredictOptions:
 
     Attributes:
         run: the run's folder, with model_dump/.
-        epoch: which checkpoint; None for the last.
+        epoch: which checkpoint: a number, "best" for the one that validated best, None for the last.
+        averaged: whether to take the moving average of the weights; None for where the run keeps one.
         output_dir: where the results go; None for predictions/ in the run's folder.
         flip_test: whether to average with the mirrored picture's heatmaps.
         exif_orientation: whether to turn pictures upright as their EXIF data say.
@@ -45,7 +53,8 @@ class PredictOptions:
     """
 
     run: str
-    epoch: int | None = None
+    epoch: int | str | None = None
+    averaged: bool | None = None
     output_dir: str | None = None
     flip_test: bool = True
     exif_orientation: bool = True
@@ -69,10 +78,14 @@ def predict_pictures(pictures, boxes, options):
         CommandError: if the network's predictions cannot be used.
     """
     folder = Path(options.output_dir or Path(options.run) / "predictions")
-    if folder.resolve() in {picture.resolve().parent for picture in pictures}:
+    # `Path.resolve` raises for links that lead in a circle.
+    homes = {
+        os.path.realpath(home) for p in pictures for home in (p.parent, Path(os.path.realpath(p)).parent)
+    }
+    if os.path.realpath(folder) in homes:
         # A JSON file beside a picture may well be the user's own annotation.
         raise UsageError(f"--output_dir={folder} holds the pictures themselves; name another folder")
-    network = load_network(options.run, options.epoch)
+    network = load_network(options.run, options.epoch, options.averaged)
     config, skeleton = network.config, Skeleton.from_json(network.config.skeleton)
     step = make_predict_step(
         network.models[0],
@@ -104,7 +117,7 @@ def predict_pictures(pictures, boxes, options):
                 step, pixels, picture_boxes(picture, pixels, boxes), config, skeleton, options.batch_size
             )
             about = {
-                "image": picture.name,
+                "image": shown_name(picture),
                 "boxes": "whole image" if boxes is None else "given",
                 "network": config.model,
                 "epoch": network.epoch,
@@ -112,7 +125,9 @@ def predict_pictures(pictures, boxes, options):
             }
             drawn += write_results(folder, name, pixels, found, skeleton, options.min_score, about)
             people += len(found)
-        except PictureError as error:
+        except (PictureError, WriteError) as error:
+            if isinstance(error, WriteError) and error.__cause__.errno not in _OF_THE_NAME:
+                raise  # the next one would not be written either
             failed += 1
             tqdm.write(f"left out: {error}", file=sys.stderr)
     used = len(pictures) - failed

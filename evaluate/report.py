@@ -38,7 +38,7 @@ def write_report(path, evaluated, measured, run, folder, timing, *, epoch, flip_
         analysis = analyse(
             evaluated.truth.content["annotations"],
             evaluated.results,
-            evaluated.manifest.skeleton,
+            evaluated.skeleton,
             evaluated.truth.image_ids,
         )
     title = f"{run.model} on {run.dataset} {evaluated.manifest.split}, epoch {epoch}"
@@ -52,7 +52,7 @@ def write_report(path, evaluated, measured, run, folder, timing, *, epoch, flip_
         reason = "Curves, groups and errors need annotated keypoints, which these annotations do not have."
         parts.append(section("Analysis", element("p", reason)))
     else:
-        parts += [curves_section(analysis, evaluated), joints_section(analysis, evaluated.manifest.skeleton)]
+        parts += [curves_section(analysis, evaluated), joints_section(analysis, evaluated.skeleton)]
     parts += [people_section(analysis, evaluated, folder), _timing(timing, evaluated)]
     return write_whole(path, page(title, parts))
 
@@ -121,6 +121,7 @@ def _metrics(evaluated, measured, run, flip_test):
         ]
     if not evaluated.truth.has_areas and "AP" in metrics:
         note.append("The annotations have no areas; OKS takes those of the boxes.")
+    note += [f"Note: {text}." for text in measured.notes]
     return section("Metric", content, *(element("p", text, css="note") for text in note))
 
 

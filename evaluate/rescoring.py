@@ -73,6 +73,11 @@ def as_results(keypoints, image_ids, kept, scores, category=PERSON_CATEGORY):
 def keep_poses(keypoints, areas, box_scores, image_ids, oks_threshold, min_visibility, soft, sigmas):
     """Which poses `to_results` keeps, and their scores; arguments, order and errors are its.
 
+    Of equal scores the later pose comes first, as the official `oks_nms` has it (``scores.argsort()[::-1]``;
+    beyond 16 poses of an image NumPy's order of equals is no rule). Equal are above all the scores of poses
+    without a joint above ``min_visibility``, which are 0. With `soft` it is the same rule; the official
+    `soft_oks_nms` sorts again after each pose, which turns equals around each time.
+
     Returns:
         kept: (M,) intp, indices of poses.
         scores: (M,) float64, their new scores.
@@ -101,8 +106,22 @@ def keep_poses(keypoints, areas, box_scores, image_ids, oks_threshold, min_visib
     scores = rescore(keypoints[:, :, 2], box_scores, min_visibility)
 
     suppress = soft_oks_nms if soft else oks_nms
-    kept = suppress(keypoints, scores, areas, oks_threshold, sigmas, image_ids=image_ids)
+    order = _later_first(image_ids)
+    kept = order[
+        suppress(
+            keypoints[order], scores[order], areas[order], oks_threshold, sigmas, image_ids=image_ids[order]
+        )
+    ]
     return kept, scores[kept]
+
+
+def _later_first(image_ids):
+    """(N,) intp: poses image by image, in the order images are first met, the last of each first.
+
+    The NMS of ours takes the first of equals.
+    """
+    _, first, image = np.unique(image_ids, return_index=True, return_inverse=True)
+    return np.lexsort((-np.arange(len(image_ids)), first[image]))
 
 
 def rescore(joint_scores, box_scores, min_visibility):

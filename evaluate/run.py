@@ -52,7 +52,7 @@ def evaluate_run(options):
     what = f"{BOX_SOURCES[boxes.manifest.boxes]} boxes of {config.dataset} {options.split}"
     flip_test = f"flip test {'on' if options.flip_test else 'off'}"
     print(f"{network.title}, {boxes.manifest.records:,} {what}, {flip_test}, on {', '.join(devices)}")
-    if note := resolution_note(boxes.manifest, config.input_size):
+    for note in filter(None, (resolution_note(boxes.manifest, config.input_size), *boxes.notes)):
         print(f"note: {note}")
     name = result_name(network, boxes, options)
     parts = parts_of(network, boxes, options, name.parent / "parts" / name.name)
@@ -106,17 +106,22 @@ def report(network, boxes, options, predictions, name, what, laps):
         about = {"epoch": network.epoch, "averaged": network.averaged, "boxes": boxes.manifest.boxes}
         about |= {"dataset": config.dataset, "split": options.split, "results": results.name}
         about |= {name: getattr(options, name) for name in DECIDING}
+        about |= {"notes": [*boxes.notes, *measured.notes]}
         write_json(with_ending(name, "_metrics.json"), {"metrics": measured.metrics} | about, indent=1)
     laps.lap("metric")
     title = f"{network.title}, {what}: {measured.headline}"
     picture = write_picture(with_ending(name, ".png"), boxes, config, predictions, options.pictures, title)
     laps.lap("picture")
-    settings = {"epoch": network.epoch, "flip_test": options.flip_test, "more": settings_of(network, options)}
+    more = settings_of(network, options) + [("note", note) for note in boxes.notes]
+    settings = {"epoch": network.epoch, "flip_test": options.flip_test, "more": more}
     page = with_ending(name, ".html")
     write_report(page, evaluated, measured, config, boxes.folder, laps.seconds, **settings)
     latest = write_whole(name.parent / "report.html", page.read_bytes())
 
-    print(f"\n{measured.table}\n\nresults: {results}")
+    print(f"\n{measured.table}")
+    for note in measured.notes:
+        print(f"note: {note}")
+    print(f"\nresults: {results}")
     if measured.files:
         print(f"for the dataset's server: {measured.files[0]}, {len(measured.files)} file(s) in all")
     print(f"picture: {picture}\nreport: {latest}")
@@ -134,7 +139,7 @@ def settings_of(network, options):
 
 def write_picture(path, boxes, config, predictions, count, title):
     """Writes the contact sheet and returns its path; see `evaluate.sheet.draw_people`."""
-    skeleton, annotations = boxes.manifest.skeleton, boxes.truth.content
+    skeleton, annotations = boxes.skeleton, boxes.truth.content
     sheet = draw_people(boxes.folder, skeleton, config.input_size, predictions, annotations, count, title)
     encoded, png = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
     if not encoded:
@@ -162,8 +167,8 @@ def result_name(network, boxes, options):
 
 def predict_steps(network, boxes, options, devices):
     """The step of each device; see `evaluate.inference.make_predict_step`."""
-    config, skeleton = network.config, boxes.manifest.skeleton
-    flip_permutation = skeleton.flip_permutation if options.flip_test else None
+    config = network.config
+    flip_permutation = boxes.skeleton.flip_permutation if options.flip_test else None
     return [
         make_predict_step(model, config.codec, config.sigma, flip_permutation, device, constant=True)
         for model, device in zip(network.models, devices, strict=True)
@@ -192,6 +197,8 @@ def parts_of(network, boxes, options, folder):
             "codec": config.codec,
             "sigma": config.sigma,
             "flip_test": options.flip_test,
+            # Parts of a version that took these facts from the records are none of this evaluation's.
+            **({"skeleton": "the run's"} if boxes.notes else {}),
         },
         people=boxes.manifest.records,
         batch_size=options.batch_size,

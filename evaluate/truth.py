@@ -4,12 +4,14 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluate.files import parse_json
 from evaluate.rescoring import PERSON_CATEGORY
 from records.files import path_of, remote_errors
 from records.image_ids import read_image_ids
+from records.json_text import parse_json
 from records.layout import LAYOUTS
-from records.people_checks import is_id, is_number, wrong_box, wrong_keypoints
+from records.lenient import Lenient
+from records.people_checks import is_crowd, is_id, is_list, is_number, wrong_box, wrong_keypoints
+from records.selection import Selection
 from records.shards import RecordsError
 
 
@@ -62,21 +64,26 @@ def find_truth(options, manifest):
         content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != manifest.options["annotations_sha256"]:
         raise RecordsError(
-            f"{path} is not the annotation file the records were built with; build them again with "
-            "--overwrite, or name the right file with --annotations"
+            f"{path} is not the annotation file the records were built with, or has changed since; build "
+            "them again with --overwrite, or name the right file with --annotations"
         )
     try:
         annotations = parse_json(path, content)
     except ValueError as error:
         raise RecordsError(str(error)) from error
-    return read_truth(path, annotations, manifest.skeleton, _image_ids(manifest))
+    layout = LAYOUTS[manifest.dataset]
+    if layout.lenient:
+        lenient = Lenient(annotations, path, manifest.options.get("category"), manifest.skeleton)
+        annotations = lenient.content
+    clean_boxes = manifest.options.get("clean_boxes", layout.clean_boxes)
+    return read_truth(path, annotations, manifest.skeleton, _image_ids(manifest), clean_boxes=clean_boxes)
 
 
-def read_truth(path, annotations, skeleton, image_ids=None):
-    """Brings a parsed annotation file into the form that metrics take.
+def read_truth(path, annotations, skeleton, image_ids=None, *, clean_boxes=True):
+    """Brings a parsed annotation file, in strict COCO form, into the form that metrics take.
 
-    Who is usable is the build's rule (`records.people_checks`): whom it rejects, nobody could have predicted.
-    Of several people with one id the first counts, as there.
+    Who is usable is the build's rule, `records.selection`: whom it rejects, nobody could have predicted, and
+    of several people with one id it is the same who counts.
 
     Args:
         path: where it was read.
@@ -85,37 +92,42 @@ def read_truth(path, annotations, skeleton, image_ids=None):
         skeleton: whose keypoints it has.
         image_ids: the pictures to look at; None for all. Ids that the file does not have are passed over, as
             by the build, which warns of them.
+        clean_boxes: whether the build cuts boxes to their picture; here they stay as annotated.
 
     Returns:
         A `Truth`.
     """
     category = _category(annotations)
     entries = annotations.get("annotations")
-    labelled = isinstance(entries, list)
-    pictures = {image["id"] for image in annotations["images"]}
-    image_ids = None if image_ids is None else image_ids & pictures
+    labelled = is_list(entries)
+    images = list(annotations["images"])
+    pictures = {image["id"]: (int(image["width"]), int(image["height"])) for image in images}
+    image_ids = None if image_ids is None else image_ids & pictures.keys()
+    selection = Selection(
+        category["id"], skeleton.num_keypoints, pictures.get, clean_boxes=clean_boxes, image_ids=image_ids
+    )
     rows, people, usable, unusable, has_areas = {}, {}, [], 0, True
     for entry in entries if labelled else ():
         if not isinstance(entry, dict):
             unusable += 1
             continue
-        if entry.get("category_id", category["id"]) != category["id"]:
+        verdict = selection.judge(entry)
+        if verdict.left_out == "not_a_person":
             continue
         person_id = entry.get("id")
         if is_id(person_id):
             rows.setdefault(person_id, entry.get("list_row"))
         person = _completed(entry, category["id"], skeleton.num_keypoints, pictures)
-        recorded = person is not None and _has_record(person, image_ids)
-        if person is None or (recorded and (not is_id(person_id) or person_id in people)):
+        if person is None or verdict.rejected:
             unusable += 1
             continue
-        if recorded:
+        if not verdict.left_out:
             people[person_id] = person
         usable.append(person)
         has_areas &= is_number(entry.get("area"))
     return Truth(
         path=path,
-        content={"images": annotations["images"], "annotations": usable, "categories": [category]},
+        content={"images": images, "annotations": usable, "categories": [category]},
         people=people,
         listed=tuple(sorted(rows, key=lambda one: _place_in_list(rows[one], one))),
         category=category["id"],
@@ -149,19 +161,9 @@ def _completed(entry, category, num_keypoints, pictures):
     return entry | {
         "category_id": category,
         "area": area if is_number(area) else box[2] * box[3],
-        "iscrowd": int(bool(entry.get("iscrowd"))),
+        "iscrowd": int(is_crowd(entry.get("iscrowd"))),
         "num_keypoints": sum(visibility > 0 for visibility in keypoints[2::3]),
     }
-
-
-def _has_record(person, image_ids):
-    """Whether the build makes a record of a completed annotation instead of leaving it out on purpose."""
-    return (
-        not person["iscrowd"]
-        and person["num_keypoints"] > 0
-        and person["area"] > 0
-        and (image_ids is None or person["image_id"] in image_ids)
-    )
 
 
 def _place_in_list(row, person_id):
@@ -177,12 +179,18 @@ def _find(options, manifest):
         dataset_dir = path_of(options.dataset_dir or layout.default_dir())
         place = dataset_dir / layout.annotations[manifest.split]
         built_from = manifest.source.get("annotations")
-        # A file of the same name may be another: a user's own data has no fixed names.
-        if built_from and not _is_of(place, manifest) and _is_of(path_of(built_from), manifest):
+        # A file of the same name may be another: a user's own data has no fixed names. Where none is right,
+        # that which the build had is named and not one that may never have been.
+        if (
+            built_from
+            and not _is_of(place, manifest)
+            and (_is_of(path_of(built_from), manifest) or not place.is_file())
+        ):
             place = path_of(built_from)
     if not place.is_file():
+        problem = "is no regular file" if place.exists() else "does not exist"
         raise RecordsError(
-            f"the annotation file {place} does not exist; --annotations or --dataset_dir says where it is"
+            f"the annotation file {place} {problem}; --annotations or --dataset_dir says where it is"
         )
     return place
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from model.codec import CODECS
 from model.export import ExportError
-from model.quiet import quiet_stderr
-from model.runs import RunError, load_checkpoint, read_config, saved_epochs
+from model.quiet import quiet_stderr, show_anything
+from model.runs import RunError, choose_epoch, load_checkpoint, read_config
+from model.weight_choice import add_weight_choice, choose_averaged
 
 NAME = "python model/export.py"
 
@@ -26,8 +27,9 @@ pixels of that crop (the centre of the first pixel is 0, 0) and the score. Witho
 as (value / 255 - mean) / std, and the output, heatmaps, is (N, height / 4, width / 4, K) float32.
 
 Each export says in JSON what it expects and means: sizes, mean and std, keypoint names, flip pairs, sigmas,
-codec, run and epoch. It is assets.extra/hrpose.json of a SavedModel, the metadata property hrpose of an ONNX
-file, and hrpose.json in the ZIP archive at the end of a .tflite file (unzip -p FILE hrpose.json).
+codec, epoch, and whether the weights are averaged. It is assets.extra/hrpose.json of a SavedModel, the
+metadata property hrpose of an ONNX file, and hrpose.json in the ZIP archive at the end of a .tflite file
+(unzip -p FILE hrpose.json).
 
 Exits with 0 if the export is written, 2 for wrong usage, 1 if it cannot be made.
 """
@@ -58,6 +60,8 @@ EXAMPLES = {
 USER_ERRORS = (ExportError, RunError, OSError)
 ENDINGS = {"saved_model": "", "onnx": ".onnx", "litert": ".tflite"}
 RUNTIMES = {"saved_model": "tensorflow", "onnx": "onnxruntime", "litert": "ai-edge-litert"}
+#: Images per call; far above what any device's memory could take.
+LARGEST_BATCH = 2**16
 #: Pictures that int8 is measured on; the converter's guide asks for about 100 to 500.
 CALIBRATION_PICTURES = 200
 
@@ -83,8 +87,10 @@ def example(file_format, path, input_size, decode, batch):
 def _batch(text):
     if text == "any":
         return None
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a positive whole number or any, received {text!r}")
+    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text[:20]) <= LARGEST_BATCH:
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number from 1 to {LARGEST_BATCH:,}, or any; received {text[:100]!r}"
+        )
     return int(text)
 
 
@@ -105,14 +111,16 @@ def parser():
     add = result.add_argument
     add(
         "--run",
+        type=os.path.expanduser,
         default="output",
         metavar="DIR",
         help="what train/main.py calls --output_dir (default: output)",
     )
-    add("--epoch", type=int, metavar="N", help="which checkpoint (default: the newest)")
+    add_weight_choice(result)
     add("--format", required=True, choices=tuple(EXAMPLES), help="what to write")
     add(
         "--to",
+        type=os.path.expanduser,
         required=True,
         metavar="PATH",
         help="file to write (for saved_model a folder); .onnx or .tflite is added if missing",
@@ -134,6 +142,7 @@ def parser():
     )
     add(
         "--pictures",
+        type=os.path.expanduser,
         metavar="DIR",
         help="for int8: pictures of people like those the network will see; up to "
         f"{CALIBRATION_PICTURES} are read and cut to the input's shape, to measure how large activations get",
@@ -166,19 +175,21 @@ def _parse(argv):
 def _run(options):
     folder = Path(options.run) / "model_dump"
     config = read_config(folder)
-    epoch = options.epoch if options.epoch is not None else max(saved_epochs(folder), default=0)
+    epoch = choose_epoch(folder, options.epoch)
+    averaged = choose_averaged(config, folder, options.averaged)
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a conversion computes next to nothing
     with quiet_stderr(USER_ERRORS):
-        _export(options, config, folder, epoch)
+        _export(options, config, folder, epoch, averaged)
     size = sum(path.stat().st_size for path in [options.to, *options.to.rglob("*")] if path.is_file())
     skeleton = f"{config.num_keypoints} keypoints of {config.skeleton['name']}"
-    print(f"epoch {epoch} of {options.run} ({config.model}, {config.dataset}, {skeleton})")
+    weights = ", averaged weights" if averaged else ""
+    print(f"epoch {epoch} of {options.run}{weights} ({config.model}, {config.dataset}, {skeleton})")
     print(f"wrote {options.to} ({size / 1e6:.1f} MB, {options.precision})")
     print(f"To run it: pip install {RUNTIMES[options.format]}, and for example")
     print(example(options.format, options.to, config.input_size, options.decode, options.batch))
 
 
-def _export(options, config, folder, epoch):
+def _export(options, config, folder, epoch, averaged):
     from model import exporters
     from model.hrnet import ARCHITECTURES, build
     from model.pictures import read_pictures
@@ -188,7 +199,7 @@ def _export(options, config, folder, epoch):
     if config.codec not in CODECS:
         raise RunError(f"{folder} is of the codec {config.codec!r}; there are {', '.join(CODECS)}")
     model = build(ARCHITECTURES[config.model], config.input_size, config.num_keypoints)
-    load_checkpoint(folder, epoch, model)
+    load_checkpoint(folder, epoch, model, average=averaged)
     arguments = dict(
         model=model,
         config=config,
@@ -197,6 +208,7 @@ def _export(options, config, folder, epoch):
         decode=options.decode,
         batch=options.batch,
         overwrite=options.overwrite,
+        averaged=averaged,
     )
     if options.format == "litert":
         pictures = None
@@ -210,6 +222,7 @@ def _export(options, config, folder, epoch):
 
 def command(argv=None):
     """Runs the command and returns its exit code."""
+    show_anything()
     try:
         _run(_parse(argv))
     except SystemExit as end:  # argparse has printed what is wrong (2), or the help (0)

@@ -30,7 +30,7 @@ METADATA = "hrpose.json"
 OPSET = 13
 
 
-def export_saved_model(model, config, epoch, path, decode=False, batch=None, overwrite=False):
+def export_saved_model(model, config, epoch, path, decode=False, batch=None, overwrite=False, averaged=False):
     """Writes a SavedModel: a folder with the signature ``serving_default``.
 
     Args:
@@ -42,6 +42,7 @@ def export_saved_model(model, config, epoch, path, decode=False, batch=None, ove
             `model.serving.serving_function` has the shapes.
         batch: how many images a call takes; None for any number.
         overwrite: whether to replace what is there.
+        averaged: whether the weights are the moving average of those learnt, for the metadata.
 
     Raises:
         ExportError: if something is there already, or the network is not float32.
@@ -50,10 +51,11 @@ def export_saved_model(model, config, epoch, path, decode=False, batch=None, ove
         _save(serving_function(inference_network(model), config, decode, batch), temporary)
         extra = temporary / "assets.extra"
         extra.mkdir()
-        (extra / METADATA).write_text(json.dumps(describe(config, epoch, decode, batch), indent=1))
+        description = describe(config, epoch, averaged, decode, batch)
+        (extra / METADATA).write_text(json.dumps(description, indent=1))
 
 
-def export_onnx(model, config, epoch, path, decode=False, batch=None, overwrite=False):
+def export_onnx(model, config, epoch, path, decode=False, batch=None, overwrite=False, averaged=False):
     """Writes an ONNX file; arguments and errors as for `export_saved_model`.
 
     Raises:
@@ -70,7 +72,7 @@ def export_onnx(model, config, epoch, path, decode=False, batch=None, overwrite=
             for value in (*proto.graph.input, *proto.graph.output):
                 value.type.tensor_type.shape.dim[0].dim_param = "batch"  # tf2onnx numbers them apart
         proto.metadata_props.add(
-            key=Path(METADATA).stem, value=json.dumps(describe(config, epoch, decode, batch))
+            key=Path(METADATA).stem, value=json.dumps(describe(config, epoch, averaged, decode, batch))
         )
         temporary.write_bytes(proto.SerializeToString())
 
@@ -85,6 +87,7 @@ def export_litert(
     overwrite=False,
     precision="float32",
     pictures=None,
+    averaged=False,
 ):
     """Writes a LiteRT (.tflite) file with the signature ``serving_default``.
 
@@ -121,7 +124,7 @@ def export_litert(
         content = converter.convert()
         temporary.write_bytes(content)
         with zipfile.ZipFile(temporary, "a") as archive:
-            description = describe(config, epoch, decode, batch, precision)
+            description = describe(config, epoch, averaged, decode, batch, precision)
             archive.writestr(zipfile.ZipInfo(METADATA), json.dumps(description, indent=1))
 
 

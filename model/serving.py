@@ -113,12 +113,13 @@ def serving_function(network, config, decode=False, batch=None):
     return serve
 
 
-def describe(config, epoch, decode, batch, precision="float32"):
+def describe(config, epoch, averaged, decode, batch, precision="float32"):
     """The metadata that goes into every export, as a dict for JSON.
 
     Args:
         config: the run's `RunConfig`.
         epoch: of the checkpoint.
+        averaged: whether the weights are the moving average of those learnt.
         decode, batch: as for `serving_function`.
         precision: of the weights.
     """
@@ -131,6 +132,7 @@ def describe(config, epoch, decode, batch, precision="float32"):
         "hrpose": our_version,
         "model": config.model,
         "epoch": epoch,
+        "averaged": averaged,
         "dataset": config.dataset,
         "precision": precision,
         "input": {

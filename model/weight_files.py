@@ -4,7 +4,8 @@
   backbone exactly as the authors do, and like their ImageNet classifiers has a head that pose networks lack:
   incre_modules, downsamp_modules, final_layer.0, final_layer.1, classifier, and fusions to the lower
   resolutions at the end of stage 4.
-* our own checkpoints: a folder epoch-NNNN, or the model.safetensors in it (Keras' variable paths and layout).
+* our own checkpoints: a folder epoch-NNNN, or a file in it (Keras' variable paths and layout); of a folder
+  the moving average of the weights where there is one.
 * ``.pth``, ``.pth.tar``, ``.pt``, ``.bin``: PyTorch's pickles, through PyTorch's restricted reader, which
   makes tensors and containers and runs nothing.
 
@@ -22,6 +23,8 @@ from safetensors import SafetensorError, safe_open
 
 from model.weights import official_name
 
+#: The weights of a checkpoint: as learnt, and their moving average.
+LEARNT, AVERAGE = "model.safetensors", "average.safetensors"
 #: The largest published file (HRNet-W48 with its optimizer's state) has 0.8 GB.
 MAX_BYTES = 4 << 30
 TORCH_SUFFIXES = (".pth", ".pth.tar", ".pt", ".bin")
@@ -38,7 +41,7 @@ class WeightsError(Exception):
     """Weights that cannot be used as asked. The message says what was received, expected, and what to do."""
 
 
-def read_weights(path):
+def read_weights(path, averaged=None):
     """Reads a weight file, or the folder of one of our checkpoints.
 
     ``module.``, which PyTorch's DataParallel puts before every name, is taken off, and the counters
@@ -46,6 +49,7 @@ def read_weights(path):
 
     Args:
         path: the file or folder.
+        averaged: of a checkpoint's folder, as for `weights_file`.
 
     Returns:
         {official name: float32 array in PyTorch's layout}: convolutions (out, in, kh, kw).
@@ -54,7 +58,7 @@ def read_weights(path):
         WeightsError: if it is not there, cannot be read, is too large, damaged or of another kind, holds
             anything but finite numbers, or needs PyTorch and there is none.
     """
-    path = weights_file(path)
+    path = weights_file(path, averaged)
     _refuse_other_kinds(path)
     if path.suffix == ".safetensors":
         arrays = _read_safetensors(path)
@@ -72,20 +76,36 @@ def read_weights(path):
     return arrays
 
 
-def weights_file(path):
+def weights_file(path, averaged=None):
     """The file that holds the weights: the path itself, or what is in a checkpoint's folder.
 
+    Args:
+        path: of the file or folder.
+        averaged: of a folder, whether to take the moving average of the weights; None for the average where
+            there is one (see `model.weight_choice`).
+
     Raises:
-        WeightsError: if it is not there, or too large.
+        WeightsError: if it is not there, or too large, or there is nothing to choose.
     """
     path = Path(path)
     if path.is_dir():
-        if not (path / "model.safetensors").is_file():
+        learnt, average = path / LEARNT, path / AVERAGE
+        if not learnt.is_file():
             raise WeightsError(
-                f"{path} is a folder without model.safetensors; name a file, or a checkpoint such as "
+                f"{path} is a folder without {LEARNT}; name a file, or a checkpoint such as "
                 "output/model_dump/epoch-0210"
             )
-        path = path / "model.safetensors"
+        if averaged and not average.is_file():
+            raise WeightsError(
+                f"{path} has no moving average of the weights, as train/main.py --ema_decay would keep; "
+                "without --averaged the weights as learnt are taken"
+            )
+        path = learnt if averaged is False or not average.is_file() else average
+    elif averaged is not None:
+        raise WeightsError(
+            f"{path} is no folder of a run or a checkpoint, so there is nothing to choose; leave out "
+            "--averaged or --noaveraged"
+        )
     if not path.is_file():
         raise WeightsError(f"no weights at {path}: no such file")
     if path.stat().st_size > MAX_BYTES:

@@ -9,8 +9,10 @@ import numpy as np
 from safetensors.numpy import save
 
 from model.initial_weights import fit_backbone, head_size, is_named_for, network_of, summarise
-from model.quiet import quiet_stderr
-from model.weight_files import WeightsError, read_weights, sha256, weights_file
+from model.quiet import quiet_stderr, show_anything
+from model.runs import CONFIG, RunError, checkpoint_folder, choose_epoch
+from model.weight_choice import add_weight_choice
+from model.weight_files import AVERAGE, LEARNT, WeightsError, read_weights, sha256, weights_file
 from model.weights import official_shapes
 
 NAME = "python model/weights.py"
@@ -20,9 +22,11 @@ Turns a weight file into one that training starts from.
 
   python model/weights.py import --from hrnet_w32-36af842e.pth --to dataset/imagenet_weights/hrnet_w32
   python train/main.py --model=w32
+  python model/weights.py import --from output --epoch best --to hrnet_w32_mine
 
 Read are the authors' ImageNet and pose files (.pth; needs PyTorch: pip install 'torch>=2.6'), timm's
-hrnet_w30, hrnet_w32 and hrnet_w48 (.safetensors), and checkpoints of train/main.py (a folder epoch-NNNN).
+hrnet_w30, hrnet_w32 and hrnet_w48 (.safetensors), and checkpoints of train/main.py (the run's folder, or a
+folder epoch-NNNN): the moving average of the weights where the run keeps one, or what --noaveraged says.
 Written is a .safetensors file with the authors' names, float32, for which PyTorch is not needed. What the
 pose network has no place for, such as a classifier, is left out and named.
 
@@ -43,35 +47,69 @@ def parser():
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     one.add_argument(
-        "--from", required=True, dest="source", metavar="FILE", help="weights to read, or a folder epoch-NNNN"
+        "--from",
+        type=os.path.expanduser,
+        required=True,
+        dest="source",
+        metavar="FILE",
+        help="weights to read: a file, a run's folder (what train/main.py calls --output_dir), or a folder "
+        "epoch-NNNN",
     )
     one.add_argument(
         "--to",
+        type=os.path.expanduser,
         required=True,
         dest="target",
         metavar="FILE",
         help="file to write; .safetensors is added if missing. train/main.py finds "
         "dataset/imagenet_weights/hrnet_w32* for --model=w32, and so on",
     )
+    add_weight_choice(one)
     one.add_argument("--overwrite", action="store_true", help="replace the file if it is there")
     return whole
 
 
-def import_weights(source, target):
+def checkpoint_of(source, epoch):
+    """The checkpoint's folder, if `source` is a run's folder; anything else is returned as it is.
+
+    Args:
+        source: path of a file or folder.
+        epoch: as for `model.runs.choose_epoch`; for runs only.
+
+    Raises:
+        RunError: if the run has no such epoch.
+        WeightsError: if there is an epoch, but no run.
+    """
+    source = Path(source)
+    is_checkpoint = (source / LEARNT).is_file()  # other programs' folders may have a config.json too
+    for folder in () if is_checkpoint else (source / "model_dump", source):
+        if (folder / CONFIG).is_file():
+            return checkpoint_folder(folder, choose_epoch(folder, epoch))
+    if epoch is not None:
+        raise WeightsError(
+            f"{source} is no run's folder, so there is no --epoch to choose; expected what train/main.py "
+            "calls --output_dir"
+        )
+    return source
+
+
+def import_weights(source, target, averaged=None):
     """Reads weights, chooses what belongs into the network they are for, and writes that.
 
     Args:
         source: anything `model.weight_files.read_weights` reads.
         target: the .safetensors file to write, in a folder that may not exist yet.
+        averaged: as for `model.weight_files.weights_file`.
 
     Returns:
-        (name of the network, number of keypoints of its head or 0, names left out).
+        (name of the network, number of keypoints of its head or 0, names left out, whether the weights are a
+        checkpoint's moving average).
 
     Raises:
         WeightsError: if they cannot be read, are not a whole HRNet backbone, or are to be named for another
             network.
     """
-    state = read_weights(source)
+    state = read_weights(source, averaged)
     with quiet_stderr(expected=(WeightsError,)):
         from model.hrnet import ARCHITECTURES, build
 
@@ -86,7 +124,7 @@ def import_weights(source, target):
         model = build(ARCHITECTURES[network], (64, 64), keypoints or 1)
     fit = fit_backbone(state, official_shapes(model))
     keypoints = 0 if fit.missing else keypoints
-    file = weights_file(source)
+    file = weights_file(source, averaged)
     metadata = {
         "format": "hrpose weights: the authors' names, PyTorch's layout",
         "network": network,
@@ -94,6 +132,8 @@ def import_weights(source, target):
         "source": file.name,
         "source_sha256": sha256(file),
     }
+    if is_checkpoint := (file.parent / "state.json").is_file():
+        metadata |= {"checkpoint": file.parent.name, "averaged": str(file.name == AVERAGE).lower()}
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f"{target.name}.partial")
     # A transposed array is another order of the same memory, and safetensors writes memory as it lies. Its
@@ -101,7 +141,7 @@ def import_weights(source, target):
     arrays = {name: np.ascontiguousarray(value) for name, value in fit.values.items()}
     temporary.write_bytes(save(arrays, metadata))
     temporary.replace(target)
-    return network, keypoints, fit.unused
+    return network, keypoints, fit.unused, is_checkpoint and file.name == AVERAGE
 
 
 def _run(options):
@@ -114,13 +154,14 @@ def _run(options):
         raise WeightsError(f"{target} is there already; --overwrite replaces it")
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the network is asked for names and shapes only
     try:
-        network, keypoints, unused = import_weights(options.source, target)
+        source = checkpoint_of(options.source, options.epoch)
+        network, keypoints, unused, averaged = import_weights(source, target, options.averaged)
     except WeightsError as error:
         if str(options.source) in str(error):
             raise
         raise WeightsError(f"{options.source}: {error}") from error
     head = f"head for {keypoints} keypoints" if keypoints else "no head for keypoints"
-    print(f"{options.source}: backbone of HRNet {network}, {head}")
+    print(f"{source}: backbone of HRNet {network}, {head}{', averaged weights' * averaged}")
     if unused:
         print(f"left out {len(unused):,} arrays: {summarise(unused)}")
     print(f"wrote {target} ({target.stat().st_size / 1e6:.0f} MB)")
@@ -130,11 +171,12 @@ def _run(options):
 
 def command(argv=None):
     """Runs the command and returns its exit code."""
+    show_anything()
     try:
         _run(parser().parse_args(argv))
     except SystemExit as end:  # argparse has printed what is wrong (2), or the help (0)
         return end.code
-    except (WeightsError, OSError) as error:
+    except (WeightsError, RunError, OSError) as error:
         print(f"{NAME}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

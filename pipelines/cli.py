@@ -74,6 +74,22 @@ def define_flags(values):
     )
     flags.DEFINE_string("annotations", None, "Annotation file, if it is elsewhere (one --split only).", **add)
     flags.DEFINE_string("images", None, "Picture folder, if it is elsewhere (one --split only).", **add)
+    flags.DEFINE_bool(
+        "follow_links",
+        False,
+        "Take pictures that are links out of the picture folder, as those of DVC, git-annex and the caches "
+        "of Hugging Face are.",
+        **add,
+    )
+    flags.DEFINE_enum(
+        "exif_orientation",
+        None,
+        ["auto", "ignore", "apply"],
+        "Whether pictures are turned upright as their EXIF data say: auto turns those whose annotated size "
+        "is the upright one's. By default auto for custom, ignore for the others, which were annotated on "
+        "the pixels as they are stored.",
+        **add,
+    )
     flags.DEFINE_string("detections", None, "Detector results, if they are elsewhere.", **add)
     flags.DEFINE_enum(
         "mpii_boxes",
@@ -137,6 +153,13 @@ def define_flags(values):
         "detection_category",
         None,
         "Which category_id of the detections to take; by default that of the annotations' people (COCO: 1).",
+        **add,
+    )
+    flags.DEFINE_string(
+        "category",
+        None,
+        "custom: name or id of the category to build from a file where several with different keypoints are "
+        "annotated; by default the one that is, and categories with the same keypoints are one.",
         **add,
     )
     flags.DEFINE_string(
@@ -268,6 +291,8 @@ def check_flags(values):
             f"{missing} is missing: --dataset custom needs --annotations and --images, or else "
             "a --dataset_dir with annotations/train.json and images/"
         )
+    if values.category is not None and not LAYOUTS[values.dataset].lenient:
+        raise UsageError("--category is for --dataset=custom; the other datasets have one category of people")
     if values.dataset != "mpii" and (values.mpii_boxes != "objpos" or values.validation_list):
         raise UsageError("--mpii_boxes and --validation_list are for --dataset=mpii")
 

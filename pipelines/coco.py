@@ -1,26 +1,13 @@
-"""COCO-format annotation files and detection results, as people to cut out.
+"""COCO-format annotation files and detection results, as people to cut out; `Selection` says who counts."""
 
-Which people count is the official HRNet code's rule (lib/dataset/coco.py): no crowds, nobody without a
-labelled keypoint or without area, boxes cut to the picture.
-"""
-
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 
-from pipelines.json_files import Entries, read_long_json
-from pipelines.people import (
-    SMALLEST_SIDE,
-    BuildError,
-    Person,
-    Picture,
-    Source,
-    is_id,
-    is_number,
-    rejection,
-    wrong_box,
-    wrong_keypoints,
-)
-from records.geometry import clean_box
+from pipelines.json_files import read_long_json
+from pipelines.people import BuildError, Person, Picture, Source, is_id, is_number, rejection
+from records.people_checks import is_list
+from records.selection import Selection
 from records.skeletons import Skeleton, skeleton_from_coco_category
 
 #: COCO's id of the category "person".
@@ -84,7 +71,7 @@ def read_pictures(annotations, path):
         BuildError: if the file as a whole is not in COCO format.
     """
     images = annotations.get("images") if isinstance(annotations, dict) else None
-    if not isinstance(images, list | Entries):
+    if not is_list(images):
         raise BuildError(f'{path} is not in COCO format: expected an object with a list "images"')
     pictures = {}
     for position, image in enumerate(images):
@@ -109,7 +96,7 @@ def read_category(annotations, path, skeleton=None):
     Args:
         annotations: the parsed file, an object.
         path: where it was read, for messages.
-        skeleton: whose keypoints they must be; None takes those that the file describes.
+        skeleton: whose keypoints they must begin with; None takes those that the file describes.
 
     Returns:
         A `Category`. Without any category in the file (as in COCO's lists of test images) but with a
@@ -139,16 +126,22 @@ def read_category(annotations, path, skeleton=None):
         except ValueError as error:
             raise BuildError(f"{path}: the category with keypoints: {error}") from error
     names = tuple(_MISSPELLED.get(str(name), str(name)) for name in category["keypoints"])
-    if names != skeleton.keypoints:
+    if names[: skeleton.num_keypoints] != skeleton.keypoints:
         raise BuildError(
             f"{path} has the keypoints {', '.join(names)[:500]}; this --dataset expects those of "
             f"{skeleton.name}: {', '.join(skeleton.keypoints)}. --dataset custom takes any"
+        )
+    if len(names) > skeleton.num_keypoints:  # Human-Art's, whose annotations have numbers for these only
+        warnings.warn(
+            f"the category names {len(names)} keypoints; the first {skeleton.num_keypoints} are those of "
+            f"{skeleton.name} and taken",
+            stacklevel=2,
         )
     return Category(category_id, skeleton)
 
 
 def read_ground_truth(
-    annotations, path, skeleton=None, *, clean_boxes=True, unlabelled=False, image_ids=None
+    annotations, path, skeleton=None, *, clean_boxes=True, unlabelled=False, image_ids=None, complete=None
 ):
     """The labelled people of a parsed annotation file.
 
@@ -159,6 +152,8 @@ def read_ground_truth(
         clean_boxes: whether to cut boxes to their picture.
         unlabelled: whether people without a labelled keypoint count too: those to predict, not to learn from.
         image_ids: the pictures to look at; None for all.
+        complete: function of {image id: `Picture`} that gives the same with what the file does not say of
+            them; None if there is nothing to complete.
 
     Returns:
         A `Source`. Everybody in the file is in its pictures, dropped or rejected.
@@ -167,128 +162,58 @@ def read_ground_truth(
         BuildError: if the file as a whole is not in COCO format or is for another skeleton.
     """
     pictures = read_pictures(annotations, path)
+    pictures = complete(pictures) if complete else pictures
     people = annotations.get("annotations")
-    if not isinstance(people, list | Entries):
+    if not is_list(people):
         raise BuildError(
             f'{path} has no list "annotations"; ground-truth boxes need one, --boxes=detections does not'
         )
     category = read_category(annotations, path, skeleton)
-    num_keypoints = category.skeleton.num_keypoints
-    dropped, rejected, seen = Counter(), [], set()
+
+    def size_of(image_id):
+        picture = pictures.get(image_id)
+        return picture and (picture.width, picture.height)
+
+    selection = Selection(
+        category.id,
+        category.skeleton.num_keypoints,
+        size_of,
+        clean_boxes=clean_boxes,
+        unlabelled=unlabelled,
+        image_ids=image_ids,
+    )
+    dropped, rejected = Counter(), []
     for position, entry in enumerate(people):
         if not isinstance(entry, dict):
             detail = f"entry {position} of annotations: expected an object, received {str(entry)[:200]}"
             rejected.append(rejection(None, None, "bad_annotation", detail))
             continue
-        image_id, person_id, keypoints = (entry.get(key) for key in ("image_id", "id", "keypoints"))
-        if unlabelled and not keypoints:
-            keypoints = [0] * (3 * num_keypoints)
-        bad_keypoints = wrong_keypoints(keypoints, num_keypoints)
-        nothing_labelled = not bad_keypoints and not any(keypoints[2::3])
-        if reason := _reason_to_drop(entry, category.id, image_ids):
-            dropped[reason] += 1
-            continue
-        if not unlabelled and ("keypoints" not in entry or keypoints == [] or nothing_labelled):
-            dropped["no_keypoints"] += 1
-            continue
-        picture = pictures.get(image_id) if is_id(image_id) else None
-        if not is_id(person_id):
-            problem = "bad_id", f"expected a whole number of 64 bits, received {str(person_id)[:100]}"
-        elif person_id in seen:
-            problem = "duplicate_id", f"an earlier annotation has the id {person_id} too"
-        elif picture is None:
-            problem = "unknown_image", "no such id in images"
-        elif detail := wrong_box(entry.get("bbox")):
-            problem = "bad_box", detail
-        elif bad_keypoints:
-            problem = "bad_keypoints", bad_keypoints
-        elif is_number(entry.get("area")) and entry["area"] <= 0:
-            dropped["no_area"] += 1
-            continue
+        verdict, image_id, person_id = selection.judge(entry), entry.get("image_id"), entry.get("id")
+        if verdict.left_out:
+            dropped[verdict.left_out] += 1
+        elif verdict.rejected:
+            rejected.append(rejection(image_id, person_id, *verdict.rejected))
         else:
-            # A picture that a converter did not find has no size; whoever looks for it will say so.
-            cut = clean_boxes and picture.width and picture.height
-            box, problem = _cut(entry["bbox"], picture) if cut else (entry["bbox"], None)
-        if problem:
-            rejected.append(rejection(image_id, person_id, *problem))
-            continue
-        seen.add(person_id)
-        area = entry["area"] if is_number(entry.get("area")) else box[2] * box[3]
-        picture.people.append(Person(person_id, box, keypoints, area))
+            person = Person(person_id, verdict.box, verdict.keypoints, verdict.area)
+            pictures[image_id].people.append(person)
     return Source(category.skeleton, [p for p in pictures.values() if p.people], dict(dropped), rejected)
 
 
-def _reason_to_drop(entry, category, image_ids):
-    """Why an annotation is left out on purpose whatever its keypoints are, or None."""
-    if entry.get("category_id", category) != category:
-        return "not_a_person"
-    if image_ids is not None and not (is_id(entry.get("image_id")) and entry["image_id"] in image_ids):
-        return "image_not_listed"
-    if entry.get("iscrowd"):
-        return "crowd"
-    return None
-
-
-def _cut(box, picture):
-    """A box cut to its picture, and (reason, detail) if nothing is left of it."""
-    cut = clean_box(box, (picture.width, picture.height)).tolist()
-    detail = f"{box} in a picture of {picture.width}x{picture.height} pixels"
-    if min(cut[2:]) < 0:
-        return cut, ("box_outside", detail)
-    return cut, ("box_too_small", detail) if max(cut[2:]) < SMALLEST_SIDE else None
-
-
-def read_detections(detections, path, pictures, category, *, score_threshold=0.0, image_ids=None):
-    """The boxes of a person detector.
+def refuse_other_categories(annotations, path, skeleton=None):
+    """Refuses a file whose annotations are all of other categories than the one with keypoints.
 
     Args:
-        detections: the parsed COCO results file: a list of {image_id, category_id, bbox, score}.
-        path: where it was read, for messages.
-        pictures: {image id: Picture}, the split's pictures; boxes of other pictures are dropped.
-        category: the `Category` whose boxes count; its skeleton says how many (empty) keypoints people have.
-        score_threshold: boxes with a lower score are dropped (official: IMAGE_THRE).
-        image_ids: the pictures to look at; None for all.
-
-    Returns:
-        A `Source`; a person's id is the position in the file. Boxes are not cut to the picture, as official.
+        annotations: the parsed file, in COCO format.
+        path, skeleton: as for `read_ground_truth`.
 
     Raises:
-        BuildError: if the file is not a results file, or has no box for any of the pictures.
+        BuildError: naming the ids.
     """
-    no_results = f"{path} is not a COCO results file: expected a list of objects"
-    if not isinstance(detections, list | Entries):
-        raise BuildError(no_results)
-    dropped, rejected = Counter(), []
-    keypoints = [0] * (3 * category.skeleton.num_keypoints)
-    for position, entry in enumerate(detections):
-        if not isinstance(entry, dict):
-            raise BuildError(no_results)
-        image_id, box, score = entry.get("image_id"), entry.get("bbox"), entry.get("score")
-        picture = pictures.get(image_id) if is_id(image_id) else None
-        if entry.get("category_id") != category.id:
-            dropped["not_a_person"] += 1
-        elif picture is None:
-            dropped["image_of_another_split"] += 1
-        elif image_ids is not None and image_id not in image_ids:
-            dropped["image_not_listed"] += 1
-        elif problem := wrong_box(box):
-            rejected.append(rejection(image_id, position, "bad_box", problem))
-        elif not is_number(score):
-            rejected.append(rejection(image_id, position, "bad_score", f"received {score!r}"))
-        elif score < score_threshold:
-            dropped["low_score"] += 1
-        else:
-            picture.people.append(Person(position, box, keypoints, box[2] * box[3], score))
-    if not detections:
-        raise BuildError(f"{path} is an empty list; expected a detector's boxes")
-    if dropped["not_a_person"] == len(detections):
-        raise BuildError(
-            f"{path}: none of its {len(detections)} boxes is of the category {category.id}; "
-            "--detection_category says which to take"
-        )
-    if dropped["image_of_another_split"] == len(detections) - dropped["not_a_person"]:
-        raise BuildError(
-            f"{path}: none of its {len(detections)} boxes belongs to one of the {len(pictures)} pictures of "
-            "this split; expected a detector's results for these pictures"
-        )
-    return Source(category.skeleton, [p for p in pictures.values() if p.people], dict(dropped), rejected)
+    people = (entry for entry in annotations["annotations"] if isinstance(entry, dict))
+    received = Counter(str(entry.get("category_id"))[:20] for entry in people)
+    listed = ", ".join(f"{number:,} of category_id {one}" for one, number in received.most_common(5))
+    raise BuildError(
+        f"{path}: nobody to build records of: the category with keypoints has the id "
+        f"{read_category(annotations, path, skeleton).id}, and no annotation has it: {listed}. Both "
+        "have to be the same number"
+    )

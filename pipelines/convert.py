@@ -18,6 +18,7 @@ from pipelines.folder import differences
 from pipelines.json_files import read_json
 from pipelines.mpii_release import read_release
 from pipelines.people import BuildError
+from pipelines.picture_sizes import header_sizes
 from pipelines.raw_files import digest, is_there, list_json
 from pipelines.storage import discard, file_sha256, read_json_if_there, write_whole
 
@@ -228,7 +229,7 @@ def measure_pictures(folder, file_names, name_prefix=""):
     Returns:
         {file name: (width, height) in pixels, or None for a picture that is missing or unreadable}.
     """
-    size_of = mpii.header_sizes(folder, name_prefix)
+    size_of = header_sizes(folder, name_prefix)
     with ThreadPoolExecutor(_READERS) as pool:
         sizes = pool.map(size_of, file_names)
         bar = tqdm(sizes, total=len(file_names), desc="sizes", unit=" pictures", delay=1, leave=False)

@@ -4,11 +4,13 @@ import dataclasses
 import hashlib
 import json
 import warnings
+from collections import Counter
 from dataclasses import dataclass, field
 
 from apache_beam.io.filesystems import FileSystems
 
 from pipelines.crops import BUILD_VERSION, CropOptions
+from pipelines.exif import orientation_warning
 from pipelines.folder import DEAD_LETTERS, OPTIONS, clean_up, remove_others, remove_outdated, settle
 from pipelines.people import BuildError
 from pipelines.plan import plan_shards, shard_count
@@ -34,10 +36,15 @@ class Build:
         annotations: the COCO-format annotation file.
         images: the picture folder.
         name_prefix: what file names begin with that is not part of the path below it.
+        names_of_elsewhere: whether pictures are looked for whose names are paths of another computer.
+        follow_links: whether links may lead out of the picture folder.
+        exif_orientation: "ignore", "apply" or "auto", see `pipelines.exif.orient`.
         detections: the detector's results, read if boxes is "detections".
         folder: where the records go.
         options: `CropOptions`.
         clean_boxes: whether to cut ground-truth boxes to their picture.
+        lenient: whether annotations are read as labelling tools leave them, see `records.lenient`.
+        category: with `lenient` the name or id of the category to take; None to choose.
         image_ids: a file that lists the pictures to look at; None for all.
         detection_category: id of the detections that count; None: that of the category with keypoints.
         left_out: {reason: count} of people whom the conversion to COCO format left out on purpose.
@@ -58,7 +65,12 @@ class Build:
     folder: str
     options: CropOptions
     name_prefix: str = ""
+    names_of_elsewhere: bool = False
+    follow_links: bool = False
+    exif_orientation: str = "ignore"
     clean_boxes: bool = True
+    lenient: bool = False
+    category: str | None = None
     image_ids: str | None = None
     detection_category: int | None = None
     left_out: dict = field(default_factory=dict)
@@ -105,7 +117,7 @@ def build_records(build, say=print, run=run_pipeline):
             "command without Beam's options checks the shards and writes the manifest"
         )
         return None
-    return _finish(build, options, plan)
+    return _finish(build, options, plan, say)
 
 
 def build_options(build):
@@ -115,8 +127,14 @@ def build_options(build):
     options["schema_version"], options["build_version"] = SCHEMA_VERSION, BUILD_VERSION
     options["people_per_shard"] = build.people_per_shard
     options["annotations_sha256"] = file_sha256(build.annotations)
+    if build.category is not None:
+        options["category"] = build.category
     if build.image_ids:
         options["image_ids_sha256"] = file_sha256(build.image_ids)
+    if build.exif_orientation != "ignore":
+        options["exif_orientation"] = build.exif_orientation
+    if build.follow_links:
+        options["follow_links"] = True
     if build.boxes == "detections":
         options["score_threshold"] = build.score_threshold
         options["detection_category"] = build.detection_category
@@ -183,6 +201,8 @@ def _write_plan(build, begun, prefix, say):
         skeleton=source.skeleton,
         options=build.options,
         key=hashlib.sha256(json.dumps([begun, build.name_prefix, count]).encode()).hexdigest(),
+        follow_links=build.follow_links,
+        exif_orientation=build.exif_orientation,
     )
     say(f"{build.folder}: {people:,} people in {len(source.pictures):,} pictures → {job.count} shards")
     write_whole(FileSystems.join(job.work_folder, OPTIONS), json.dumps(begun).encode())
@@ -195,9 +215,9 @@ def _write_plan(build, begun, prefix, say):
     return _Plan(job, planned, len(source.pictures), source.dropped, source.rejected)
 
 
-def _finish(build, options, plan):
+def _finish(build, options, plan, say):
     """Checks the shards against the plan, writes the manifest, removes the work folder."""
-    job, shards, lossy, rejected = plan.job, [], [], list(plan.rejected)
+    job, shards, lossy, rejected, notes = plan.job, [], [], list(plan.rejected), Counter()
     sizes = job.written()
     sides = job.outcomes(sizes)
     missing = [index for index in range(job.count) if sides.get(index) is None]
@@ -214,10 +234,13 @@ def _finish(build, options, plan):
                 f"{side['records']} records; run the same command again"
             )
         rejected += side["rejected"]
+        notes.update(side["notes"])
         if side["rejected"]:
             lossy.append(job.shard_path(index))
         name = shard_name(build.dataset, build.split, index, job.count)
         shards.append(Shard(name, side["records"], side["size"], side["sha256"]))
+    if warning := orientation_warning(notes):
+        say(f"warning: {build.images}: {warning}")
     try:
         _judge(build, rejected, sum(plan.people) + len(plan.rejected))
     except BuildError:
@@ -262,9 +285,12 @@ def _judge(build, rejected, people):
     else:
         discard([dead_letters])
     if len(rejected) > build.max_bad_fraction * people:
+        first = rejected[0]
         raise BuildError(
             f"{len(rejected)} of {people} people were rejected ({format_reasons(count_reasons(rejected))}), "
-            f"more than --max_bad_fraction={build.max_bad_fraction} allows; {dead_letters} lists them"
+            f"more than --max_bad_fraction={build.max_bad_fraction} allows; {dead_letters} lists them, the "
+            f"first: {first['reason']} of person {first['person_id']} in image {first['image_id']}, "
+            f"{first['detail']}"
         )
 
 

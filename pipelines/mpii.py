@@ -9,20 +9,13 @@ Reading, dividing and converting are separate steps, of which the last two touch
 
 from dataclasses import replace
 
-import imagesize
-
 from pipelines.coco import PERSON_CATEGORY
 from pipelines.json_files import read_json
 from pipelines.people import BuildError, is_number
-from pipelines.storage import open_if_there
-from pipelines.transforms import locate_picture
 from records.skeletons import MPII
 
 #: How a person's box is made; `convert` says more.
 MPII_BOXES = ("objpos", "keypoints")
-
-#: Pixels, PNG's limit (ISO/IEC 15948, 7.1); more is a damaged header.
-_LARGEST_SIDE = 2**31 - 1
 
 
 def read_list(path):
@@ -133,35 +126,6 @@ def _place(person, entry, where):
             f"{len(found) or 'none'} of them like that"
         )
     return found[0]
-
-
-def header_sizes(folder, name_prefix=""):
-    """A function that reads a picture's size from its header. EXIF orientation is ignored.
-
-    Args:
-        folder: the picture folder, on any file system Beam knows.
-        name_prefix: what file names begin with that is not part of the path below it.
-
-    Returns:
-        Function: file name -> (width, height) in pixels; None for a picture that is missing, unreadable, or
-        not inside the folder, and for a size that no picture has.
-    """
-
-    def image_size_of(file_name):
-        path, _, _ = locate_picture(str(folder), file_name, name_prefix)
-        if path is None:
-            return None
-        try:
-            file = open_if_there(path)
-            if file is None:
-                return None
-            with file:
-                size = imagesize.get(file, exif_rotation=False)
-        except OSError:
-            return None
-        return size if min(size) > 0 and max(size) <= _LARGEST_SIDE else None
-
-    return image_size_of
 
 
 def convert(entries, image_size_of, boxes="objpos"):

@@ -80,6 +80,7 @@ class Picture:
     """One picture and its people.
 
     `file_name` is relative to the image folder; sizes are in pixels, 0 where a converter found no picture.
+    `size_stated` is False where the annotations do not say the size, and it is that of the file's header.
     `people` is a sequence of `Person`: `People` while there are all of a dataset, a list in a shard's plan.
     """
 
@@ -88,6 +89,7 @@ class Picture:
     width: int
     height: int
     people: Sequence = field(default_factory=People)
+    size_stated: bool = True
 
 
 @dataclass(frozen=True)

@@ -45,11 +45,12 @@ def dump_plan(pictures):
 
     def row(picture):
         values = as_json((picture.image_id, picture.file_name, picture.width, picture.height))
-        return f"{values[:-1]},[{','.join(picture.people.rows)}]]"
+        unstated = "" if picture.size_stated else ",false"
+        return f"{values[:-1]},[{','.join(picture.people.rows)}]{unstated}]"
 
     return f"[{','.join(map(row, pictures))}]".encode()
 
 
 def load_plan(data):
     """The pictures of a shard's plan file, each with a list of `Person`."""
-    return [Picture(*row[:4], [Person(*person) for person in row[4]]) for row in json.loads(data)]
+    return [Picture(*row[:4], [Person(*person) for person in row[4]], *row[5:]) for row in json.loads(data)]

@@ -4,12 +4,22 @@ import warnings
 from dataclasses import replace
 
 from pipelines import coco
+from pipelines.detections import read_detections
+from pipelines.json_files import Entries
+from pipelines.picture_names import match_names
+from pipelines.picture_sizes import with_sizes
 from records.image_ids import read_image_ids
+from records.lenient import Lenient
+from records.people_checks import is_list
 
 
 def read_source(build):
     """The people of a build, from ground truth or from a detector, as a `Source`."""
     annotations = coco.read_annotations(build.annotations)
+    lenient = None
+    if build.lenient:
+        lenient = Lenient(annotations, build.annotations, build.category, build.skeleton)
+        annotations = lenient.content
     image_ids = read_image_ids(build.image_ids) if build.image_ids else None
     if image_ids:
         unknown = image_ids - coco.read_pictures(annotations, build.annotations).keys()
@@ -20,24 +30,65 @@ def read_source(build):
                 stacklevel=2,
             )
     if build.boxes == "ground_truth":
-        source = coco.read_ground_truth(
-            annotations,
-            build.annotations,
-            build.skeleton,
-            clean_boxes=build.clean_boxes,
-            unlabelled=build.split == "test",
-            image_ids=image_ids,
+        source = _annotated(build, annotations, image_ids, lenient)
+    else:
+        source = _detected(build, annotations, image_ids, lenient)
+    for assumption in lenient.assumptions() if lenient else ():
+        warnings.warn(assumption, stacklevel=2)
+    return source
+
+
+def _annotated(build, annotations, image_ids, lenient):
+    """The people of the annotation file."""
+
+    def complete(pictures):
+        used = [picture for picture in pictures.values() if picture.image_id in lenient.used]
+        return pictures | {picture.image_id: picture for picture in _found(used, build)}
+
+    source = coco.read_ground_truth(
+        annotations,
+        build.annotations,
+        build.skeleton,
+        clean_boxes=build.clean_boxes,
+        unlabelled=build.split == "test",
+        image_ids=image_ids,
+        complete=complete if lenient else None,
+    )
+    if source.dropped.keys() == {"not_a_person"} and not source.pictures and not source.rejected:
+        coco.refuse_other_categories(annotations, build.annotations, build.skeleton)
+    return replace(source, dropped=build.left_out | source.dropped)
+
+
+def _found(pictures, build):
+    """Pictures by the names of their files, with the sizes of these where the annotations state none."""
+    if build.names_of_elsewhere:
+        pictures = match_names(pictures, build.images)
+    pictures, unstated = with_sizes(pictures, build.images, build.name_prefix, build.follow_links)
+    if unstated:
+        warnings.warn(
+            f"{unstated:,} pictures have no width and height in the file: these are read from the headers of "
+            "the picture files",
+            stacklevel=2,
         )
-        return replace(source, dropped=build.left_out | source.dropped)
+    return pictures
+
+
+def _detected(build, annotations, image_ids, lenient):
+    """The people a detector has found."""
     pictures = coco.read_pictures(annotations, build.annotations)
     category = coco.read_category(annotations, build.annotations, build.skeleton)
+    detections = coco.read_annotations(build.detections)
+    if lenient and is_list(detections):
+        one_category = build.detection_category is not None
+        detections = Entries(lenient.result(entry, one_category) for entry in detections)
     if build.detection_category is not None:
         category = replace(category, id=build.detection_category)
-    return coco.read_detections(
-        coco.read_annotations(build.detections),
+    source = read_detections(
+        detections,
         build.detections,
         pictures,
         category,
         score_threshold=build.score_threshold,
         image_ids=image_ids,
     )
+    return replace(source, pictures=_found(source.pictures, build)) if lenient else source

@@ -6,7 +6,6 @@ for. Each has exceptions of its own for a file that is not there.
 
 import contextlib
 import hashlib
-import json
 import os
 import uuid
 from pathlib import PurePath
@@ -16,6 +15,8 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.people import BuildError
+from records.files import FOLDER, irregular_kind
+from records.nesting import loads
 
 #: What the names of files that are not complete yet look like: `write_whole` puts 12 digits there.
 PARTIAL = "*.????????????.partial"
@@ -103,7 +104,17 @@ def list_files(folder, pattern="*"):
 
 
 def open_if_there(path):
-    """A file, opened for reading; None if there is none, or if it has vanished meanwhile."""
+    """A file, opened for reading; None if there is none, or if it has vanished meanwhile.
+
+    Raises:
+        BuildError: if it is a pipe, such as a shell's <(command), a device or a socket.
+    """
+    kind = irregular_kind(path)
+    if kind and kind != FOLDER:
+        raise BuildError(
+            f"{path} is {kind}; expected a file, because it is read more than once. What comes from a "
+            "command has to be saved in a file first"
+        )
     try:
         return FileSystems.open(path, compression_type="uncompressed")
     except Exception:  # every store has its own
@@ -128,7 +139,7 @@ def read_json_if_there(path):
         ValueError: if it is not JSON.
     """
     content = read_if_there(path)
-    return None if content is None else json.loads(content)
+    return None if content is None else loads(content.decode())
 
 
 def file_sha256(path):
@@ -151,7 +162,12 @@ def file_sha256(path):
 
 
 def write_whole(path, content):
-    """Writes a file so that it appears under its name only when it is complete.
+    """Writes a file's bytes with `write_blocks`."""
+    write_blocks(path, [content])
+
+
+def write_blocks(path, blocks):
+    """Writes a file, an iterable of bytes, so that it appears under its name only when it is complete.
 
     Several may write the same file at the same time, as where a runner tries a task once more: each writes to
     a name of its own, and the last one stands.
@@ -161,7 +177,8 @@ def write_whole(path, content):
         with FileSystems.create(
             temporary, mime_type="application/octet-stream", compression_type="uncompressed"
         ) as file:
-            file.write(content)
+            for block in blocks:
+                file.write(block)
         try:
             FileSystems.rename([temporary], [path])
         except BeamIOError:

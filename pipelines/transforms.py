@@ -15,18 +15,20 @@ from pathlib import Path
 
 import apache_beam as beam
 import cv2
-import numpy as np
 import psutil
 from apache_beam.io.filesystems import FileSystems
 
 from pipelines.crops import CropOptions, make_record
 from pipelines.people import BuildError, rejection
+from pipelines.pictures import decode_picture, fetch_picture
 from pipelines.plan import dump_plan, hash_key, load_plan
+from pipelines.spool import Spool
 from pipelines.storage import (
     discard,
     list_files,
     read_if_there,
     read_json_if_there,
+    write_blocks,
     write_whole,
 )
 from records.schema import to_example
@@ -57,6 +59,8 @@ class ShardJob:
         options: `CropOptions`.
         key: stands for all that decides the shards besides their plans. Each plan file begins with it, so
             that workers of an earlier job, which may still be busy, neither read nor pass for this one's.
+        follow_links: whether links may lead out of the picture folder.
+        exif_orientation: see `pipelines.exif.orient`.
     """
 
     images: str
@@ -68,6 +72,8 @@ class ShardJob:
     skeleton: Skeleton
     options: CropOptions
     key: str = ""
+    follow_links: bool = False
+    exif_orientation: str = "ignore"
 
     @property
     def work_folder(self):
@@ -98,7 +104,7 @@ class ShardJob:
         return load_plan(pictures)
 
     def side_path(self, index):
-        """A shard's side file: records, size, sha256, and the people rejected on the way."""
+        """A shard's side file: records, size, sha256, and the people rejected or noted on the way."""
         return FileSystems.join(self.work_folder, f"shard-{index:05d}.json")
 
     def finished(self, index):
@@ -158,44 +164,48 @@ class WriteShard(beam.DoFn):
         if job.finished(index) is None:
             with FileSystems.open(job.plan_path(index)) as file:
                 plan = file.read()
-            records, rejected = make_records(job.planned(plan), job)
-            content = b"".join(map(frame, records))
-            side = {
-                "records": len(records),
-                "size": len(content),
-                "sha256": hashlib.sha256(content).hexdigest(),
-                "rejected": rejected,
-                "plan_sha256": hashlib.sha256(plan).hexdigest(),
-            }
-            # Otherwise the build is over or another one now: another worker was faster.
-            if read_if_there(job.plan_path(index)) == plan:
-                # The shard comes last: where it exists, it is complete and its side file stands beside it.
-                write_whole(job.side_path(index), json.dumps(side).encode())
-                write_whole(job.shard_path(index), content)
-                now = read_if_there(job.plan_path(index))
-                if now not in (None, plan):  # another build began just now: its own worker writes the shard
-                    discard([job.shard_path(index)])
-                elif now is None:  # the build ended just now
-                    discard([job.side_path(index)])
-                    with contextlib.suppress(OSError):  # a folder there is on this machine only
-                        Path(job.work_folder).rmdir()
+            with Spool() as records:
+                rejected, notes = make_records(job.planned(plan), job, records)
+                self._write(index, plan, records, {"rejected": rejected, "notes": notes})
         yield index
 
+    def _write(self, index, plan, records, about):
+        """Writes the shard and its side file, unless the build is over or another one now."""
+        job, size, digest = self.job, 0, hashlib.sha256()
+        for record in map(frame, records):
+            size += len(record)
+            digest.update(record)
+        side = {"records": len(records), "size": size, "sha256": digest.hexdigest()}
+        side |= about | {"plan_sha256": hashlib.sha256(plan).hexdigest()}
+        if read_if_there(job.plan_path(index)) != plan:  # another worker was faster
+            return
+        # The shard comes last: where it exists, it is complete and its side file stands beside it.
+        write_whole(job.side_path(index), json.dumps(side).encode())
+        write_blocks(job.shard_path(index), map(frame, records))
+        now = read_if_there(job.plan_path(index))
+        if now not in (None, plan):  # another build began just now: its own worker writes the shard
+            discard([job.shard_path(index)])
+        elif now is None:  # the build ended just now
+            discard([job.side_path(index)])
+            with contextlib.suppress(OSError):  # a folder there is on this machine only
+                Path(job.work_folder).rmdir()
 
-def make_records(pictures, job):
-    """The serialised records of a shard, in their final order, and who could not be made one.
+
+def make_records(pictures, job, records):
+    """Makes the records of a shard, one after the other.
 
     Args:
         pictures: list of `Picture`.
         job: `ShardJob`.
+        records: `Spool` that takes the serialised records, in hash order of the people.
 
     Returns:
-        records: list of bytes, in hash order of the people.
-        rejected: list of dicts as `pipelines.people.rejection` makes them.
+        rejected: who could not be made one: list of dicts as `pipelines.people.rejection` makes them.
+        notes: {note of `pipelines.exif.orient`: number of people}.
     """
-    keyed, rejected = [], []
+    rejected, notes = [], Counter()
     for picture, fetched in _fetched(pictures, job):
-        pixels, reason, detail = decode_picture(picture, *fetched)
+        pixels, reason, detail, note = decode_picture(picture, *fetched, job.exif_orientation)
         for person in picture.people:
             where = picture.image_id, person.person_id
             if pixels is None:
@@ -208,16 +218,18 @@ def make_records(pictures, job):
                 continue
             if values is None:
                 rejected.append(rejection(*where, "box_outside", f"box {person.box}"))
-            else:
-                keyed.append((hash_key(*where), to_example(values, job.skeleton.num_keypoints)))
-    return [record for _, record in sorted(keyed)], rejected
+                continue
+            records.add(hash_key(*where), to_example(values, job.skeleton.num_keypoints))
+            if note:
+                notes[note] += 1
+    return rejected, notes
 
 
 def _fetched(pictures, job):
     """(picture, what `fetch_picture` returns of it) of each, in order; from a store many at the same time."""
 
     def fetch(picture):
-        return fetch_picture(job.images, picture, job.name_prefix)
+        return fetch_picture(job.images, picture, job.name_prefix, job.follow_links)
 
     if not FileSystems.get_scheme(job.images):
         yield from ((picture, fetch(picture)) for picture in pictures)
@@ -226,95 +238,6 @@ def _fetched(pictures, job):
         for start in range(0, len(pictures), _FETCHED):
             batch = pictures[start : start + _FETCHED]
             yield from zip(batch, list(pool.map(fetch, batch)), strict=True)
-
-
-def locate_picture(folder, file_name, name_prefix=""):
-    """The path of a picture inside the picture folder.
-
-    The folder itself may be a link; the picture must not lead out of it, neither by name nor by a link. In a
-    store, where asking costs as much as opening, it need not be there; on this machine it is.
-
-    Args:
-        folder: the picture folder.
-        file_name: as the annotations have it.
-        name_prefix: what it begins with that is not part of the path below the folder.
-
-    Returns:
-        (path, None, None), or (None, reason, detail).
-    """
-    name = file_name.replace("\\", "/")
-    if not name.startswith(name_prefix):
-        return None, "missing_image", f"{file_name!r} does not begin with {name_prefix!r}"
-    parts = name[len(name_prefix) :].split("/")
-    if ".." in parts or parts[0] in ("", "~"):
-        return None, "unsafe_path", f"{file_name!r} leaves the image folder"
-    path = FileSystems.join(folder, *parts)
-    if FileSystems.get_scheme(folder):
-        if not _is_object_name(path):
-            return None, "missing_image", f"{file_name!r} is no name that a store allows"
-        return path, None, None
-    if not FileSystems.exists(path):
-        return None, "missing_image", path
-    if not Path(path).resolve().is_relative_to(Path(folder).resolve()):
-        return None, "unsafe_path", f"{path} is a link that leaves the image folder"
-    return path, None, None
-
-
-def _is_object_name(path):
-    """Whether a store can have such a path: UTF-8 of up to 1024 bytes without line ends.
-
-    Cloud Storage's rule ("Object name requirements" in its documentation), with the bucket's name counted
-    too; to ask for another name is an error there.
-    """
-    try:
-        return len(path.encode()) <= 1024 and not set("\r\n") & set(path)
-    except UnicodeEncodeError:
-        return False
-
-
-def read_picture(folder, picture, name_prefix=""):
-    """Reads and decodes a picture: `fetch_picture` and `decode_picture`."""
-    return decode_picture(picture, *fetch_picture(folder, picture, name_prefix))
-
-
-def fetch_picture(folder, picture, name_prefix=""):
-    """Reads a picture's file: (path, content, None, None), or (path or None, None, reason, detail)."""
-    path, reason, detail = locate_picture(folder, picture.file_name, name_prefix)
-    if path is None:
-        return None, None, reason, detail
-    try:
-        content = read_if_there(path)
-    except (IsADirectoryError, PermissionError) as error:
-        return path, None, "unreadable_image", str(error)
-    return (path, None, "missing_image", path) if content is None else (path, content, None, None)
-
-
-def decode_picture(picture, path, content, reason, detail):
-    """Decodes what `fetch_picture` has read; EXIF orientation is ignored, as COCO's own tools do.
-
-    Grey and CMYK pictures become BGR, transparency is left away. More than 8 bits a channel are not accepted:
-    which 8 of them show the people, only the owner of such pictures knows.
-
-    Returns:
-        (pixels (height, width, 3) uint8 BGR, None, None), or (None, reason, detail).
-    """
-    if content is None:
-        return None, reason, detail
-    data = np.frombuffer(content, np.uint8)
-    try:
-        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_ANYDEPTH
-        pixels = cv2.imdecode(data, flags) if data.size else None
-    except cv2.error as error:  # for example a header that promises more pixels than OpenCV allows
-        return None, "unreadable_image", f"{path}: {error.err}"
-    if pixels is None:
-        return None, "unreadable_image", f"{path}: {data.size} bytes that OpenCV cannot decode"
-    if pixels.dtype != np.uint8:
-        detail = f"{path} has channels of type {pixels.dtype}; convert the picture to 8 bits a channel"
-        return None, "unsupported_image", detail
-    if pixels.shape[:2] != (picture.height, picture.width):
-        received = f"{pixels.shape[1]}x{pixels.shape[0]}"
-        return None, "wrong_image_size", f"{path} is {received}, annotated {picture.width}x{picture.height}"
-    return pixels, None, None
 
 
 def count_reasons(rejected):

@@ -1,13 +1,12 @@
 """Flags of ``records/check.py``."""
 
-import contextlib
 import os
 import sys
 import time
 
 from absl import flags
 
-from records.command import UsageError, import_tensorflow, run
+from records.command import UsageError, run
 from records.files import file_sizes, path_of
 from records.shards import read_manifest
 
@@ -17,13 +16,13 @@ POSITIONAL = ("DIR",)
 
 DESCRIPTION = """
 Checks every shard of a folder of records against the manifest: size, SHA-256, number of records, every field
-of every record, every crop. Shows the sizes of boxes and crops and how often each keypoint is labelled, and
-draws some of the people.
+of every record, every crop; and the two files by which TensorFlow Datasets reads them. Shows the sizes of
+boxes and crops and how often each keypoint is labelled, and draws some of the people.
 
   python records/check.py dataset/COCO/records/train
   python records/check.py dataset/COCO/records/val --people=60 --picture=people.png
 
-Exits with 0 if all is well, else with 1 and one line for each damaged shard.
+Exits with 0 if all is well, else with 1 and one line for each damaged file.
 """
 
 
@@ -48,38 +47,43 @@ def main(values, rest, folder):
     if rest:
         raise UsageError(f"nothing is expected after --, received {rest[0]!r}")
     manifest = read_manifest(folder, missing_ok=True)
-    import_tensorflow()
-    import tensorflow as tf
-
-    with contextlib.suppress(RuntimeError):  # parsing needs no GPU, and another process may want it
-        tf.config.set_visible_devices([], "GPU")
     from records.sheet import write_sheet
     from records.summary import format_summary
+    from records.tfds_files import wrong_tfds_files
     from records.verify import check_shards, join_people
 
     start = time.monotonic()
     reports = check_shards(folder, manifest, values.people, values.workers)
     seconds = time.monotonic() - start
     people = join_people([report.people for report in reports], manifest.skeleton.num_keypoints)
-    damaged = [report for report in reports if report.problems]
-    print(format_summary(manifest, people))
-    state = f"{len(damaged)} damaged; build the records again with --overwrite" if damaged else "all is well"
-    print(f"\nchecked {len(people):,} people in {len(reports)} shards in {seconds:.1f} s: {state}")
-    sys.stdout.flush()
-    for report in damaged:
-        print(f"{report.name}: {'; '.join(report.problems)}", file=sys.stderr)
+    problems = [f"{report.name}: {'; '.join(report.problems)}" for report in reports if report.problems]
+    states = [f"{len(problems)} damaged; build the records again with --overwrite"] if problems else []
+    # Where shards are damaged it may be the manifest that is wrong, and a new build writes these files too.
+    spoilt = {} if problems else wrong_tfds_files(folder, manifest)
+    problems += [
+        f"{name}: {problem}; TensorFlow Datasets needs it, our own reader does not: build the records again "
+        "with --overwrite"
+        for name, problem in spoilt.items()
+    ]
     strays = stray_shards(folder, manifest)
     if strays:
-        print(
+        problems.append(
             f"{len(strays)} files look like shards, but the manifest does not name them, for example "
-            f"{strays[0]}: remove them, because what reads all *.tfrecord-* takes their people too",
-            file=sys.stderr,
+            f"{strays[0]}: remove them, because what reads all *.tfrecord-* takes their people too"
         )
+    others = len(spoilt) + len(strays)
+    states += [f"{others} other file{'s' if others > 1 else ''} amiss"] if others else []
+    print(format_summary(manifest, people))
+    state = "; ".join(states) or "all is well"
+    print(f"\nchecked {len(people):,} people in {len(reports)} shards in {seconds:.1f} s: {state}")
+    sys.stdout.flush()
+    for problem in problems:
+        print(problem, file=sys.stderr)
     samples = [record for report in reports for record in report.samples][: values.people]
     if samples:
         path = path_of(values.picture or path_of(folder) / "contact_sheet.png")
         print(f"picture: {write_sheet(path, samples, manifest)}")
-    return 1 if damaged or strays else 0
+    return 1 if problems else 0
 
 
 def stray_shards(folder, manifest):

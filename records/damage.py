@@ -3,15 +3,15 @@
 import contextlib
 import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import tensorflow as tf
 from tqdm import tqdm
 
+from records.examine import Damage, examine_shard
 from records.files import copies_folder, is_remote, local_folder, path_of
-from records.shards import RecordsError, read_manifest, unframe
+from records.shards import RecordsError, read_manifest
 
-#: Shards that are read at the same time; each is held in memory.
+#: Shards that are read at the same time.
 _WORKERS = 4
 
 #: What TensorFlow raises over a record's content, and over a file that cannot be read.
@@ -19,25 +19,8 @@ _CONTENT = (tf.errors.DataLossError, tf.errors.InvalidArgumentError)
 _READING = (*_CONTENT, tf.errors.NotFoundError, tf.errors.PermissionDeniedError, tf.errors.UnknownError)
 
 
-@dataclass(frozen=True)
-class Damage:
-    """What is wrong with a shard.
-
-    Attributes:
-        shard: its file name.
-        usable: how many records come before the place.
-        lost: how many come from there on: how long a damaged record is cannot be trusted.
-        problem: what is wrong, with the record's number from 0 and its place in the file.
-    """
-
-    shard: str
-    usable: int
-    lost: int
-    problem: str
-
-
 def find_damage(folder):
-    """Reads every shard of a folder and holds its records against their checksums.
+    """Reads every shard of a folder and looks through its records, see `records.examine`.
 
     A shard in a store that is not what the manifest says is lost as a whole: only whole ones are copied.
 
@@ -54,16 +37,13 @@ def find_damage(folder):
     shards = path_of(local_folder(folder, manifest, missing_ok=True))
 
     def check(shard):
-        usable, problem = 0, "ends too early"
         try:
-            for _ in unframe((shards / shard.name).read_bytes()):
-                usable += 1
-        except (RecordsError, OSError) as error:
-            problem = error.strerror.lower() if isinstance(error, OSError) else str(error)
+            return examine_shard(shards / shard.name, shard, manifest.skeleton.num_keypoints)
+        except OSError as error:
+            problem = (error.strerror or str(error)).lower()
             if is_remote(folder) and isinstance(error, FileNotFoundError):
                 problem = "missing, or not what the manifest says"
-        lost = shard.records - usable
-        return Damage(shard.name, usable, lost, problem) if lost else None
+            return Damage(shard.name, 0, shard.records, problem)
 
     found = []
     with (
@@ -77,15 +57,17 @@ def find_damage(folder):
 
 
 @contextlib.contextmanager
-def damage_reported(folder, way_out=""):
-    """Makes one clear error of what TensorFlow says when it reads a damaged record, or one that is gone.
+def damage_reported(folder, way_out="", fingerprint=None):
+    """Makes one clear error of what is said when a damaged record is read, or one that is gone.
 
     Args:
         folder: of one build.
         way_out: what else the user can do if records can be left out, as the end of a sentence.
+        fingerprint: of the records that are read, as for `records.shards.read_manifest`.
 
     Raises:
-        RecordsError: naming the shard and the place in it, if there is one that `find_damage` finds.
+        RecordsError: naming the shard and the place in it, if there is one that `find_damage` finds; or
+            saying that the folder holds other records by now.
     """
     try:
         yield
@@ -94,13 +76,12 @@ def damage_reported(folder, way_out=""):
         where = copies_folder() if is_remote(folder) else folder
         if not isinstance(error, _CONTENT) and str(where) not in error.message:
             raise
-        # Without the graph node that TensorFlow names in double braces.
-        detail = re.sub(r"\{\{.*?\}\}\s*", "", error.message.splitlines()[0])[:200]
+        read_manifest(folder, missing_ok=True, fingerprint=fingerprint)
         damage = find_damage(folder)
-        if not damage:  # the checksums are right, or the files are back: nothing that could be left out
+        if not damage:  # every record is what it should be by now: nothing that could be left out
             raise RecordsError(
-                f"the records in {folder} could not be read ({detail}), and yet all shards are there with "
-                f"the right checksums; python records/check.py {folder} looks at every record, and "
+                f"the records in {folder} could not be read ({_reason(error)}), and yet all shards are there "
+                f"with the right checksums; python records/check.py {folder} looks at every crop, and "
                 "build_records.py --overwrite builds them again"
             ) from error
         copied = f", or their copies in {where} (which may be removed)," if is_remote(folder) else ""
@@ -110,3 +91,9 @@ def damage_reported(folder, way_out=""):
             f"python records/check.py {folder} names every such shard, and build_records.py --overwrite "
             f"builds them again{way_out}"
         ) from error
+
+
+def _reason(error):
+    """What an error of TensorFlow says, in one line, without where in the graph it came up."""
+    line = (error.message.splitlines() or [""])[0]
+    return re.sub(r"\{\{.*?\}\}\s*|Error in user-defined function .*? Iterator::\S+ |ValueError: ", "", line)

@@ -4,8 +4,9 @@ import numpy as np
 import tensorflow as tf
 
 from records.augment import augment
+from records.examine import examine_once
 from records.files import local_folder
-from records.resample import draw_inputs
+from records.resample import NoPictureError, draw_inputs
 from records.schema import parse_examples
 from records.shards import RecordsError, read_manifest
 
@@ -31,6 +32,7 @@ def read_records(
     skip_batches=0,
     num_batches=None,
     damage=(),
+    fingerprint=None,
 ):
     """Streams one pass over a folder of records, or a number of batches.
 
@@ -40,19 +42,22 @@ def read_records(
     Args:
         folder: of one build, with its ``manifest.json``. Shards in a store (``gs://…``) are copied to this
             machine first, see `records.files.local_folder`.
-        batch_size: people per batch.
+        batch_size: people per batch, at least 1.
         input_size: (width, height) of the network input in pixels; the build's own by default.
         augmentation: an `records.augment.Augmentation`, or None for the plain view of each person.
         seed, epoch: non-negative ints.
-        shuffle_buffer: people to shuffle among; 0 keeps the order of the files.
+        shuffle_buffer: people to shuffle among; 0 keeps the order of the files, and more than there are is
+            the same as all of them.
         drop_remainder: whether to leave out a last batch that is not full.
         unbiased: the convention of the map onto the input, see `records.geometry.affine_to_input`: True for
             the codec "udp".
-        part: (index, count): of so many readers, each of shards of its own, which this is.
+        part: (index, count), 0 <= index < count: of so many readers, each of shards of its own, which this
+            is.
         skip_batches: leaves out as many at the start, without decoding their crops.
         num_batches: ends after as many, counted with those left out, and starts over with the same people if
             one pass does not last; None for one pass.
         damage: from `records.damage.find_damage`: what it says is lost is not read.
+        fingerprint: of the records that shall be there, as for `records.shards.read_manifest`.
 
     Returns:
         A `tf.data.Dataset` of dicts with, besides the fields of `records.schema` but "crop":
@@ -61,11 +66,17 @@ def read_records(
         * keypoints_input: (B, K, 3) float32: x, y in input pixels and visibility; 0 where not labelled.
         * input_affine: (B, 2, 3) float32: image pixels -> input pixels.
 
+        Reading a damaged shard raises a `tf.errors.InvalidArgumentError` that names the record, or what the
+        file system says of it, before TensorFlow opens it; `records.damage.damage_reported` makes one line
+        of these.
+
     Raises:
-        RecordsError: if the folder has no usable records, or they were built for crops of another shape or
-            without room for augmentation.
+        ValueError: for an argument that has no sensible reading.
+        RecordsError: if the folder has no usable records, or they are other ones than shall be there, or they
+            were built for crops of another shape or without room for augmentation.
     """
-    manifest = read_manifest(folder, missing_ok=bool(damage))
+    _check_arguments(batch_size, input_size, seed, epoch, shuffle_buffer, part, skip_batches, num_batches)
+    manifest = read_manifest(folder, missing_ok=bool(damage), fingerprint=fingerprint)
     input_size = tuple(input_size or manifest.input_size)
     check_usable(manifest, input_size, augmentation)
     skeleton = manifest.skeleton
@@ -74,16 +85,18 @@ def read_records(
     if shuffle_buffer:
         rng.shuffle(readable)
     index, readers = part
+    readable = readable[index::readers]
     folder = local_folder(folder, manifest, missing_ok=bool(damage))
-    files = [f"{folder}/{name}" for name, _ in readable[index::readers]]
-    counts = np.array([count for _, count in readable[index::readers]], np.int64)
 
     def resample(crops, *values):
         people = dict(zip(_PLACING_FIELDS, values, strict=True))
         input_affine, keypoints_input = augment(
             people, augmentation, seed, epoch, skeleton, input_size, unbiased
         )
-        images = draw_inputs(crops, people["crop_affine"], input_affine, input_size)
+        try:
+            images = draw_inputs(crops, people["crop_affine"], input_affine, input_size)
+        except NoPictureError as error:
+            raise ValueError(f"the crop of person {people['person_id'][error.row]} is no picture") from error
         return images, keypoints_input, input_affine.astype(np.float32)
 
     def prepare(batch):
@@ -101,11 +114,11 @@ def read_records(
             "input_affine": tf.ensure_shape(input_affine, (size, 2, 3)),
         }
 
-    records = tf.data.Dataset.from_tensor_slices((files, counts)).interleave(
-        lambda file, count: tf.data.TFRecordDataset(file).take(count), cycle_length=_INTERLEAVED_SHARDS
-    )
+    records = serialized_records(folder, manifest, readable, damage)
     if shuffle_buffer:
-        records = records.shuffle(shuffle_buffer, seed=int(rng.integers(2**31)))
+        # TensorFlow sets aside room for as many as it is told.
+        some = min(shuffle_buffer, max(1, sum(count for _, count in readable)))
+        records = records.shuffle(some, seed=int(rng.integers(2**31)))
     if num_batches is not None:
         records = records.repeat().take(num_batches * batch_size)
     return (
@@ -115,6 +128,69 @@ def read_records(
         .map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .prefetch(tf.data.AUTOTUNE)
     )
+
+
+def serialized_records(folder, manifest, readable, damage=()):
+    """The records of some shards as they are stored, several shards in turn.
+
+    Args:
+        folder: on this machine, with the shards.
+        manifest: the records' `Manifest`.
+        readable: from `usable_shards`, or some of them in any order.
+        damage: what is known to be wrong with the shards.
+
+    Returns:
+        A `tf.data.Dataset` of string tensors (). No shard is opened before `records.examine` has looked it
+        through; if more is wrong with it than `damage` says, that is an InvalidArgumentError.
+    """
+    shards = {f"{folder}/{shard.name}": shard for shard in manifest.shards}
+    known = {None, *damage}
+
+    def examined(file):
+        path = file.decode()
+        try:
+            found = examine_once(path, shards[path], manifest.skeleton.num_keypoints)
+        except OSError as error:
+            raise ValueError(f"{path}: {error.strerror}") from error
+        if found not in known:
+            raise ValueError(f"{path}: {found.problem}")
+        return file
+
+    def open_shard(file, count):
+        file = tf.ensure_shape(tf.numpy_function(examined, [file], tf.string), ())
+        return tf.data.TFRecordDataset(file).take(count)
+
+    files = tf.constant([f"{folder}/{name}" for name, _ in readable], tf.string)
+    counts = np.array([count for _, count in readable], np.int64)
+    return tf.data.Dataset.from_tensor_slices((files, counts)).interleave(
+        open_shard, cycle_length=_INTERLEAVED_SHARDS
+    )
+
+
+def _check_arguments(batch_size, input_size, seed, epoch, shuffle_buffer, part, skip_batches, num_batches):
+    """Refuses numbers of which `tf.data` would make nobody, everybody or an endless pass."""
+    for name, value, least in (
+        ("batch_size", batch_size, 1),
+        ("seed", seed, 0),
+        ("epoch", epoch, 0),
+        ("shuffle_buffer", shuffle_buffer, 0),
+        ("skip_batches", skip_batches, 0),
+        ("num_batches", 0 if num_batches is None else num_batches, 0),
+    ):
+        if not _is_whole(value) or not least <= value < 2**63:
+            raise ValueError(f"{name}: received {value!r}; expected a whole number of at least {least}")
+    if not _are_whole(part) or not 0 <= part[0] < part[1]:
+        raise ValueError(f"part: received {part!r}; expected (index, count) with 0 <= index < count")
+    if input_size is not None and (not _are_whole(input_size) or min(input_size) < 1):
+        raise ValueError(f"input_size: received {input_size!r}; expected (width, height) in pixels")
+
+
+def _are_whole(pair):
+    return isinstance(pair, tuple | list) and len(pair) == 2 and all(map(_is_whole, pair))
+
+
+def _is_whole(value):
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def usable_shards(manifest, damage=()):
@@ -158,7 +234,9 @@ def check_usable(manifest, input_size, augmentation):
                 f"but the augmentation asks for more than {needed}"
             )
     if not manifest.records:
-        raise RecordsError("the records folder holds no people")
+        reasons = {**manifest.dropped, **manifest.rejected}
+        why = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
+        raise RecordsError(f"the records folder holds no people{f'; left out: {why}' if why else ''}")
 
 
 def resolution_note(manifest, input_size):

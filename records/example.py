@@ -5,6 +5,7 @@ same names, in a descriptor pool of its own, so that TensorFlow may be imported 
 """
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
 
 _FIELD = descriptor_pb2.FieldDescriptorProto
 
@@ -65,3 +66,26 @@ def serialize_example(features):
     for name, (kind, values) in features.items():
         getattr(example.features.feature[name], kind).value.extend(values)
     return example.SerializeToString(deterministic=True)
+
+
+def parse_example(payload):
+    """The inverse of `serialize_example`.
+
+    TensorFlow's own parser believes every length it is told and reads beyond the end of a damaged message,
+    which ends the process; protobuf's does not.
+
+    Args:
+        payload: bytes; anything.
+
+    Returns:
+        {name: (kind, values)}, kind None and no values where a feature has none.
+
+    Raises:
+        ValueError: if they are not those of an example.
+    """
+    try:
+        features = _Example.FromString(payload).features.feature
+    except DecodeError as error:
+        raise ValueError("its bytes are no tf.train.Example; a length or a type in them is wrong") from error
+    kinds = {name: feature.WhichOneof("kind") for name, feature in features.items()}
+    return {name: (kind, getattr(features[name], kind).value if kind else ()) for name, kind in kinds.items()}

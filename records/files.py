@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import stat
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,33 @@ _COPIES = 8
 def is_remote(path):
     """Whether a path is one of a store such as ``gs://bucket/folder``."""
     return "://" in str(path)
+
+
+FOLDER = "a folder"
+
+#: What a path can be besides a file, and how to tell from its mode.
+_IRREGULAR = {
+    stat.S_ISDIR: FOLDER,
+    stat.S_ISFIFO: "a pipe",
+    stat.S_ISSOCK: "a socket",
+    stat.S_ISCHR: "a device",
+    stat.S_ISBLK: "a device",
+}
+
+
+def irregular_kind(path):
+    """What stands at a path that is no regular file, such as "a pipe"; None if it is one, or is not there.
+
+    Whoever opens what a user names asks this first: a pipe is waited for until somebody writes into it, a
+    device may be read for ever. Of a store's paths there is nothing to ask.
+    """
+    if is_remote(path):
+        return None
+    try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError):  # no such path, or none that can be: whoever opens it says so
+        return None
+    return next((kind for test, kind in _IRREGULAR.items() if test(mode)), None)
 
 
 def path_of(text):

@@ -50,6 +50,12 @@ class Layout:
         raw: what the annotations are converted from, if they are, as messages name it.
         detections: the person detector's boxes, a COCO results file.
         input_size: (width, height) of the network input that the paper uses first for this dataset.
+        lenient: whether annotations are read as labelling tools leave them (`records.lenient`), not by COCO's
+            letter.
+        exif_orientation: what a build does with pictures' EXIF orientation unless told, see
+            `pipelines.exif.orient`. The datasets with a name were annotated on the pixels as they are stored.
+        names_of_elsewhere: whether pictures are looked for whose names are paths of another computer, see
+            `pipelines.picture_names.match_names`.
         recipe: what training on it has by default.
     """
 
@@ -63,6 +69,9 @@ class Layout:
     raw: str | None = None
     detections: str = "dets/human_detection.json"
     input_size: tuple[int, int] = (192, 256)
+    lenient: bool = False
+    exif_orientation: str = "ignore"
+    names_of_elsewhere: bool = False
     recipe: Recipe = COCO_RECIPE
 
     def default_dir(self):
@@ -121,6 +130,9 @@ LAYOUTS = {
             skeleton=None,
             annotations=_each_split("annotations/{split}.json"),
             images="images",
+            lenient=True,
+            exif_orientation="auto",
+            names_of_elsewhere=True,
         ),
     )
 }

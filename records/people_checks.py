@@ -1,5 +1,7 @@
 """Which numbers of an annotation file can be used: one rule for the build and for the evaluation."""
 
+from collections.abc import Iterable, Sized
+
 #: Pixels. Smaller boxes have no extent: float32 could not hold how much the network's input enlarges them.
 SMALLEST_SIDE = 1e-6
 
@@ -42,3 +44,23 @@ def is_number(value):
 def is_id(value):
     """Whether a parsed JSON value is a whole number that int64 can hold."""
     return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+
+
+def is_crowd(value):
+    """Whether an annotation's "iscrowd" says that it is one; text is read as what it spells.
+
+    Args:
+        value: a parsed JSON value; should be 0 or 1.
+    """
+    if isinstance(value, str):
+        return value.strip().lower() not in _NO
+    return bool(value)
+
+
+#: What tools write for 0 in text.
+_NO = ("", "0", "0.0", "false", "no", "none", "null")
+
+
+def is_list(value):
+    """Whether a parsed JSON value is a list, or something that stands for one in less memory."""
+    return isinstance(value, Iterable) and isinstance(value, Sized) and not isinstance(value, str | dict)

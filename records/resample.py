@@ -10,6 +10,14 @@ from records.jpeg_rows import BLOCK, cut_rows, find_rows
 _ROUNDING = 1
 
 
+class NoPictureError(ValueError):
+    """The bytes of a crop are not a picture. `row` is which of the batch's."""
+
+    def __init__(self, row):
+        super().__init__(f"the crop in row {row} of the batch is not a picture")
+        self.row = row
+
+
 def draw_inputs(crops, crop_affine, input_affine, input_size):
     """Decodes what each view shows of its crop and resamples it once to the network input.
 
@@ -27,7 +35,7 @@ def draw_inputs(crops, crop_affine, input_affine, input_size):
         (B, height, width, 3) uint8 RGB; black outside of the crop.
 
     Raises:
-        ValueError: if a crop is not a picture.
+        NoPictureError: if a crop is not a picture.
     """
     cv2.setNumThreads(1)  # tf.data's threads are the parallelism; OpenCV's own would only compete
     to_crop = compose_affine(crop_affine, invert_affine(input_affine))
@@ -39,7 +47,7 @@ def draw_inputs(crops, crop_affine, input_affine, input_size):
         left, top, right, bottom = shown[row].tolist()
         decoded, above = decode_rows(crop, top, bottom)
         if decoded is None:
-            raise ValueError(f"the crop in row {row} of the batch is not a picture")
+            raise NoPictureError(row)
         left = min(left, decoded.shape[1] - 1)
         part = cv2.cvtColor(decoded[:, left : max(right, left + 1)], cv2.COLOR_RGB2RGBA)
         to_part = to_crop[row] - [[0, 0, left], [0, 0, above]]
@@ -87,5 +95,8 @@ def decode_rows(crop, top, bottom):
         count = len(rows.starts) - 1
         first = min(top // BLOCK, count - 1)
         content = cut_rows(crop, rows, first, min(max(-(-bottom // BLOCK), first + 1), count))
-    decoded = cv2.imdecode(content, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    try:
+        decoded = cv2.imdecode(content, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:  # no bytes, or more pixels than OpenCV takes
+        decoded = None
     return (None, 0) if decoded is None else (decoded, BLOCK * first)

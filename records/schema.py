@@ -1,10 +1,11 @@
 """The record: one table that the writer, the parser and the documentation derive from."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from records.example import serialize_example
+from records.example import parse_example, serialize_example
 
 #: Raised whenever the table below or the meaning of a field changes; a reader refuses another version.
 SCHEMA_VERSION = 1
@@ -38,6 +39,10 @@ FIELDS = (
 )
 
 
+#: How a `tf.train.Example` holds each element type.
+_KINDS = {"bytes": "bytes_list", "float32": "float_list", "int64": "int64_list"}
+
+
 def field_shapes(num_keypoints):
     """{name: shape} with K filled in."""
     return {
@@ -65,14 +70,45 @@ def to_example(values, num_keypoints):
     for field in FIELDS:
         value = values[field.name]
         if field.dtype == "bytes":
-            features[field.name] = "bytes_list", [value]
+            features[field.name] = _KINDS[field.dtype], [value]
             continue
         array = np.asarray(value, field.dtype)
         if array.shape != shapes[field.name]:
             raise ValueError(f"field {field.name} has shape {shapes[field.name]}, received {array.shape}")
-        kind = "int64_list" if field.dtype == "int64" else "float_list"
-        features[field.name] = kind, array.ravel().tolist()
+        features[field.name] = _KINDS[field.dtype], array.ravel().tolist()
     return serialize_example(features)
+
+
+def from_example(payload, num_keypoints):
+    """The inverse of `to_example`, for bytes that may be anything.
+
+    Args:
+        payload: a serialised `tf.train.Example`.
+        num_keypoints: K.
+
+    Returns:
+        {field name: value}: bytes, or arrays of the table's types and shapes.
+
+    Raises:
+        ValueError: if they are not those of a record; the message says what is wrong.
+    """
+    features, shapes = parse_example(payload), field_shapes(num_keypoints)
+    if features.keys() != shapes.keys():
+        wrong = sorted(shapes.keys() - features.keys()) or sorted(features.keys() - shapes.keys())
+        raise ValueError(f"it {'lacks' if wrong[0] in shapes else 'has an unknown'} field {wrong[0][:50]!r}")
+    record = {}
+    for field in FIELDS:
+        kind, values = features[field.name]
+        shape = shapes[field.name]
+        if kind != _KINDS[field.dtype] or len(values) != math.prod(shape):
+            raise ValueError(
+                f"{field.name} should be {math.prod(shape)} {field.dtype}, received {len(values)} of "
+                f"{kind or 'nothing'}"
+            )
+        record[field.name] = (
+            values[0] if field.dtype == "bytes" else np.array(values, field.dtype).reshape(shape)
+        )
+    return record
 
 
 def parse_examples(serialized, num_keypoints):

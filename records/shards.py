@@ -1,7 +1,10 @@
 """Shard files and the manifest that describes them."""
 
 import hashlib
+import io
+import itertools
 import json
+import os
 import struct
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -21,7 +24,7 @@ REQUIRED_OPTIONS = {"input_size", "scale_factor", "half_body_min_keypoints", "an
 
 
 #: Bytes of a record besides its payload.
-_FRAME = 16
+FRAME = 16
 
 
 class RecordsError(CommandError):
@@ -48,7 +51,8 @@ def unframe(content):
     """The inverse of `frame` for a whole file.
 
     Args:
-        content: the file's bytes.
+        content: the file's bytes, or the file, open for reading from its start. A length is believed only as
+            far as the file goes, so that none asks for more memory than there is.
 
     Yields:
         The payload of each record.
@@ -56,22 +60,26 @@ def unframe(content):
     Raises:
         RecordsError: at the first record that is damaged or cut off, with its number from 0 and its place.
     """
-    content, start, number = memoryview(content), 0, 0
-    while start < len(content):
+    file = content if hasattr(content, "read") else io.BytesIO(content)
+    end = file.seek(0, os.SEEK_END)
+    start = file.seek(0)
+    for number in itertools.count():
+        if start == end:
+            return
         place = f"record {number} at byte {start:,}"
-        header = content[start : start + 12]
+        header = file.read(12)
         if len(header) < 12:
             raise RecordsError(f"{place} is cut off")
-        if _masked_crc(bytes(header[:8])) != header[8:]:
+        if _masked_crc(header[:8]) != header[8:]:
             raise RecordsError(f"{place} has a wrong checksum of its length")
-        end = start + 12 + struct.unpack("<Q", header[:8])[0]
-        payload, checksum = bytes(content[start + 12 : end]), content[end : end + 4]
-        if len(checksum) < 4:
+        (length,) = struct.unpack("<Q", header[:8])
+        if length > end - start - FRAME:
             raise RecordsError(f"{place} is cut off")
+        payload, checksum = file.read(length), file.read(4)
         if _masked_crc(payload) != checksum:
             raise RecordsError(f"{place} has a wrong checksum")
         yield payload
-        start, number = end + 4, number + 1
+        start += length + FRAME
 
 
 def _masked_crc(data):
@@ -182,15 +190,18 @@ class Manifest:
         )
 
 
-def read_manifest(folder, missing_ok=False):
+def read_manifest(folder, missing_ok=False, fingerprint=None):
     """Reads a records folder's manifest.
 
     Args:
         folder: of one build.
         missing_ok: whether shards that it names may be missing or of another size.
+        fingerprint: a `Manifest.fingerprint`, of the records that shall be there because they are being read
+            already; None for any.
 
     Raises:
-        RecordsError: if there is none, if it cannot be read, or if a shard it names is missing or cut off.
+        RecordsError: if there is none, if it cannot be read, if it is of other records than shall be there,
+            or if a shard it names is missing or cut off.
     """
     folder = path_of(folder)
     path = folder / MANIFEST
@@ -207,10 +218,17 @@ def read_manifest(folder, missing_ok=False):
         manifest = Manifest.from_json(json.loads(content))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RecordsError(f"{path} is not a manifest this version can read: {error!r}") from error
+    if fingerprint not in (None, manifest.fingerprint):
+        raise RecordsError(
+            f"the records in {folder} are no longer those that this began with (fingerprint "
+            f"{manifest.fingerprint}, expected {fingerprint}): another build has replaced them. What is "
+            "saved so far is kept; go on when the former records are back, or begin anew in another output "
+            "folder"
+        )
     for shard in manifest.shards:
         if shard.name == ".." or PurePosixPath(shard.name).name != shard.name:
             raise RecordsError(f"{path} names a shard outside of its folder: {shard.name}")
-        if shard.records * _FRAME > shard.size:
+        if shard.records * FRAME > shard.size:
             raise RecordsError(
                 f"{path} says that {shard.name} holds {shard.records:,} records in {shard.size:,} bytes, "
                 "which cannot be; build the records again with --overwrite"

@@ -1,10 +1,19 @@
 """Which keypoints a dataset has, which mirror each other, and what their metric assumes of them."""
 
-import re
 import warnings
 from dataclasses import dataclass
 
 import numpy as np
+
+from records.mirrored_names import mirrored_names, plain_name, warning_of
+
+#: Anybody's keypoints are known less exactly, and OKS divides by the square.
+_SMALLEST_SIGMA = 1e-6
+
+
+def _is_text(name):
+    """Whether a name can be written down: JSON can also name halves of characters."""
+    return not any(0xD800 <= ord(character) < 0xE000 for character in name)
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,7 @@ class Skeleton:
 
         check(count > 0, "needs at least one keypoint")
         check(len(set(self.keypoints)) == count, "keypoint names must be unique")
+        check(all(map(_is_text, self.keypoints)), "a keypoint's name has half of a character (a surrogate)")
         paired = [index for pair in self.flip_pairs for index in pair]
         for part, indices in (
             ("flip_pairs", paired),
@@ -49,7 +59,8 @@ class Skeleton:
             check(all(0 <= index < count for index in indices), f"{part} has an index outside 0..{count - 1}")
         check(len(set(paired)) == len(paired), "flip_pairs names a keypoint twice")
         check(len(self.sigmas) == count, f"sigmas has {len(self.sigmas)} values, one per keypoint expected")
-        check(all(0 < sigma < 1 for sigma in self.sigmas), "sigmas must lie between 0 and 1")
+        fit = all(_SMALLEST_SIGMA <= sigma < 1 for sigma in self.sigmas)
+        check(fit, f"sigmas must lie between 0 and 1, and not below {_SMALLEST_SIGMA}")
 
     @property
     def num_keypoints(self):
@@ -86,6 +97,22 @@ class Skeleton:
             upper_body=tuple(data["upper_body"]),
             sigmas=tuple(data["sigmas"]),
         )
+
+
+def keypoint_difference(ours, theirs):
+    """Where two lists of keypoint names differ, in words; None if they do not.
+
+    Args:
+        ours, theirs: lists of names.
+    """
+    for number, (one, other) in enumerate(zip(ours, theirs, strict=False)):
+        if one != other:
+            moved = ", in another order" if sorted(ours) == sorted(theirs) else ""
+            return f"keypoint {number} is {one!r} and {other!r}{moved}"
+    if len(ours) == len(theirs):
+        return None
+    longer, count = max(ours, theirs, key=len), min(len(ours), len(theirs))
+    return f"keypoint {count}, {longer[count]!r}, and those after it are in one only"
 
 
 #: COCO: names, order and limbs of the dataset's `categories` entry (indices there are 1-based), sigmas of
@@ -210,21 +237,24 @@ def skeleton_from_coco_category(category, name="custom"):
 
             * "keypoints": names, in the order of the annotations,
             * "skeleton": pairs of keypoints to connect when drawing, counted from 1 as in COCO (or from 0,
-              if a 0 is among them); optional,
+              if a 0 is among them); optional. Lines to keypoints that do not exist are left out;
 
             three optional ones, in which a keypoint is given by its name or its index, counted from 0:
 
             * "flip_pairs": pairs that swap when a picture is mirrored; without it, keypoints whose names
-              differ in left/right or l/r only: left_eye and right_eye, LEye and REye, paw_l and paw_r;
+              differ in left/right or l/r only, see `records.mirrored_names`;
             * "sigmas": one OKS constant per keypoint; without it, `DEFAULT_SIGMA` for all;
             * "upper_body": the upper half of the half-body augmentation; without it there is none.
+
+            Of COCO's seventeen keypoints, in any order and spelling, what is missing is COCO's own.
         name: how manifests and messages call the skeleton.
 
     Returns:
         A `Skeleton`.
 
     Warns:
-        UserWarning: where a guess may be wrong: no sigmas, a left keypoint without a right one, no pairs.
+        UserWarning: where a guess may be wrong: no sigmas, a left keypoint without a right one, no pairs,
+            lines that are left out; and where COCO's own facts are taken.
 
     Raises:
         ValueError: if the entry cannot be understood; the message names the field.
@@ -232,82 +262,113 @@ def skeleton_from_coco_category(category, name="custom"):
     names = category.get("keypoints") if isinstance(category, dict) else None
     if not isinstance(names, list) or not all(isinstance(keypoint, str) for keypoint in names):
         raise ValueError(f'"keypoints" must be a list of names, received {str(names)[:200]}')
-    flip_pairs = category.get("flip_pairs")
-    if flip_pairs is None:
-        flip_pairs = _mirrored_names(names)
-    sigmas = category.get("sigmas")
-    if sigmas is None:
+    given = {field: category[field] for field in _OPTIONAL if category.get(field) is not None}
+    # Whoever gives all of it need not be told of guesses.
+    category = {"keypoints": names} | _known(names, given) | given
+    if "flip_pairs" not in category:
+        category["flip_pairs"], doubtful = mirrored_names(names)
+        if warning := warning_of(names, category["flip_pairs"], doubtful):
+            warnings.warn(warning, stacklevel=2)
+    if "sigmas" not in category:
         warnings.warn(
             f'no "sigmas" in the category: OKS takes {DEFAULT_SIGMA} for every keypoint, COCO\'s mean; such '
             "results compare with each other, not with other work",
             stacklevel=2,
         )
-        sigmas = [DEFAULT_SIGMA] * len(names)
+        category["sigmas"] = [DEFAULT_SIGMA] * len(names)
+    sigmas = category["sigmas"]
     if not isinstance(sigmas, list) or not all(type(sigma) in (int, float) for sigma in sigmas):
         raise ValueError(f'"sigmas" must be a list of numbers, received {str(sigmas)[:200]}')
-    limbs, upper_body = category.get("skeleton") or [], category.get("upper_body") or []
-    from_zero = isinstance(limbs, list) and any(0 in limb for limb in limbs if isinstance(limb, list))
     return Skeleton(
         name=name,
         keypoints=tuple(names),
-        flip_pairs=_pairs(flip_pairs, "flip_pairs", names, first=0),
-        limbs=_pairs(limbs, "skeleton", names, first=0 if from_zero else 1),
-        upper_body=_indices(upper_body, "upper_body", names, first=0),
+        flip_pairs=_pairs(category["flip_pairs"], names),
+        limbs=_lines(category.get("skeleton") or [], names),
+        upper_body=_indices(category.get("upper_body") or [], "upper_body", names),
         sigmas=tuple(sigmas),
     )
 
 
-def _mirrored_names(names):
-    """Pairs of indices, left first, of the keypoints whose names differ in their side only."""
-    sides = {}
-    for index, name in enumerate(names):
-        # "left_eye", "L-Eye", "eyeLeft", "EYE.L": words, without the one that names the side.
-        spelled = name.lower() if name.isupper() else name
-        words = [word.lower() for word in _WORD.findall(spelled)]
-        side = [word[0] for word in words if word in _SIDES]
-        if len(side) == 1:
-            rest = tuple("*" if word in _SIDES else word for word in words)
-            sides.setdefault(rest, {"l": [], "r": []})[side[0]].append(index)
-    groups = [(group["l"], group["r"]) for group in sides.values()]
-    pairs = [[*left, *right] for left, right in groups if len(left) == len(right) == 1]
-    alone = [names[i] for group in groups if [*map(len, group)] != [1, 1] for i in (*group[0], *group[1])]
-    if alone:
+_OPTIONAL = ("flip_pairs", "skeleton", "sigmas", "upper_body")
+
+
+def _known(names, given):
+    """What COCO says of keypoints that are its seventeen, by field; empty for others.
+
+    Args:
+        names: of the keypoints.
+        given: the fields that the category has itself.
+    """
+    places = {plain_name(keypoint): place for place, keypoint in enumerate(names)}
+    spelled = [plain_name(keypoint) for keypoint in COCO.keypoints]
+    if len(names) != len(spelled) or places.keys() != set(spelled):
+        return {}
+    place_of = [places[keypoint] for keypoint in spelled]
+    known = {
+        "flip_pairs": [[place_of[left], place_of[right]] for left, right in COCO.flip_pairs],
+        "skeleton": [[names[place_of[a]], names[place_of[b]]] for a, b in COCO.limbs],
+        "sigmas": [COCO.sigmas[place_of.index(place)] for place in range(len(names))],
+        "upper_body": sorted(place_of[index] for index in COCO.upper_body),
+    }
+    missing = [field for field in ("sigmas", "upper_body") if field not in given]
+    if missing:
+        hint = ""
+        if tuple(names) == COCO.keypoints:
+            hint = "; --dataset coco, with --split, builds by COCO's official rules"
         warnings.warn(
-            f"no single counterpart on the other side for {', '.join(alone)}: they keep their place when a "
-            'picture is mirrored; "flip_pairs" in the category says otherwise',
+            f"these are COCO's 17 keypoints: {' and '.join(missing)}, which the category lacks, are "
+            f"COCO's{hint}",
             stacklevel=3,
         )
-    elif not pairs and len(names) > 1:
-        warnings.warn(
-            "no left and right keypoints were found: every keypoint keeps its place when a picture is "
-            'mirrored; "flip_pairs" in the category says otherwise, train/main.py --flip_probability=0 does '
-            "not mirror",
-            stacklevel=3,
-        )
-    return pairs
+    return known
 
 
-_SIDES = ("left", "l", "right", "r")
-
-#: A word of a keypoint's name. Letters outside of ASCII have no case here, as most scripts have none.
-_WORD = re.compile(r"[A-Z]?[^\W\d_A-Z]+|[A-Z](?![^\W\d_A-Z])|\d+")
-
-
-def _pairs(pairs, field, names, first):
-    """Pairs of keypoints as a tuple of pairs of indices."""
+def _pairs(pairs, names):
+    """ "flip_pairs" as a tuple of pairs of indices."""
     if not isinstance(pairs, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
-        raise ValueError(f'"{field}" must be a list of pairs, received {str(pairs)[:200]}')
-    return tuple(_indices(pair, field, names, first) for pair in pairs)
+        raise ValueError(f'"flip_pairs" must be a list of pairs, received {str(pairs)[:200]}')
+    return tuple(_indices(pair, "flip_pairs", names) for pair in pairs)
 
 
-def _indices(keypoints, field, names, first):
-    """Keypoints, each given by name or by a number counted from `first`, as a tuple of indices from 0."""
+def _indices(keypoints, field, names):
+    """Keypoints, each given by its name or its index, as a tuple of indices."""
     if not isinstance(keypoints, list):
         raise ValueError(f'"{field}" must be a list, received {str(keypoints)[:200]}')
     for keypoint in keypoints:
         if type(keypoint) is not int and keypoint not in names:
             raise ValueError(f'"{field}" has {str(keypoint)[:100]!r}; expected one of {", ".join(names)}')
-        if type(keypoint) is int and not first <= keypoint < first + len(names):
-            last = first + len(names) - 1
-            raise ValueError(f'"{field}" has {keypoint}; keypoints are counted from {first} to {last} there')
-    return tuple(k - first if type(k) is int else names.index(k) for k in keypoints)
+        if type(keypoint) is int and not 0 <= keypoint < len(names):
+            raise ValueError(
+                f'"{field}" has {keypoint}; keypoints are counted from 0 to {len(names) - 1} there'
+            )
+    return tuple(k if type(k) is int else names.index(k) for k in keypoints)
+
+
+def _lines(lines, names):
+    """ "skeleton" as a tuple of pairs of indices. It is for drawing only, so a bad line spoils nothing."""
+    if not isinstance(lines, list):
+        raise ValueError(f'"skeleton" must be a list of pairs, received {str(lines)[:200]}')
+    numbers = [end for line in lines if isinstance(line, list) for end in line if type(end) in (int, float)]
+    first = 0 if 0 in numbers else 1
+
+    def index(end):
+        if isinstance(end, str):
+            return names.index(end) if end in names else None
+        is_place = type(end) in (int, float) and first <= end < first + len(names) and end == int(end)
+        return int(end) - first if is_place else None
+
+    understood, left_out = [], []
+    for line in lines:
+        ends = [index(end) for end in line] if isinstance(line, list) and len(line) == 2 else [None]
+        if None in ends:
+            left_out.append(line)
+        else:
+            understood.append(tuple(ends))
+    if left_out:
+        warnings.warn(
+            f'{len(left_out)} of the {len(lines)} lines in "skeleton" are left out, for example '
+            f"{str(left_out[0])[:100]}: expected pairs of keypoints, which are counted from {first} to "
+            f"{first + len(names) - 1} there",
+            stacklevel=3,
+        )
+    return tuple(understood)

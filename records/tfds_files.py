@@ -10,6 +10,7 @@ only the tests need.
 
 import json
 
+from records.files import path_of, remote_errors
 from records.schema import FIELDS, field_shapes
 
 FEATURES = "features.json"
@@ -36,6 +37,41 @@ def tfds_files(manifest):
         FEATURES: _dump(_features(manifest.skeleton.num_keypoints), indent=4),
         DATASET_INFO: _dump(_dataset_info(manifest), indent=2),
     }
+
+
+def wrong_tfds_files(folder, manifest):
+    """What is wrong with a build's two files, besides descriptions, which only people read.
+
+    Args:
+        folder: of the build.
+        manifest: its `Manifest`.
+
+    Returns:
+        {file name: problem}; empty if TFDS reads the records that the manifest names.
+    """
+    problems = {}
+    for name, text in tfds_files(manifest).items():
+        try:
+            with remote_errors(folder):
+                found = json.loads((path_of(folder) / name).read_bytes())
+        except FileNotFoundError:
+            problems[name] = "missing"
+        except OSError as error:
+            problems[name] = f"cannot be read: {error.strerror}"
+        except (ValueError, RecursionError):
+            problems[name] = "is not JSON"
+        else:
+            if _without_descriptions(found) != _without_descriptions(json.loads(text)):
+                problems[name] = "is not what the manifest asks for"
+    return problems
+
+
+def _without_descriptions(value):
+    if isinstance(value, list):
+        return [_without_descriptions(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _without_descriptions(item) for key, item in value.items() if key != "description"}
+    return value
 
 
 def _features(num_keypoints):

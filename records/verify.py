@@ -6,15 +6,11 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import tensorflow as tf
 from tqdm import tqdm
 
+from records.examine import examine_payloads, person_of
 from records.files import path_of, remote_errors
-from records.schema import FIELDS, parse_examples
 from records.shards import RecordsError, unframe
-
-#: Records that are parsed in one call.
-_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -114,15 +110,15 @@ def check_shard(folder, shard, num_keypoints, samples=0):
     if len(payloads) != shard.records:
         problems.append(f"{len(payloads)} readable records, the manifest says {shard.records}")
     people, kept, bad = [], [], []
-    for start in range(0, len(payloads), _BATCH):
-        for number, record in enumerate(_parse(payloads[start : start + _BATCH], num_keypoints), start):
-            problem, of_record = _examine(record)
-            if problem:
-                bad.append(f"record {number}: {problem}")
-                continue
-            people.append(of_record)
-            if len(kept) < samples:
-                kept.append(record)
+    for number, (record, problem) in enumerate(examine_payloads(payloads, num_keypoints)):
+        of_record = None if problem else _measure(record)
+        if of_record is None:
+            problem = problem or f"the crop is not a picture, {person_of(record)}"
+            bad.append(f"record {number}: {problem}")
+            continue
+        people.append(of_record)
+        if len(kept) < samples:
+            kept.append(record)
     if bad:
         problems.append(bad[0] + (f" (and {len(bad) - 1} more bad records)" if len(bad) > 1 else ""))
     return ShardReport(shard.name, tuple(problems), join_people(people, num_keypoints), kept)
@@ -140,37 +136,14 @@ def join_people(parts, num_keypoints):
     return People(*(np.concatenate([getattr(part, name) for part in parts]) for name in vars(empty)))
 
 
-def _parse(payloads, num_keypoints):
-    """For each serialised record {field: value}, or what is wrong with it as a str."""
-    try:
-        batch = {name: values.numpy() for name, values in parse_examples(payloads, num_keypoints).items()}
-    except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:
-        if len(payloads) == 1:
-            # TensorFlow's message quotes the record, which need not be text.
-            detail = "unreadable" if isinstance(error, UnicodeDecodeError) else error.message
-            return [f"does not fit the schema: {detail.splitlines()[0][:200]}"]
-        return [record for payload in payloads for record in _parse([payload], num_keypoints)]
-    return [{name: values[row] for name, values in batch.items()} for row in range(len(payloads))]
-
-
-def _examine(record):
-    """(what is wrong with a parsed record or None, its `People` of one or None)."""
-    if isinstance(record, str):
-        return record, None
-    for field in FIELDS:
-        if field.dtype == "float32" and not np.isfinite(record[field.name]).all():
-            return f"{field.name} is not finite", None
-    visibility = record["keypoints"][:, 2]
-    if not np.isin(visibility, (0, 1, 2)).all():
-        return f"a keypoint's visibility is {visibility[~np.isin(visibility, (0, 1, 2))][0]:g}", None
-    if min(record["scale"]) <= 0:
-        return f"scale is {record['scale'].tolist()}", None
+def _measure(record):
+    """The `People` of a record, one; None if its crop is not a picture."""
     pixels = decode_crop(record["crop"])
     if pixels is None:
-        return "the crop is not a picture", None
-    return None, People(
+        return None
+    return People(
         record["box"][None, 2:],
-        visibility.astype(np.int8)[None],
+        record["keypoints"][:, 2].astype(np.int8)[None],
         np.array([[pixels.shape[1], pixels.shape[0]]], np.int32),
         np.array([len(record["crop"])]),
     )
@@ -178,6 +151,8 @@ def _examine(record):
 
 def decode_crop(crop):
     """The stored crop as (h, w, 3) uint8 BGR, or None if the bytes are not a picture."""
-    if not crop:
+    try:
+        content = np.frombuffer(crop, np.uint8)
+        return cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:  # no bytes, or more pixels than OpenCV takes
         return None
-    return cv2.imdecode(np.frombuffer(crop, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)

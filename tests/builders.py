@@ -1,14 +1,18 @@
 """Tiny COCO datasets of random pictures, and the builds that turn them into records."""
 
+import hashlib
 import json
+import struct
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import google_crc32c
 import numpy as np
 
 from pipelines.crops import CropOptions
 from pipelines.job import Build, build_records
+from records.shards import MANIFEST, frame
 from records.skeletons import COCO
 
 CATEGORY = {"id": 1, "name": "person", "keypoints": list(COCO.keypoints), "skeleton": []}
@@ -130,3 +134,28 @@ def quiet(build):
 def shard_bytes(folder):
     """{file name: content} of a folder's shards."""
     return {path.name: path.read_bytes() for path in sorted(Path(folder).glob("*.tfrecord-*"))}
+
+
+def masked_crc(data):
+    """The checksum of TFRecord frames (tensorflow/core/lib/hash/crc32c.h), 4 bytes."""
+    crc = google_crc32c.value(data)
+    return struct.pack("<I", (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+def rewrite_shard(folder, index, content, **changes):
+    """Gives a shard another content, which the manifest then describes; returns its name.
+
+    Args:
+        folder: of the records.
+        index: of the shard.
+        content: list of serialised records, or all the bytes of the file.
+        changes: of what the manifest says of the shard.
+    """
+    data = json.loads((folder / MANIFEST).read_text())
+    shard = data["shards"][index]
+    content = content if isinstance(content, bytes) else b"".join(map(frame, content))
+    (folder / shard["name"]).write_bytes(content)
+    described = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    shard |= described | changes
+    (folder / MANIFEST).write_text(json.dumps(data))
+    return shard["name"]

@@ -39,15 +39,15 @@ def small_network(architecture, input_size, num_keypoints, precision="float32"):
     return keras.Model(image, conv(num_keypoints, 3, 2, name="head", use_bias=True)(x))
 
 
-def make_records(folder):
-    """Records of the splits train and val; returns their folder."""
+def make_records(folder, **crop):
+    """Records of the splits train and val, built with these `CropOptions`; returns their folder."""
     for split, images, first in (("train", 12, 1), ("val", 3, 101)):
         make_dataset(folder, split, images, first_id=first)
         build = make_build(
             folder,
             folder / "records" / split,
             split,
-            crop={"input_size": INPUT_SIZE},
+            crop={"input_size": INPUT_SIZE} | crop,
             max_bad_fraction=1,
             people_per_shard=10,
         )

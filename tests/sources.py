@@ -6,7 +6,8 @@ from collections import Counter
 import numpy as np
 from hypothesis import strategies as st
 
-from pipelines.coco import Category, read_detections, read_ground_truth, read_pictures
+from pipelines.coco import Category, read_ground_truth, read_pictures
+from pipelines.detections import read_detections
 from pipelines.people import keypoint_array
 from records.skeletons import COCO
 from tests.builders import CATEGORY, annotations, image, person

@@ -38,11 +38,11 @@ def fail_at(monkeypatch, shard):
     """Makes the build fail when it comes to its n-th shard; returns the numbers of shards it began."""
     begun, make_records = [], transforms.make_records
 
-    def failing(pictures, job):
+    def failing(*arguments):
         begun.append(len(begun))
         if len(begun) == shard:
             raise OSError("disk full")
-        return make_records(pictures, job)
+        return make_records(*arguments)
 
     monkeypatch.setattr(transforms, "make_records", failing)
     return begun
@@ -75,18 +75,18 @@ from pipelines import transforms
 from pipelines.job import build_records
 from tests.builders import make_build
 
-write_whole, shards = transforms.write_whole, []
+write_blocks, shards = transforms.write_blocks, []
 
-def killing(path, content):
-    if "tfrecord" in path:
-        shards.append(path)
-        if len(shards) == 2:  # in the middle of writing the second shard
-            with open(path + ".partial", "wb") as file:
-                file.write(content[: len(content) // 2])
-            os.kill(os.getpid(), signal.SIGKILL)
-    write_whole(path, content)
+def killing(path, blocks):
+    shards.append(path)
+    if len(shards) == 2:  # in the middle of writing the second shard
+        content = b"".join(blocks)
+        with open(path + ".partial", "wb") as file:
+            file.write(content[: len(content) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+    write_blocks(path, blocks)
 
-transforms.write_whole = killing
+transforms.write_blocks = killing
 build_records(make_build(sys.argv[1], sys.argv[2], people_per_shard=6))
 """
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pipelines.crops import CropOptions
 from pipelines.people import BuildError
 from pipelines.source import read_source
+from pipelines.spool import Spool
 from pipelines.transforms import ShardJob, make_records
 from records.schema import parse_examples
 from records.shards import read_manifest
@@ -128,7 +129,9 @@ def test_numbers_however_large_or_small_give_records_that_can_be_read(folder, pe
     job = ShardJob(str(folder / "images/train2017"), "", "", "coco", "train", 1, COCO, options)
     for clean in (True, False):
         source = ground_truth(data, clean_boxes=clean)
-        records, rejected = make_records(source.pictures, job)
+        with Spool() as spool:
+            rejected, _ = make_records(source.pictures, job, spool)
+            records = list(spool)
         assert len(records) + len(rejected) == len(everyone(source))
         assert {entry["reason"] for entry in rejected} <= {"box_outside"}
         assert len(everyone(source)) + sum(source.dropped.values()) + len(source.rejected) == len(people)

@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 
 from pipelines.people import BuildError
-from pipelines.transforms import write_whole
 from tests.builders import (
     annotations,
     image,
@@ -76,12 +75,10 @@ def test_everybody_rejected_leaves_the_reasons(tmp_path):
 def test_a_worker_that_cannot_write_ends_in_one_line(tmp_path, monkeypatch):
     make_dataset(tmp_path / "data", images=2)
 
-    def full(path, content):
-        if "tfrecord" in path:
-            raise OSError(28, "No space left on device")
-        write_whole(path, content)
+    def full(path, blocks):
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pipelines.transforms.write_whole", full)
+    monkeypatch.setattr("pipelines.transforms.write_blocks", full)
     with pytest.raises(BuildError, match="No space left on device") as error:
         quiet(make_build(tmp_path / "data", tmp_path / "out", max_bad_fraction=1))
     assert "\n" not in str(error.value)

@@ -104,11 +104,11 @@ def test_an_interrupted_build_in_a_store_goes_on_and_leaves_nothing(
     folder = f"{BUCKET}/interrupted"
     make_records, begun = transforms.make_records, []
 
-    def failing(pictures, job):
-        begun.append(pictures)
+    def failing(*arguments):
+        begun.append(arguments)
         if len(begun) == 3:
             raise OSError("no more")
-        return make_records(pictures, job)
+        return make_records(*arguments)
 
     monkeypatch.setattr(transforms, "make_records", failing)
     with pytest.raises(Exception, match="no more"):

@@ -313,3 +313,81 @@ def test_what_is_nested_deeply_is_named(tmp_path, depth):
     empty = {"images": [], "categories": [], "annotations": []}
     with pytest.raises(ValueError, match=r"b\.json: result 0 is \[.*; expected an object"):
         evaluate_coco(empty, tmp_path / "b.json")
+
+
+def test_results_that_name_their_image_by_text_are_matched_and_that_is_said():
+    truth = annotations()
+    results = perfect(truth)
+    for image in truth["images"]:
+        image["file_name"] = f"photo_{image['id']}.jpg"
+    expected = evaluate_coco(truth, results)
+    for spelled in (
+        str,
+        "{:012d}".format,
+        "photo_{}".format,
+        "photo_{}.jpg".format,
+        "C:\\a\\photo_{}.jpg".format,
+    ):
+        other = [result | {"image_id": spelled(result["image_id"])} for result in results]
+        with pytest.warns(UserWarning, match=rf"{len(other)} results name their image by text, such as '"):
+            assert evaluate_coco(truth, other) == expected
+    with pytest.raises(
+        ValueError, match=r"results on 1 image \('elsewhere'\) .*images have ids such as \d+\)$"
+    ):
+        evaluate_coco(truth, [results[0] | {"image_id": "elsewhere"}])
+
+
+def test_text_that_two_images_are_called_is_no_name():
+    truth = annotations()
+    results = perfect(truth)
+    for image in truth["images"]:
+        image["file_name"] = f"{image['id']}/photo.jpg"
+    with pytest.raises(ValueError, match=r"results on 1 image \('photo.jpg'\) not in the annotations"):
+        evaluate_coco(truth, [results[0] | {"image_id": "photo.jpg"}])
+
+
+@pytest.mark.parametrize("value", [2**64, -(2**63) - 1, 1.5, None, True, [1], {}])
+@pytest.mark.parametrize(
+    ("part", "key"),
+    [("images", "id"), ("categories", "id"), ("annotations", "image_id"), ("annotations", "category_id")],
+)
+def test_ids_that_are_none_are_named(part, key, value):
+    truth = annotations()
+    truth[part][0] = truth[part][0] | {key: value}
+    with pytest.raises(ValueError, match=r"expected .*a whole number below 2\^63, or text"):
+        evaluate_coco(truth, perfect(annotations()))
+    if part == "annotations":
+        results = perfect(annotations())
+        results[1] = results[1] | {key: value}
+        with pytest.raises(
+            ValueError, match=rf"^evaluate_coco: result 1: {key} is .* whole number below 2\^63"
+        ):
+            evaluate_coco(annotations(), results)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"images": None}, "images is None; expected a list"),
+        ({"annotations": {}}, "annotations is {}; expected a list"),
+        ({"categories": ["person"]}, "categories has 'person'; expected objects with an id"),
+    ],
+)
+def test_annotations_of_another_form_are_named(changes, says):
+    with pytest.raises(ValueError, match=says):
+        evaluate_coco(annotations() | changes, [])
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"area": "big"}, "areas: expected numbers"),
+        ({"area": 10**400}, "areas: expected numbers"),
+        ({"keypoints": [0] * 51, "bbox": [1, 2]}, r"has no keypoints and the bbox \[1, 2\]; expected \[x, y"),
+    ],
+)
+def test_an_area_or_a_box_that_is_none_is_named(changes, says):
+    truth = annotations()
+    truth["annotations"][0] = truth["annotations"][0] | changes
+    with pytest.raises(ValueError, match=says):
+        evaluate_coco(truth, [])

@@ -54,6 +54,11 @@ def test_ground_truth_people_are_the_official_ones(golden):
 # ---- one person
 
 
+@pytest.mark.parametrize("no", [0, False, None, "0", " 0 ", "0.0", "false", "False", "no", ""])
+def test_whoever_is_no_crowd_may_say_so_in_text(no):
+    assert len(everyone(ground_truth(annotations([image(1)], [person(1, 1, BOX, iscrowd=no)])))) == 1
+
+
 def test_a_person_is_taken_as_annotated_with_the_box_cut_to_the_picture():
     source = ground_truth(annotations([image(7), image(8)], [person(3, 7, [50, 10, 30, 20], area=123.5)]))
     (picture,) = source.pictures  # 8 has nobody
@@ -86,6 +91,7 @@ def test_without_a_usable_area_it_is_that_of_the_box(area):
     ("reason", "change"),
     [
         ("crowd", {"iscrowd": 1}),
+        ("crowd", {"iscrowd": "1"}),
         ("no_keypoints", {"keypoints": [0] * 51}),
         ("no_keypoints", {"keypoints": []}),
     ],

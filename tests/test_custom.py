@@ -182,25 +182,61 @@ def change(path, **changes):
     write_json(path, json.loads(path.read_text()) | changes)
 
 
-def test_a_file_without_keypoint_names_is_refused_in_one_line(five, capsys):
+def test_a_file_without_keypoints_is_refused_in_one_line(five, capsys):
+    data = json.loads(five.read_text())
+    people = [one | {"keypoints": []} for one in data["annotations"]]
     for categories in ([], [{"id": 7, "name": "paw"}], [{"id": 7, "keypoints": []}], None, "paw"):
-        change(five, categories=categories)
-        error = refused(capsys, five)
-        assert 'has 0 categories with "keypoints" (none), expected exactly one' in error
+        change(five, categories=categories, annotations=people)
+        assert 'has no category with "keypoints"' in refused(capsys, five)
 
 
-def test_a_file_with_two_categories_of_keypoints_is_refused_with_their_names(five, capsys):
-    change(five, categories=[FIVE, TWENTY_THREE, {"id": 3, "name": "car"}])
-    assert 'has 2 categories with "keypoints" (paw, ladder), expected exactly one' in refused(capsys, five)
+def test_a_file_with_people_of_two_kinds_of_keypoints_is_refused_until_one_is_chosen(five, capsys):
+    data = json.loads(five.read_text())
+    other = person(9, 1, [10, 15, 60, 90], [20, 30, 2] * 23, category_id=1)
+    categories = [FIVE, TWENTY_THREE, {"id": 3, "name": "car"}]
+    change(five, categories=categories, annotations=[*data["annotations"], other])
+    said = refused(capsys, five)
+    for part in ("paw (id 7): 5 keypoints, 2 ann", "ladder (id 1): 23 keypoints, 1 ann", "--category"):
+        assert part in said
+    assert "has none of that name or id; it has paw (id 7), ladder" in refused(capsys, five, "--category=cat")
+    for category, count in (("paw", 5), ("1", 23)):
+        assert built_by(five, f"--category={category}", f"--records_dir={five.parent / category}") == 0
+        manifest = read_manifest(five.parent / category / "train")
+        assert manifest.skeleton.num_keypoints == count
+        assert manifest.options["category"] == category
+    # The two are different records: one does not pass for the other.
+    capsys.readouterr()
+    assert built_by(five, "--category=ladder", f"--records_dir={five.parent / 'paw'}") == 1
+    assert "category" in capsys.readouterr().err
+
+
+def built_by(path, *arguments):
+    where = (f"--annotations={path}", f"--images={path.parent / 'photos'}", f"--dataset_dir={path.parent}")
+    return command(["--dataset=custom", *where, INPUT, *arguments])
+
+
+def test_a_category_can_be_chosen_for_custom_data_only(capsys):
+    assert command(["--dataset=coco", "--category=1"]) == 2
+    assert "--category is for --dataset=custom" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("skeleton", 5), ("skeleton", [[1, 9]]), ("sigmas", [1]), ("flip_pairs", [["pad", "x"]]), ("id", "7")],
+    [("skeleton", 5), ("sigmas", [1]), ("flip_pairs", [["pad", "x"]]), ("id", "x")],
 )
 def test_a_field_that_cannot_be_understood_is_refused_by_its_name(five, capsys, field, value):
     change(five, categories=[FIVE | {field: value}])
     assert field in refused(capsys, five)
+
+
+def test_a_line_to_a_keypoint_that_does_not_exist_is_left_out_and_the_rest_is_built(five, capsys):
+    change(five, categories=[FIVE | {"skeleton": [[1, 2], [1, 9]]}])
+    where = (f"--annotations={five}", f"--images={five.parent / 'photos'}", INPUT)
+    assert command(["--dataset=custom", f"--dataset_dir={five.parent}", *where]) == 0
+    said = capsys.readouterr().out
+    assert said.count("warning:") == 1
+    assert '1 of the 2 lines in "skeleton" are left out, for example [1, 9]' in said
+    assert read_manifest(five.parent / "records/train").skeleton.limbs == ((0, 1),)
 
 
 def test_people_with_another_number_of_keypoints_are_rejected_with_the_reason(five, capsys):

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from records.damage import Damage, damage_reported, find_damage
 from records.dataset import read_records
-from records.shards import RecordsError, frame, read_manifest, unframe
+from records.shards import RecordsError, read_manifest, unframe
+from tests.builders import rewrite_shard
 from tests.small_runs import small_options
 from train.loop import train
 
@@ -87,9 +88,9 @@ def test_a_crop_that_is_no_picture_is_not_offered_to_be_skipped(damaged):
     manifest = read_manifest(folder)
     content = (folder / manifest.shards[0].name).read_bytes()
     payloads = [payload.replace(b"\xff\xd8\xff", b"\0\0\0") for payload in unframe(content)]
-    (folder / manifest.shards[0].name).write_bytes(b"".join(map(frame, payloads)))
+    rewrite_shard(folder, 0, payloads)
     with (
-        pytest.raises(RecordsError, match=r"the crop in row \d .*right checksums") as error,
+        pytest.raises(RecordsError, match=r"the crop of person \d+ is no picture.*right checksums") as error,
         damage_reported(folder, "; --skip_damaged"),
     ):
         people(read_records(folder, 4))

@@ -1,5 +1,7 @@
 """A person detector's boxes as people to cut out."""
 
+import json
+import warnings
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -13,6 +15,7 @@ from pipelines.coco import read_pictures
 from pipelines.json_files import read_json
 from pipelines.people import BuildError
 from records.geometry import box_to_center_scale
+from records.image_ids import find_texts
 from tests.builders import annotations, image, make_build, person, quiet, write_json, write_split
 from tests.shared import shared_data
 from tests.sources import box_of, check_usable, detected, detection, everyone
@@ -53,6 +56,7 @@ def test_a_detection_keeps_its_box_its_score_and_its_place_in_the_file():
     assert source.dropped == {"not_a_person": 1}
 
 
+@pytest.mark.filterwarnings("ignore:.*because of their image ids")
 @pytest.mark.parametrize(
     ("reason", "change"),
     [
@@ -100,6 +104,110 @@ def test_detections_of_other_pictures_only_are_fatal_with_the_path(entries):
         detected(entries)
 
 
+# ---- ids that are no whole numbers
+
+
+def with_ids(*ids, files=("0001.jpg", "b/cat.png", "7.jpg"), **changes):
+    """People per picture, what was left out, and what was warned of."""
+    pictures = read_pictures(
+        annotations([image(n + 1, 99, 99, name) for n, name in enumerate(files)], []), "t"
+    )
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        source = detected([box_of(image_id=one, **changes) for one in ids], pictures)
+    found = {picture.image_id: len(picture.people) for picture in source.pictures}
+    return found, source.dropped, [str(warning.message) for warning in warned]
+
+
+@pytest.mark.parametrize(
+    ("text", "image_id"),
+    [
+        *(("0001", 1), ("0001.jpg", 1), ("C:\\data\\0001.jpg", 1), ("photos/0001", 1)),
+        *(("cat", 2), ("b/cat", 2), ("b/cat.png", 2), ("cat.png", 2)),
+        *(("7", 3), ("+2", 2), ("002", 2), ("1", 1)),
+    ],
+)
+def test_an_id_that_is_a_files_name_or_a_number_is_understood_and_it_is_said(text, image_id):
+    found, dropped, (said,) = with_ids(text, image_id, text)
+    assert (found, dropped) == ({image_id: 3}, {})
+    assert "boxes.json: image ids of 2 boxes, such as " + json.dumps(text) + " (text), were" in said
+
+
+def test_text_that_is_no_picture_is_named_beside_what_the_pictures_have():
+    found, dropped, (named, unknown) = with_ids(1, "cat", "dog", None, 4)
+    assert (found, dropped) == ({1: 1, 2: 1}, {"image_of_another_split": 3})
+    assert "found by the picture's file name" in named
+    assert 'such as "dog" (text), pictures such as 1 (a number) with the file 0001.jpg' in unknown
+    assert "2 boxes are left out because of their image ids" in unknown
+    with pytest.raises(
+        BuildError, match=r'none of its 2 boxes .* ids such as "dog" \(text\), pictures such as 1 '
+    ):
+        with_ids("dog", "cow")
+    with pytest.raises(BuildError, match=r"ids such as 8 \(a number\), pictures such as 1 "):
+        with_ids(8, 9)
+
+
+def test_numbers_with_a_decimal_point_count_as_the_whole_numbers_they_are():
+    found, dropped, (said, _) = with_ids(1.0, 2.0, 2.5)
+    assert (found, dropped) == ({1: 1, 2: 1}, {"image_of_another_split": 1})
+    assert "image ids of 2 boxes, such as 1.0 (a number), were taken for whole numbers" in said
+
+
+def test_text_that_may_be_a_name_or_a_number_is_what_more_of_the_others_are():
+    files = ("2.jpg", "3.jpg", "4.jpg")
+    assert with_ids("2", "3", "4", files=files)[0] == {1: 1, 2: 1, 3: 1}  # all of them are names
+    assert with_ids("1", "2", "3", files=files)[0] == {1: 1, 2: 1, 3: 1}  # all of them are numbers
+    with pytest.raises(
+        BuildError, match=r'"2", a text, may be the number of 3\.jpg or the file 2\.jpg, whose id is 1'
+    ):
+        with_ids("2", "3", files=files)
+    assert with_ids("02", "03", files=("02.jpg", "03.jpg", "1.jpg"))[0] == {
+        1: 1,
+        2: 1,
+    }  # no number is so spelled
+
+
+def test_a_name_that_several_pictures_have_finds_none_of_them():
+    files = ("a/x.jpg", "b/x.jpg", "x.png")
+    assert with_ids("a/x", "b/x.jpg", "x.png", files=files)[0] == {1: 1, 2: 1, 3: 1}
+    with pytest.raises(BuildError, match="none of its 1 boxes"):
+        with_ids("x.jpg", files=files)
+
+
+def test_a_category_may_be_missing_or_a_text_and_those_that_are_there_are_named():
+    assert with_ids(1, 2, category_id="1")[0] == {1: 1, 2: 1}
+    entries = [box_of(), {key: value for key, value in box_of().items() if key != "category_id"}]
+    assert len(everyone(detected(entries))) == 2
+    with pytest.raises(
+        BuildError, match=r'which to take: it has 2 of "person" \(text\), 1 of 0 \(a number\)'
+    ):
+        detected([box_of(category_id="person"), box_of(category_id="person"), box_of(category_id=0)])
+
+
+ids = st.one_of(
+    st.integers(-1, 9), st.integers(0, 9).map(str), st.sampled_from(["", "x", "a/x", "07", "x.jpg"])
+)
+file_names = st.lists(
+    st.sampled_from(["1.jpg", "07.jpg", "a/x.jpg", "b/x.jpg", "x", "..", "a/"]), unique=True
+)
+
+
+@given(st.lists(ids.filter(lambda one: isinstance(one, str)), unique=True), file_names)
+def test_a_text_stands_for_one_picture_at_most_and_no_number_for_a_file_of_another_spelling(texts, names):
+    pictures = dict(enumerate(names, start=1))
+    try:
+        named, numbered = find_texts(texts, pictures)
+    except ValueError as error:
+        assert "write the ids as numbers" in str(error)  # noqa: PT017
+        return
+    assert not named.keys() & numbered.keys()
+    assert {*named.values(), *numbered.values()} <= pictures.keys()
+    for text, found in named.items():
+        assert pictures[found].removesuffix(".jpg").endswith(text.removesuffix(".jpg").split("/")[-1])
+    assert all(int(text) == found for text, found in numbered.items())
+
+
+@pytest.mark.filterwarnings("ignore:.*because of their image ids")
 @given(st.lists(detection, max_size=6))
 def test_nobody_is_lost_whatever_the_detections_are(detections):
     source = detected([box_of(), *detections])

@@ -63,7 +63,7 @@ def test_several_workers_at_the_same_shards_do_not_disturb_each_other(dataset_di
     )
 
 
-@pytest.mark.parametrize("moment", ["make_records", "read_if_there", "write_whole"])
+@pytest.mark.parametrize("moment", ["make_records", "read_if_there", "write_whole", "write_blocks"])
 def test_a_worker_that_is_late_leaves_nothing_in_a_finished_build(
     moment, dataset_dir, finished, tmp_path, monkeypatch
 ):

@@ -20,7 +20,7 @@ from evaluate.cli import command
 from evaluate.network import load_network
 from evaluate.options import EvaluateOptions
 from evaluate.run import evaluate_run, result_name
-from model.runs import RunError, checkpoint_folder, read_config, write_config
+from model.runs import RunError, checkpoint_folder, read_config, write_best, write_config
 from records.command import CommandError, UsageError
 from records.shards import RecordsError, read_manifest
 from tests.builders import write_json
@@ -233,6 +233,8 @@ def test_the_flags_are_the_options(run, monkeypatch, capsys):
     assert command([]) == 0
     assert asked == [EvaluateOptions(output="output")]
     assert command(["--continue", "--gpus=4", "--noaveraged", "--batch_size=8", "--epoch=210"]) == 0
+    assert command(["--epoch=best"]) == 0
+    assert asked.pop() == EvaluateOptions(output="output", epoch="best")
     changes = {"resume": True, "gpus": 4, "averaged": False, "batch_size": 8, "epoch": 210}
     assert asked[1] == EvaluateOptions(output="output", **changes)
     assert command(["--gpus=-1"]) == 2
@@ -271,6 +273,18 @@ def test_a_run_without_an_average_says_so_only_if_asked_for_it(run, monkeypatch)
     assert not load_network(run.output).averaged
     with pytest.raises(RunError, match=r"keeps no moving average .*--ema_decay would; without"):
         load_network(run.output, averaged=True)
+
+
+def test_the_best_epoch_is_the_one_that_validated_best(run, capsys):
+    folder = Path(run.output) / "model_dump"
+    shutil.copytree(checkpoint_folder(folder, 1), checkpoint_folder(folder, 2))
+    assert load_network(run.output).epoch == 2
+    with pytest.raises(RunError, match="known to have validated best"):
+        load_network(run.output, "best")
+    write_best(folder, 1, "AP", 0.5)
+    assert load_network(run.output, "best").epoch == 1
+    assert command(["--epoch=newest"]) == 2
+    assert "expected a number of epochs, or best; received 'newest'" in capsys.readouterr().err
 
 
 # ---- a full disk, and company
@@ -368,13 +382,14 @@ def test_a_batch_too_large_for_a_device_ends_in_one_line(run, monkeypatch):
 def test_records_of_other_keypoints_are_refused_by_number(run):
     folder = Path(run.output) / "model_dump"
     config = read_config(folder)
-    five = {
-        name: values[:5] if isinstance(values, list) and len(values) == 17 else values
-        for name, values in config.skeleton.items()
-    }
+    first = {name: config.skeleton[name][:5] for name in ("keypoints", "sigmas", "upper_body")}
+    five = first | {"flip_pairs": [[1, 2], [3, 4]], "limbs": []}
     write_config(folder, replace(config, skeleton=five | {"name": "five"}))
-    with pytest.raises(RecordsError, match=r"predicts the 5 keypoints of five, .* have the 17 of coco"):
+    with pytest.raises(
+        RecordsError, match=r"predicts the 5 keypoints of five, .* have the 17 of coco"
+    ) as error:
         evaluate_run(small_evaluation(run))
+    assert "keypoint 5, 'left_shoulder', and those after it are in one only" in str(error.value)
 
 
 def test_records_of_nobody_end_in_one_line(run, tmp_path):

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import zipfile
 
 import cv2
@@ -267,8 +268,9 @@ def instant(monkeypatch):
 @each_format
 def test_an_export_says_what_it_expects_and_means(tmp_path, instant, file_format):
     path = tmp_path / "export"
-    EXPORTERS[file_format](None, make_config(FACE), 12, path, decode=True, batch=2)
+    EXPORTERS[file_format](None, make_config(FACE), 12, path, decode=True, batch=2, averaged=True)
     said = description(file_format, path)
+    assert said["averaged"] is True
     assert said["skeleton"] == FACE
     assert (said["model"], said["epoch"], said["dataset"]) == ("w24_tiny", 12, "coco")
     assert (said["codec"], said["sigma"], said["heatmap_size"]) == ("standard", 2.0, [16, 24])
@@ -361,9 +363,20 @@ def test_pictures_are_cut_about_their_middle_to_the_shape_of_the_input(tmp_path)
     assert len(read_pictures(tmp_path, (64, 96), 1)) == 1
 
 
-def test_a_folder_without_pictures_or_with_a_damaged_one_is_named(tmp_path):
+def test_a_folder_without_pictures_or_with_damaged_ones_is_named(tmp_path, capsys):
     with pytest.raises(ExportError, match=r"no pictures in .*expected files that end in \.jpg"):
         read_pictures(tmp_path, SIZE, 5)
     (tmp_path / "c.jpg").write_bytes(b"\xff\xd8\xff\xe0 and no more")
-    with pytest.raises(ExportError, match=r"c\.jpg is not a picture"):
+    os.mkfifo(tmp_path / "d.jpg")
+    with pytest.raises(
+        ExportError, match=r"^none of the 2 pictures in .* can be used: .*c\.jpg is .*no picture"
+    ):
         read_pictures(tmp_path, SIZE, 5)
+    for name in ("b.png", "e.png"):
+        cv2.imwrite(str(tmp_path / name), np.full((10, 10), 255, np.uint8))
+    assert len(read_pictures(tmp_path, SIZE, 1)) == 1
+    assert capsys.readouterr().out == ""
+    assert len(read_pictures(tmp_path, SIZE, 5)) == 2
+    said = capsys.readouterr().out
+    assert said.startswith("left out 2 pictures that cannot be used: ")
+    assert "c.jpg" in said

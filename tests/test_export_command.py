@@ -1,15 +1,19 @@
 """The command model/export.py: its files, its help and what it refuses."""
 
+import io
 import os
 import subprocess
 import sys
 
 import cv2
 import keras
+import numpy as np
 import pytest
 
 from model.export_cli import command
-from model.runs import save_checkpoint, write_config
+from model.export_cli import parser as export_parser
+from model.runs import Progress, save_checkpoint, variable_arrays, write_best, write_checkpoint, write_config
+from model.weights_cli import parser as weights_parser
 from tests.shared import ROOT
 from tests.test_export import description, make_config, pictures, random_network
 
@@ -83,7 +87,14 @@ def test_the_command_s_help_teaches_and_is_light(tmp_path):
         (["--format=onnx"], "--to"),
         (["--format=onnx", "--to="], "expected a file to write, for example hrpose.onnx"),
         (["--format=coreml", "--to=x"], "invalid choice: 'coreml'"),
-        (["--format=onnx", "--to=x", "--batch=0"], "expected a positive whole number or any, received '0'"),
+        (
+            ["--format=onnx", "--to=x", "--epoch=last"],
+            "expected a number of epochs, or best; received 'last'",
+        ),
+        (["--format=onnx", "--to=x", "--averaged", "--noaveraged"], "not allowed with argument --averaged"),
+        (["--format=onnx", "--to=x", "--batch=0"], "a whole number from 1 to 65,536, or any; received '0'"),
+        (["--format=onnx", "--to=x", f"--batch={10**20}"], "from 1 to 65,536, or any; received '1000000"),
+        (["--format=onnx", "--to=x", "--batch=²"], "from 1 to 65,536, or any; received '²'"),
         (["--format=onnx", "--to=x", "--precision=float16"], "--precision=float16 is for --format=litert"),
         (
             ["--format=litert", "--to=x", "--precision=int8"],
@@ -107,6 +118,8 @@ def test_wrong_usage_exits_with_2(capsys, arguments, says):
     ("arguments", "says"),
     [
         (["--run=nowhere", "--to=x"], "no run in nowhere/model_dump: config.json is missing"),
+        (["--averaged", "--to=x"], "the run in output/model_dump keeps no moving average of its weights"),
+        (["--epoch=best", "--to=x"], "no epoch in output/model_dump is known to have validated best"),
         (["--epoch=7", "--to=x"], "epoch 7 was never saved in output/model_dump; saved epochs: 1-2"),
         (["--to=pictures/0.onnx"], "pictures/0.onnx is there already; --overwrite replaces it"),
     ],
@@ -122,6 +135,46 @@ def test_what_the_user_can_cause_is_one_line_and_exits_with_1(
     assert output.out == ""
     assert says in output.err
     assert output.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "taken"),
+    [
+        ([], ("average", 2)),
+        (["--averaged"], ("average", 2)),
+        (["--noaveraged"], ("model", 2)),
+        (["--epoch=best"], ("average", 1)),
+    ],
+)
+def test_the_average_is_exported_where_the_run_keeps_one(tmp_path, monkeypatch, capfd, flags, taken):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    folder, biases = (
+        tmp_path / "model_dump",
+        {("model", 1): 1, ("average", 1): 2, ("model", 2): 3, ("average", 2): 4},
+    )
+    folder.mkdir()
+    write_config(folder, make_config(recipe={"ema_decay": 0.9}))
+    arrays = variable_arrays(random_network(17))
+    for epoch in (1, 2):
+        parts = {
+            name: arrays | {"head.conv/bias": np.full(17, biases[name, epoch], "float32")}
+            for name in ("model", "average")
+        }
+        write_checkpoint(folder, Progress(epoch), epoch, parts)
+    write_best(folder, 1, "AP", 0.5)
+    exported = []
+
+    def export(**arguments):
+        bias = arguments["model"].get_layer("head.conv").bias.numpy()[0]
+        exported.append((bias, arguments["epoch"], arguments["averaged"]))
+        arguments["path"].touch()
+
+    monkeypatch.setattr("model.exporters.export_onnx", export)
+    assert command(["--format=onnx", f"--run={tmp_path}", f"--to={tmp_path / 'x'}", *flags]) == 0
+    weights, epoch = taken
+    assert exported == [(biases[taken], epoch, weights == "average")]
+    words = ", averaged weights" * (weights == "average")
+    assert capfd.readouterr().out.startswith(f"epoch {epoch} of {tmp_path}{words} (w24_tiny")
 
 
 def test_without_tf2onnx_the_command_says_what_to_install(run_folder, monkeypatch, capfd):
@@ -145,3 +198,20 @@ def test_a_run_of_an_unknown_network_or_codec_is_named(tmp_path, monkeypatch, ca
     write_config(tmp_path / "model_dump", make_config(**changes))
     assert command(["--format=onnx", f"--run={tmp_path}", "--to=x"]) == 1
     assert says in capfd.readouterr().err
+
+
+def test_what_a_terminal_cannot_show_does_not_end_the_command(tmp_path, monkeypatch):
+    out = io.TextIOWrapper(io.BytesIO(), "latin-1")
+    monkeypatch.setattr("sys.stdout", out)
+    monkeypatch.setattr("model.export_cli._run", lambda options: print(options.to))
+    assert command(["--format=onnx", f"--to=ż{os.fsdecode(bytes([255]))}"]) == 0
+    out.flush()
+    assert out.buffer.getvalue() == b"\\u017c\\udcff.onnx\n"
+
+
+def test_a_tilde_is_the_user_s_folder_whatever_the_shell_makes_of_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    options = export_parser().parse_args(["--run=~/a", "--to=~/b", "--format=onnx", "--pictures=~/c"])
+    assert (options.run, options.to, options.pictures) == tuple(f"{tmp_path}/{name}" for name in "abc")
+    options = weights_parser().parse_args(["import", "--from=~/a", "--to=~/b"])
+    assert (options.source, options.target) == (f"{tmp_path}/a", f"{tmp_path}/b")

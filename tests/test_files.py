@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, and what is no JSON is named."""
+"""Files are written whole or not at all."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from evaluate.files import WriteError, parse_json, write_json, write_whole
+from evaluate.files import WriteError, write_json, write_whole
 from records.command import CommandError
 from tests.full_disk import full_disk_at
 
@@ -53,11 +53,14 @@ def test_two_who_write_the_same_file_do_not_meet(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [(b"{", "not valid JSON"), (b"\xff", "not valid JSON"), (b"", "not valid"), (b"[" * 10**5, "too deeply")],
-)
-def test_what_is_no_json_is_named(content, says):
-    with pytest.raises(ValueError, match=rf"^a/b\.json: .*{says}"):
-        parse_json("a/b.json", content)
-    assert parse_json("a", '["ä"]'.encode()) == ["ä"]
+def test_text_may_name_a_file_whose_name_is_no_utf_8(tmp_path):
+    write_whole(tmp_path / "a", f"of {os.fsdecode(b'a' + bytes([255]))}")
+    assert (tmp_path / "a").read_text() == "of a\\udcff"
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "🐈" * 63])
+def test_a_name_as_long_as_the_file_system_takes_is_written(tmp_path, name):
+    assert write_whole(tmp_path / name, b"content").read_bytes() == b"content"
+    with pytest.raises(WriteError, match="could not be written: File name too long"):
+        write_whole(tmp_path / f"{name}nnnn", b"content")
+    assert [path.name for path in tmp_path.iterdir()] == [name]

@@ -40,9 +40,13 @@ def listed(folder, text="[3, 1]"):
 # ---- the list
 
 
-@pytest.mark.parametrize("text", ["[3, 1]", " [1,3,3]\n", "1\n3\n", "3 1", "1\r\n3", "+1\n 3"])
-def test_a_list_is_json_or_one_a_line(tmp_path, text):
-    assert read_image_ids(listed(tmp_path, text)) == {1, 3}
+@pytest.mark.parametrize(
+    "text", ["[3, 1]", " [1,3,3]\n", "1\n3\n", "3 1", "1\r\n3", "+1\n 3", '["0001", 3.0]']
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+def test_a_list_is_json_or_one_a_line_in_any_of_jsons_encodings(tmp_path, text, encoding):
+    (tmp_path / "ids").write_bytes(text.encode(encoding))
+    assert read_image_ids(tmp_path / "ids") == {1, 3}
 
 
 @pytest.mark.parametrize(
@@ -50,16 +54,21 @@ def test_a_list_is_json_or_one_a_line(tmp_path, text):
     [
         ("", "received none"),
         ("[]", "received none"),
-        ("{}", "is not a list of image ids"),
+        ("{}", r'received "{}" \(text\)'),
         ("[1, ", "is not a list of image ids"),
-        ("1\n000002.jpg", "is not a list of image ids"),
-        ("1.5", "is not a list of image ids"),
-        ('[1, "2"]', "expected image ids, whole numbers, received 2"),
-        ("[true]", "received True"),
-        ("[[1]]", r"received \[1\]"),
+        ("{", r'received "{" \(text\)'),
+        ("1\n000002.jpg", r'received "000002.jpg" \(text\)'),
+        ("1.5", r'received "1.5" \(text\)'),
+        ("[1.5]", r"received 1.5 \(a number\)"),
+        ('[1, "b"]', r'whole numbers .* received "b" \(text\)'),
+        ("[true]", r"received true \(true or false\)"),
+        ("[null]", r"received null \(no value\)"),
+        ("[[1]]", r"received \[1\] \(a list\)"),
         ("[" * 100_000, "is not a list of image ids"),
-        ("9" * 5000, "is not a list of image ids"),
-        ("\ufeff\0", "is not a list of image ids"),
+        ("9" * 5000, r"received \"999"),
+        ("[9223372036854775808]", "received 9223372036854775808"),
+        ("\ufeff\0", r"received \"\\u0000"),
+        ("<!DOCTYPE html>", "an HTML page"),
     ],
 )
 def test_anything_else_is_refused_with_the_path(tmp_path, text, said):

@@ -2,6 +2,7 @@
 
 import json
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ from pipelines.coco import read_annotations
 from pipelines.json_files import Entries, read_json, read_long_json
 from pipelines.people import BuildError
 from pipelines.source import read_source
+from records.nesting import MAX_DEPTH
 from tests.builders import CATEGORY, annotations, image, make_build, person, write_json
-from tests.sources import an_image, annotation, anything, detection, everyone, some_of
+from tests.sources import an_image, annotation, anything, detection, some_of
 
 
 def trim(entry):
@@ -122,6 +124,18 @@ def test_a_damaged_file_is_refused_in_the_words_of_json_loads_or_read_alike(
     check(path, data[:place] + added + data[place + removed :], block)
 
 
+@pytest.mark.parametrize("opening", ["", '{"images":', '{"annotations":', '{"info":'])
+@pytest.mark.parametrize("signs", ["[]", "{}"])
+def test_the_limit_of_nesting_is_the_same_an_entry_at_a_time(path, opening, signs):
+    start, end = signs if signs == "[]" else ('{"b":', "}")
+    room = MAX_DEPTH - bool(opening)
+    for depth in (room, room + 1, 2 * MAX_DEPTH):
+        text = f"{opening}[1, {start * (depth - 1)}0{end * (depth - 1)}]{'}' * bool(opening)}"
+        check(path, text.encode(), 1 << 22)
+        refused = "nested too deeply" in str(outcome(lambda p: read_long_json(p, TRIMS), path))
+        assert refused == (depth > room)
+
+
 @given(st.lists(entry))
 def test_entries_come_back_as_they_were(entries):
     kept = Entries(entries)
@@ -182,7 +196,8 @@ def sources(build, data, detections, monkeypatch):
         except BuildError as error:
             yield str(error)
             continue
-        yield repr([source.skeleton, source.dropped, source.rejected, everyone(source), source.pictures])
+        pictures = [replace(picture, people=list(picture.people)) for picture in source.pictures]
+        yield repr([source.skeleton, source.dropped, source.rejected, pictures])
 
 
 @settings(max_examples=150)

@@ -34,7 +34,9 @@ def evaluated(data, skeleton, people, dataset="custom", image_ids=None, **change
     count = len(people)
     predictions = Predictions(keypoints, np.full(count, 5000.0), np.ones(count), *ids)
     results = as_results(keypoints, ids[0], range(count), np.full(count, 0.9), truth.category)
-    made = Evaluated(manifest, truth, predictions, np.arange(count), results, Path("none"), Path("none"))
+    made = Evaluated(
+        manifest, skeleton, truth, predictions, np.arange(count), results, Path("none"), Path("none")
+    )
     return replace(made, **changes)
 
 
@@ -100,6 +102,32 @@ def test_a_rejected_duplicate_is_no_miss_and_not_the_one_to_compare_with():
     measured = measure(evaluated(data, skeleton_from_coco_category(FIVE), people))
     assert (measured.metrics["AP"], measured.metrics["PCK@0.2"]) == (pytest.approx(1), 100)
     assert "1 annotations without usable id, picture, box or keypoints are left out" in measured.table
+
+
+def test_annotations_that_the_metric_could_not_read_are_refused_before_predicting():
+    data = scene(FIVE)
+    made = evaluated(data, skeleton_from_coco_category(FIVE), data["annotations"])
+    check_measurable(made.manifest, made.truth, made.sequences)
+    made.truth.content["images"].append({"id": 2**64})
+    with pytest.raises(CommandError, match=r"^truth\.json: .*expected objects with an id: a whole number"):
+        check_measurable(made.manifest, made.truth, made.sequences)
+
+
+def test_pictures_with_more_people_than_coco_looks_at_are_counted_in_a_note():
+    def notes(ids, **changes):
+        data = scene(FIVE, len(ids))
+        for one, image_id in zip(data["annotations"], ids, strict=True):
+            one["image_id"] = image_id
+        data["annotations"][-1] |= changes
+        image_ids = frozenset({1, 2})
+        return measure(evaluated(data, skeleton_from_coco_category(FIVE), [], image_ids=image_ids)).notes
+
+    assert notes([1] * 20 + [2] * 20) == notes([1] * 21, iscrowd=1) == notes([3] * 21 + [1]) == ()
+    assert notes([1] * 21 + [2] * 23) == (
+        "COCO's metric counts the 20 best poses of a picture, and 2 of the pictures have more people (up to "
+        "23): not all of them can be found",
+    )
+    assert "1 of the pictures has more people (up to 21)" in notes([1] * 21)[0]
 
 
 def unlabelled(path, dataset, name, **changes):

@@ -3,14 +3,14 @@
 import json
 import math
 
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.mpii import convert, header_sizes, objpos_box
+from pipelines.mpii import convert, objpos_box
 from pipelines.mpii_release import Entry, Joint, Rect, read_release
+from pipelines.picture_sizes import header_sizes
 from records.geometry import box_to_center_scale
 from records.skeletons import MPII
 from tests.releases import EMPTY, POINT, rect, write_release
@@ -192,33 +192,6 @@ def test_a_coordinate_that_is_none_becomes_null(tmp_path, x):
         (annotation,) = convert_rects(tmp_path, rect([{**POINT, "x": x}]), boxes=boxes)
         assert point_of(annotation)[0] is None
         json.dumps(annotation, allow_nan=False)
-
-
-# ---- sizes
-
-
-def test_sizes_come_from_the_header_and_ignore_exif_orientation(tmp_path):
-    ok, data = cv2.imencode(".jpg", np.zeros((30, 50, 3), np.uint8))
-    assert ok
-    turned = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
-    data = data.tobytes()
-    (tmp_path / "plain.jpg").write_bytes(data)
-    turned = data[:2] + b"\xff\xe1" + (len(turned) + 2).to_bytes(2, "big") + turned + data[2:]
-    (tmp_path / "turned.jpg").write_bytes(turned)
-    (tmp_path / "cut.jpg").write_bytes(data[:10])
-    (tmp_path / "empty.jpg").write_bytes(b"")
-    (tmp_path / "folder.jpg").mkdir()
-    size_of = header_sizes(tmp_path)
-    assert size_of("plain.jpg") == size_of("turned.jpg") == (50, 30)
-    for name in ("cut.jpg", "empty.jpg", "folder.jpg", "none.jpg", "", "/plain.jpg"):
-        assert size_of(name) is None
-    assert header_sizes(tmp_path / "folder.jpg")("../plain.jpg") is None
-
-
-@pytest.mark.parametrize(("width", "known"), [(2**31 - 1, True), (2**31, False), (10**22, False)])
-def test_a_size_that_no_picture_has_is_none(tmp_path, width, known):
-    (tmp_path / "a.ppm").write_bytes(b"P6 %d 3 255\n" % width)
-    assert header_sizes(tmp_path)("a.ppm") == ((width, 3) if known else None)
 
 
 # ---- properties of the conversion

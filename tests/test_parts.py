@@ -104,6 +104,20 @@ def test_parts_that_cannot_be_removed_are_named_and_not_taken(tmp_path, monkeypa
     assert len(parts.begin(True, print)) == 3
 
 
+def test_a_part_that_cannot_be_read_for_a_moment_is_not_damaged(tmp_path, monkeypatch):
+    parts = make_parts(tmp_path)
+    parts.complete({}, predict(parts, []))
+
+    def unreadable(path):
+        raise OSError(5, "Input/output error", str(path))
+
+    with monkeypatch.context() as context:
+        context.setattr("pathlib.Path.read_bytes", unreadable)
+        with pytest.raises(RunError, match=r"part-00000\.npz cannot be read: Input/output error; try again"):
+            parts.begin(True, print)
+    assert len(parts.begin(True, print)) == 3
+
+
 def test_what_a_killed_evaluation_was_writing_is_removed(tmp_path):
     parts = make_parts(tmp_path)
     parts.complete({}, predict(parts, []))

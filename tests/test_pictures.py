@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipelines.people import Picture
-from pipelines.transforms import locate_picture, read_picture
+from pipelines.picture_names import locate_picture
+from pipelines.pictures import read_picture
 from tests.builders import draw_picture
 
 SIZE = (96, 64)

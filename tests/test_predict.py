@@ -1,7 +1,9 @@
 """Prediction on a user's own pictures: the same path as evaluation, boxes, bad pictures, the command."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,8 +17,9 @@ import tensorflow as tf
 from evaluate.inference import predict
 from evaluate.network import load_network
 from evaluate.predict_cli import command
-from evaluate.predict_files import find_pictures, read_boxes, read_picture, result_names, write_results
+from evaluate.predict_files import passed_over, result_names, write_results
 from evaluate.predict_run import cut_inputs, predict_people
+from model.pictures import PictureError, read_picture
 from model.runs import RunConfig, RunError, save_checkpoint, write_config
 from records.command import CommandError
 from records.dataset import read_records
@@ -118,54 +121,8 @@ def pictures(tmp_path):
 
 def boxes_file(folder, content):
     path = folder / "boxes.json"
-    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    path.write_text(json.dumps(content))
     return path
-
-
-def test_boxes_find_their_pictures_by_name_and_by_number(pictures):
-    paths = find_pictures(pictures)
-    assert result_names(paths) == ["000000000139", "b.jpg", "b.png"]
-    box = [1, 2, 30, 40]
-    boxes = read_boxes(
-        boxes_file(
-            pictures,
-            [
-                {"image": "b.png", "bbox": box},
-                {"image_id": 139, "bbox": box, "score": 0.25},
-                {"image_id": 139, "bbox": box, "score": 0.5, "category_id": 1},
-                {"image_id": 139, "bbox": box, "category_id": 3},
-                {"image": "elsewhere.jpg", "bbox": box},
-            ],
-        ),
-        paths,
-    )
-    assert {path.name: scores.tolist() for path, (_, scores) in boxes.items()} == {
-        "b.png": [1.0],
-        "000000000139.jpg": [0.25, 0.5],
-    }
-    assert boxes[pictures / "b.png"][0].tolist() == [box]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("{", "cannot be read"),
-        ("[" * 100_000, "cannot be read: .* nested too deeply"),
-        ([{"image_id": True, "bbox": [0, 0, 9, 9]}], "none of its 1 entries"),
-        ({"image": "b.png"}, "expected a list"),
-        (["b.png"], "entry 0 names no picture"),
-        ([{"image": "c.png", "bbox": [0, 0, 9, 9]}], "none of its 1 entries .* 3 pictures"),
-        ([{"image": ["b.png"], "bbox": [0, 0, 9, 9]}], "none of its 1 entries"),
-        ([{"image": "b.png"}], "entry 0: bbox is None"),
-        ([{"image": "b.png", "bbox": [0, 0, 0, 9]}], r"bbox is \[0, 0, 0, 9\]"),
-        ('[{"image": "b.png", "bbox": [0, 0, NaN, 9]}]', "bbox is"),
-        ('[{"image": "b.png", "bbox": [0, 0, 1e300, 9]}]', "bbox is"),
-        ([{"image": "b.png", "bbox": [0, 0, 9, 9], "score": "high"}], "score is 'high'"),
-    ],
-)
-def test_what_can_be_wrong_with_boxes_is_named(pictures, content, message):
-    with pytest.raises(CommandError, match=message):
-        read_boxes(boxes_file(pictures, content), find_pictures(pictures))
 
 
 def test_a_full_disk_leaves_no_half_of_a_result(tmp_path, monkeypatch):
@@ -187,18 +144,6 @@ def test_a_full_disk_leaves_no_half_of_a_result(tmp_path, monkeypatch):
 )
 def test_no_two_pictures_have_results_of_one_name(pictures, names):
     assert result_names([*map(Path, pictures)]) == names
-
-
-def test_a_number_that_two_pictures_have_is_no_name(tmp_path):
-    pictures = [tmp_path / name for name in ("001.jpg", "1.jpg", "2.jpg")]
-    box = {"bbox": [1, 2, 30, 40]}
-    path = boxes_file(tmp_path, [box | {"image": "1.jpg"}, box | {"image_id": 2}])
-    assert list(read_boxes(path, pictures)) == pictures[1:]
-    path = boxes_file(tmp_path, [box | {"image_id": 2}, box | {"image_id": 1}])
-    with pytest.raises(
-        CommandError, match=r"entry 1 is for image_id 1, which 001\.jpg and 1\.jpg could be; name"
-    ):
-        read_boxes(path, pictures)
 
 
 def test_exif_orientation_is_respected_unless_told_otherwise(tmp_path):
@@ -255,6 +200,78 @@ def test_a_folder_gives_a_picture_and_a_json_file_each(run, pictures, tmp_path, 
         assert cv2.imread(str(path.with_name(f"{path.stem}_pose.jpg"))).shape == (90, 120, 3)
 
 
+def test_one_bad_item_does_not_end_the_others(run, pictures, tmp_path, capsys):
+    """A pipe would be waited for, a device read for ever; the other two ended the command."""
+    os.mkfifo(pictures / "pipe.jpg")
+    (pictures / "device.jpg").symlink_to("/dev/zero")
+    (pictures / "circle.jpg").symlink_to("circle.jpg")
+    (pictures / "folder.jpg").mkdir()
+    shutil.copy(pictures / "b.jpg", pictures / f"{'n' * 247}.jpg")
+    bytes_name = os.fsdecode(b"\xff.jpg")
+    shutil.copy(pictures / "b.jpg", pictures / bytes_name)
+    out = tmp_path / "out"
+    arguments = ["--image", str(pictures), "--run", str(run), "--output_dir", str(out), "--noflip_test"]
+    assert command(arguments) == 0
+    said = capsys.readouterr()
+    for line in (
+        "pipe.jpg is no regular file",
+        "device.jpg is no regular file",
+        "folder.jpg is no regular file",
+        "circle.jpg cannot be read: Too many levels of symbolic links",
+        "_pose.jpg could not be written: File name too long",
+    ):
+        assert line in said.err
+    assert "5 of 9 could not be used" in said.err
+    assert "4 people in 4 pictures" in said.out
+    assert {path.stem for path in out.glob("*.json")} == {"000000000139", "b.jpg", "b.png", bytes_name[:1]}
+    assert json.loads((out / f"{bytes_name[:1]}.json").read_text())["image"] == "\\xff.jpg"
+    assert not list(out.glob("*.partial"))
+
+
+def test_a_disk_that_is_full_ends_the_command(run, pictures, tmp_path, monkeypatch, capsys):
+    full_disk_at("b.png.json", monkeypatch)
+    arguments = ["--image", str(pictures), "--run", str(run), "--output_dir", str(tmp_path / "out")]
+    assert command([*arguments, "--noflip_test"]) == 1
+    assert "b.png.json could not be written: No space left on device" in capsys.readouterr().err
+
+
+def test_what_is_passed_over_in_a_folder_is_named_by_its_ending(run, pictures, tmp_path, capsys):
+    for name in ("a.HEIC", "b.heic", "clip.mp4", "README", ".hidden.gif"):
+        (pictures / name).touch()
+    (pictures / "more").mkdir()
+    shutil.copy(pictures / "b.jpg", pictures / "c.jfif")
+    assert passed_over(pictures) == "2 .heic, 1 .mp4, 1 .txt, 1 folder, 1 without ending"
+    assert passed_over(pictures / "b.jpg") == ""
+    arguments = ["--image", str(pictures), "--run", str(run), "--output_dir", str(tmp_path / "out")]
+    assert command([*arguments, "--noflip_test"]) == 0
+    assert "note: passed over 2 .heic, 1 .mp4" in capsys.readouterr().out
+    assert (tmp_path / "out/c.json").is_file()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/a.heic").touch()
+    assert command(["--image", str(tmp_path / "other"), "--run", str(run)]) == 1
+    assert "no pictures in this folder (1 .heic); expected .jpg" in capsys.readouterr().err
+
+
+def test_a_picture_too_wide_for_a_jpeg_is_left_out(tmp_path):
+    with pytest.raises(PictureError, match="could not encode a picture of shape"):
+        write_results(tmp_path, "a", np.zeros((1, 70_000, 3), np.uint8), [], COCO, 0.2, {})
+
+
+def test_the_category_is_coco_s_for_named_datasets_and_the_file_s_for_users_own(
+    run, pictures, tmp_path, capsys
+):
+    boxes = boxes_file(tmp_path, [{"image": "b.png", "bbox": [5, 5, 50, 60], "category_id": 7}])
+    arguments = ["--image", str(pictures / "b.png"), "--boxes", str(boxes), "--output_dir", str(tmp_path)]
+    assert command([*arguments, "--run", str(run)]) == 1
+    assert "is of category 1; they are of 7 (1). --category says which" in capsys.readouterr().err
+    assert command([*arguments, "--run", str(run), "--category=7"]) == 0
+    assert len(json.loads((tmp_path / "b.json").read_text())["people"]) == 1
+    shutil.copytree(run, tmp_path / "custom")
+    write_config(tmp_path / "custom/model_dump", replace(CONFIG, dataset="custom"))
+    assert command([*arguments, "--run", str(tmp_path / "custom")]) == 0
+    assert "note: the boxes are of category 7, the only one there" in capsys.readouterr().out
+
+
 def test_the_flip_test_is_on_unless_told_otherwise(run, pictures, tmp_path):
     arguments = ["--image", str(pictures / "b.png"), "--run", str(run), "--output_dir"]
     assert command([*arguments, str(tmp_path / "both")]) == 0
@@ -298,6 +315,7 @@ def test_what_a_user_can_get_wrong(run, pictures, tmp_path, capsys):
         assert re.search(message, capsys.readouterr().err)
 
     fails(2, "--image is missing")
+    fails(2, r"--output_dir=gs://b: expected a folder on this machine", "--image=x", "--output_dir=gs://b")
     fails(1, "nowhere.jpg does not exist", "--image", "nowhere.jpg")
     (tmp_path / "empty").mkdir()
     fails(1, "no pictures in this folder", "--image", tmp_path / "empty")

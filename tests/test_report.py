@@ -61,7 +61,7 @@ def evaluated(scene, noise=4.0, data=None, **changes):
     )
     results = as_results(keypoints, batch["image_id"], kept, scores)
     truth = read_truth(Path("val <b>.json"), annotations if data is None else data, skeleton)
-    made = Evaluated(manifest, truth, predictions, kept, results, Path("none"), Path("none"))
+    made = Evaluated(manifest, skeleton, truth, predictions, kept, results, Path("none"), Path("none"))
     return replace(made, **changes)
 
 
@@ -110,10 +110,8 @@ def test_the_page_has_every_section_and_needs_nothing_else(scene, tmp_path):
 
 def test_nothing_from_outside_is_taken_for_markup(scene, tmp_path):
     made = evaluated(scene)
-    skeleton = replace(
-        made.manifest.skeleton, keypoints=tuple(f'<i>{k}"&' for k in made.manifest.skeleton.keypoints)
-    )
-    made = replace(made, manifest=replace(made.manifest, skeleton=skeleton))
+    skeleton = replace(made.skeleton, keypoints=tuple(f'<i>{k}"&' for k in made.skeleton.keypoints))
+    made = replace(made, skeleton=skeleton)
     page = read(write(tmp_path / "report.html", scene, made))
     assert {"script", "i", "b"}.isdisjoint(page.tags)
     assert page.handlers == []

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from evaluate.rescoring import keep_poses, rescore, to_results
+from nms import oks_matrix
 from tests.shared import shared_data
 
 
@@ -113,3 +114,33 @@ def test_official_results(kind):
             rtol=0,
             atol=tolerance,
         )
+
+
+def official_keep(people):
+    """What the official `evaluate` keeps of one image's poses: its rescoring and `oks_nms`.
+
+    After lib/dataset/coco.py and lib/nms/nms.py, with a stable sort: up to 16 poses NumPy's default is one.
+    """
+    scores = rescore(people["keypoints"][:, :, 2], people["box_scores"], 0.2)
+    overlap = oks_matrix(people["keypoints"], people["areas"])
+    order, kept = scores.argsort(kind="stable")[::-1], []
+    while len(order):
+        best, order = order[0], order[1:]
+        kept.append(int(best))
+        order = order[overlap[best, order] <= 0.9]
+    return kept
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_poses_whose_score_is_0_come_in_the_official_order(seed):
+    """Some joints are below 0.2 in most poses, all of them in others, and some poses are copies."""
+    rng = np.random.default_rng(seed)
+    people = crowd(14)
+    people["keypoints"][:, :, 2] = rng.choice([0.1, 0.2, 0.6, 0.9], (14, 17))
+    people["keypoints"][rng.random(14) < 0.6, :, 2] = 0.2
+    people["keypoints"][rng.random(14) < 0.4, :, :2] = 5
+    people["box_scores"] = rng.random(14)
+    people["image_ids"] = np.full(14, 7)
+    kept, scores = keep_poses(*people.values(), 0.9, 0.2, False, None)
+    assert (scores == 0).sum() > 1
+    assert kept.tolist() == official_keep(people)

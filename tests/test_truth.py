@@ -1,6 +1,8 @@
 """What the evaluation takes from an annotation file: whom the build takes, in a form no metric fails on."""
 
 import hashlib
+import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,8 +22,9 @@ HUGE = 10**29  # more than int64 holds; NumPy makes an object of it
 IMAGES = [image(1, 160, 120), image(2, 160, 120)]
 
 
-def read(people, image_ids=None, **changes):
-    return read_truth(Path("truth.json"), annotations(IMAGES, people) | changes, COCO, image_ids)
+def read(people, image_ids=None, clean_boxes=True, **changes):
+    data = annotations(IMAGES, people) | changes
+    return read_truth(Path("truth.json"), data, COCO, image_ids, clean_boxes=clean_boxes)
 
 
 def keypoints_with(value):
@@ -76,6 +79,14 @@ def test_of_two_people_with_one_id_the_first_counts_as_in_the_build():
     assert [p["id"] for p in truth.content["annotations"]] == [1, 2]
 
 
+def test_of_two_people_with_one_id_the_first_whose_box_is_in_its_picture_counts_as_in_the_build():
+    people = [person(1, 1, [500, 12, 20, 30]), person(1, 2, BOX), person(1, 1, BOX)]
+    truth = read(people)
+    ((one,),) = (picture.people for picture in ground_truth(annotations(IMAGES, people)).pictures)
+    assert (one.person_id, truth.people[1]["image_id"], truth.unusable) == (1, 2, 2)
+    assert read(people, clean_boxes=False).people[1]["image_id"] == 1
+
+
 def test_crowds_and_people_without_keypoints_or_area_hold_no_id():
     others = [{"iscrowd": 1}, {"keypoints": [0] * 51}, {"area": 0}, {"image_id": 2}]
     people = [*(person(1, 1, BOX) | other for other in others), person(1, 1, [60, 50, 30, 40])]
@@ -84,7 +95,10 @@ def test_crowds_and_people_without_keypoints_or_area_hold_no_id():
     assert truth.people[1]["bbox"] == [60, 50, 30, 40]
 
 
-@pytest.mark.parametrize(("value", "crowd"), [(None, 0), (0, 0), ("", 0), (1, 1), (True, 1), ([0], 1)])
+@pytest.mark.parametrize(
+    ("value", "crowd"),
+    [(None, 0), (0, 0), ("", 0), ("0", 0), ("false", 0), (1, 1), ("1", 1), (True, 1), ([0], 1)],
+)
 def test_crowds_are_marked_by_one_and_others_by_zero(value, crowd):
     people = [person(1, 1, BOX, iscrowd=value), person(2, 2, BOX)]
     truth = read(people)
@@ -122,13 +136,22 @@ flawed = st.builds(
 )
 
 
-@given(st.lists(annotation | flawed, max_size=6), st.sampled_from([None, frozenset({1})]))
-@example([person(1, 1, BOX, area=0), person(1, 1, [1, 2, 3, 4])], None)
-def test_the_people_are_those_of_the_build(people, image_ids):
-    built = ground_truth(annotations(IMAGES, people), clean_boxes=False, image_ids=image_ids)
-    truth = read(people, image_ids)
-    expected = {one.person_id: (one.box, one.keypoints, one.area) for one in everyone(built)}
-    assert {k: (p["bbox"], p["keypoints"], p["area"]) for k, p in truth.people.items()} == expected
+@given(st.lists(annotation | flawed, max_size=6), st.sampled_from([None, frozenset({1})]), st.booleans())
+@example([person(1, 1, BOX, area=0), person(1, 1, [1, 2, 3, 4])], None, False)
+@example([person(1, 1, [500, 12, 20, 30]), person(1, 2, BOX)], None, True)
+@example([person(1, 1, [500, 12, 20, 30]), person(1, 2, BOX)], None, False)
+def test_the_people_are_those_of_the_build(people, image_ids, clean_boxes):
+    built = ground_truth(annotations(IMAGES, people), clean_boxes=clean_boxes, image_ids=image_ids)
+    truth = read(people, image_ids, clean_boxes)
+    expected = {
+        one.person_id: (picture.image_id, one) for picture in built.pictures for one in picture.people
+    }
+    assert truth.people.keys() == expected.keys()
+    for number, (image_id, one) in expected.items():
+        person = truth.people[number]
+        assert (person["image_id"], person["keypoints"]) == (image_id, one.keypoints)
+        if not clean_boxes:
+            assert (person["bbox"], person["area"]) == (one.box, one.area)
     assert truth.people.keys() <= set(truth.listed)
     assert all(p in truth.content["annotations"] for p in truth.people.values())
 
@@ -142,3 +165,30 @@ def test_an_annotation_file_that_is_no_json_is_named(tmp_path, content, says):
     )
     with pytest.raises(RecordsError, match=rf"a\.json: .*{says}"):
         find_truth(SimpleNamespace(annotations=str(path), dataset_dir=None), manifest)
+
+
+def test_annotations_from_a_pipe_are_refused_as_such(tmp_path):
+    """Their results would have no name, and nobody waits for a pipe that nobody writes into."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(RecordsError, match=r"the annotation file .*/pipe is no regular file; --annotations"):
+        find_truth(SimpleNamespace(annotations=str(tmp_path / "pipe"), dataset_dir=None), None)
+
+
+def test_annotations_that_were_edited_after_the_build_are_named_and_not_where_others_might_be(tmp_path):
+    built_from = tmp_path / "mine.json"
+    built_from.write_text(json.dumps(annotations(IMAGES, [])))
+    manifest = SimpleNamespace(
+        skeleton=COCO,
+        dataset="custom",
+        split="val",
+        source={"annotations": str(built_from)},
+        options={"annotations_sha256": hashlib.sha256(built_from.read_bytes()).hexdigest()},
+    )
+    options = SimpleNamespace(annotations=None, dataset_dir=str(tmp_path / "dataset"))
+    assert find_truth(options, manifest).path == built_from
+    built_from.write_text(json.dumps(annotations(IMAGES[:1], [])))
+    with pytest.raises(RecordsError, match=r"mine\.json is not the annotation file .* or has changed since"):
+        find_truth(options, manifest)
+    built_from.unlink()
+    with pytest.raises(RecordsError, match=r"mine\.json does not exist; --annotations"):
+        find_truth(options, manifest)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -13,11 +14,23 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from model.initial_weights import find_initial_weights, load_initial_weights
-from model.runs import checkpoint_folder, save_checkpoint
-from model.weight_files import sha256
+from model.runs import (
+    Progress,
+    RunError,
+    checkpoint_folder,
+    forget_best,
+    save_checkpoint,
+    variable_arrays,
+    write_best,
+    write_checkpoint,
+    write_config,
+)
+from model.weight_files import WeightsError, sha256
 from model.weights import load_state_dict, official_shapes
+from model.weights_cli import checkpoint_of, import_weights
 from tests.networks import classifier_state, network, official_case, published, random_state
 from tests.shared import ROOT
+from tests.test_export import make_config
 
 
 def call(folder, *arguments):
@@ -102,6 +115,74 @@ def test_a_checkpoint_of_ours_becomes_a_file_with_official_names(tmp_path, state
     assert written.keys() == state.keys()
     for name, value in written.items():
         np.testing.assert_array_equal(value, state[name], err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, state):
+    """A run's folder with epochs 3 and 7 and an average of each, of which 3 validated best."""
+    folder = tmp_path_factory.mktemp("weights") / "output"
+    (folder / "model_dump").mkdir(parents=True)
+    write_config(folder / "model_dump", make_config(recipe={"ema_decay": 0.9}))
+    tiny = network("w24_tiny")
+    load_state_dict(tiny, state)
+    arrays = variable_arrays(tiny)
+    for epoch in (3, 7):
+        parts = {
+            name: arrays | {"head.conv/bias": np.full(17, value + epoch, "float32")}
+            for name, value in (("model", 10), ("average", 20))
+        }
+        write_checkpoint(folder / "model_dump", Progress(epoch), 10, parts)
+    write_best(folder / "model_dump", 3, "AP", 0.5)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("source", "choice", "bias"),
+    [
+        ("", {}, 27),
+        ("", {"epoch": "best"}, 23),
+        ("model_dump", {"epoch": 3, "averaged": False}, 13),
+        ("model_dump/epoch-0007", {"averaged": True}, 27),
+        ("model_dump/epoch-0007", {"averaged": False}, 17),
+        ("model_dump/epoch-0007/model.safetensors", {}, 17),
+    ],
+)
+def test_of_a_run_the_average_is_taken_unless_told_otherwise(tmp_path, run, source, choice, bias):
+    target, checkpoint = tmp_path / "mine.safetensors", checkpoint_of(run / source, choice.pop("epoch", None))
+    *_, averaged = import_weights(checkpoint, target, **choice)
+    assert load_file(target)["final_layer.bias"].tolist() == [bias] * 17
+    with safe_open(target, "np") as file:
+        metadata = file.metadata()
+    assert metadata["averaged"] == str(averaged).lower() == str(bias > 20).lower()
+    assert metadata["checkpoint"] == ("epoch-0003" if bias % 10 == 3 else "epoch-0007")
+
+
+def test_training_starts_from_the_average_of_a_checkpoint_too(run):
+    model = network("w24_tiny")
+    load_initial_weights(model, run / "model_dump/epoch-0007")
+    assert model.get_layer("head.conv").bias.numpy().tolist() == [27] * 17
+
+
+def test_what_a_run_or_a_file_does_not_have_is_said(tmp_path, run, state):
+    with pytest.raises(RunError, match=r"no epoch in .* is known to have validated best"):
+        checkpoint_of(copy_without_best(run, tmp_path), "best")
+    with pytest.raises(
+        WeightsError, match=r"epoch-0007 is no run's folder, so there is no --epoch to choose"
+    ):
+        checkpoint_of(run / "model_dump/epoch-0007", 3)
+    save_file(state, tmp_path / "in.safetensors")
+    with pytest.raises(WeightsError, match=r"nothing to choose; leave out --averaged or --noaveraged"):
+        import_weights(tmp_path / "in.safetensors", tmp_path / "out.safetensors", averaged=True)
+    (tmp_path / "epoch-0001").mkdir()
+    save_file(state, tmp_path / "epoch-0001/model.safetensors")
+    with pytest.raises(WeightsError, match=r"epoch-0001 has no moving average .* as learnt are taken"):
+        import_weights(tmp_path / "epoch-0001", tmp_path / "out.safetensors", averaged=True)
+
+
+def copy_without_best(run, folder):
+    shutil.copytree(run, folder / "copy")
+    forget_best(folder / "copy/model_dump")
+    return folder / "copy"
 
 
 @pytest.mark.slow

@@ -52,6 +52,7 @@ def _replica_batches(run, epoch, **which):
         drop_remainder=True,
         unbiased=codec_named(run.config.codec).unbiased,
         damage=run.damage,
+        fingerprint=run.config.records,
         **which,
     )
     if probability := options.coarse_dropout_probability:

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 from absl import flags
 
-from model.codec import CODECS
-from model.config_checks import SIGMAS
+from model.codec import CODECS, SIGMAS
 from records.command import UsageError, integers, parse_input_size
 from records.files import local_only, path_of
 from records.layout import LAYOUTS, records_folder
@@ -59,7 +58,8 @@ def define_flags(values):
     flags.DEFINE_string(
         "initial_weights",
         None,
-        "Weights to start from: a .safetensors or .pth file, a folder epoch-NNNN, or none; by default "
+        "Weights to start from: a .safetensors or .pth file, a folder epoch-NNNN (of which the "
+        "moving average is taken where there is one), or none; by default "
         "dataset/imagenet_weights/hrnet_<model>* if that is there. A run that is continued needs none.",
         **add,
     )

@@ -57,7 +57,11 @@ def train_run(run):
     people = options.epochs * run.steps_per_epoch * run.global_batch
     with (
         Journal(log, people, before, write=run.cluster.is_chief) as journal,
-        damage_reported(options.records, "; --continue --skip_damaged goes on without what is lost"),
+        damage_reported(
+            options.records,
+            "; --continue --skip_damaged goes on without what is lost",
+            fingerprint=run.config.records,
+        ),
         stop_on_signals() as stop,
     ):
         for line in [f"all {options.epochs} epochs are done"] if finished else run.heading():

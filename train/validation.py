@@ -48,6 +48,9 @@ class Validator:
         options: `train.options.TrainOptions`.
         config: the run's `RunConfig`.
 
+    Attributes:
+        notes: lines that name what the records say otherwise of the run's skeleton.
+
     Raises:
         CommandError: if there are no records to validate on, or they do not belong to the run.
     """
@@ -64,10 +67,11 @@ class Validator:
             batch_size=options.batch_size,
         )
         self._boxes = find_boxes(self._options, config)
+        self.notes = self._boxes.notes
         self._files = Path(options.output) / "log" / "validation"
         self._model = build(ARCHITECTURES[config.model], config.input_size, config.num_keypoints)
         self._step = make_predict_step(
-            self._model, config.codec, config.sigma, self._boxes.manifest.skeleton.flip_permutation
+            self._model, config.codec, config.sigma, self._boxes.skeleton.flip_permutation
         )
 
     def warm_up(self):
@@ -98,7 +102,7 @@ class Validator:
         measured = measure(evaluated)
         picture = draw_people(
             boxes.folder,
-            boxes.manifest.skeleton,
+            boxes.skeleton,
             config.input_size,
             predictions,
             boxes.truth.content,
@@ -117,10 +121,13 @@ def make_validator(options, config):
     if options.eval_every == 0:
         return None
     try:
-        return Validator(options, config)
+        validator = Validator(options, config)
     except CommandError as error:
         print(f"note: no validation while training: {error}")
         return None
+    for note in validator.notes:
+        print(f"note: validation while training: {note}")
+    return validator
 
 
 def validate(validator, run, epoch, learnt, journal, measured=False):

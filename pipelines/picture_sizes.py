@@ -1,0 +1,68 @@
+"""Sizes of pictures from the headers of their files, where annotations do not state them."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import imagesize
+from apache_beam.io.filesystems import FileSystems
+
+from pipelines.picture_names import locate_picture
+from pipelines.storage import open_if_there
+from records.files import irregular_kind
+
+#: Pixels, PNG's limit (ISO/IEC 15948, 7.1); more is a damaged header.
+_LARGEST_SIDE = 2**31 - 1
+
+#: Headers that are read from a store at the same time: each takes two requests.
+_FETCHED = 32
+
+
+def header_sizes(folder, name_prefix="", follow_links=False):
+    """A function that reads a picture's size from its header. EXIF orientation is ignored.
+
+    Args:
+        folder: the picture folder, on any file system Beam knows.
+        name_prefix: what file names begin with that is not part of the path below it.
+        follow_links: whether links may lead out of the folder.
+
+    Returns:
+        Function: file name -> (width, height) in pixels; None for a picture that is missing, unreadable, or
+        not inside the folder, and for a size that no picture has.
+    """
+
+    def image_size_of(file_name):
+        path, _, _ = locate_picture(str(folder), file_name, name_prefix, follow_links)
+        if path is None or irregular_kind(path):
+            return None
+        try:
+            file = open_if_there(path)
+            if file is None:
+                return None
+            with file:
+                size = imagesize.get(file, exif_rotation=False)
+        except OSError:
+            return None
+        return size if min(size) > 0 and max(size) <= _LARGEST_SIDE else None
+
+    return image_size_of
+
+
+def with_sizes(pictures, folder, name_prefix="", follow_links=False):
+    """Pictures with the size of their files' headers where none is stated; from a store many at a time.
+
+    Args:
+        pictures: list of `Picture`.
+        folder, name_prefix, follow_links: as for `header_sizes`.
+
+    Returns:
+        (list of `Picture` in the same order, number of those that had no size). A picture whose file does not
+        tell stays without: it is rejected with its reason when it is to be cut.
+    """
+    places = [place for place, picture in enumerate(pictures) if not (picture.width and picture.height)]
+    pictures, size_of = list(pictures), header_sizes(folder, name_prefix, follow_links)
+    with ThreadPoolExecutor(_FETCHED if FileSystems.get_scheme(str(folder)) else 1) as pool:
+        sizes = pool.map(lambda place: size_of(pictures[place].file_name), places)
+        for place, size in zip(places, sizes, strict=True):
+            width, height = size or (0, 0)
+            pictures[place] = replace(pictures[place], width=width, height=height, size_stated=False)
+    return pictures, len(places)
