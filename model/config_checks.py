@@ -41,6 +41,9 @@ def wrong_config(data):
         return _received("provenance", "an object, and flags in it", made)
     if not isinstance(made.get("continued", []), list):
         return _received("continued", "a list", made["continued"])
+    every = made.get("validated_every", 1)
+    if not is_whole(every) or not every:
+        return _received("validated_every", "a number of epochs", every)
     return None
 
 

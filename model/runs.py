@@ -51,8 +51,9 @@ class RunConfig:
         codec: method of `model.heatmaps`.
         sigma: of the target Gaussians, in heatmap pixels.
         recipe: everything else that decides the result, by flag name.
-        provenance: what the run was made by: flags, versions, commit, initial weights, and under "continued"
-            the same of each time that it went on. Another one is no other run.
+        provenance: what the run was made by: flags, versions, commit, initial weights, under "continued"
+            the same of each time that it went on, and "validated_every", as `train.timetable` measured it.
+            Another one is no other run.
     """
 
     dataset: str

@@ -12,7 +12,9 @@
 Files are hostile until read: what does not hold plain finite numbers is refused by name.
 """
 
+import codecs
 import hashlib
+import re
 from pathlib import Path
 
 import ml_dtypes  # noqa: F401 - teaches NumPy bfloat16, which safetensors files may hold
@@ -53,10 +55,11 @@ def read_weights(path, averaged=None):
         {official name: float32 array in PyTorch's layout}: convolutions (out, in, kh, kw).
 
     Raises:
-        WeightsError: if it is not there, too large, damaged, of another kind, holds anything but finite
-            numbers, or needs PyTorch and there is none.
+        WeightsError: if it is not there, cannot be read, is too large, damaged or of another kind, holds
+            anything but finite numbers, or needs PyTorch and there is none.
     """
     path = weights_file(path, averaged)
+    _refuse_other_kinds(path)
     if path.suffix == ".safetensors":
         arrays = _read_safetensors(path)
     elif path.name.endswith(TORCH_SUFFIXES):
@@ -108,6 +111,31 @@ def weights_file(path, averaged=None):
     if path.stat().st_size > MAX_BYTES:
         raise WeightsError(f"{path} has {path.stat().st_size:,} bytes; expected at most {MAX_BYTES:,}")
     return path
+
+
+#: What a file begins with that a download left in place of weights, and what to say of it.
+_OTHER_KINDS = (
+    (
+        rb"\s*(<!--|<!doctype|<html|<head|<\?xml)",
+        "is a web page, as a link to a page about the file gives it; download the file itself",
+    ),
+    (
+        rb"version https://git-lfs",
+        "is a pointer of Git LFS to the file, which is not here yet; git lfs pull brings it",
+    ),
+    (rb"\Z", "is empty; download it again"),
+)
+
+
+def _refuse_other_kinds(path):
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(512).removeprefix(codecs.BOM_UTF8)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
+    for pattern, what in _OTHER_KINDS:
+        if re.match(pattern, beginning, re.IGNORECASE):
+            raise WeightsError(f"{path} {what}")
 
 
 def sha256(path):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from absl import flags
 
-from records.command import UsageError, captured_stderr, parse_input_size, run
+from records.command import UsageError, captured_stderr, input_size_note, parse_input_size, run
 from records.files import is_remote
 from records.layout import BOXES, LAYOUTS, SPLITS
 from records.plausibility import placement_rows
@@ -223,6 +223,8 @@ def main(values, rest):
         from pipelines.submission import only_submits
     layout = LAYOUTS[values.dataset]
     input_size = layout.input_size if values.input_size is None else parse_input_size(values.input_size)
+    if values.input_size and (note := input_size_note(input_size)):
+        print(note)
     beam_args = beam_arguments(values, rest)
     check_flags(values)
     if values.mpii_boxes == "keypoints":

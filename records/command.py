@@ -173,3 +173,21 @@ def parse_input_size(text):
             "resolution is a thirty-second of its input"
         )
     return size
+
+
+def input_size_note(size):
+    """A line for the user if a network input is wider than high, as publications' height x width reads here.
+
+    Args:
+        size: (width, height), from `parse_input_size`.
+
+    Returns:
+        The line, or None.
+    """
+    width, height = size
+    if width <= height:
+        return None
+    return (
+        f"note: --input_size={width}x{height} is {width} wide and {height} high; a publication's "
+        f"{width}x{height} is height x width, and is --input_size={height}x{width} here"
+    )

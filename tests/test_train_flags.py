@@ -8,8 +8,10 @@ from absl import flags
 
 from model import hrnet
 from model.weight_files import WeightsError
+from pipelines.cli import command as build_command
 from records.augment import Augmentation
-from records.command import UsageError
+from records.command import UsageError, input_size_note
+from train.cli import command as train_command
 from train.cli import initial_weights, main, provenance
 from train.flags import PRECISIONS, define_flags, options_from
 from train.options import recipe_line
@@ -79,6 +81,14 @@ def test_a_sigma_that_float32_cannot_work_with_is_a_usage_error(sigma):
         parse(f"--sigma={sigma}")
 
 
+@pytest.mark.parametrize(
+    "flag", ["shuffle_buffer=100000000000000000000", "clip_norm=1e300", "rotation_factor=1e9"]
+)
+def test_numbers_that_tensorflow_cannot_hold_are_usage_errors(flag):
+    with pytest.raises(flags.Error, match=r"--.*=1.* in the range"):
+        parse(f"--{flag}")
+
+
 def test_two_learning_rates_are_a_usage_error():
     with pytest.raises(UsageError, match="--learning_rate and --lr_per_256"):
         options_from(parse("--lr_per_256=1e-3", "--learning_rate=1e-3"))
@@ -138,3 +148,16 @@ def test_weights_that_are_named_are_told_from_those_that_are_found(monkeypatch, 
 
 def test_the_help_says_what_keeping_one_checkpoint_costs():
     assert "none to fall back to" in parse()["keep"].help
+
+
+def test_an_input_that_is_wider_than_high_is_noted_by_build_and_trainer(capsys):
+    note = input_size_note((256, 192))
+    assert note.endswith("a publication's 256x192 is height x width, and is --input_size=192x256 here")
+    assert input_size_note((192, 256)) is input_size_note((256, 256)) is None
+    for command, place in (
+        (train_command, ["--records_dir=nowhere", "--gpus=0"]),
+        (build_command, ["--dataset_dir=nowhere"]),
+    ):
+        for size, noted in (("256x192", True), ("192x256", False)):
+            assert command([f"--input_size={size}", *place, "--dataset=coco"]) == 1
+            assert (note in capsys.readouterr().out) == noted

@@ -1,6 +1,7 @@
 """Readers of weight files: every origin becomes one form, and what is not weights is refused by name."""
 
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import keras
@@ -72,7 +73,7 @@ def test_numbers_that_are_not_finite_in_float32_are_refused_by_name(tmp_path, va
         read_weights(path)
 
 
-@pytest.mark.parametrize("damage", ["cut short", "empty", "noise", "text", "lies"])
+@pytest.mark.parametrize("damage", ["cut short", "noise", "text", "lies"])
 def test_a_damaged_safetensors_file_is_refused(tmp_path, state, damage):
     path = tmp_path / "weights.safetensors"
     save_file(state, path)
@@ -81,9 +82,8 @@ def test_a_damaged_safetensors_file_is_refused(tmp_path, state, damage):
     path.write_bytes(
         {
             "cut short": content[:-7],
-            "empty": b"",
             "noise": np.random.default_rng(0).bytes(5000),
-            "text": b"version https://git-lfs.github.com/spec/v1\n",
+            "text": b"these are no weights\n",
             "lies": len(header).to_bytes(8, "little") + header + bytes(4),
         }[damage]
     )
@@ -222,3 +222,35 @@ def test_a_hostile_pytorch_file_is_refused_and_nothing_runs(tmp_path, torch, cap
     with pytest.raises(WeightsError, match=says):
         read_weights(path)
     assert "must never run" not in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors", "w.pt"])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"<!DOCTYPE html><html><title>Sign in", "is a web page"),
+        (b"\xef\xbb\xbf\n  <HTML lang='en'>", "is a web page"),
+        (b"<?xml version='1.0'?><Error><Code>AccessDenied", "is a web page"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 114123\n",
+            "is a pointer of Git LFS to the file, which is not here yet; git lfs pull",
+        ),
+        (b"", "is empty; download it again"),
+    ],
+)
+def test_what_a_download_left_in_place_of_weights_is_named(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(WeightsError, match=f"{name} {message}"):
+        read_weights(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+def test_weights_that_cannot_be_read_are_not_called_damaged(tmp_path, monkeypatch, name):
+    (tmp_path / name).write_bytes(b"weights")
+
+    def away(path, mode):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", away)
+    with pytest.raises(WeightsError, match=f"{name} cannot be read: Permission denied$"):
+        read_weights(tmp_path / name)

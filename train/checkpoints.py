@@ -1,5 +1,6 @@
 """The run folder as the trainer uses it: begin or continue, save, and keep no more than asked for."""
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from model.runs import (
     Progress,
     RunError,
     assign_arrays,
+    best_epoch,
     checkpoint_folder,
     forget_best,
     read_best,
@@ -211,7 +213,16 @@ class Checkpoints:
         return parts
 
     def note_validation(self, epoch, name, value):
-        """Notes the epoch if it validated better than those before, so that it stays."""
+        """Notes the epoch if it validated better than those before, so that it stays; returns whether."""
         _, best = read_best(self.folder)
-        if self._write and value is not None and (best is None or value > best):
+        better = self._write and value is not None and (best is None or value > best)
+        if better:
             write_best(self.folder, epoch, name, value)
+        return better
+
+    def best(self):
+        """A line that says which epoch validated best, or None if that is not known."""
+        with contextlib.suppress(RunError, OSError):
+            epoch = best_epoch(self.folder)
+            return f"epoch {epoch} validated best: evaluate/main.py --epoch=best takes it"
+        return None

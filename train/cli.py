@@ -7,7 +7,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from records.command import UsageError, import_tensorflow, run
+from records.command import UsageError, import_tensorflow, input_size_note, run
 from train.flags import IMAGENET_WEIGHTS, MODELS, define_flags, options_from
 
 __all__ = ["DESCRIPTION", "MODELS", "NAME", "command", "define_flags"]
@@ -43,7 +43,9 @@ def main(values, rest):
     """Trains what the flags ask for."""
     if rest:
         raise UsageError(f"nothing is expected after --, received {rest[0]!r}")
-    options_from(values)  # what is wrong with a flag is said before TensorFlow starts
+    asked = options_from(values)  # what is wrong with a flag is said before TensorFlow starts
+    if asked.input_size and (note := input_size_note(asked.input_size)):
+        print(note)
     import_tensorflow()
     from train.loop import train
     from train.strategy import read_cluster

@@ -146,7 +146,12 @@ def define_flags(values):
         **add,
     )
     flags.DEFINE_float(
-        "clip_norm", None, "Hold the norm of all gradients together below this.", lower_bound=1e-9, **add
+        "clip_norm",
+        None,
+        "Hold the norm of all gradients together below this.",
+        lower_bound=1e-9,
+        upper_bound=1e30,  # float32 holds it
+        **add,
     )
     flags.DEFINE_float(
         "ema_decay",
@@ -178,6 +183,7 @@ def define_flags(values):
         4096,
         "People to shuffle among (the shards are in random order already).",
         lower_bound=1,
+        upper_bound=2**31 - 1,
         **add,
     )
     flags.DEFINE_integer(
@@ -207,9 +213,10 @@ def define_flags(values):
     )
     flags.DEFINE_integer(
         "eval_every",
-        10,
+        None,
         "Validate after every so many epochs and the last, on annotated boxes of the split val if there are "
-        "records of it; 0 never.",
+        "records of it; 0 never. By default after each if that takes at most 2% of its time, else as often "
+        "as that allows; the first is measured.",
         lower_bound=0,
         **add,
     )

@@ -156,12 +156,14 @@ class EpochTotals:
     def __init__(self, people):
         self.people, self.learning_rate = people, 0.0
         self._updates, self._waited, self._sums = 0, 0.0, None
-        self._started = time.monotonic()
+        self._started = self._first_done = time.monotonic()
 
     def add(self, seen):
         """Takes what `train.update.make_train_step` gives."""
         self._sums = seen if self._sums is None else {name: self._sums[name] + seen[name] for name in seen}
         self._updates += 1
+        if self._updates == 1:
+            self._first_done = time.monotonic()
 
     @contextlib.contextmanager
     def waiting(self):
@@ -174,6 +176,13 @@ class EpochTotals:
     def waiting_share(self):
         """Share of the time so far spent waiting for data."""
         return self._waited / max(time.monotonic() - self._started, 1e-9)
+
+    @property
+    def seconds_per_update(self):
+        """Of all but the first, which compiles, unless it is the only one; 0 if there was none."""
+        if self._updates < 2:
+            return (time.monotonic() - self._started) * self._updates
+        return (time.monotonic() - self._first_done) / (self._updates - 1)
 
     def summary(self, keypoints):
         """({name: number}, {keypoint: accuracy}) of the epoch, or of what was done of it.

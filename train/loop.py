@@ -13,8 +13,9 @@ from train.journal import EpochTotals, Journal
 from train.mishaps import UpdateCheck, full_device_reported, lost_machine_reported
 from train.run import prepare
 from train.strategy import any_worker, read_cluster
+from train.timetable import Timetable
 from train.update import make_train_step
-from train.validation import is_due, is_owed, make_validator, validate, validate_saved
+from train.validation import is_owed, make_validator, validate, validate_saved
 
 #: The device is asked how it goes after so many updates and not after each: asking waits for it.
 CHECK_EVERY = 10
@@ -42,7 +43,8 @@ def train(options):
 def train_run(run):
     """`train`, of a `train.run.Run`."""
     options, log = run.options, Path(run.options.output) / "log"
-    owed = any_worker(run.strategy, run.cluster, run.cluster.is_chief and is_owed(run, log))
+    timetable = Timetable(options, run.checkpoints.folder) if run.cluster.is_chief else None
+    owed = any_worker(run.strategy, run.cluster, bool(timetable) and is_owed(run, timetable, log))
     finished = run.done.epoch >= options.epochs
     if finished and not owed:
         print(f"{run.checkpoints.folder}: all {options.epochs} epochs are done")
@@ -74,12 +76,18 @@ def train_run(run):
             start = run.done.update if epoch == run.done.epoch else 0
             with full_device_reported(options):
                 step, totals = train_epoch(run, train_step, epoch, start, step, journal, stop)
+                seconds = totals.seconds_per_update * run.steps_per_epoch
             learnt = run.checkpoints.save(Progress(epoch + 1), step)
             journal.end_epoch(epoch + 1, totals.summary(run.config.skeleton["keypoints"]))
-            if validator and is_due(options, epoch + 1):
-                validate(validator, run, epoch + 1, learnt, journal)
+            if validator and timetable.is_due(epoch + 1):
+                unsettled = timetable.every is None and seconds > 0
+                took = validate(validator, run, epoch + 1, learnt, journal, unsettled)
+                if unsettled and took is not None:
+                    journal.say(timetable.settle(took, seconds))
             if any_worker(run.strategy, run.cluster, bool(stop)):
                 raise interrupted(stop, run.checkpoints.folder, step)
+        if validator and (line := run.checkpoints.best()):
+            journal.say(line)
     return step
 
 

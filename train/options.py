@@ -40,7 +40,8 @@ class TrainOptions:
         resume: whether to go on from the output folder's last checkpoint.
         save_minutes: also save after so many minutes; 0 for after epochs only.
         keep: how many epochs' checkpoints stay besides the best; None for all.
-        eval_every: validate after every so many epochs and the last; 0 for never.
+        eval_every: validate after every so many epochs and the last; 0 for never, None for as often as takes
+            little time, see `train.timetable`.
         dataset_dir, records_dir: where validation looks, as the evaluator's options of these names.
         leave_out: numbers of the updates not to do.
         skip_damaged: whether to leave out what of the records is damaged.
@@ -74,7 +75,7 @@ class TrainOptions:
     resume: bool = False
     save_minutes: float = 0.0
     keep: int | None = None
-    eval_every: int = 0
+    eval_every: int | None = 0
     dataset_dir: str | None = None
     records_dir: str | None = None
     leave_out: tuple[int, ...] = ()

@@ -1,8 +1,10 @@
 """Validation while training: the evaluator, called as a library."""
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from evaluate.boxes import choose_poses, find_boxes, predict_boxes
@@ -72,6 +74,12 @@ class Validator:
             self._model, config.codec, config.sigma, self._boxes.skeleton.flip_permutation
         )
 
+    def warm_up(self):
+        """Compiles what batches of all sizes need, so that a validation can be measured without that."""
+        width, height = self._config.input_size
+        for people in (2, 1):  # of another number it is compiled for any
+            self._step(np.zeros((people, height, width, 3), np.uint8))
+
     def __call__(self, arrays, title):
         """Measures.
 
@@ -110,7 +118,7 @@ class Validator:
 
 def make_validator(options, config):
     """A `Validator` for a run, or None if it shall not or cannot be validated; the user is told why not."""
-    if not options.eval_every:
+    if options.eval_every == 0:
         return None
     try:
         validator = Validator(options, config)
@@ -122,7 +130,7 @@ def make_validator(options, config):
     return validator
 
 
-def validate(validator, run, epoch, learnt, journal):
+def validate(validator, run, epoch, learnt, journal, measured=False):
     """Validates a run after an epoch: the moving average of its weights if it keeps one.
 
     Args:
@@ -131,33 +139,37 @@ def validate(validator, run, epoch, learnt, journal):
         epoch: number of epochs done.
         learnt: what was saved, from `train.checkpoints.Checkpoints.save`.
         journal: `train.journal.Journal`.
+        measured: whether to compile beforehand, so that the time tells how long later ones take.
+
+    Returns:
+        How many seconds that took; None if it could not be done.
     """
     try:
+        if measured:
+            validator.warm_up()
+        started = time.monotonic()
         outcome = validator(learnt.get("average", learnt["model"]), f"{run.config.model} epoch {epoch}")
-        run.checkpoints.note_validation(epoch, outcome.name, outcome.value)
+        best = run.checkpoints.note_validation(epoch, outcome.name, outcome.value)
         journal.record("validation", epoch, outcome.values, picture=outcome.picture)  # last: see is_owed
     # What was learnt is saved, and days of training are worth more than a file that cannot be read or
     # written, for which TensorFlow has errors of its own.
     except (CommandError, RunError, OSError, tf.errors.OpError) as error:
         journal.say(f"epoch {epoch}: not validated: {error}")
-        return
+        return None
     weights = ", averaged weights" if run.average else ""
-    journal.say(f"epoch {epoch}: validation {outcome.text} (annotated boxes{weights})")
+    so_far = "; the best so far" if best else ""
+    journal.say(f"epoch {epoch}: validation {outcome.text} (annotated boxes{weights}){so_far}")
+    return time.monotonic() - started
 
 
-def is_due(options, epoch):
-    """Whether a run (`train.options.TrainOptions`) is to be validated after so many epochs."""
-    return options.eval_every > 0 and (epoch == options.epochs or epoch % options.eval_every == 0)
-
-
-def is_owed(run, journal_folder):
+def is_owed(run, timetable, journal_folder):
     """Whether the checkpoint that a run goes on from is still to be validated: the run was killed before.
 
     Its validation is the last line of metrics.jsonl that is not of a later epoch, if there was one. Lines
     before may be those of another run in the same folder.
     """
     epoch = run.done.epoch
-    if not epoch or run.done.update or not is_due(run.options, epoch):
+    if not epoch or run.done.update or not timetable.is_due(epoch):
         return False
     lines = [line for line in read_metrics(journal_folder) if line["epoch"] <= epoch]
     return not lines or (lines[-1]["kind"], lines[-1]["epoch"]) != ("validation", epoch)

@@ -1,0 +1,65 @@
+"""When a run is validated."""
+
+import math
+from dataclasses import replace
+
+from model.runs import RunError, read_config, write_config
+
+#: The share of an epoch's time that validations may take unless --eval_every says how often.
+AFFORDABLE = 0.02
+
+#: Where the run's configuration notes, in what it was made by, how often that is.
+NOTED = "validated_every"
+
+
+def affordable_interval(validation_seconds, epoch_seconds):
+    """After how many epochs validations take `AFFORDABLE` of the time, and no more: a whole number from 1."""
+    if validation_seconds <= AFFORDABLE * epoch_seconds:
+        return 1
+    return math.ceil(validation_seconds / max(AFFORDABLE * epoch_seconds, 1e-9))
+
+
+class Timetable:
+    """After which epochs a run is validated: every so many, and the last.
+
+    If the user does not say how many, the first validation is measured, and the run's configuration notes
+    what came of it, so that the run goes on with the same after an interruption.
+
+    Args:
+        options: `train.options.TrainOptions`.
+        folder: of the run's checkpoints, with its configuration.
+
+    Attributes:
+        every: the number of epochs; 0 for never, None as long as it has to be measured.
+    """
+
+    def __init__(self, options, folder):
+        self._epochs, self._folder = options.epochs, folder
+        asked = options.eval_every
+        self.every = read_config(folder).provenance.get(NOTED) if asked is None else asked
+
+    def is_due(self, epoch):
+        """Whether the run is to be validated after so many epochs."""
+        if self.every is None:
+            return True
+        return self.every > 0 and (epoch == self._epochs or epoch % self.every == 0)
+
+    def settle(self, validation_seconds, epoch_seconds):
+        """Settles how often to validate from how long the first validation and the epoch before it took.
+
+        Returns:
+            A line for the user.
+        """
+        self.every = affordable_interval(validation_seconds, epoch_seconds)
+        how_often = f"after every {self.every} epochs and the last" if self.every > 1 else "after every epoch"
+        line = (
+            f"a validation takes {validation_seconds:.3g} s and an epoch {epoch_seconds:.3g} s: validating "
+            f"{how_often}; --eval_every sets it"
+        )
+        try:
+            config = read_config(self._folder)
+            made = config.provenance | {NOTED: self.every}
+            write_config(self._folder, replace(config, provenance=made))
+        except RunError as error:  # it will be measured again
+            return f"{line} (not noted: {error})"
+        return line
