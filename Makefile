@@ -1,8 +1,10 @@
 # Everything a newcomer needs: `make demo` and `make test`. `make` alone explains the rest.
 
 PYTHON ?= python3
+PYTHONS := 3.11 3.12 3.13
 VENV := .venv
 BIN := $(VENV)/bin
+VERSION := -c 'import sys; print("%d.%d" % sys.version_info[:2])'
 READY := $(VENV)/.ready
 
 DEMO_DATA := dataset/Synthetic
@@ -12,24 +14,35 @@ DEMO_EPOCHS := $(shell sed -n 's/^--epochs=//p' $(DEMO_RECIPE))
 BENCHMARKS := reader crops build memory scale model network replicas oks_nms evaluation
 PEOPLE := ../shared/dataset/COCO
 
-.PHONY: help setup demo test bench overfit lint clean
+.PHONY: help setup demo test test-fast smoke bench overfit lint clean asked-for
 
 help:
 	@echo "make setup   create $(VENV), install what is needed, build the native extension"
 	@echo "make demo    the whole path on drawn people: records, training, evaluation, a report (10 min at most)"
 	@echo "make test    the test suite (about 15 min)"
+	@echo "make test-fast  those of its tests that take no more than a few seconds each (about 8 min)"
+	@echo "make smoke   what CI runs on every Python: the commands' help, a tiny build, training, evaluation (1 min)"
 	@echo "make bench   the benchmarks: ratios against bare loops, NumPy, pycocotools … (15 min at most)"
 	@echo "make overfit 86 real people of $(PEOPLE) learnt by heart (about 4 min)"
 	@echo "make lint    ruff: lint and format check"
 	@echo "make clean   remove $(VENV), build files, the demo's data and its results"
 	@echo
-	@echo "Variables: PYTHON=$(PYTHON) (3.11 or newer); PEER=DIR, for bench: the official code, see BENCHMARKS.md"
+	@echo "Variables: PYTHON=$(PYTHON), one of Python $(PYTHONS); VENV=$(VENV), where its packages go: with more than one"
+	@echo "           Python, one each (make test-fast PYTHON=python3.13 VENV=.venv-3.13);"
+	@echo "           PEER=DIR, for bench: the official code, see BENCHMARKS.md"
 
 setup: $(READY)
 
-$(READY): requirements.txt requirements-dev.txt requirements-worker.txt constraints.txt pyproject.toml setup.py nms/_kernels.pyx
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is missing or older \
-than Python 3.11; say which to use, for example: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+# What is there already is used, whatever "python3" is; but a Python that was asked for is never another one.
+asked-for:
+	@test "$(origin PYTHON)" = file || test ! -x $(BIN)/python || \
+		test "$$($(BIN)/python $(VERSION))" = "$$($(PYTHON) $(VERSION) 2>/dev/null)" || { echo "$(VENV) is of Python \
+$$($(BIN)/python $(VERSION)), not of $(PYTHON); add a folder of its own, for example VENV=.venv-other"; exit 1; }
+
+$(READY): requirements.txt requirements-dev.txt requirements-worker.txt constraints.txt pyproject.toml setup.py \
+		nms/_kernels.pyx | asked-for
+	@echo " $(PYTHONS) " | grep -qF " $$($(PYTHON) $(VERSION) 2>/dev/null) " || { echo "$(PYTHON) is missing or none of \
+Python $(PYTHONS); say which to use, for example: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check \
 		-r requirements.txt -r requirements-dev.txt -c constraints.txt
@@ -46,6 +59,12 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest
 
+test-fast: $(READY)
+	$(BIN)/python -m pytest -m "not slow"
+
+smoke: $(READY)
+	$(BIN)/python -m pytest -m smoke
+
 bench: $(READY)
 	@for benchmark in $(BENCHMARKS); do case $$benchmark in reader|network) peer="$(PEER:%=--peer %)";; *) peer=;; esac; \
 		$(BIN)/python benchmarks/$$benchmark.py $$peer || exit 1; done
@@ -58,6 +77,6 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info nms/_kernels.c nms/*.so $(DEMO_DATA) $(DEMO_RUN)
+	rm -rf $(VENV) .venv-* build dist *.egg-info nms/_kernels.c nms/*.so $(DEMO_DATA) $(DEMO_RUN)
 	rm -rf .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

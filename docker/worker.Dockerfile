@@ -1,9 +1,10 @@
 # Workers of a record job on Flink, Spark or Dataflow: Beam's own image, whose entry point stays, with this project.
-# Python and Beam have to be those of the machine that submits the job (Python 3.11 here).
+# Python and Beam have to be those of the machine that submits the job: --build-arg PYTHON=3.12 for another than 3.11.
 #
 #   python setup.py sdist
 #   docker build -f docker/worker.Dockerfile -t IMAGE .
-FROM apache/beam_python3.11_sdk:2.77.0
+ARG PYTHON=3.11
+FROM apache/beam_python${PYTHON}_sdk:2.77.0
 
 COPY constraints.txt dist/hrpose-*.tar.gz /tmp/hrpose/
 # NumPy and OpenCV decide a record's bytes, so they are those of constraints.txt; the rest stays as Beam has it.

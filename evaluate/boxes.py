@@ -11,7 +11,7 @@ from tqdm import tqdm
 from evaluate.inference import join, predict
 from evaluate.measures import Evaluated, check_measurable
 from evaluate.rescoring import as_results, keep_poses
-from evaluate.skeletons import other_facts, other_keypoints, run_skeleton
+from evaluate.skeletons import other_facts
 from evaluate.truth import Truth, find_truth
 from model.codec import codec_named
 from records.command import CommandError
@@ -20,7 +20,7 @@ from records.dataset import read_records
 from records.files import path_of, remote_errors
 from records.layout import LAYOUTS, records_folder
 from records.shards import MANIFEST, Manifest, RecordsError, read_manifest
-from records.skeletons import Skeleton
+from records.skeletons import Skeleton, keypoint_difference
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,6 @@ def find_boxes(options, config):
     Raises:
         RecordsError: if there are no records with people, or they do not belong to the run, or their
             annotations are missing or have changed.
-        RunError: if the run's skeleton is damaged.
         CommandError: if the dataset's metric could not measure them.
     """
     layout = LAYOUTS.get(config.dataset)
@@ -66,18 +65,18 @@ def find_boxes(options, config):
     dataset_dir = path_of(options.dataset_dir or layout.default_dir())
     folder = _records(options, config, dataset_dir)
     manifest = read_manifest(folder)
-    if difference := other_keypoints(config.skeleton["keypoints"], manifest.skeleton.keypoints):
+    if differing := keypoint_difference(config.skeleton["keypoints"], manifest.skeleton.keypoints):
         raise RecordsError(
             f"the run in {options.output} predicts the {config.num_keypoints} keypoints of "
             f"{config.skeleton['name']}, the records in {folder} have the {manifest.skeleton.num_keypoints} "
-            f"of {manifest.skeleton.name}: {difference}; --dataset_dir or --records_dir names others"
+            f"of {manifest.skeleton.name}: {differing}; --dataset_dir or --records_dir names others"
         )
     if not manifest.records:
         raise RecordsError(
             f"the records in {folder} hold nobody, so there is nothing to predict; records/check.py {folder} "
             "says why people were left out"
         )
-    skeleton = run_skeleton(config)
+    skeleton = Skeleton.from_json(config.skeleton)
     truth = find_truth(options, manifest)
     sequences = dataset_dir / "original_annotations" / options.split
     check_measurable(manifest, truth, sequences, options.tracking)

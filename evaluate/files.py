@@ -25,10 +25,13 @@ def write_whole(path, content):
     Raises:
         WriteError: if it cannot be written, with path and reason.
     """
-    path, content = Path(path), content.encode() if isinstance(content, str) else content
-    # A name of its own, so that two processes never write into one file, and a short one: the file's own name
-    # may be as long as the file system takes.
-    temporary = path.with_name(f"{path.name[:40]}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+    # Text may name files, whose names need not be UTF-8.
+    content = content.encode(errors="backslashreplace") if isinstance(content, str) else content
+    path = Path(path)
+    # A name of its own, so that two processes never write into one file. The file's may be as long as the
+    # file system takes: 255 bytes.
+    name = os.fsdecode(os.fsencode(path.name)[:200])
+    temporary = path.with_name(f"{name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     try:
         try:
             temporary.write_bytes(content)

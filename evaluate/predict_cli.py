@@ -8,6 +8,7 @@ from evaluate.options import LARGEST_BATCH
 from evaluate.weight_flags import define_weight_flags
 from model.runs import RunError, read_config
 from records.command import UsageError, import_tensorflow, run
+from records.files import local_only
 from records.layout import LAYOUTS
 
 NAME = "python evaluate/predict.py"
@@ -81,6 +82,8 @@ def main(values, rest):
         raise UsageError(f"nothing is expected after --, received {rest[0]!r}")
     if not values.image:
         raise UsageError("--image is missing: a picture or a folder of pictures")
+    for flag in ("image", "boxes", "run", "output_dir"):
+        local_only(values[flag].value, flag)
     from evaluate.predict_boxes import read_boxes
     from evaluate.predict_files import find_pictures, passed_over
     from model.pictures import SUFFIXES

@@ -16,7 +16,6 @@ from evaluate.network import load_network
 from evaluate.options import MIN_VISIBILITY, OKS_NMS_THRESHOLD
 from evaluate.predict_files import result_names, shown_name, write_results
 from evaluate.rescoring import keep_poses
-from evaluate.skeletons import run_skeleton
 from model.codec import codec_named
 from model.pictures import PictureError, read_picture
 from records.command import CommandError, UsageError
@@ -28,6 +27,7 @@ from records.geometry import (
     covering_rectangle,
     invert_affine,
 )
+from records.skeletons import Skeleton
 
 #: Larger people are made smaller by averaging first, to this many times the network's input: what records do
 #: by default (build_records.py --max_crop_scale). A bilinear sample of a large photo would alias.
@@ -86,7 +86,7 @@ def predict_pictures(pictures, boxes, options):
         # A JSON file beside a picture may well be the user's own annotation.
         raise UsageError(f"--output_dir={folder} holds the pictures themselves; name another folder")
     network = load_network(options.run, options.epoch, options.averaged)
-    config, skeleton = network.config, run_skeleton(network.config)
+    config, skeleton = network.config, Skeleton.from_json(network.config.skeleton)
     step = make_predict_step(
         network.models[0],
         config.codec,

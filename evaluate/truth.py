@@ -64,8 +64,8 @@ def find_truth(options, manifest):
         content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != manifest.options["annotations_sha256"]:
         raise RecordsError(
-            f"{path} is not the annotation file the records were built with; build them again with "
-            "--overwrite, or name the right file with --annotations"
+            f"{path} is not the annotation file the records were built with, or has changed since; build "
+            "them again with --overwrite, or name the right file with --annotations"
         )
     try:
         annotations = parse_json(path, content)
@@ -179,8 +179,13 @@ def _find(options, manifest):
         dataset_dir = path_of(options.dataset_dir or layout.default_dir())
         place = dataset_dir / layout.annotations[manifest.split]
         built_from = manifest.source.get("annotations")
-        # A file of the same name may be another: a user's own data has no fixed names.
-        if built_from and not _is_of(place, manifest) and _is_of(path_of(built_from), manifest):
+        # A file of the same name may be another: a user's own data has no fixed names. Where none is right,
+        # that which the build had is named and not one that may never have been.
+        if (
+            built_from
+            and not _is_of(place, manifest)
+            and (_is_of(path_of(built_from), manifest) or not place.is_file())
+        ):
             place = path_of(built_from)
     if not place.is_file():
         problem = "is no regular file" if place.exists() else "does not exist"

@@ -1,6 +1,20 @@
 """What the heatmap methods are called and how they differ. Imports nothing, so that flags can name them."""
 
 from dataclasses import dataclass
+from numbers import Real
+
+#: The least and the largest width of a target Gaussian, in heatmap pixels. The published runs have 1 to 3;
+#: float32 cannot work with the square of much smaller or larger ones.
+SIGMAS = (0.1, 100.0)
+
+
+def check_sigma(sigma):
+    """Refuses a standard deviation outside of `SIGMAS`, and what is not a number, with a ValueError."""
+    least, largest = SIGMAS
+    if not isinstance(sigma, Real) or isinstance(sigma, bool) or not least <= sigma <= largest:
+        raise ValueError(
+            f"sigma: received {str(sigma)[:50]}; expected heatmap pixels from {least:g} to {largest:g}"
+        )
 
 
 @dataclass(frozen=True)
@@ -26,7 +40,13 @@ class Codec:
         Args:
             input_size: (width, height) of the network input.
             heatmap_size: (width, height) of the heatmaps.
+
+        Raises:
+            ValueError: for a size without extent.
         """
+        for name, size in (("input_size", input_size), ("heatmap_size", heatmap_size)):
+            if len(size) != 2 or not all(side >= 1 + self.unbiased for side in size):
+                raise ValueError(f"{name}: received {size}; expected (width, height) in pixels")
         less = 1 if self.unbiased else 0
         pairs = zip(heatmap_size, input_size, strict=True)
         return tuple((heatmap - less) / (image - less) for heatmap, image in pairs)

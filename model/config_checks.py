@@ -1,13 +1,13 @@
 """What a run configuration's JSON has to be before anything of it is believed."""
 
+import json
 import math
+
+from model.codec import check_sigma
+from records.manifest_checks import wrong_skeleton
 
 #: Pixels; far above what any network could take.
 _LARGEST_SIDE = 2**14
-
-#: The least and the largest width of a target Gaussian, in heatmap pixels. The published runs have 1 to 3;
-#: float32 cannot work with the square of much smaller or larger ones.
-SIGMAS = (0.1, 100.0)
 
 
 def wrong_config(data):
@@ -28,18 +28,29 @@ def wrong_config(data):
     size = data["input_size"]
     if not isinstance(size, list) or len(size) != 2 or not all(map(_is_side, size)):
         return _received("input_size", "width and height, multiples of 32 pixels", size)
-    if not is_finite(data["sigma"]) or not SIGMAS[0] <= data["sigma"] <= SIGMAS[1]:
-        return _received("sigma", "a number from {:g} to {:g} heatmap pixels".format(*SIGMAS), data["sigma"])
-    if not isinstance(data["skeleton"]["name"], str):
-        return _received("the skeleton's name", "a text", data["skeleton"]["name"])
-    keypoints = data["skeleton"]["keypoints"]
-    if not isinstance(keypoints, list) or not keypoints or not all(isinstance(k, str) for k in keypoints):
-        return _received("the skeleton's keypoints", "a list of names", keypoints)
+    try:
+        check_sigma(data["sigma"])
+    except ValueError as error:
+        return str(error)
+    if problem := wrong_skeleton(data["skeleton"]):
+        return problem
+    if problem := _wrong_text({name: value for name, value in data.items() if name != "provenance"}):
+        return problem
     made = data.get("provenance", {})
     if not isinstance(made, dict) or not isinstance(made.get("flags", {}), dict):
         return _received("provenance", "an object, and flags in it", made)
     if not isinstance(made.get("continued", []), list):
         return _received("continued", "a list", made["continued"])
+    return None
+
+
+def _wrong_text(data):
+    """Why the texts of parsed JSON cannot be written down again, or None. Flags may: they name files."""
+    try:
+        json.dumps(data, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        near = error.object[max(0, error.start - 40) : error.start]
+        return f"a text has half of a character (a surrogate) after {near!r}"
     return None
 
 

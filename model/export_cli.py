@@ -8,7 +8,7 @@ from pathlib import Path
 
 from model.codec import CODECS
 from model.export import ExportError
-from model.quiet import quiet_stderr
+from model.quiet import quiet_stderr, show_anything
 from model.runs import RunError, choose_epoch, load_checkpoint, read_config
 from model.weight_choice import add_weight_choice, choose_averaged
 
@@ -111,6 +111,7 @@ def parser():
     add = result.add_argument
     add(
         "--run",
+        type=os.path.expanduser,
         default="output",
         metavar="DIR",
         help="what train/main.py calls --output_dir (default: output)",
@@ -119,6 +120,7 @@ def parser():
     add("--format", required=True, choices=tuple(EXAMPLES), help="what to write")
     add(
         "--to",
+        type=os.path.expanduser,
         required=True,
         metavar="PATH",
         help="file to write (for saved_model a folder); .onnx or .tflite is added if missing",
@@ -140,6 +142,7 @@ def parser():
     )
     add(
         "--pictures",
+        type=os.path.expanduser,
         metavar="DIR",
         help="for int8: pictures of people like those the network will see; up to "
         f"{CALIBRATION_PICTURES} are read and cut to the input's shape, to measure how large activations get",
@@ -219,6 +222,7 @@ def _export(options, config, folder, epoch, averaged):
 
 def command(argv=None):
     """Runs the command and returns its exit code."""
+    show_anything()
     try:
         _run(_parse(argv))
     except SystemExit as end:  # argparse has printed what is wrong (2), or the help (0)

@@ -17,9 +17,10 @@ under "udp" for (x, y) * (input_size - 1) / (heatmap_size - 1). Written with `ke
 code runs inside a TensorFlow graph, on a GPU, and on plain arrays.
 """
 
+import numpy as np
 from keras import ops
 
-from model.codec import CODECS, codec_named
+from model.codec import CODECS, check_sigma, codec_named
 from model.dark import refine, values_beside
 
 METHODS = tuple(CODECS)
@@ -46,8 +47,11 @@ def encode(keypoints_input, input_size, heatmap_size, sigma, method="standard"):
         weights: (N, K) float32, 0 or 1.
 
     Raises:
-        ValueError: for another method.
+        ValueError: for another method, other shapes, sizes without extent, a sigma outside of
+            `model.codec.SIGMAS`.
     """
+    check_sigma(sigma)
+    _check_shape("keypoints_input", keypoints_input, (None, None, 3))
     factors = codec_named(method).to_heatmap(input_size, heatmap_size)
     keypoints_input = ops.convert_to_tensor(keypoints_input)
     if keypoints_input.dtype not in ("float32", "float64"):
@@ -98,9 +102,11 @@ def decode(heatmaps, method="standard", sigma=2.0):
         (N, K, 3) float32: x, y in heatmap pixels, and the highest value as score.
 
     Raises:
-        ValueError: for another method.
+        ValueError: for another method, another shape, a sigma outside of `model.codec.SIGMAS`.
     """
     codec_named(method)
+    check_sigma(sigma)
+    _check_shape("heatmaps", heatmaps, (None, None, None, None))
     heatmaps = ops.convert_to_tensor(heatmaps, "float32")
     _, height, width, num_keypoints = heatmaps.shape
     cells = ops.transpose(ops.reshape(heatmaps, (-1, height * width, num_keypoints)), (0, 2, 1))
@@ -133,8 +139,30 @@ def flip_back(heatmaps, flip_permutation, shift=True):
 
     Returns:
         (N, h, w, K): to be averaged with the heatmaps of the picture itself.
+
+    Raises:
+        ValueError: for another shape, or if `flip_permutation` does not name each of the K maps once.
     """
+    _check_shape("heatmaps", heatmaps, (None, None, None, None))
+    count = ops.shape(heatmaps)[-1]
+    if sorted(np.asarray(flip_permutation).ravel().tolist()) != list(range(count)):
+        raise ValueError(
+            f"flip_permutation: received {str(flip_permutation)[:100]}; expected each index from 0 to "
+            f"{count - 1} once"
+        )
     heatmaps = ops.take(ops.flip(heatmaps, axis=2), ops.convert_to_tensor(flip_permutation, "int32"), axis=3)
     if shift:
         heatmaps = ops.concatenate([heatmaps[:, :, :1], heatmaps[:, :, :-1]], axis=2)
     return heatmaps
+
+
+def _check_shape(name, array, expected):
+    """Refuses an array of another shape (None: any length; of a graph's tensor, as far as it is known)."""
+    shape = tuple(ops.shape(array))
+    fits = len(shape) == len(expected) and all(
+        want is None or not isinstance(have, int) or have == want
+        for have, want in zip(shape, expected, strict=True)
+    )
+    if not fits:
+        wanted = str(expected).replace("None", "any")
+        raise ValueError(f"{name}: received shape {shape}; expected {wanted}")

@@ -1,9 +1,15 @@
-"""Silence from native code that writes past Python to standard error."""
+"""What commands print: nothing of native code that writes past Python, and whatever else they have to say."""
 
 import contextlib
 import os
 import sys
 import tempfile
+
+
+def show_anything():
+    """Lets text be printed that a terminal cannot show, such as a path that is no UTF-8: as \\uNNNN."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")
 
 
 @contextlib.contextmanager

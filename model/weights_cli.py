@@ -9,7 +9,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from model.initial_weights import fit_backbone, head_size, is_named_for, network_of, summarise
-from model.quiet import quiet_stderr
+from model.quiet import quiet_stderr, show_anything
 from model.runs import CONFIG, RunError, checkpoint_folder, choose_epoch
 from model.weight_choice import add_weight_choice
 from model.weight_files import AVERAGE, LEARNT, WeightsError, read_weights, sha256, weights_file
@@ -48,6 +48,7 @@ def parser():
     )
     one.add_argument(
         "--from",
+        type=os.path.expanduser,
         required=True,
         dest="source",
         metavar="FILE",
@@ -56,6 +57,7 @@ def parser():
     )
     one.add_argument(
         "--to",
+        type=os.path.expanduser,
         required=True,
         dest="target",
         metavar="FILE",
@@ -169,6 +171,7 @@ def _run(options):
 
 def command(argv=None):
     """Runs the command and returns its exit code."""
+    show_anything()
     try:
         _run(parser().parse_args(argv))
     except SystemExit as end:  # argparse has printed what is wrong (2), or the help (0)

@@ -51,14 +51,14 @@ def box_nms(boxes, scores, threshold):
     Args:
         boxes: (N, 4) float, x1 y1 x2 y2 in pixels, x1 <= x2 and y1 <= y2.
         scores: (N,) float.
-        threshold: float; a box whose intersection over union with a kept box is exactly this, stays.
+        threshold: float, >= 0; a box whose intersection over union with a kept box is exactly this, stays.
 
     Returns:
         (M,) intp: indices of the kept boxes, best score first.
     """
     boxes = _array("boxes", boxes, (None, 4))
     scores = _array("scores", scores, (len(boxes),))
-    threshold = _finite("threshold", threshold)
+    threshold = _similarity("threshold", threshold)
     inverted = (boxes[:, 0] > boxes[:, 2]) | (boxes[:, 1] > boxes[:, 3])
     if inverted.any():
         row = int(np.argmax(inverted))
@@ -76,7 +76,7 @@ def oks_nms(keypoints, scores, areas, threshold, sigmas=None, min_visibility=Non
         keypoints: (N, K, 3) float, x and y in image pixels and the joint's score.
         scores: (N,) float, one per pose.
         areas: (N,) float, >= 0, the people's areas in square pixels (the official code: of the padded box).
-        threshold: float; a pose whose OKS with a kept pose is exactly this, stays.
+        threshold: float, >= 0; a pose whose OKS with a kept pose is exactly this, stays.
         sigmas: (K,) float, > 0, in parts of the person's scale; None: COCO's, for COCO's 17 joints only.
         min_visibility: None: all joints count. A float: only joints whose score *in the pose that may be
             dropped* is above it count, as in the official code; a pose without any is similar to nothing.
@@ -90,7 +90,7 @@ def oks_nms(keypoints, scores, areas, threshold, sigmas=None, min_visibility=Non
     poses = _pose_arguments(keypoints, areas, sigmas, min_visibility)
     count = len(poses[0])
     scores = _array("scores", scores, (count,))
-    threshold = _finite("threshold", threshold)
+    threshold = _similarity("threshold", threshold)
     return _kernels.oks_nms(*poses, scores, *_by_image(image_ids, count), threshold)
 
 
@@ -238,4 +238,12 @@ def _finite(name, value):
         number = np.nan
     if not np.isfinite(number):
         raise ValueError(f"{name}: received {value!r}; expected a finite number")
+    return number
+
+
+def _similarity(name, value):
+    """A finite number from 0 (above 1 nothing is alike), or ValueError."""
+    number = _finite(name, value)
+    if number < 0:
+        raise ValueError(f"{name}: received {value!r}; expected a number of at least 0")
     return number

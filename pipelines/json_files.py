@@ -2,7 +2,7 @@
 
 Memory for a long file is that of what is kept of its entries. Python's own scanner reads each of them, so
 that NaN, huge numbers and whatever else it accepts mean the same as in `json.loads`. What it refuses is left
-to `json.loads` of the whole file, for its words and places.
+to `loads` of the whole file, for its words and places.
 """
 
 import codecs
@@ -13,6 +13,7 @@ import re
 from pipelines.people import BuildError, as_json
 from pipelines.storage import open_if_there
 from records.json_text import json_text, open_json
+from records.nesting import check_nesting, loads
 
 #: Bytes read at once.
 BLOCK = 1 << 22
@@ -48,8 +49,8 @@ def read_json(path, object_hook=None):
     try:
         with _open(path) as file:
             text = json_text(file.read())
-        return json.loads(text, object_hook=object_hook)
-    except (ValueError, RecursionError) as error:  # also bad UTF-8, endless nesting, endless numbers
+        return loads(text, object_hook)
+    except ValueError as error:  # also bad UTF-8, endless nesting, endless numbers
         raise BuildError(f"{path} is not JSON: {error}") from error
 
 
@@ -128,6 +129,7 @@ class _Window:
         head = file.read(4)
         self._decoder = codecs.getincrementaldecoder(json.detect_encoding(head))("surrogatepass")
         self._text, self._place = self._decoder.decode(head), 0
+        self._inside = 0  # how many lists and objects
 
     def _more(self):
         """Reads on, as much again as is waiting: however long a value is, the work grows with its length."""
@@ -155,6 +157,7 @@ class _Window:
         if not sign or sign not in signs:
             raise ValueError(f"{sign!r} instead of one of {signs}")
         self._place += 1
+        self._inside += (sign in "[{") - (sign in "]}")
         return sign
 
     def value(self):
@@ -163,7 +166,7 @@ class _Window:
         It counts only once what follows it is there too: 1 may go on as 12, and "1." as 1.5.
 
         Raises:
-            ValueError: if there is none up to the end.
+            ValueError: if there is none up to the end, or as `check_nesting`.
         """
         self.sign()
         while True:
@@ -174,6 +177,7 @@ class _Window:
             except json.JSONDecodeError:
                 whole = False
             if whole:
+                check_nesting(self._text[self._place : end], self._inside)
                 self._place = end
                 return value
             if not self._more():

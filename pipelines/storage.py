@@ -6,7 +6,6 @@ for. Each has exceptions of its own for a file that is not there.
 
 import contextlib
 import hashlib
-import json
 import os
 import uuid
 from pathlib import PurePath
@@ -17,6 +16,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.people import BuildError
 from records.files import FOLDER, irregular_kind
+from records.nesting import loads
 
 #: What the names of files that are not complete yet look like: `write_whole` puts 12 digits there.
 PARTIAL = "*.????????????.partial"
@@ -139,7 +139,7 @@ def read_json_if_there(path):
         ValueError: if it is not JSON.
     """
     content = read_if_there(path)
-    return None if content is None else json.loads(content)
+    return None if content is None else loads(content.decode())
 
 
 def file_sha256(path):

@@ -7,6 +7,7 @@ as drawing from the full picture.
 The rules are those of the official HRNet code (JointsDataset.__getitem__ and half_body_transform).
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,10 @@ class Augmentation:
         flip_probability: how often the picture is mirrored.
         half_body_probability: how often only the upper or lower half is shown.
         half_body_min_keypoints: … for people with more labelled keypoints than this.
+
+    Raises:
+        ValueError: for a factor below 0 (the scale's must also stay below 1, where nothing would be left of a
+            person), a probability outside of 0 to 1, or a number of keypoints below 0; and for NaN.
     """
 
     scale_factor: float = 0.35
@@ -40,6 +45,19 @@ class Augmentation:
     flip_probability: float = 0.5
     half_body_probability: float = 0.3
     half_body_min_keypoints: int = 8
+
+    def __post_init__(self):
+        for name, fits, expected in (
+            ("scale_factor", lambda value: 0 <= value < 1, "from 0 to below 1"),
+            ("rotation_factor", lambda value: 0 <= value < math.inf, "of degrees from 0"),
+            ("rotation_probability", lambda value: 0 <= value <= 1, "from 0 to 1"),
+            ("flip_probability", lambda value: 0 <= value <= 1, "from 0 to 1"),
+            ("half_body_probability", lambda value: 0 <= value <= 1, "from 0 to 1"),
+            ("half_body_min_keypoints", lambda value: value >= 0, "of keypoints from 0"),
+        ):
+            value = getattr(self, name)
+            if not fits(value):
+                raise ValueError(f"{name}: received {value!r}; expected a number {expected}")
 
 
 @dataclass(frozen=True)

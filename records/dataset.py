@@ -234,7 +234,9 @@ def check_usable(manifest, input_size, augmentation):
                 f"but the augmentation asks for more than {needed}"
             )
     if not manifest.records:
-        raise RecordsError("the records folder holds no people")
+        reasons = {**manifest.dropped, **manifest.rejected}
+        why = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
+        raise RecordsError(f"the records folder holds no people{f'; left out: {why}' if why else ''}")
 
 
 def resolution_note(manifest, input_size):

@@ -11,6 +11,13 @@ utils.transforms, dataset.JointsDataset, dataset.coco); its scales are divided b
 import numpy as np
 
 
+def check_positive(name, values):
+    """Refuses numbers that are not finite and above 0, with a ValueError that begins with `name`."""
+    array = np.asarray(values, np.float64)
+    if not (np.isfinite(array).all() and (array > 0).all()):
+        raise ValueError(f"{name}: received {str(values)[:100]}; expected finite numbers above 0")
+
+
 def clean_box(box_xywh, image_size):
     """Cuts an annotated box to its picture as the official loader does.
 
@@ -58,8 +65,18 @@ def box_to_center_scale(box_xywh, input_size, padding=1.25):
     Returns:
         center: (..., 2) float64, image pixels.
         scale: (..., 2) float64, width and height in image pixels of the padded, aspect-corrected box.
+
+    Raises:
+        ValueError: for boxes of another shape or with a width or height below 0 (corners, perhaps), for NaN,
+            and for sizes that are not above 0.
     """
     box = np.asarray(box_xywh, np.float64)
+    if box.shape[-1:] != (4,):
+        raise ValueError(f"box_xywh: received shape {box.shape}; expected (..., 4)")
+    if not (np.isfinite(box).all() and (box[..., 2:] >= 0).all()):
+        raise ValueError(f"box_xywh: received {str(box)[:100]}; expected finite x, y, w, h, w and h from 0")
+    check_positive("input_size", input_size)
+    check_positive("padding", padding)
     return box[..., :2] + 0.5 * box[..., 2:], fit_aspect(box[..., 2:], input_size) * padding
 
 
@@ -86,7 +103,16 @@ def affine_to_input(center, scale, rotation_degrees, output_size, unbiased=False
 
     Returns:
         (..., 2, 3) float64: image pixels -> output pixels.
+
+    Raises:
+        ValueError: for what is not a number, and for a scale or an output size that is not above 0 (unbiased,
+            not above 1).
     """
+    check_positive("scale", scale)
+    check_positive("output_size", np.subtract(output_size, 1) if unbiased else output_size)
+    for name, values in (("center", center), ("rotation_degrees", rotation_degrees)):
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name}: received {str(np.asarray(values))[:100]}; expected finite numbers")
     center, scale = np.asarray(center, np.float64), np.asarray(scale, np.float64)
     angle = np.deg2rad(np.asarray(rotation_degrees, np.float64))
     cosine, sine = np.cos(angle), np.sin(angle)

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 
 from records.files import path_of, remote_errors
 from records.json_text import json_text, open_json
+from records.nesting import loads
 from records.people_checks import is_id
 from records.shards import RecordsError
 
@@ -34,8 +35,8 @@ def read_image_ids(path):
         ) from error
     try:
         text = json_text(open_json(io.BytesIO(content)).read()).strip() if content else ""
-        ids = json.loads(text) if text.startswith("[") else text.split()
-    except (ValueError, RecursionError) as error:
+        ids = loads(text) if text.startswith("[") else text.split()
+    except ValueError as error:
         raise RecordsError(f"{path} is not a list of image ids (JSON, or one a line): {error}") from error
     numbers = list(map(whole_number, ids))
     if None in numbers or not numbers:

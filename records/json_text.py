@@ -12,6 +12,8 @@ import struct
 import zipfile
 import zlib
 
+from records.nesting import loads
+
 #: Bytes. An archive may hold a thousand times its own size; this is four times COCO's largest keypoint file.
 MAX_UNPACKED = 1 << 30
 
@@ -95,14 +97,12 @@ def parse_json(path, content):
         What it says.
 
     Raises:
-        ValueError: if it is not JSON, or lists and objects are nested deeper than Python can parse.
+        ValueError: if it is not JSON, or as `records.nesting.check_nesting`.
     """
     try:
-        return json.loads(json_text(open_json(io.BytesIO(content)).read()))
-    except RecursionError as error:
-        raise ValueError(f"{path}: not usable JSON: its lists and objects are nested too deeply") from error
+        return loads(json_text(open_json(io.BytesIO(content)).read()))
     except ValueError as error:
-        raise ValueError(f"{path}: not valid JSON ({error})") from error
+        raise ValueError(f"{path}: not valid JSON: {error}") from error
 
 
 def _head(file):

@@ -3,9 +3,10 @@
 from collections import Counter
 
 from records.people_checks import is_id, is_number
+from records.skeletons import Skeleton
 
 #: Pixels; networks' inputs are far below it.
-_LARGEST_SIDE = 2**14
+LARGEST_SIDE = 2**14
 
 
 def wrong_manifest(data):
@@ -34,11 +35,10 @@ def wrong_manifest(data):
 
 
 def wrong_skeleton(data):
-    """Why parsed JSON cannot be given to `records.skeletons.Skeleton.from_json`, or None.
+    """Why parsed JSON is no skeleton, or None.
 
     Args:
-        data: should be a dict as `Skeleton.to_json` gives it. What its parts have to be among each other is
-            for `Skeleton` to check.
+        data: should be a dict as `records.skeletons.Skeleton.to_json` gives it.
     """
     if not isinstance(data, dict):
         return _received("skeleton", "an object", data)
@@ -53,6 +53,10 @@ def wrong_skeleton(data):
     ):
         if not isinstance(data[name], list) or not all(map(fits, data[name])):
             return _received(f"skeleton's {name}", f"a list of {expected}", data[name])
+    try:
+        Skeleton.from_json(data)
+    except ValueError as error:
+        return str(error)
     return None
 
 
@@ -96,7 +100,7 @@ def _is_count(value):
 
 
 def _is_side(value):
-    return is_id(value) and 0 < value <= _LARGEST_SIDE
+    return is_id(value) and 0 < value <= LARGEST_SIDE
 
 
 def _is_pair(value):

@@ -7,6 +7,14 @@ import numpy as np
 
 from records.mirrored_names import mirrored_names, plain_name, warning_of
 
+#: Anybody's keypoints are known less exactly, and OKS divides by the square.
+_SMALLEST_SIGMA = 1e-6
+
+
+def _is_text(name):
+    """Whether a name can be written down: JSON can also name halves of characters."""
+    return not any(0xD800 <= ord(character) < 0xE000 for character in name)
+
 
 @dataclass(frozen=True)
 class Skeleton:
@@ -41,6 +49,7 @@ class Skeleton:
 
         check(count > 0, "needs at least one keypoint")
         check(len(set(self.keypoints)) == count, "keypoint names must be unique")
+        check(all(map(_is_text, self.keypoints)), "a keypoint's name has half of a character (a surrogate)")
         paired = [index for pair in self.flip_pairs for index in pair]
         for part, indices in (
             ("flip_pairs", paired),
@@ -50,7 +59,8 @@ class Skeleton:
             check(all(0 <= index < count for index in indices), f"{part} has an index outside 0..{count - 1}")
         check(len(set(paired)) == len(paired), "flip_pairs names a keypoint twice")
         check(len(self.sigmas) == count, f"sigmas has {len(self.sigmas)} values, one per keypoint expected")
-        check(all(0 < sigma < 1 for sigma in self.sigmas), "sigmas must lie between 0 and 1")
+        fit = all(_SMALLEST_SIGMA <= sigma < 1 for sigma in self.sigmas)
+        check(fit, f"sigmas must lie between 0 and 1, and not below {_SMALLEST_SIGMA}")
 
     @property
     def num_keypoints(self):
@@ -87,6 +97,22 @@ class Skeleton:
             upper_body=tuple(data["upper_body"]),
             sigmas=tuple(data["sigmas"]),
         )
+
+
+def keypoint_difference(ours, theirs):
+    """Where two lists of keypoint names differ, in words; None if they do not.
+
+    Args:
+        ours, theirs: lists of names.
+    """
+    for number, (one, other) in enumerate(zip(ours, theirs, strict=False)):
+        if one != other:
+            moved = ", in another order" if sorted(ours) == sorted(theirs) else ""
+            return f"keypoint {number} is {one!r} and {other!r}{moved}"
+    if len(ours) == len(theirs):
+        return None
+    longer, count = max(ours, theirs, key=len), min(len(ours), len(theirs))
+    return f"keypoint {count}, {longer[count]!r}, and those after it are in one only"
 
 
 #: COCO: names, order and limbs of the dataset's `categories` entry (indices there are 1-based), sigmas of

@@ -24,6 +24,12 @@ def format_summary(manifest, people):
         f"{megabytes:,.1f} MB",
         f"left out: {_counts(manifest.dropped)}; rejected: {_counts(manifest.rejected)}",
     ]
+    without_area = manifest.dropped.get("no_area", 0)
+    if without_area > manifest.records:
+        lines.append(
+            f"note: most people, {without_area:,}, were left out because their area is 0 in the annotations: "
+            'OKS has nothing to measure them by. Annotations without "area" are taken with their box\'s'
+        )
     if len(people):
         lines += ["", size_table(people), "", joint_table(manifest.skeleton.keypoints, people.visibility)]
     return "\n".join(lines)

@@ -1,5 +1,6 @@
 """Made-up releases in the datasets' own forms: MPII's MATLAB struct and PoseTrack's files."""
 
+import io
 import json
 
 import cv2
@@ -38,10 +39,12 @@ def write_release(folder, pictures, img_train=None, name="release.mat", **change
     """An MPII release of [(file name, list of rects)]; by default everything is of the training part."""
     annolist = structs([{"image": {"name": name}, "annorect": structs(rects)} for name, rects in pictures])
     img_train = np.ones((1, len(pictures)), np.uint8) if img_train is None else np.array([img_train])
+    content = io.BytesIO()
+    release = {"annolist": annolist, "img_train": img_train} | changes
+    savemat(content, {"RELEASE": release}, long_field_names=True)
     path = folder / name
-    savemat(
-        path, {"RELEASE": {"annolist": annolist, "img_train": img_train} | changes}, long_field_names=True
-    )
+    # The text that a file begins with has the time: what is written a second later would be another release.
+    path.write_bytes(b"MATLAB 5.0 MAT-file".ljust(116) + content.getvalue()[116:])
     return path
 
 

@@ -230,3 +230,22 @@ def test_the_reader_augments_as_the_functions_do(tmp_path):
         np.testing.assert_array_equal(people["input_affine"], affine.astype(np.float32))
         # … and not, say, the plain view of everybody.
         assert np.abs(affine - augment(people, None, 3, 7, COCO, (48, 64))[0]).max(axis=(1, 2)).min() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("scale_factor", 1.0),
+        ("scale_factor", -0.1),
+        ("scale_factor", np.nan),
+        ("rotation_factor", np.inf),
+        ("rotation_factor", -1),
+        ("rotation_probability", 1.1),
+        ("flip_probability", -0.1),
+        ("half_body_probability", np.nan),
+        ("half_body_min_keypoints", -1),
+    ],
+)
+def test_an_augmentation_that_cannot_be_drawn_is_refused(name, value):
+    with pytest.raises(ValueError, match=rf"^{name}: received {value}; expected a number "):
+        Augmentation(**{name: value})

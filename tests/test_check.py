@@ -12,10 +12,11 @@ from pipelines.job import build_records
 from records.cli import command
 from records.drawing import TILE_PAPER
 from records.schema import to_example
-from records.shards import MANIFEST, Shard, frame, read_manifest
+from records.shards import MANIFEST, RecordsError, Shard, frame, read_manifest
 from records.sheet import BOX_COLOR, draw_record
 from records.skeletons import COCO
 from records.summary import joint_table, size_table
+from records.tfds_files import DATASET_INFO, FEATURES
 from records.verify import People, check_shard, check_shards
 from tests.builders import annotations, image, make_build, make_dataset, person, write_split
 
@@ -135,8 +136,69 @@ def test_every_damaged_shard_has_its_line(folder, capsys):
 
 def test_a_shard_that_the_manifest_does_not_name_is_named(folder, capsys):
     (folder / "coco-train.tfrecord-00000-of-00007").write_bytes(b"of another build")
-    assert command([str(folder), "--people=0"]) == 1
-    assert "for example coco-train.tfrecord-00000-of-00007: remove them" in capsys.readouterr().err
+    code, output, errors = check(capsys, folder, "--people=0")
+    assert code == 1
+    assert "for example coco-train.tfrecord-00000-of-00007: remove them" in errors[0]
+    assert "1 other file amiss" in output
+    assert "all is well" not in output
+
+
+def change_json(change):
+    def changed(path):
+        data = json.loads(path.read_text())
+        change(data)
+        path.write_text(json.dumps(data))
+
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (lambda path: path.unlink(), "missing"),
+        (lambda path: path.write_text("{"), "is not JSON"),
+        (lambda path: path.write_bytes(b"\xff\xfe{"), "is not JSON"),
+        (lambda path: path.write_text("[" * 10**5), "is not JSON"),
+        (lambda path: path.write_text("{}"), "is not what the manifest asks for"),
+        (change_json(lambda data: data.pop(max(data))), "is not what the manifest asks for"),
+        (lambda path: (path.unlink(), path.mkdir()), "cannot be read: Is a directory"),
+    ],
+    ids=["missing", "cut", "no text", "deep", "empty", "less", "folder"],
+)
+@pytest.mark.parametrize("name", [FEATURES, DATASET_INFO])
+def test_a_spoilt_file_of_tensorflow_datasets_is_named(folder, capsys, name, spoil, problem):
+    spoil(folder / name)
+    code, output, errors = check(capsys, folder, "--people=0")
+    assert code == 1
+    assert len(errors) == 1
+    assert errors[0].startswith(f"{name}: {problem}; TensorFlow Datasets needs it")
+    assert "1 other file amiss" in output
+
+
+def test_descriptions_of_an_earlier_version_are_no_problem(folder, capsys):
+    def describe(data):
+        data["description"] = "Figures."
+
+    change_json(describe)(folder / DATASET_INFO)
+    assert check(capsys, folder, "--people=0")[::2] == (0, [])
+
+
+def test_a_shard_that_is_named_twice_is_refused_where_the_manifest_is_read(folder, capsys):
+    change_manifest(folder, lambda data: data["shards"].append(data["shards"][1]))
+    told = r"the shard coco-train\.tfrecord-00001-of-00003 is named twice"
+    with pytest.raises(RecordsError, match=told):
+        read_manifest(folder)
+    code, output, errors = check(capsys, folder)
+    assert code == 1
+    assert re.search(told, errors[0])
+    assert "all is well" not in output
+
+
+def test_people_without_an_area_are_explained_when_they_are_most(folder, capsys):
+    change_manifest(folder, lambda data: data["dropped"].update(no_area=5))
+    assert "note:" not in check(capsys, folder, "--people=0")[1]
+    change_manifest(folder, lambda data: data["dropped"].update(no_area=5000))
+    assert "5,000, were left out because their area is 0" in check(capsys, folder, "--people=0")[1]
 
 
 def test_nothing_left_to_read_is_no_crash(folder, capsys):

@@ -81,6 +81,6 @@ def test_the_workers_image_has_the_beam_and_the_versions_of_the_constraints():
     constraints = (ROOT / "constraints.txt").read_text()
     dockerfile = (ROOT / "docker/worker.Dockerfile").read_text()
     beam = re.search(r"^apache-beam==(.+)$", constraints, re.MULTILINE)[1]
-    assert re.search(r"^FROM apache/beam_python3\.\d+_sdk:(.+)$", dockerfile, re.MULTILINE)[1] == beam
+    assert re.search(r"^FROM apache/beam_python\$\{PYTHON\}_sdk:(.+)$", dockerfile, re.MULTILINE)[1] == beam
     for name in re.search(r"\^\((.+)\)==", dockerfile)[1].split("|"):
         assert re.search(rf"^{name}==", constraints, re.MULTILINE)

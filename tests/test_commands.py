@@ -9,8 +9,14 @@ import numpy as np
 import pytest
 
 from tests.commands import fails, succeeds
-from tests.shared import shared_data
+from tests.shared import ROOT, shared_data
 
+#: What runs a `cli` module.
+COMMANDS = [
+    str(path.relative_to(ROOT))
+    for path in sorted(ROOT.glob("[a-z]*/*.py"))
+    if re.search(r"^    from \w+\.\w*cli import command$", path.read_text(), re.MULTILINE)
+]
 METRICS = ["AP", "AP .5", "AP .75", "AP (M)", "AP (L)", "AR", "AR .5", "AR .75", "AR (M)", "AR (L)"]
 SYNTHETIC = ("--dataset=synthetic", "--dataset_dir=data")
 TINY_DATA = ("--train_images=12", "--val_images=5", "--input_size=64x96", "--people_per_shard=8")
@@ -26,6 +32,7 @@ def tiny(tmp_path_factory):
     return folder, built, trained
 
 
+@pytest.mark.smoke
 @pytest.mark.slow
 def test_from_nothing_to_a_table_on_drawn_people(tiny):
     folder, built, trained = tiny
@@ -129,9 +136,8 @@ def test_no_records_yet_says_what_to_run(tmp_path):
     assert not (tmp_path / "output").exists()
 
 
-@pytest.mark.parametrize(
-    "command", ["train/main.py", "evaluate/main.py", "evaluate/predict.py", "records/check.py"]
-)
+@pytest.mark.smoke
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_is_there_from_any_folder(tmp_path, command):
     result = succeeds(tmp_path, command, "--help")
     assert result.stdout.startswith(f"usage: python {command}")

@@ -72,8 +72,11 @@ def test_posetrack_is_written_as_the_converter_says_per_split(posetrack_folder):
 
 
 @pytest.mark.parametrize(("dataset", "write"), [("mpii", write_mpii), ("posetrack", write_posetrack)])
-def test_the_same_release_gives_the_same_bytes_anywhere(tmp_path, dataset, write):
+def test_the_same_release_gives_the_same_bytes_anywhere_and_whenever_it_is_written(
+    tmp_path, monkeypatch, dataset, write
+):
     for name in ("here", "there"):
+        monkeypatch.setattr("time.asctime", lambda name=name: f"on the day we were {name}")
         write(tmp_path / name)
         convert(tmp_path / name, dataset)
     assert written(tmp_path / "here") == written(tmp_path / "there")

@@ -312,10 +312,57 @@ def test_half_bodies_the_crops_have_no_room_for_are_refused(folder):
     read_records(folder, 4, augmentation=replace(fewer, half_body_probability=0))
 
 
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("batch_size", 0),
+        ("batch_size", -1),
+        ("batch_size", 2.0),
+        ("batch_size", True),
+        ("part", (5, 3)),
+        ("part", (-1, 3)),
+        ("part", (0, 0)),
+        ("part", 3),
+        ("skip_batches", -1),
+        ("num_batches", -1),
+        ("num_batches", 2**63),
+        ("shuffle_buffer", -1),
+        ("seed", -1),
+        ("epoch", 0.5),
+        ("input_size", (48,)),
+        ("input_size", (48, -64)),
+        ("input_size", (48.0, 64.0)),
+    ],
+)
+def test_arguments_without_a_sensible_reading_are_named(folder, argument, value):
+    with pytest.raises(ValueError, match=rf"^{argument}: received .*; expected "):
+        read_records(folder, **({"batch_size": 4} | {argument: value}))
+
+
+def test_a_shuffle_buffer_takes_no_more_room_than_there_are_people(folder, monkeypatch):
+    sizes, shuffle = [], tf.data.Dataset.shuffle
+
+    def noted(dataset, buffer_size, **options):
+        sizes.append(buffer_size)
+        return shuffle(dataset, buffer_size, **options)
+
+    monkeypatch.setattr(tf.data.Dataset, "shuffle", noted)
+    count = read_manifest(folder).records
+    tf.random.set_seed(3)
+    exact = read_all(folder, shuffle_buffer=count)["person_id"]
+    tf.random.set_seed(3)
+    beyond = read_all(folder, shuffle_buffer=10**12)["person_id"]
+    np.testing.assert_array_equal(exact, beyond)
+    assert sizes == [count, count]
+
+
 def test_records_of_nobody_are_refused(folder, tmp_path):
-    manifest = read_manifest(folder).to_json()
+    manifest = read_manifest(folder).to_json() | {"dropped": {}, "rejected": {}}
     (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"shards": []}))
-    with pytest.raises(RecordsError, match="holds no people"):
+    with pytest.raises(RecordsError, match=r"holds no people$"):
+        read_records(tmp_path, 4)
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"shards": [], "dropped": {"no_area": 7}}))
+    with pytest.raises(RecordsError, match="holds no people; left out: 7 no_area"):
         read_records(tmp_path, 4)
     with pytest.raises(RecordsError, match="no records in"):
         read_records(tmp_path / "nowhere", 4)

@@ -1,6 +1,7 @@
 """What the documents say stays true."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,18 @@ def test_every_requirement_has_a_reason_in_build_md():
         for line in (ROOT / file).read_text().splitlines():
             if line and not line.startswith("#"):
                 assert re.match(r"[\w-]+", line)[0] in build, line
+
+
+def test_the_supported_pythons_are_the_same_everywhere():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    classifier = "Programming Language :: Python :: "
+    classified = [c.removeprefix(classifier) for c in project["classifiers"] if c.startswith(classifier)]
+    makefile, ci = (ROOT / "Makefile").read_text(), (ROOT / ".ci/run").read_text()
+    assert re.search(r"^PYTHONS := (.*)$", makefile, re.MULTILINE)[1].split() == classified
+    first, last = classified[0], int(classified[-1].removeprefix("3."))
+    assert project["requires-python"] == f">={first},<3.{last + 1}"
+    assert f"interpreter {first}" in ci
+    assert re.search(r"^for version in (.*); do$", ci, re.MULTILINE)[1].split() == classified[1:]
 
 
 def test_constraints_pin_every_requirement():

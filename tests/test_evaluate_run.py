@@ -382,13 +382,14 @@ def test_a_batch_too_large_for_a_device_ends_in_one_line(run, monkeypatch):
 def test_records_of_other_keypoints_are_refused_by_number(run):
     folder = Path(run.output) / "model_dump"
     config = read_config(folder)
-    five = {
-        name: values[:5] if isinstance(values, list) and len(values) == 17 else values
-        for name, values in config.skeleton.items()
-    }
+    first = {name: config.skeleton[name][:5] for name in ("keypoints", "sigmas", "upper_body")}
+    five = first | {"flip_pairs": [[1, 2], [3, 4]], "limbs": []}
     write_config(folder, replace(config, skeleton=five | {"name": "five"}))
-    with pytest.raises(RecordsError, match=r"predicts the 5 keypoints of five, .* have the 17 of coco"):
+    with pytest.raises(
+        RecordsError, match=r"predicts the 5 keypoints of five, .* have the 17 of coco"
+    ) as error:
         evaluate_run(small_evaluation(run))
+    assert "keypoint 5, 'left_shoulder', and those after it are in one only" in str(error.value)
 
 
 def test_records_of_nobody_end_in_one_line(run, tmp_path):

@@ -85,7 +85,7 @@ def test_a_message_with_a_wrong_length_is_named_and_ends_no_process(folder, caps
         ({"crop_affine": np.zeros_like}, "crop_affine shows a line"),
         ({"keypoints": with_last(7)}, "a keypoint's visibility is 7"),
         ({"keypoints": lambda array: array * np.nan}, "keypoints is not finite"),
-        ({"center": with_last(1e30)}, "center is not finite, or above 1e18"),
+        ({"center": with_last(1e30)}, "center has numbers above 1e18"),
         ({"image_size": np.zeros_like}, r"image_size is \[0, 0\]"),
         ({"crop": lambda crop: b""}, "the crop is not a picture"),
         (

@@ -1,5 +1,6 @@
 """The command model/export.py: its files, its help and what it refuses."""
 
+import io
 import os
 import subprocess
 import sys
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 
 from model.export_cli import command
+from model.export_cli import parser as export_parser
 from model.runs import Progress, save_checkpoint, variable_arrays, write_best, write_checkpoint, write_config
+from model.weights_cli import parser as weights_parser
 from tests.shared import ROOT
 from tests.test_export import description, make_config, pictures, random_network
 
@@ -195,3 +198,20 @@ def test_a_run_of_an_unknown_network_or_codec_is_named(tmp_path, monkeypatch, ca
     write_config(tmp_path / "model_dump", make_config(**changes))
     assert command(["--format=onnx", f"--run={tmp_path}", "--to=x"]) == 1
     assert says in capfd.readouterr().err
+
+
+def test_what_a_terminal_cannot_show_does_not_end_the_command(tmp_path, monkeypatch):
+    out = io.TextIOWrapper(io.BytesIO(), "latin-1")
+    monkeypatch.setattr("sys.stdout", out)
+    monkeypatch.setattr("model.export_cli._run", lambda options: print(options.to))
+    assert command(["--format=onnx", f"--to=ż{os.fsdecode(bytes([255]))}"]) == 0
+    out.flush()
+    assert out.buffer.getvalue() == b"\\u017c\\udcff.onnx\n"
+
+
+def test_a_tilde_is_the_user_s_folder_whatever_the_shell_makes_of_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    options = export_parser().parse_args(["--run=~/a", "--to=~/b", "--format=onnx", "--pictures=~/c"])
+    assert (options.run, options.to, options.pictures) == tuple(f"{tmp_path}/{name}" for name in "abc")
+    options = weights_parser().parse_args(["import", "--from=~/a", "--to=~/b"])
+    assert (options.source, options.target) == (f"{tmp_path}/a", f"{tmp_path}/b")

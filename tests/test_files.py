@@ -51,3 +51,16 @@ def test_two_who_write_the_same_file_do_not_meet(tmp_path, monkeypatch):
     monkeypatch.setattr("pathlib.Path.replace", other_in_between)
     assert write_whole(path, "mine").read_text() == "mine"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_text_may_name_a_file_whose_name_is_no_utf_8(tmp_path):
+    write_whole(tmp_path / "a", f"of {os.fsdecode(b'a' + bytes([255]))}")
+    assert (tmp_path / "a").read_text() == "of a\\udcff"
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "🐈" * 63])
+def test_a_name_as_long_as_the_file_system_takes_is_written(tmp_path, name):
+    assert write_whole(tmp_path / name, b"content").read_bytes() == b"content"
+    with pytest.raises(WriteError, match="could not be written: File name too long"):
+        write_whole(tmp_path / f"{name}nnnn", b"content")
+    assert [path.name for path in tmp_path.iterdir()] == [name]

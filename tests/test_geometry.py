@@ -380,3 +380,36 @@ def test_the_plain_view_reads_nothing_outside_its_crop(seed, flip):
     x, y, width, height = rectangle
     assert (needed[0] >= (x, y)).all()
     assert (needed[1] < (x + width, y + height)).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (([0, 0, -1, 5], (48, 64)), "box_xywh: received .* w and h from 0"),
+        (([0, np.nan, 1, 5], (48, 64)), "box_xywh: received"),
+        (([0, 0, 1], (48, 64)), r"box_xywh: received shape \(3,\)"),
+        (([0, 0, 1, 5], (48, 0)), r"input_size: received \(48, 0\)"),
+        (([0, 0, 1, 5], (48, 64), 0), "padding: received 0; expected finite numbers above 0"),
+        (([0, 0, 1, 5], (48, 64), np.nan), "padding: received nan"),
+    ],
+)
+def test_boxes_and_sizes_without_a_sensible_reading_are_named(arguments, says):
+    with pytest.raises(ValueError, match=f"^{says}"):
+        box_to_center_scale(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"scale": (0, 80)}, "scale: received"),
+        ({"scale": (np.nan, 80)}, "scale: received"),
+        ({"center": (np.inf, 5)}, "center: received .*; expected finite numbers"),
+        ({"rotation_degrees": np.nan}, "rotation_degrees: received nan"),
+        ({"output_size": (-48, 64)}, "output_size: received"),
+        ({"output_size": (1, 64), "unbiased": True}, "output_size: received"),
+    ],
+)
+def test_maps_without_a_sensible_reading_are_named(change, says):
+    good = {"center": (5, 5), "scale": (60, 80), "rotation_degrees": 0.0, "output_size": (48, 64)}
+    with pytest.raises(ValueError, match=f"^{says}"):
+        affine_to_input(**(good | change))

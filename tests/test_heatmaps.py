@@ -228,3 +228,34 @@ def test_an_unknown_method_is_refused_with_those_there_are(method):
         encode(np.zeros((1, 1, 3)), INPUT_SIZE, HEATMAP_SIZE, SIGMA, method=method)
     with pytest.raises(ValueError, match=rf"{method!r} is not available; available: .*standard"):
         decode(np.zeros((1, 8, 8, 1)), method=method)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"sigma": 0}, "sigma: received 0; expected heatmap pixels from 0.1 to 100"),
+        ({"sigma": -2.0}, "sigma: received -2.0"),
+        ({"sigma": 1e-300}, "sigma: received 1e-300"),
+        ({"sigma": float("nan")}, "sigma: received nan"),
+        ({"sigma": None}, "sigma: received None"),
+        ({"keypoints_input": np.zeros((17, 3))}, r"keypoints_input: received shape \(17, 3\)"),
+        ({"keypoints_input": np.zeros((1, 17, 2))}, r"keypoints_input: received shape \(1, 17, 2\)"),
+        ({"heatmap_size": (0, 64)}, r"heatmap_size: received \(0, 64\)"),
+        ({"input_size": (1, 1), "method": "udp"}, r"input_size: received \(1, 1\)"),
+    ],
+)
+def test_targets_without_a_sensible_reading_are_refused(change, says):
+    good = {"keypoints_input": np.zeros((1, 17, 3), "f"), "input_size": (192, 256), "sigma": 2.0}
+    with pytest.raises(ValueError, match=f"^{says}"):
+        encode(**(good | {"heatmap_size": (48, 64)} | change))
+
+
+def test_maps_without_a_sensible_reading_are_refused():
+    maps = np.zeros((2, 8, 6, 3), "f")
+    with pytest.raises(ValueError, match=r"^heatmaps: received shape \(8, 6, 3\); expected \(any, any,"):
+        decode(maps[0])
+    with pytest.raises(ValueError, match=r"^sigma: received 0\.0"):
+        decode(maps, "dark", 0.0)
+    for permutation in ([0, 1], [0, 1, 1], [0, 1, 3], [0, 1, -1]):
+        with pytest.raises(ValueError, match=r"^flip_permutation: .* each index from 0 to 2 once"):
+            flip_back(maps, permutation)

@@ -14,7 +14,7 @@ from tests.shared import ROOT
 MAY_IMPORT = {
     "records": set(),
     "pipelines": {"records"},
-    "model": set(),
+    "model": {"records"},
     "nms": set(),
     "evaluate": {"records", "model", "nms"},
     "train": {"records", "model", "evaluate"},
@@ -58,6 +58,12 @@ def test_a_module_imports_only_whom_it_may(module):
     room = module.parts[0]
     rooms = {name.split(".")[0] for name in imported(parse(module), room)} & MAY_IMPORT.keys()
     assert rooms - {room} <= MAY_IMPORT[room]
+
+
+@pytest.mark.parametrize("module", [path for path in SOURCES if path.parts[0] == "model"], ids=str)
+def test_the_model_knows_of_records_only_what_a_skeleton_is(module):
+    of_records = {name for name in imported(parse(module), "model") if name.split(".")[0] == "records"}
+    assert of_records <= {"records.manifest_checks", "records.skeletons"}
 
 
 @each_module

@@ -14,6 +14,7 @@ from pipelines.coco import read_annotations
 from pipelines.json_files import Entries, read_json, read_long_json
 from pipelines.people import BuildError
 from pipelines.source import read_source
+from records.nesting import MAX_DEPTH
 from tests.builders import CATEGORY, annotations, image, make_build, person, write_json
 from tests.sources import an_image, annotation, anything, detection, some_of
 
@@ -121,6 +122,18 @@ def test_a_damaged_file_is_refused_in_the_words_of_json_loads_or_read_alike(
     data = text.encode(errors="surrogatepass")
     place = min(place, len(data))
     check(path, data[:place] + added + data[place + removed :], block)
+
+
+@pytest.mark.parametrize("opening", ["", '{"images":', '{"annotations":', '{"info":'])
+@pytest.mark.parametrize("signs", ["[]", "{}"])
+def test_the_limit_of_nesting_is_the_same_an_entry_at_a_time(path, opening, signs):
+    start, end = signs if signs == "[]" else ('{"b":', "}")
+    room = MAX_DEPTH - bool(opening)
+    for depth in (room, room + 1, 2 * MAX_DEPTH):
+        text = f"{opening}[1, {start * (depth - 1)}0{end * (depth - 1)}]{'}' * bool(opening)}"
+        check(path, text.encode(), 1 << 22)
+        refused = "nested too deeply" in str(outcome(lambda p: read_long_json(p, TRIMS), path))
+        assert refused == (depth > room)
 
 
 @given(st.lists(entry))

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import nms
@@ -188,6 +188,7 @@ def test_the_last_bit_of_the_threshold_decides(seed, joints, distance, min_visib
     keypoints = np.concatenate([rng.normal(0, distance, (2, joints, 2)), rng.random((2, joints, 1))], axis=-1)
     areas, sigmas = rng.uniform(0, 3e4, 2), rng.uniform(0.02, 0.12, joints)
     oks = nms.oks_matrix(keypoints, areas, sigmas, min_visibility)[0, 1]
+    assume(oks > 0)  # no threshold is below that
     for threshold, kept in ((oks, [0, 1]), (np.nextafter(oks, -1), [0])):
         arguments = (keypoints, [2, 1], areas, threshold, sigmas, min_visibility)
         assert nms.oks_nms(*arguments).tolist() == kept
@@ -268,11 +269,17 @@ def test_bad_poses_are_named(function, argument, value, says):
         (([[0, 0, 9, 9], [50, 50, 20, 30]], [1, 1], 0.5), r"^boxes: row 1 is \[50.0, .* x y w h"),
         (([[0, 0, 1, 1]], [1, 2], 0.5), r"^scores: received shape \(2,\); expected \(1,\)"),
         (([[0, 0, 1, 1]], [1], np.inf), "^threshold: received inf"),
+        (([[0, 0, 1, 1]], [1], -0.1), "^threshold: received -0.1; expected a number of at least 0"),
     ],
 )
 def test_bad_boxes_are_named(arguments, says):
     with pytest.raises(ValueError, match=says):
         nms.box_nms(*arguments)
+
+
+def test_a_negative_threshold_of_poses_is_named():
+    with pytest.raises(ValueError, match=r"^threshold: received -0\.1; expected a number of at least 0"):
+        nms.oks_nms(**(GOOD | {"threshold": -0.1}))
 
 
 def test_cocos_sigmas_are_for_17_joints_only():

@@ -315,6 +315,7 @@ def test_what_a_user_can_get_wrong(run, pictures, tmp_path, capsys):
         assert re.search(message, capsys.readouterr().err)
 
     fails(2, "--image is missing")
+    fails(2, r"--output_dir=gs://b: expected a folder on this machine", "--image=x", "--output_dir=gs://b")
     fails(1, "nowhere.jpg does not exist", "--image", "nowhere.jpg")
     (tmp_path / "empty").mkdir()
     fails(1, "no pictures in this folder", "--image", tmp_path / "empty")

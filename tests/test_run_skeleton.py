@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from evaluate.run import evaluate_run
-from evaluate.skeletons import other_facts, other_keypoints, run_skeleton
-from model.runs import Progress, RunError, read_checkpoint, read_config, write_config
-from records.shards import RecordsError
+from evaluate.skeletons import other_facts
+from model.runs import Progress, read_checkpoint, read_config
 from records.skeletons import COCO
 from tests.small_evaluations import small_evaluation
 from tests.small_runs import make_records, small_network, small_options
@@ -110,23 +109,6 @@ def test_validation_while_training_takes_them_from_the_run_too(run, tmp_path, mo
     np.testing.assert_array_equal(first.picture, second.picture)
 
 
-def test_keypoints_in_another_order_are_refused_with_the_first_that_differs(tmp_path, evaluated):
-    names = list(COCO.keypoints)
-    names[3:5] = names[4:2:-1]
-    line = r"of coco: the same names in another order: keypoint 4 is 'left_ear' in the run and 'right_ear'"
-    with pytest.raises(RecordsError, match=line):
-        evaluated(tmp_path, keypoints=names)
-
-
-def test_the_first_keypoint_that_differs_is_named():
-    face, coco = FACE.keypoints, COCO.keypoints
-    assert other_keypoints(list(face), face) is None
-    other = ("nose", "eye_left", *face[2:])
-    assert other_keypoints(face, other) == "keypoint 2 is 'left_eye' in the run and 'eye_left' in the records"
-    assert other_keypoints(face, coco) == "keypoint 6, 'left_shoulder', is among the records' only"
-    assert other_keypoints(coco, face) == "keypoint 6, 'left_shoulder', is among the run's only"
-
-
 def test_what_decides_no_number_is_no_difference():
     assert other_facts(FACE, replace(FACE, name="other", limbs=((0, 1),), upper_body=(0,))) == []
     assert other_facts(FACE, replace(FACE, flip_pairs=((2, 1),))) == []
@@ -135,11 +117,3 @@ def test_what_decides_no_number_is_no_difference():
         "the flip pairs of 2 keypoints are other ones in the records ('left_ear' mirrors 'right_ear' there, "
         "itself in the run); the run's are taken"
     )
-
-
-@pytest.mark.parametrize("changes", [{"sigmas": [1] * 17}, {"flip_pairs": [[0, 40]]}, {"sigmas": None}])
-def test_a_damaged_skeleton_of_a_run_is_one_line(run, tmp_path, changes):
-    config = read_config(Path(run.output) / "model_dump")
-    write_config(tmp_path, replace(config, skeleton=config.skeleton | changes))
-    with pytest.raises(RunError, match=r"config\.json"):
-        run_skeleton(read_config(tmp_path))

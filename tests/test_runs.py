@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.heatmaps import encode
 from model.runs import (
     BEST,
     CONFIG,
@@ -35,7 +36,7 @@ from model.runs import (
     write_checkpoint,
     write_config,
 )
-from records.skeletons import COCO
+from records.skeletons import COCO, Skeleton
 
 CONFIGURATION = RunConfig(
     dataset="coco",
@@ -168,6 +169,20 @@ def test_a_configuration_that_cannot_be_read_is_one_line(tmp_path):
         json.dumps(vars(CONFIGURATION) | {"recipe": []}),
         json.dumps(vars(CONFIGURATION) | {"skeleton": {"name": "coco", "keypoints": "abc"}}),
         json.dumps(vars(CONFIGURATION) | {"provenance": {"continued": 3}}),
+        json.dumps(vars(CONFIGURATION) | {"recipe": {"note": "\ud800"}}),
+        *(
+            json.dumps(vars(CONFIGURATION) | {"skeleton": COCO.to_json() | change})
+            for change in (
+                {"flip_pairs": [[0, 17]]},
+                {"flip_pairs": None},
+                {"limbs": [[0]]},
+                {"upper_body": [-1]},
+                {"sigmas": [0.05] * 16},
+                {"sigmas": [1e-300] * 17},
+                {"keypoints": ["\ud800", *COCO.keypoints[1:]]},
+                {"keypoints": [COCO.keypoints[1], *COCO.keypoints[1:]]},
+            )
+        ),
     ],
 )
 def test_a_damaged_configuration_is_named(tmp_path, text):
@@ -184,11 +199,16 @@ HOSTILE = st.recursive(
 )
 
 
-@given(name=st.sampled_from(sorted(asdict(CONFIGURATION))), value=HOSTILE, within=st.booleans())
-def test_any_value_in_a_configuration_is_an_error_or_can_be_worked_with(name, value, within):
+@given(
+    name=st.sampled_from(sorted(asdict(CONFIGURATION))),
+    value=HOSTILE | st.floats(1e-310, 1e308) | st.characters(categories=["Cs"]),
+    within=st.booleans(),
+    which=st.integers(0, 5),
+)
+def test_any_value_in_a_configuration_is_an_error_or_can_be_worked_with(name, value, within, which):
     data = asdict(CONFIGURATION)
     if within and isinstance(data[name], dict) and data[name]:
-        data[name] = data[name] | {min(data[name]): value}
+        data[name] = data[name] | {sorted(data[name])[which % len(data[name])]: value}
     else:
         data[name] = value
     with tempfile.TemporaryDirectory() as folder:
@@ -201,8 +221,10 @@ def test_any_value_in_a_configuration_is_an_error_or_can_be_worked_with(name, va
     if config is None:
         assert len(refused.splitlines()) == 1
         return
-    assert config.num_keypoints > 0
+    assert Skeleton.from_json(config.skeleton).num_keypoints == config.num_keypoints > 0
     assert min(config.heatmap_size) > 0
+    assert np.isfinite(encode(np.zeros((1, 1, 3)), config.input_size, (2, 2), config.sigma)[0]).all()
+    assert f"{config}".encode()
     assert {config.model: config.dataset, config.codec: config.records}
     assert isinstance(config.differences(CONFIGURATION), list)
 

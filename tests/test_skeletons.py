@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pycocotools.cocoeval import Params
 
-from records.skeletons import COCO, MPII, POSETRACK, Skeleton
+from records.skeletons import COCO, MPII, POSETRACK, Skeleton, keypoint_difference
 
 
 def test_coco_flip_pairs_are_exactly_the_left_and_right_names():
@@ -148,3 +148,14 @@ def test_a_contradictory_skeleton_is_refused_with_the_name_of_its_part(change, n
     with pytest.raises(ValueError, match=named) as error:
         replace(COCO, name="mine", **change)
     assert "'mine'" in str(error.value)
+
+
+def test_the_first_keypoint_that_differs_is_told():
+    names = ["nose", "left_eye", "right_eye"]
+    assert keypoint_difference(names, tuple(names)) is None
+    assert keypoint_difference(names, ["nose", "eye"]) == "keypoint 1 is 'left_eye' and 'eye'"
+    assert keypoint_difference(names, names[::-1]).endswith("'nose' and 'right_eye', in another order")
+    for ours, theirs in ((names, names[:2]), (names[:2], names)):
+        assert (
+            keypoint_difference(ours, theirs) == "keypoint 2, 'right_eye', and those after it are in one only"
+        )

@@ -1,6 +1,7 @@
 """What the evaluation takes from an annotation file: whom the build takes, in a form no metric fails on."""
 
 import hashlib
+import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -171,3 +172,23 @@ def test_annotations_from_a_pipe_are_refused_as_such(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(RecordsError, match=r"the annotation file .*/pipe is no regular file; --annotations"):
         find_truth(SimpleNamespace(annotations=str(tmp_path / "pipe"), dataset_dir=None), None)
+
+
+def test_annotations_that_were_edited_after_the_build_are_named_and_not_where_others_might_be(tmp_path):
+    built_from = tmp_path / "mine.json"
+    built_from.write_text(json.dumps(annotations(IMAGES, [])))
+    manifest = SimpleNamespace(
+        skeleton=COCO,
+        dataset="custom",
+        split="val",
+        source={"annotations": str(built_from)},
+        options={"annotations_sha256": hashlib.sha256(built_from.read_bytes()).hexdigest()},
+    )
+    options = SimpleNamespace(annotations=None, dataset_dir=str(tmp_path / "dataset"))
+    assert find_truth(options, manifest).path == built_from
+    built_from.write_text(json.dumps(annotations(IMAGES[:1], [])))
+    with pytest.raises(RecordsError, match=r"mine\.json is not the annotation file .* or has changed since"):
+        find_truth(options, manifest)
+    built_from.unlink()
+    with pytest.raises(RecordsError, match=r"mine\.json does not exist; --annotations"):
+        find_truth(options, manifest)

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 from absl import flags
 
-from model.codec import CODECS
-from model.config_checks import SIGMAS
+from model.codec import CODECS, SIGMAS
 from records.command import UsageError, integers, parse_input_size
 from records.files import local_only, path_of
 from records.layout import LAYOUTS, records_folder

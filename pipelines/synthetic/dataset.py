@@ -27,6 +27,7 @@ import numpy as np
 
 from pipelines.synthetic.detections import DetectorOptions, simulate_detections
 from pipelines.synthetic.scenes import MAX_PEOPLE, Scene, draw_scene
+from records.nesting import loads
 from records.skeletons import COCO
 
 FORMAT = 1  # raised whenever the same options give other files
@@ -174,7 +175,7 @@ def _annotation_path(directory: Path, split: str) -> Path:
 def _read_marker(path: Path) -> object:
     """The marker's content; None when it is not JSON, which equals no options."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return loads(path.read_text(encoding="utf-8"))
     except ValueError:
         return None
 
