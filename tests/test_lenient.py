@@ -143,9 +143,28 @@ def test_without_names_two_numbers_for_each_keypoint_can_be_told(tmp_path):
 
 
 def test_without_names_one_broken_list_does_not_decide(tmp_path):
-    people = [hand(1, 1, keypoints=[1, 1, 2]), hand(2, 1), hand(3, 2)]
-    source, _ = read(tmp_path, data_of(people, categories=[{"id": 1, "keypoints": []}]))
-    assert (source.skeleton.num_keypoints, source.count, len(source.rejected)) == (3, 2, 1)
+    for broken in ([1, 1, 2], [1, 1, 2] * 7):
+        people = [hand(1, 1, keypoints=broken), hand(2, 1), hand(3, 2)]
+        source, _ = read(tmp_path, data_of(people, categories=[{"id": 1, "keypoints": []}]))
+        assert (source.skeleton.num_keypoints, source.count, len(source.rejected)) == (3, 2, 1)
+
+
+@pytest.mark.parametrize("category", [None, "missing"])
+def test_annotations_without_a_category_are_of_the_only_one(tmp_path, category):
+    person = hand(1, 1, category_id=category)
+    if category:
+        del person["category_id"]
+    for categories in ([HAND], [HAND, FOOT], [HAND, HAND | {"id": 2}], [{"id": 3, "name": "x"}], []):
+        people = [person, hand(2, 1)] if len(categories) > 1 else [person]
+        if categories == [HAND, FOOT]:  # of which of the two is it?
+            with pytest.raises(RecordsError, match=r"hand .* 2 annotations; foot .* 1 annotations"):
+                read(tmp_path, data_of(people, categories=categories))
+            continue
+        source, _ = read(tmp_path, data_of(people, categories=categories))
+        assert (source.count, source.skeleton.num_keypoints) == (len(people), 3)
+    five = HAND | {"keypoints": [*HAND["keypoints"], "a", "b"]}
+    with pytest.raises(RecordsError, match="3 keypoints each, their category names 5"):
+        read(tmp_path, data_of([person], categories=[five]))
 
 
 def test_without_names_categories_of_other_numbers_have_to_be_chosen(tmp_path):
