@@ -1,6 +1,7 @@
 """What the evaluation takes from an annotation file: whom the build takes, in a form no metric fails on."""
 
 import hashlib
+import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from evaluate.coco import evaluate_coco
 from evaluate.truth import find_truth, read_truth
-from records.shards import RecordsError
+from records.shards import Manifest, RecordsError
 from records.skeletons import COCO
 from tests.builders import annotations, image, person
 from tests.sources import BOX, annotation, everyone, ground_truth, some_of
@@ -139,7 +140,7 @@ def test_an_annotation_file_that_is_no_json_is_named(tmp_path, content, says):
     path = tmp_path / "a.json"
     path.write_bytes(content)
     manifest = SimpleNamespace(
-        skeleton=COCO, options={"annotations_sha256": hashlib.sha256(content).hexdigest()}
+        skeleton=COCO, source={}, options={"annotations_sha256": hashlib.sha256(content).hexdigest()}
     )
     with pytest.raises(RecordsError, match=rf"a\.json: .*{says}"):
         find_truth(SimpleNamespace(annotations=str(path), dataset_dir=None), manifest)
@@ -149,4 +150,29 @@ def test_annotations_from_a_pipe_are_refused_as_such(tmp_path):
     """Their results would have no name, and nobody waits for a pipe that nobody writes into."""
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(RecordsError, match=r"the annotation file .*/pipe is no regular file; --annotations"):
-        find_truth(SimpleNamespace(annotations=str(tmp_path / "pipe"), dataset_dir=None), None)
+        find_truth(
+            SimpleNamespace(annotations=str(tmp_path / "pipe"), dataset_dir=None),
+            Manifest("coco", "val", "ground_truth", COCO, {}, ()),
+        )
+
+
+def test_annotations_that_were_edited_after_the_build_are_named_and_not_where_others_might_be(tmp_path):
+    built_from = tmp_path / "mine.json"
+    built_from.write_text(json.dumps(annotations(IMAGES, [])))
+    manifest = SimpleNamespace(
+        skeleton=COCO,
+        dataset="custom",
+        split="val",
+        source={"annotations": str(built_from)},
+        options={"annotations_sha256": hashlib.sha256(built_from.read_bytes()).hexdigest()},
+    )
+    options = SimpleNamespace(annotations=None, dataset_dir=str(tmp_path / "dataset"))
+    assert find_truth(options, manifest).path == built_from
+    built_from.write_text(json.dumps(annotations(IMAGES[:1], [])))
+    with pytest.raises(RecordsError, match=r"mine\.json is not the annotation file .* or has changed since"):
+        find_truth(options, manifest)
+    built_from.unlink()
+    with pytest.raises(
+        RecordsError, match=r"val\.json does not exist \(the records were built with .*mine\.json\); -"
+    ):
+        find_truth(options, manifest)
