@@ -124,8 +124,9 @@ def _official_order(scores, image_ids, soft):
     _, first, image = np.unique(image_ids, return_index=True, return_inverse=True)
     met = first[image]
     order = np.lexsort((-np.arange(len(met)), met))
+    in_order = met[order]
     for one in np.unique(met[scores == 0]) if soft else ():
-        poses = order[slice(*np.searchsorted(met[order], (one, one + 1)))]  # a view
+        poses = order[slice(*np.searchsorted(in_order, (one, one + 1)))]  # a view
         zeros = poses[scores[poses] == 0]
         turned = zeros[:: -1 if (len(poses) - len(zeros)) % 2 else 1]
         from_both_ends = np.empty_like(zeros)
