@@ -47,9 +47,8 @@ def read_ground_truth(annotation_json, joints):
         missing = sorted(set(keys) - entry.keys())
         if missing:
             raise ValueError(f"{source}: annotation {entry.get('id', number)} has no {', '.join(missing)}")
-        place = f"{source}: annotation {reprlib.repr(entry.get('id', number))}"
-        _check_ids(place, entry)
-        _check_joints(place, entry["keypoints"], joints)
+        if problem := _wrong_entry(entry, joints):
+            raise ValueError(f"{source}: annotation {reprlib.repr(entry.get('id', number))}: {problem}")
     keypoints = _numbers(f"{source}: annotations", [entry["keypoints"] for entry in entries], 3 * joints)
     visible = (keypoints[:, 2::3] > 0).sum(axis=1).tolist()
     areas = _numbers(f"{source}: areas", [[entry["area"]] for entry in entries], 1)[:, 0].tolist()
@@ -91,8 +90,8 @@ def read_results(results, joints, images, categories):
         missing = [key for key in ("image_id", "category_id", "keypoints", "score") if key not in result]
         if missing:
             raise ValueError(f"{source}: result {number} has no {', '.join(missing)}")
-        _check_ids(f"{source}: result {number}", result)
-        _check_joints(f"{source}: result {number}", result["keypoints"], joints)
+        if problem := _wrong_entry(result, joints):
+            raise ValueError(f"{source}: result {number}: {problem}")
     keypoints = _numbers(f"{source}: results", [result["keypoints"] for result in results], 3 * joints)
     scores = _numbers(f"{source}: results", [[result["score"]] for result in results], 1)[:, 0]
     finite = np.isfinite(keypoints).all(axis=1) & np.isfinite(scores)
@@ -150,12 +149,6 @@ def in_order(one):
     return isinstance(one, str), one
 
 
-def _check_ids(place, entry):
-    for key in ("image_id", "category_id"):
-        if not _is_id(entry[key]):
-            raise ValueError(f"{place}: {key} is {reprlib.repr(entry[key])}; expected {_AN_ID}")
-
-
 _AN_ID = "a whole number below 2^63, or text"
 
 
@@ -184,13 +177,18 @@ def _taken_for(ids, images):
     return taken
 
 
-def _check_joints(place, keypoints, joints):
-    if not isinstance(keypoints, list) or len(keypoints) != 3 * joints:
-        received = f"{len(keypoints)} numbers" if isinstance(keypoints, list) else reprlib.repr(keypoints)
-        raise ValueError(
-            f"{place}: {received} in keypoints; expected 3 x {joints}, one triple per sigma "
-            "(sigmas: None means COCO's 17)"
-        )
+def _wrong_entry(entry, joints):
+    """What is wrong with the ids or the number of keypoints of an annotation or a result, or None."""
+    for key in ("image_id", "category_id"):
+        if not _is_id(entry[key]):
+            return f"{key} is {reprlib.repr(entry[key])}; expected {_AN_ID}"
+    keypoints = entry["keypoints"]
+    if isinstance(keypoints, list) and len(keypoints) == 3 * joints:
+        return None
+    received = f"{len(keypoints)} numbers" if isinstance(keypoints, list) else reprlib.repr(keypoints)
+    return (
+        f"{received} in keypoints; expected 3 x {joints}, one triple per sigma (sigmas: None means COCO's 17)"
+    )
 
 
 def _numbers(place, rows, length):

@@ -75,8 +75,8 @@ def keep_poses(keypoints, areas, box_scores, image_ids, oks_threshold, min_visib
 
     Of equal scores the later pose comes first, as the official `oks_nms` has it (``scores.argsort()[::-1]``;
     beyond 16 poses of an image NumPy's order of equals is no rule). Equal are above all the scores of poses
-    without a joint above ``min_visibility``, which are 0. With `soft` it is the same rule; the official
-    `soft_oks_nms` sorts again after each pose, which turns equals around each time.
+    without a joint above ``min_visibility``, which are 0. The official `soft_oks_nms` sorts again after each
+    pose that it takes, which turns equals around; of those that are 0 this order is kept too.
 
     Returns:
         kept: (M,) intp, indices of poses.
@@ -106,7 +106,7 @@ def keep_poses(keypoints, areas, box_scores, image_ids, oks_threshold, min_visib
     scores = rescore(keypoints[:, :, 2], box_scores, min_visibility)
 
     suppress = soft_oks_nms if soft else oks_nms
-    order = _later_first(image_ids)
+    order = _official_order(scores, image_ids, soft)
     kept = order[
         suppress(
             keypoints[order], scores[order], areas[order], oks_threshold, sigmas, image_ids=image_ids[order]
@@ -115,13 +115,25 @@ def keep_poses(keypoints, areas, box_scores, image_ids, oks_threshold, min_visib
     return kept, scores[kept]
 
 
-def _later_first(image_ids):
-    """(N,) intp: poses image by image, in the order images are first met, the last of each first.
+def _official_order(scores, image_ids, soft):
+    """The order in which our NMS, which takes the first of equals, has to see the poses; see `keep_poses`.
 
-    The NMS of ours takes the first of equals.
+    Returns:
+        (N,) intp: poses image by image, in the order images are first met.
     """
     _, first, image = np.unique(image_ids, return_index=True, return_inverse=True)
-    return np.lexsort((-np.arange(len(image_ids)), first[image]))
+    met = first[image]
+    order = np.lexsort((-np.arange(len(met)), met))
+    in_order = met[order]
+    for one in np.unique(met[scores == 0]) if soft else ():
+        poses = order[slice(*np.searchsorted(in_order, (one, one + 1)))]  # a view
+        zeros = poses[scores[poses] == 0]
+        turned = zeros[:: -1 if (len(poses) - len(zeros)) % 2 else 1]
+        from_both_ends = np.empty_like(zeros)
+        from_both_ends[::2] = turned[: (len(zeros) + 1) // 2]
+        from_both_ends[1::2] = turned[::-1][: len(zeros) // 2]
+        poses[scores[poses] == 0] = from_both_ends
+    return order
 
 
 def rescore(joint_scores, box_scores, min_visibility):

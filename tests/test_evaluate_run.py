@@ -238,6 +238,7 @@ def test_the_flags_are_the_options(run, monkeypatch, capsys):
     changes = {"resume": True, "gpus": 4, "averaged": False, "batch_size": 8, "epoch": 210}
     assert asked[1] == EvaluateOptions(output="output", **changes)
     assert command(["--gpus=-1"]) == 2
+    assert command([f"--batch_size={10**20}"]) == 2
     monkeypatch.undo()
     assert command([f"--output_dir={run.output}", "--gpus=99"]) == 2
     assert re.search(r"evaluate/main.py: --gpus=99: ", capsys.readouterr().err)

@@ -116,31 +116,41 @@ def test_official_results(kind):
         )
 
 
-def official_keep(people):
-    """What the official `evaluate` keeps of one image's poses: its rescoring and `oks_nms`.
+def official_keep(people, soft):
+    """What the official `evaluate` keeps of one image's poses: rescoring, and `oks_nms` or `soft_oks_nms`.
 
     After lib/dataset/coco.py and lib/nms/nms.py, with a stable sort: up to 16 poses NumPy's default is one.
     """
     scores = rescore(people["keypoints"][:, :, 2], people["box_scores"], 0.2)
     overlap = oks_matrix(people["keypoints"], people["areas"])
     order, kept = scores.argsort(kind="stable")[::-1], []
-    while len(order):
+    while len(order) and not (soft and len(kept) == 20):
         best, order = order[0], order[1:]
         kept.append(int(best))
-        order = order[overlap[best, order] <= 0.9]
+        if soft:
+            scores[order] *= np.exp(-(overlap[best, order] ** 2) / 0.9)
+            order = order[scores[order].argsort(kind="stable")[::-1]]
+        else:
+            order = order[overlap[best, order] <= 0.9]
     return kept
 
 
+@pytest.mark.parametrize("soft", [False, True], ids=["hard", "soft"])
 @pytest.mark.parametrize("seed", range(20))
-def test_poses_whose_score_is_0_come_in_the_official_order(seed):
+def test_poses_whose_score_is_0_come_in_the_official_order(seed, soft):
     """Some joints are below 0.2 in most poses, all of them in others, and some poses are copies."""
     rng = np.random.default_rng(seed)
-    people = crowd(14)
-    people["keypoints"][:, :, 2] = rng.choice([0.1, 0.2, 0.6, 0.9], (14, 17))
-    people["keypoints"][rng.random(14) < 0.6, :, 2] = 0.2
-    people["keypoints"][rng.random(14) < 0.4, :, :2] = 5
-    people["box_scores"] = rng.random(14)
-    people["image_ids"] = np.full(14, 7)
-    kept, scores = keep_poses(*people.values(), 0.9, 0.2, False, None)
-    assert (scores == 0).sum() > 1
-    assert kept.tolist() == official_keep(people)
+    count = 8 + seed
+    people = crowd(count)
+    people["keypoints"][:, :, 2] = rng.choice([0.1, 0.2, 0.6, 0.9], (count, 17))
+    people["keypoints"][rng.random(count) < 0.6, :, 2] = 0.2
+    people["keypoints"][rng.random(count) < 0.4, :, :2] = 5
+    people["box_scores"] = rng.random(count)
+    image_ids = rng.choice([7, 3], count)
+    kept, _ = keep_poses(*(people | {"image_ids": image_ids}).values(), 0.9, 0.2, soft, None)
+    assert (rescore(people["keypoints"][:, :, 2], people["box_scores"], 0.2) == 0).sum() > 2
+    expected = []
+    for image_id in dict.fromkeys(image_ids.tolist()):
+        rows = np.flatnonzero(image_ids == image_id)
+        expected += rows[official_keep({name: of[rows] for name, of in people.items()}, soft)].tolist()
+    assert kept.tolist() == expected

@@ -161,7 +161,7 @@ def test_an_annotation_file_that_is_no_json_is_named(tmp_path, content, says):
     path = tmp_path / "a.json"
     path.write_bytes(content)
     manifest = SimpleNamespace(
-        skeleton=COCO, options={"annotations_sha256": hashlib.sha256(content).hexdigest()}
+        skeleton=COCO, source={}, options={"annotations_sha256": hashlib.sha256(content).hexdigest()}
     )
     with pytest.raises(RecordsError, match=rf"a\.json: .*{says}"):
         find_truth(SimpleNamespace(annotations=str(path), dataset_dir=None), manifest)
