@@ -42,6 +42,7 @@ def call(folder, program, *arguments):
     )
 
 
+@pytest.mark.smoke
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "name", "shape"),

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from records.nesting import MAX_DEPTH, check_nesting, loads
 from tests.sources import anything
 
+pytestmark = pytest.mark.smoke
+
 #: What is in a text is no nesting.
 TEXTS = ["[" * 300, "{[" * 300, "]" * 300, '"' + "[" * 300, "\\", '\\"' * 200 + "[" * 300]
 
