@@ -255,15 +255,25 @@ def test_any_json_gives_a_skeleton_or_an_error_that_names_a_field(entry):
 @pytest.mark.parametrize("field", FIELDS)
 # The last are around what Python 3.11, 3.12 and 3.13 parse, and beyond what any does.
 @pytest.mark.parametrize("depth", [3, MAX_DEPTH - 3, MAX_DEPTH - 2, 990, 1_495, 9_996, 100_000])
-def test_a_file_nested_as_deep_as_we_allow_and_deeper_ends_in_one_error(tmp_path, field, depth):
+def test_a_file_nested_as_deep_as_we_allow_and_deeper_ends_in_one_error_or_without_its_line(
+    tmp_path, field, depth
+):
     path = tmp_path / "deep.json"
     nested = "[" * depth + "]" * depth
     entry = json.dumps({"keypoints": ["a"], "sigmas": [0.1]} | {field: 0}).replace(": 0", f": {nested}")
     path.write_text(f'{{"images": [], "annotations": [], "categories": [{entry}]}}')
-    with pytest.raises(BuildError, match=r"deep\.json") as error:
-        read_category(read_json(path), path)
+    said = "nothing"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            read_category(read_json(path), path)
+        except BuildError as error:
+            said = str(error)
+            assert "deep.json" in said  # noqa: PT017
     # The file, its categories and the category are three levels more.
-    assert ("nested too deeply" in str(error.value)) == (depth + 3 > MAX_DEPTH)
+    assert ("nested too deeply" in said) == (depth + 3 > MAX_DEPTH)
+    # Of a skeleton a line that nobody understands may be left out.
+    assert said != "nothing" or field == "skeleton"
 
 
 # ---- the half body
