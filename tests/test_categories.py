@@ -269,7 +269,7 @@ def test_a_file_nested_as_deep_as_we_allow_and_deeper_ends_in_one_error_or_witho
             read_category(read_json(path), path)
         except BuildError as error:
             said = str(error)
-            assert "deep.json" in said  # noqa: PT017
+            assert "deep.json" in said
     # The file, its categories and the category are three levels more.
     assert ("nested too deeply" in said) == (depth + 3 > MAX_DEPTH)
     # Of a skeleton a line that nobody understands may be left out.
