@@ -21,7 +21,7 @@ help:
 	@echo "make demo    the whole path on drawn people: records, training, evaluation, a report (10 min at most)"
 	@echo "make test    the test suite (about 15 min)"
 	@echo "make test-fast  those of its tests that take no more than a few seconds each (about 8 min)"
-	@echo "make smoke   what CI runs on every Python: the commands' help, a tiny build, training, evaluation (1 min)"
+	@echo "make smoke   what CI runs on every Python: the commands' help, a tiny build, training, evaluation (2 min)"
 	@echo "make bench   the benchmarks: ratios against bare loops, NumPy, pycocotools … (15 min at most)"
 	@echo "make overfit 86 real people of $(PEOPLE) learnt by heart (about 4 min)"
 	@echo "make lint    ruff: lint and format check"

@@ -56,6 +56,7 @@ def test_from_nothing_to_a_table_on_drawn_people(tiny):
     assert all(np.isfinite(result["keypoints"]).all() for result in results)
 
 
+@pytest.mark.smoke
 @pytest.mark.slow
 def test_annotated_boxes_can_be_evaluated_instead(tiny):
     folder, *_ = tiny
@@ -66,6 +67,7 @@ def test_annotated_boxes_can_be_evaluated_instead(tiny):
     assert "flip test off" in evaluated.stdout
 
 
+@pytest.mark.smoke
 @pytest.mark.slow
 def test_continue_goes_on_after_the_last_epoch_and_ends_where_it_should(tiny):
     folder, *_ = tiny

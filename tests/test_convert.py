@@ -212,7 +212,7 @@ def test_files_of_somebody_else_are_refused_with_what_to_do_and_overwrite_replac
     assert len(read(mpii_folder / "annotations/train.json")["annotations"]) == 5
 
 
-@pytest.mark.parametrize("record", ["", "{", "[]", '{"origin": 3}'])
+@pytest.mark.parametrize("record", ["", "{", "[]", '{"origin": 3}', pytest.param("[" * 10**5, id="deep")])
 def test_without_a_record_that_can_be_read_files_are_somebody_elses(mpii_folder, record):
     convert(mpii_folder)
     (mpii_folder / "annotations/conversion.json").write_text(record)

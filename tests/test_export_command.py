@@ -46,6 +46,7 @@ def call(folder, program, *arguments):
     )
 
 
+@pytest.mark.smoke
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "name", "shape"),

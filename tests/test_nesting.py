@@ -6,8 +6,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from pipelines.storage import read_json_if_there
 from records.nesting import MAX_DEPTH, check_nesting, loads
 from tests.sources import anything
+
+pytestmark = pytest.mark.smoke
 
 #: What is in a text is no nesting.
 TEXTS = ["[" * 300, "{[" * 300, "]" * 300, '"' + "[" * 300, "\\", '\\"' * 200 + "[" * 300]
@@ -52,3 +55,11 @@ def test_what_some_pythons_parse_is_refused_by_all(depth, whole):
 def test_what_is_no_json_is_left_to_python_to_say(content):
     with pytest.raises(ValueError, match=r"^(?!.*too deeply)"):
         loads(content)
+
+
+@pytest.mark.parametrize("depth", [1_400, 9_000, 100_000])
+def test_our_own_files_are_damaged_if_nested_too_deeply(tmp_path, depth):
+    path = tmp_path / "conversion.json"
+    path.write_text('{"origin": ' + "[" * depth + "]" * depth + "}")
+    with pytest.raises(ValueError, match="nested too deeply"):
+        read_json_if_there(str(path))

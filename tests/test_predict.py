@@ -338,6 +338,7 @@ def test_importing_the_command_is_light_and_defines_no_flags():
     assert json.loads(asked.stdout)["heavy"] == []
 
 
+@pytest.mark.smoke
 @pytest.mark.slow
 def test_the_command_from_another_folder(run, pictures, tmp_path):
     where = tmp_path / "elsewhere"

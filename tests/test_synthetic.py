@@ -289,6 +289,14 @@ def test_an_interrupted_run_is_done_again(tmp_path):
     assert not list(tmp_path.glob("*unfinished*"))
 
 
+def test_a_marker_that_is_damaged_is_that_of_another_dataset(tmp_path):
+    generate(tmp_path, TINY)
+    for content in ("{", "[]", "[" * 100_000):
+        (tmp_path / "synthetic.json").write_text(content)
+        with pytest.raises(FileExistsError):
+            generate(tmp_path, TINY)
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_files_of_others_are_never_touched(tmp_path, overwrite):
     foreign = tmp_path / "annotations" / "person_keypoints_train.json"
