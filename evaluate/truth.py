@@ -178,25 +178,23 @@ def _place_in_list(row, person_id):
 
 def _find(options, manifest):
     """The path of the annotation file: as the user says, in the dataset's layout, or as the build had it."""
+    built_from = manifest.source.get("annotations")
     if options.annotations:
         place = path_of(options.annotations)
     else:
         layout = LAYOUTS[manifest.dataset]
         dataset_dir = path_of(options.dataset_dir or layout.default_dir())
         place = dataset_dir / layout.annotations[manifest.split]
-        built_from = manifest.source.get("annotations")
-        # A file of the same name may be another: a user's own data has no fixed names. Where none is right,
-        # that which the build had is named and not one that may never have been.
-        if (
-            built_from
-            and not _is_of(place, manifest)
-            and (_is_of(path_of(built_from), manifest) or not place.is_file())
-        ):
-            place = path_of(built_from)
+        # A file of the same name may be another: a user's own data has no fixed names. One that has changed
+        # since is named by its own.
+        if built_from and not _is_of(place, manifest):
+            other = path_of(built_from)
+            place = other if _is_of(other, manifest) or (other.is_file() and not place.is_file()) else place
     if not place.is_file():
         problem = "is no regular file" if place.exists() else "does not exist"
+        built = f" (the records were built with {built_from})" if built_from else ""
         raise RecordsError(
-            f"the annotation file {place} {problem}; --annotations or --dataset_dir says where it is"
+            f"the annotation file {place} {problem}{built}; --annotations or --dataset_dir says where it is"
         )
     return place
 

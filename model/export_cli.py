@@ -8,7 +8,7 @@ from pathlib import Path
 
 from model.codec import CODECS
 from model.export import ExportError
-from model.quiet import quiet_stderr, show_anything
+from model.quiet import prepare_process, quiet_stderr
 from model.runs import RunError, choose_epoch, load_checkpoint, read_config
 from model.weight_choice import add_weight_choice, choose_averaged
 
@@ -222,7 +222,7 @@ def _export(options, config, folder, epoch, averaged):
 
 def command(argv=None):
     """Runs the command and returns its exit code."""
-    show_anything()
+    prepare_process()
     try:
         _run(_parse(argv))
     except SystemExit as end:  # argparse has printed what is wrong (2), or the help (0)

@@ -1,4 +1,4 @@
-"""What commands print: nothing of native code that writes past Python, and whatever else they have to say."""
+"""Silence from native code that writes past Python to standard error."""
 
 import contextlib
 import os
@@ -6,10 +6,12 @@ import sys
 import tempfile
 
 
-def show_anything():
-    """Lets text be printed that a terminal cannot show, such as a path that is no UTF-8: as \\uNNNN."""
+def prepare_process():
+    """Before anything is imported or printed: Keras on TensorFlow, and output that takes any text."""
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever the user has for other work
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from model.initial_weights import fit_backbone, head_size, is_named_for, network_of, summarise
-from model.quiet import quiet_stderr, show_anything
+from model.quiet import prepare_process, quiet_stderr
 from model.runs import CONFIG, RunError, checkpoint_folder, choose_epoch
 from model.weight_choice import add_weight_choice
 from model.weight_files import AVERAGE, LEARNT, WeightsError, read_weights, sha256, weights_file
@@ -171,7 +171,7 @@ def _run(options):
 
 def command(argv=None):
     """Runs the command and returns its exit code."""
-    show_anything()
+    prepare_process()
     try:
         _run(parser().parse_args(argv))
     except SystemExit as end:  # argparse has printed what is wrong (2), or the help (0)

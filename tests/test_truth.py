@@ -171,7 +171,9 @@ def test_annotations_from_a_pipe_are_refused_as_such(tmp_path):
     """Their results would have no name, and nobody waits for a pipe that nobody writes into."""
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(RecordsError, match=r"the annotation file .*/pipe is no regular file; --annotations"):
-        find_truth(SimpleNamespace(annotations=str(tmp_path / "pipe"), dataset_dir=None), None)
+        find_truth(
+            SimpleNamespace(annotations=str(tmp_path / "pipe"), dataset_dir=None), SimpleNamespace(source={})
+        )
 
 
 def test_annotations_that_were_edited_after_the_build_are_named_and_not_where_others_might_be(tmp_path):
@@ -190,5 +192,7 @@ def test_annotations_that_were_edited_after_the_build_are_named_and_not_where_ot
     with pytest.raises(RecordsError, match=r"mine\.json is not the annotation file .* or has changed since"):
         find_truth(options, manifest)
     built_from.unlink()
-    with pytest.raises(RecordsError, match=r"mine\.json does not exist; --annotations"):
+    with pytest.raises(
+        RecordsError, match=r"val\.json does not exist \(the records were built with .*mine\.json\); -"
+    ):
         find_truth(options, manifest)
