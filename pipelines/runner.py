@@ -17,7 +17,7 @@ from pipelines.engine import LOCAL_RUNNER, check_dask, is_dask
 from pipelines.people import BuildError
 from pipelines.progress import ShardProgress
 from pipelines.submission import only_submits, with_hints
-from pipelines.transforms import DRIVER, WORK_FOLDER, WriteShards
+from pipelines.transforms import DRIVER, WriteShards
 from records.command import captured_stderr
 from records.files import absolute
 
@@ -29,7 +29,7 @@ _HINTS = {
     "there by --setup_file=./setup.py (BUILD.md)",
     "No such file or directory: ''": "a --setup_file needs its folder: ./setup.py",
     "FutureTimeoutError": "the job service does not answer (--job_server_timeout)",
-    f"{WORK_FOLDER}/plan-": "the workers need dataset and records under the same paths as "
+    "/plan-": "the workers need dataset and records under the same paths as "
     "here, and only one command at a time may build a folder",
 }
 

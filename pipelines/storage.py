@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import uuid
 from pathlib import PurePath
 
@@ -17,8 +18,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.people import BuildError
 
-#: What the names of files that are not complete yet look like: `write_whole` puts 12 digits there.
-PARTIAL = "*.????????????.partial"
+#: What ends the names of files that are not complete yet, after the names they are to have.
+PARTIAL = re.compile(r"(\.[0-9a-f]{12})?\.partial\Z")
 
 _CREDENTIALS = (
     "`gcloud auth application-default login` makes them, or GOOGLE_APPLICATION_CREDENTIALS names a key file"
@@ -162,20 +163,42 @@ def write_whole(path, content):
             temporary, mime_type="application/octet-stream", compression_type="uncompressed"
         ) as file:
             file.write(content)
-        try:
-            FileSystems.rename([temporary], [path])
-        except BeamIOError:
-            # HDFS does not put a file in another's place. Where our own file is gone, as when a finished
-            # build removed what was under way, the one that stands there is whole and stays.
-            folders = FileSystems.get_filesystem(path).has_dirs()
-            if not (folders and FileSystems.exists(temporary) and FileSystems.exists(path)):
-                raise
-            FileSystems.delete([path])
-            FileSystems.rename([temporary], [path])
-    except Exception:
+        _put([temporary], [path])
+    except BaseException as error:  # Ctrl-C too
         with contextlib.suppress(Exception):
             discard([temporary])
+        if isinstance(error, OSError) and error.errno and not error.filename:
+            raise OSError(error.errno, error.strerror, path) from error  # a full disk does not say where
         raise
+
+
+def move(names, source, target):
+    """Moves files from one folder to another one, where they replace those of the same names.
+
+    Args:
+        names: list of the files' names.
+        source, target: the folders, of one file system. `target` is there already.
+    """
+    paths = [[FileSystems.join(folder, name) for name in names] for folder in (source, target)]
+    if FileSystems.get_filesystem(target).has_dirs():
+        for pair in zip(*paths, strict=True):
+            _put(*([path] for path in pair))
+    elif names:
+        FileSystems.rename(*paths)  # many with one request
+
+
+def _put(sources, targets):
+    """Renames a file, given as a list of one, so that it takes the place of another one."""
+    try:
+        FileSystems.rename(sources, targets)
+    except BeamIOError:
+        # HDFS does not put a file in another's place. Where our own file is gone, as when a finished
+        # build removed what was under way, the one that stands there is whole and stays.
+        folders = FileSystems.get_filesystem(targets[0]).has_dirs()
+        if not (folders and FileSystems.exists(sources[0]) and FileSystems.exists(targets[0])):
+            raise
+        FileSystems.delete(targets)
+        FileSystems.rename(sources, targets)
 
 
 def discard(paths):

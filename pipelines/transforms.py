@@ -36,6 +36,9 @@ from records.skeletons import Skeleton
 #: Inside a records folder: plan and side files while a build is under way.
 WORK_FOLDER = ".build"
 
+#: The same of a build that is to replace what stands in the folder, and its shards until all are there.
+REPLACING_FOLDER = ".build-new"
+
 #: Environment variable with the process id of the driver whose worker processes run beside it.
 DRIVER = "HRPOSE_DRIVER"
 
@@ -57,6 +60,7 @@ class ShardJob:
         options: `CropOptions`.
         key: stands for all that decides the shards besides their plans. Each plan file begins with it, so
             that workers of an earlier job, which may still be busy, neither read nor pass for this one's.
+        replaces: whether what stands in the folder stays until all shards are there.
     """
 
     images: str
@@ -68,15 +72,21 @@ class ShardJob:
     skeleton: Skeleton
     options: CropOptions
     key: str = ""
+    replaces: bool = False
 
     @property
     def work_folder(self):
         """Plan and side files; removed when the manifest is written."""
-        return FileSystems.join(self.folder, WORK_FOLDER)
+        return FileSystems.join(self.folder, REPLACING_FOLDER if self.replaces else WORK_FOLDER)
+
+    @property
+    def shards_folder(self):
+        """Where the job writes its shards, and all else that is to stay."""
+        return self.work_folder if self.replaces else self.folder
 
     def shard_path(self, index):
         """Where a finished shard stands."""
-        return FileSystems.join(self.folder, shard_name(self.dataset, self.split, index, self.count))
+        return FileSystems.join(self.shards_folder, shard_name(self.dataset, self.split, index, self.count))
 
     def plan_path(self, index):
         """A shard's plan file."""
@@ -123,7 +133,7 @@ class ShardJob:
 
     def written(self):
         """The shards that are there, whatever plan they were made from, by one request: {number: bytes}."""
-        sizes = list_files(self.folder, f"{self.dataset}-{self.split}.tfrecord-*")
+        sizes = list_files(self.shards_folder, f"{self.dataset}-{self.split}.tfrecord-*")
         names = (shard_name(self.dataset, self.split, index, self.count) for index in range(self.count))
         return {index: sizes[name] for index, name in enumerate(names) if name in sizes}
 
@@ -176,7 +186,7 @@ class WriteShard(beam.DoFn):
                 if now not in (None, plan):  # another build began just now: its own worker writes the shard
                     discard([job.shard_path(index)])
                 elif now is None:  # the build ended just now
-                    discard([job.side_path(index)])
+                    discard([job.side_path(index), *([job.shard_path(index)] if job.replaces else [])])
                     with contextlib.suppress(OSError):  # a folder there is on this machine only
                         Path(job.work_folder).rmdir()
         yield index
