@@ -178,8 +178,11 @@ def _find(options, manifest):
         place = dataset_dir / layout.annotations[manifest.split]
         built_from = manifest.source.get("annotations")
         # A file of the same name may be another: a user's own data has no fixed names.
-        if built_from and not _is_of(place, manifest) and _is_of(path_of(built_from), manifest):
-            place = path_of(built_from)
+        if built_from and not _is_of(place, manifest):
+            built_from = path_of(built_from)
+            # One that has changed since is still the one that the message has to be about.
+            if _is_of(built_from, manifest) or (built_from.is_file() and not place.is_file()):
+                place = built_from
     if not place.is_file():
         raise RecordsError(
             f"the annotation file {place} does not exist; --annotations or --dataset_dir says where it is"

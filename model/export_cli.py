@@ -8,7 +8,7 @@ from pathlib import Path
 
 from model.codec import CODECS
 from model.export import ExportError
-from model.quiet import quiet_stderr
+from model.quiet import prepare_process, quiet_stderr
 from model.runs import RunError, load_checkpoint, read_config, saved_epochs
 
 NAME = "python model/export.py"
@@ -107,6 +107,7 @@ def parser():
         "--run",
         default="output",
         metavar="DIR",
+        type=os.path.expanduser,
         help="what train/main.py calls --output_dir (default: output)",
     )
     add("--epoch", type=int, metavar="N", help="which checkpoint (default: the newest)")
@@ -115,6 +116,7 @@ def parser():
         "--to",
         required=True,
         metavar="PATH",
+        type=os.path.expanduser,
         help="file to write (for saved_model a folder); .onnx or .tflite is added if missing",
     )
     add("--decode", action="store_true", help="put normalisation and heatmap decoding into the graph")
@@ -210,6 +212,7 @@ def _export(options, config, folder, epoch):
 
 def command(argv=None):
     """Runs the command and returns its exit code."""
+    prepare_process()
     try:
         _run(_parse(argv))
     except SystemExit as end:  # argparse has printed what is wrong (2), or the help (0)

@@ -6,6 +6,14 @@ import sys
 import tempfile
 
 
+def prepare_process():
+    """Before anything is imported or printed: Keras on TensorFlow, and output that takes any text."""
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever the user has for other work
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
 @contextlib.contextmanager
 def quiet_stderr(expected=()):
     """Holds back what is written to standard error; shows it only if the body raises.

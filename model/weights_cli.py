@@ -9,7 +9,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from model.initial_weights import fit_backbone, head_size, is_named_for, network_of, summarise
-from model.quiet import quiet_stderr
+from model.quiet import prepare_process, quiet_stderr
 from model.weight_files import WeightsError, read_weights, sha256, weights_file
 from model.weights import official_shapes
 
@@ -43,13 +43,19 @@ def parser():
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     one.add_argument(
-        "--from", required=True, dest="source", metavar="FILE", help="weights to read, or a folder epoch-NNNN"
+        "--from",
+        required=True,
+        dest="source",
+        metavar="FILE",
+        type=os.path.expanduser,
+        help="weights to read, or a folder epoch-NNNN",
     )
     one.add_argument(
         "--to",
         required=True,
         dest="target",
         metavar="FILE",
+        type=os.path.expanduser,
         help="file to write; .safetensors is added if missing. train/main.py finds "
         "dataset/imagenet_weights/hrnet_w32* for --model=w32, and so on",
     )
@@ -130,6 +136,7 @@ def _run(options):
 
 def command(argv=None):
     """Runs the command and returns its exit code."""
+    prepare_process()
     try:
         _run(parser().parse_args(argv))
     except SystemExit as end:  # argparse has printed what is wrong (2), or the help (0)

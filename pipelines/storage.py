@@ -17,6 +17,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.people import BuildError
+from records.files import is_remote
 
 #: What ends the names of files that are not complete yet, after the names they are to have.
 PARTIAL = re.compile(r"(\.[0-9a-f]{12})?\.partial\Z")
@@ -75,11 +76,14 @@ def store_errors():
     try:
         yield
     except Exception as error:
-        cause = error
+        cause, place = error, str(error)
         while isinstance(cause, BeamIOError) and cause.exception_details:
-            cause = next(iter(cause.exception_details.values()))
+            place, cause = next(iter(cause.exception_details.items()))
         if not isinstance(error, BeamIOError) and not type(cause).__module__.startswith("google."):
             raise
+        place = place[-1] if isinstance(place, tuple) else place  # source and target of a rename
+        if isinstance(error, BeamIOError) and not is_remote(place):
+            raise BuildError(f"{place}: {' '.join(str(cause).split())[:300]}") from error
         code = cause if isinstance(cause, int) else getattr(cause, "code", None)
         hint = _CREDENTIALS if code in (401, 403) else "is there such a bucket?" if code == 404 else ""
         said = " ".join(str(cause).split())[:300]

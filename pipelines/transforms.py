@@ -29,6 +29,7 @@ from pipelines.storage import (
     read_json_if_there,
     write_whole,
 )
+from pipelines.watchdog import DRIVER, end_with_driver
 from records.schema import to_example
 from records.shards import frame, shard_name
 from records.skeletons import Skeleton
@@ -38,9 +39,6 @@ WORK_FOLDER = ".build"
 
 #: The same of a build that is to replace what stands in the folder, and its shards until all are there.
 REPLACING_FOLDER = ".build-new"
-
-#: Environment variable with the process id of the driver whose worker processes run beside it.
-DRIVER = "HRPOSE_DRIVER"
 
 #: Files that are read from a store at the same time: each takes two requests, with connections of their own.
 _FETCHED = 32
@@ -157,8 +155,9 @@ class WriteShard(beam.DoFn):
         self.job = job
 
     def setup(self):
-        """Leaves the cores to the runner's workers."""
+        """Leaves the cores to the runner's workers, and none of them running without a driver."""
         cv2.setNumThreads(1)
+        end_with_driver()
 
     def process(self, index):
         """Yields `index` when the shard is complete."""
