@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.io import loadmat, savemat
+from scipy.io import savemat
 
 from evaluate.files import write_json, write_whole
 from evaluate.pck import checked, percent_within
+from records.mat_files import CELLS, read_mat
 from records.skeletons import MPII
 
 GROUPS = {
@@ -90,20 +91,18 @@ def load_ground_truth(path):
     """
     path = Path(path)
     names = ("dataset_joints", "jnt_missing", "pos_gt_src", "headboxes_src")
-    with path.open("rb") as file:
-        try:
-            variables = loadmat(file, variable_names=names)
-        except (
-            Exception
-        ) as error:  # damaged files make loadmat raise nearly anything, zlib.error to IndexError
-            raise ValueError(
-                f"{path} cannot be read as a MATLAB file ({type(error).__name__}: {error}); expected "
-                "gt_valid.mat, which is of MATLAB's version 5"
-            ) from error
+    try:
+        variables = read_mat(path.read_bytes(), names)
+    except ValueError as error:
+        raise ValueError(
+            f"{path} cannot be read as a MATLAB file ({error}); expected gt_valid.mat, which is of MATLAB's "
+            "version 5"
+        ) from error
     absent = [name for name in names if name not in variables]
     if absent:
         raise ValueError(f"{path} has no variable {', '.join(absent)}; expected gt_valid.mat")
-    joints = [_text(cell) for cell in variables["dataset_joints"].ravel()]
+    cells = variables["dataset_joints"]
+    joints = cells.get(CELLS, []) if isinstance(cells, dict) else np.ravel(cells).tolist()
     if tuple(joints) != _JOINTS_OF_FILE:
         raise ValueError(
             f"{path}: dataset_joints is {', '.join(map(str, joints))}; expected {', '.join(_JOINTS_OF_FILE)}"
@@ -210,8 +209,3 @@ def write_submission(predictions_image, mat_path, json_path):
     savemat(content, {"preds": predictions + 1})
     write_whole(mat_path, content.getvalue())
     write_json(json_path, predictions.tolist())
-
-
-def _text(cell):
-    """The text of a cell of strings; anything else as it is, for the message."""
-    return str(cell.item()) if isinstance(cell, np.ndarray) and cell.size == 1 else cell

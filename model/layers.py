@@ -4,6 +4,9 @@ from contextlib import contextmanager
 
 import keras
 
+# A user's keras.json may say otherwise; all layers here and all stored weights have the channels last.
+keras.config.set_image_data_format("channels_last")
+
 
 class BatchNorm(keras.layers.BatchNormalization):
     """Batch normalisation with the official constants and, under TensorFlow, the fused kernel.

@@ -1,5 +1,7 @@
 """From flags to builds: what has to be made first, and which folders of records there are to build."""
 
+from pathlib import PurePath
+
 from tqdm import tqdm
 
 from pipelines.convert import CONVERTERS, ConvertOptions, ensure_converted
@@ -30,7 +32,8 @@ def plan_builds(values, layout, input_size, beam_args, left_out):
     detections = path_of(values.detections or dataset_dir / layout.detections)
     builds = []
     for split in [values.split] if values.split else ("train", "val"):
-        annotations = path_of(values.annotations or dataset_dir / layout.annotations[split])
+        converted = path_of(values.annotations_dir or dataset_dir / "annotations")
+        annotations = path_of(values.annotations or converted / PurePath(layout.annotations[split]).name)
         images = path_of(values.images or dataset_dir / layout.images.format(split=split))
         if not values.split and not exists(annotations):
             left_over = records_folder(values.records_dir or dataset_dir / "records", split, "ground_truth")
@@ -112,7 +115,10 @@ def prepare(values, layout):
         BuildError: if the dataset's folder is missing, or cannot be brought to COCO format.
     """
     dataset_dir = path_of(values.dataset_dir or layout.default_dir())
-    named = ("records_dir", "annotations", "images", "detections", "image_ids", "validation_list", "skeleton")
+    named = (
+        *("records_dir", "annotations", "annotations_dir", "images", "detections"),
+        *("image_ids", "validation_list", "skeleton"),
+    )
     check_reachable(dataset_dir, *(values[name].value for name in named))
     if layout.name == "synthetic":
         draw_synthetic(values, dataset_dir)
@@ -125,7 +131,9 @@ def prepare(values, layout):
         )
     if layout.name not in CONVERTERS or values.annotations:
         return {}
-    options = ConvertOptions(values.mpii_boxes, values.validation_list, values.overwrite)
+    options = ConvertOptions(
+        values.mpii_boxes, values.validation_list, values.overwrite, values.annotations_dir
+    )
     images = values.images or dataset_dir / layout.images
     return ensure_converted(layout, dataset_dir, images, options)
 

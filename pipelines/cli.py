@@ -75,6 +75,13 @@ def define_flags(values):
         "records_dir", None, "Where the records go; by default the dataset folder's records/.", **add
     )
     flags.DEFINE_string("annotations", None, "Annotation file, if it is elsewhere (one --split only).", **add)
+    flags.DEFINE_string(
+        "annotations_dir",
+        None,
+        "MPII and PoseTrack: where the converted annotations go, if the dataset's annotations/ cannot be "
+        "written.",
+        **add,
+    )
     flags.DEFINE_string("images", None, "Picture folder, if it is elsewhere (one --split only).", **add)
     flags.DEFINE_bool(
         "follow_links",
@@ -226,7 +233,7 @@ def main(values, rest):
     if values.input_size and (note := input_size_note(input_size)):
         print(note)
     beam_args = beam_arguments(values, rest)
-    check_flags(values)
+    check_flags(values, layout)
     if values.mpii_boxes == "keypoints":
         # The older files name pictures from the dataset's folder, and their boxes are ordinary ones.
         layout = replace(layout, name_prefix="images/", clean_boxes=True)
@@ -286,21 +293,14 @@ def refuse_local_folders(builds, beam_args):
                 )
 
 
-def check_flags(values):
+def check_flags(values, layout):
     """Refuses flags that contradict each other, and paths of stores that lack a slash.
 
     Raises:
         UsageError: naming them.
     """
-    for name in (
-        "dataset_dir",
-        "records_dir",
-        "annotations",
-        "images",
-        "detections",
-        "image_ids",
-        "skeleton",
-    ):
+    paths = ("dataset_dir", "records_dir", "annotations", "annotations_dir", "images", "detections")
+    for name in (*paths, "image_ids", "skeleton"):
         if values[name].value and re.match(r"[a-z][a-z0-9]+:/(?!/)", values[name].value):
             raise UsageError(f"--{name}={values[name].value}: a store's path begins with gs://, two slashes")
     if (values.annotations or values.images) and not values.split and values.dataset != "custom":
@@ -312,10 +312,12 @@ def check_flags(values):
             f"{missing} is missing: --dataset custom needs --annotations and --images, or else "
             "a --dataset_dir with annotations/train.json and images/"
         )
-    if values.skeleton and LAYOUTS[values.dataset].skeleton is not None:
+    if values.skeleton and layout.skeleton is not None:
         raise UsageError(f"--skeleton is for --dataset=custom; the keypoints of {values.dataset} are known")
-    if values.category is not None and not LAYOUTS[values.dataset].lenient:
+    if values.category is not None and not layout.lenient:
         raise UsageError("--category is for --dataset=custom; the other datasets have one category of people")
+    if values.annotations_dir and not layout.raw:
+        raise UsageError("--annotations_dir is for datasets that are converted: --dataset=mpii or posetrack")
     if values.dataset != "mpii" and (values.mpii_boxes != "objpos" or values.validation_list):
         raise UsageError("--mpii_boxes and --validation_list are for --dataset=mpii")
 

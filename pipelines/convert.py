@@ -1,31 +1,47 @@
 """The step before a build that brings MPII's and PoseTrack's own annotations to COCO format.
 
-What it writes stands in the dataset's `annotations/`, beside `conversion.json`, which says what it was made
-of: so it is made once, made again when pictures that were missing have come, and never mixed up with files
-that somebody else has put there.
+What it writes stands in the dataset's `annotations/`, or where the user says, beside `conversion.json`, which
+says what it was made of: so it is made once, made again when pictures that were missing have come, and never
+mixed up with files that somebody else has put there.
 """
 
+import contextlib
+import errno
 import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from apache_beam.io.filesystems import FileSystems
 from tqdm import tqdm
 
 from pipelines import mpii, posetrack
+from pipelines.exchange import exchange
 from pipelines.folder import differences
 from pipelines.json_files import read_json
 from pipelines.mpii_release import read_release
 from pipelines.people import BuildError
 from pipelines.picture_sizes import header_sizes
 from pipelines.raw_files import digest, is_there, list_json
-from pipelines.storage import discard, file_sha256, read_json_if_there, write_whole
+from pipelines.storage import (
+    PARTIAL,
+    discard,
+    exists,
+    file_sha256,
+    list_files,
+    read_json_if_there,
+    remove_folder,
+    write_whole,
+)
 
 #: Raised whenever the same release gives other files.
 CONVERTER_VERSION = 2
 
 RECORD = "conversion.json"
+
+#: Inside annotations/: what is converted until all of it is there.
+WORK_FOLDER = ".conversion"
 
 #: Picture headers that are read at the same time; on a network's file system each takes a while.
 _READERS = 16
@@ -39,12 +55,15 @@ class ConvertOptions:
         mpii_boxes: one of `pipelines.mpii.MPII_BOXES`.
         validation_list: a file that divides MPII's training part, see `pipelines.mpii.read_list`; None leaves
             it whole.
-        overwrite: whether to replace files that were converted otherwise or by somebody else.
+        overwrite: whether to replace files that were converted otherwise or by somebody else. They stay until
+            those that replace them are whole.
+        annotations_dir: the folder for the files; None: the dataset folder's annotations/.
     """
 
     mpii_boxes: str = "objpos"
     validation_list: str | None = None
     overwrite: bool = False
+    annotations_dir: str | None = None
 
 
 @dataclass(frozen=True)
@@ -152,8 +171,12 @@ def ensure_converted(layout, folder, images, options, say=print):
     raw = find(folder, options)
     if not raw:
         return {}
-    paths = {split: FileSystems.join(folder, path) for split, path in layout.annotations.items()}
-    record_path = FileSystems.join(folder, "annotations", RECORD)
+    directory = str(options.annotations_dir or FileSystems.join(folder, "annotations"))
+    if set("*?[") & set(directory):
+        raise BuildError(f"{directory}: the path of a folder for annotations must not hold the signs * ? [")
+    paths = {s: FileSystems.join(directory, PurePath(path).name) for s, path in layout.annotations.items()}
+    record_path = FileSystems.join(directory, RECORD)
+    _finish_exchange(directory, paths)
     origin = {
         "converter": CONVERTER_VERSION,
         "raw_sha256": digest(folder, {path for found in raw.values() for path in found}),
@@ -191,18 +214,17 @@ def ensure_converted(layout, folder, images, options, say=print):
     # Files that would come out the same are not touched: somebody may be reading them.
     outdated = [split for split in ours + foreign if record["files"].get(split) != there[split]]
     new = [split for split in contents if split in outdated or split not in there]
-    directory = FileSystems.join(folder, "annotations")
-    if not FileSystems.exists(directory):
-        FileSystems.mkdirs(directory)
-    if outdated:
-        discard(paths[split] for split in outdated)
-    # The record comes before the files: after an interruption the next run knows them for its own.
-    if record != before:
-        write_whole(record_path, json.dumps(record, indent=1).encode())
-    for split in new:
-        write_whole(paths[split], contents[split])
+    with _hint_at_another_folder(directory):
+        made = FileSystems.join(directory, WORK_FOLDER)
+        for split in new:
+            write_whole(FileSystems.join(made, PurePath(paths[split]).name), contents[split])
+        if new or outdated or record != before:
+            write_whole(FileSystems.join(made, RECORD), json.dumps(record, indent=1).encode())
+            _finish_exchange(directory, paths, [paths[split] for split in outdated if split not in new])
     for split in sorted(set(outdated) - set(new)):
         say(f"{paths[split]}: removed")
+    for split in sorted(set(foreign) & set(new)):
+        say(f"{paths[split]}: replaced, which this command had not written")
     for split in new:
         file, found = converted.files[split], raw[split]
         say(
@@ -216,6 +238,44 @@ def ensure_converted(layout, folder, images, options, say=print):
     if layout.name == "mpii" and not options.validation_list:
         say("all of MPII's training part is in train; --validation_list divides it (--help says how)")
     return converted.left_out
+
+
+@contextlib.contextmanager
+def _hint_at_another_folder(directory):
+    """Says what to do where nothing can be written.
+
+    Raises:
+        BuildError: for storage that is read-only, or that somebody else owns.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        raise BuildError(
+            f"{directory} cannot be written ({error.strerror}); --annotations_dir says where the converted "
+            "annotations go instead"
+        ) from error
+
+
+def _finish_exchange(directory, paths, obsolete=()):
+    """Puts whole files of a conversion in their places, if there are any; those of others' hands go then.
+
+    Args:
+        directory: the folder annotations/.
+        paths: {split: where its file goes}.
+        obsolete: paths of files that go.
+    """
+    made = FileSystems.join(directory, WORK_FOLDER)
+    record, waiting = _read_record(FileSystems.join(made, RECORD)), list_files(made)
+    if record:
+        names = {PurePath(paths[split]).name for split in record["files"] if split in paths}
+        obsolete = [PurePath(path).name for path in obsolete]
+        exchange(made, directory, sorted(names & waiting.keys()), (), RECORD, obsolete)
+        left = [name for name in list_files(directory) if name != RECORD and PARTIAL.sub("", name) == RECORD]
+        discard(FileSystems.join(directory, name) for name in left)
+    if exists(made):
+        remove_folder(made)
 
 
 def measure_pictures(folder, file_names, name_prefix=""):

@@ -13,6 +13,7 @@ from apache_beam.runners.portability.portable_runner import PortableRunner
 
 from pipelines.people import BuildError
 from records.command import UsageError
+from records.proxies import bypass_proxies, host_of
 
 #: One process on this machine, or with ``--direct_running_mode=multi_processing`` several.
 LOCAL_RUNNER = "FnApiRunner"
@@ -90,6 +91,8 @@ def beam_arguments(rest, workers):
         arguments += ["--direct_running_mode=multi_processing", f"--direct_num_workers={workers}"]
     if name == "PortableRunner" and not options.job_endpoint:
         raise UsageError("--runner=PortableRunner needs --job_endpoint=host:port of a Beam job service")
+    services = (options.job_endpoint, options.artifact_endpoint, options.environment_config)
+    bypass_proxies(host_of(address) for address in services if address)
     if options.job_endpoint and not any(argument.startswith("--job_server_timeout") for argument in rest):
         arguments.append("--job_server_timeout=60")  # Beam would wait for five minutes
     if is_dask(name) and not (options.npartitions or options.partition_size):

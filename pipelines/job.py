@@ -11,7 +11,15 @@ from apache_beam.io.filesystems import FileSystems
 
 from pipelines.crops import BUILD_VERSION, CropOptions
 from pipelines.exif import orientation_warning
-from pipelines.folder import DEAD_LETTERS, OPTIONS, clean_up, remove_others, remove_outdated, settle
+from pipelines.folder import (
+    DEAD_LETTERS,
+    OPTIONS,
+    clean_up,
+    finish_exchange,
+    remove_others,
+    remove_outdated,
+    settle,
+)
 from pipelines.people import BuildError
 from pipelines.placement import count_people
 from pipelines.plan import plan_shards, shard_count
@@ -19,7 +27,7 @@ from pipelines.runner import run_pipeline
 from pipelines.source import read_source
 from pipelines.storage import discard, file_sha256, write_whole
 from pipelines.submission import only_submits
-from pipelines.transforms import ShardJob, count_reasons
+from pipelines.transforms import REPLACING_FOLDER, ShardJob, count_reasons
 from records.files import absolute
 from records.plausibility import placement_summary, placement_warnings
 from records.schema import SCHEMA_VERSION
@@ -54,7 +62,8 @@ class Build:
         people_per_shard: about how many records a shard gets.
         score_threshold: detections with a lower score are left out.
         max_bad_fraction: the largest share of rejected people with which the build still succeeds.
-        overwrite: whether to replace records that were built differently.
+        overwrite: whether to replace records that stand there; they stay until those that replace them are
+            whole.
         beam_args: arguments for Beam's `PipelineOptions`.
     """
 
@@ -87,7 +96,8 @@ class Build:
 def build_records(build, say=print, run=run_pipeline):
     """Builds one folder of records, or finds that it is built already.
 
-    A build that was interrupted goes on where it stopped: shards that are complete are kept.
+    A build that was interrupted goes on where it stopped: shards that are complete are kept. One that
+    replaces another is made beside it, and takes its place at the end (`pipelines.exchange`).
 
     Args:
         build: the `Build`.
@@ -108,11 +118,17 @@ def build_records(build, say=print, run=run_pipeline):
     begun = {name: value for name, value in options.items() if not name.endswith("_sha256")}
     begun["images"] = absolute(build.images)
     prefix = f"{build.dataset}-{build.split}.tfrecord-"
-    finished = settle(build.folder, prefix, options, begun, build.overwrite)
-    if finished:
-        say(f"{build.folder}: already built, {finished.records:,} people in {len(finished.shards)} shards")
-        return finished
-    plan = _write_plan(build, begun, prefix, say)
+    found = settle(build.folder, prefix, options, begun, build.overwrite)
+    if found.manifest:
+        count, shards = found.manifest.records, len(found.manifest.shards)
+        say(f"{build.folder}: already built, {count:,} people in {shards} shards")
+        if found.waiting:
+            say(
+                f"note: {build.folder}/{REPLACING_FOLDER} holds shards of a command with --overwrite that "
+                "has not ended; it goes on where it stopped, or remove that folder"
+            )
+        return found.manifest
+    plan = _write_plan(build, begun, found.replaces, say)
     run(plan.job, build.beam_args, sum(plan.people))
     if only_submits(build.beam_args):
         say(
@@ -169,13 +185,13 @@ class _Plan:
     placement: dict
 
 
-def _write_plan(build, begun, prefix, say):
+def _write_plan(build, begun, replaces, say):
     """Reads the people and writes each shard's plan file. Only what `_finish` needs stays in memory.
 
     Args:
         build: the `Build`.
         begun: what a build under way must have in common with this one, by name.
-        prefix: what the shards' names begin with.
+        replaces: whether what stands in the folder stays until all shards are there.
         say: function that shows a line to the user.
 
     Returns:
@@ -189,31 +205,17 @@ def _write_plan(build, begun, prefix, say):
         source = read_source(build)
     for warning in warned:
         say(f"warning: {build.annotations}: {warning.message}")
-    people = source.count
-    _judge(build, source.rejected, people + len(source.rejected))
+    people, job = source.count, _job(build, begun, source, replaces)
+    _judge(build, job, source.rejected, people + len(source.rejected))
     if not people:
         raise BuildError(
             f"{build.annotations}: nobody to build records of "
             f"(left out: {format_reasons(source.dropped)}; "
             f"rejected: {format_reasons(count_reasons(source.rejected))})"
         )
-    count = shard_count(people, build.people_per_shard)
-    job = ShardJob(
-        images=build.images,
-        name_prefix=build.name_prefix,
-        folder=build.folder,
-        dataset=build.dataset,
-        split=build.split,
-        count=count,
-        skeleton=source.skeleton,
-        options=build.options,
-        key=hashlib.sha256(json.dumps([begun, build.name_prefix, count]).encode()).hexdigest(),
-        follow_links=build.follow_links,
-        exif_orientation=build.exif_orientation,
-    )
     say(f"{build.folder}: {people:,} people in {len(source.pictures):,} pictures → {job.count} shards")
     write_whole(FileSystems.join(job.work_folder, OPTIONS), json.dumps(begun).encode())
-    remove_others(build.folder, prefix, map(job.shard_path, range(job.count)))
+    remove_others(job)
     planned, placement = [], Counter()
     for index, pictures in enumerate(plan_shards(source.pictures, job.count)):
         write_whole(job.plan_path(index), job.plan_content(pictures))
@@ -225,6 +227,25 @@ def _write_plan(build, begun, prefix, say):
     remove_outdated(job)
     counts = placement_summary(placement)
     return _Plan(job, planned, len(source.pictures), source.dropped, source.rejected, counts)
+
+
+def _job(build, begun, source, replaces):
+    """The `ShardJob` of a build whose people are read."""
+    count = shard_count(source.count, build.people_per_shard)
+    return ShardJob(
+        images=build.images,
+        name_prefix=build.name_prefix,
+        folder=build.folder,
+        dataset=build.dataset,
+        split=build.split,
+        count=count,
+        skeleton=source.skeleton,
+        options=build.options,
+        key=hashlib.sha256(json.dumps([begun, build.name_prefix, count]).encode()).hexdigest(),
+        follow_links=build.follow_links,
+        exif_orientation=build.exif_orientation,
+        replaces=replaces,
+    )
 
 
 def _finish(build, options, plan, say):
@@ -254,14 +275,12 @@ def _finish(build, options, plan, say):
     if warning := orientation_warning(notes):
         say(f"warning: {build.images}: {warning}")
     try:
-        _judge(build, rejected, sum(plan.people) + len(plan.rejected))
+        _judge(build, job, rejected, sum(plan.people) + len(plan.rejected))
     except BuildError:
         # What was wrong may be mended before the next try, which keeps finished shards: not these.
         discard(lossy)
         raise
-    # Another command may have been at work here: its shards are not of this build.
-    prefix = f"{build.dataset}-{build.split}.tfrecord-"
-    remove_others(build.folder, prefix, map(job.shard_path, range(job.count)))
+    remove_others(job)  # another command may have been at work here: its shards are not of this build
     manifest = Manifest(
         dataset=build.dataset,
         split=build.split,
@@ -280,19 +299,25 @@ def _finish(build, options, plan, say):
         },
     )
     for name, text in tfds_files(manifest).items():
-        write_whole(FileSystems.join(build.folder, name), text.encode())
-    write_whole(FileSystems.join(build.folder, MANIFEST), json.dumps(manifest.to_json(), indent=1).encode())
+        write_whole(FileSystems.join(job.shards_folder, name), text.encode())
+    content = json.dumps(manifest.to_json(), indent=1).encode()
+    write_whole(FileSystems.join(job.shards_folder, MANIFEST), content)
+    if job.replaces and not finish_exchange(build.folder):
+        raise BuildError(
+            f"shards of {job.shards_folder} have gone: another command builds here too; run the same command "
+            "again"
+        )
     clean_up(build.folder)
     return manifest
 
 
-def _judge(build, rejected, people):
-    """Writes the dead-letter file.
+def _judge(build, job, rejected, people):
+    """Writes the dead-letter file where the shards are written.
 
     Raises:
         BuildError: if too many of so many people were rejected.
     """
-    dead_letters = FileSystems.join(build.folder, DEAD_LETTERS)
+    dead_letters = FileSystems.join(job.shards_folder, DEAD_LETTERS)
     if rejected:
         write_whole(dead_letters, "".join(json.dumps(entry) + "\n" for entry in rejected).encode())
     else:

@@ -7,16 +7,13 @@ for pictures of the training part. Coordinates are MATLAB's, counted from 1. Any
 empty, and numbers come as text or in any numeric type.
 """
 
-import io
 import math
 from dataclasses import dataclass
 
-import numpy as np
 from apache_beam.io.filesystems import FileSystems
-from scipy.io import loadmat
-from scipy.io.matlab import mat_struct
 
 from pipelines.people import BuildError
+from records.mat_files import CELLS, read_mat
 from records.skeletons import MPII
 
 
@@ -85,11 +82,10 @@ def read_release(path):
         raise BuildError(f"{path} does not exist; expected mpii_human_pose_v1_u12_1.mat of the MPII release")
     try:
         with FileSystems.open(str(path), compression_type="uncompressed") as file:
-            content = io.BytesIO(file.read())
-        variables = loadmat(content, struct_as_record=False, variable_names=["RELEASE"])
-    except Exception as error:  # damaged files make loadmat raise nearly anything, zlib.error to IndexError
+            variables = read_mat(file.read(), ["RELEASE"])
+    except (OSError, ValueError) as error:
         raise BuildError(
-            f"{path} cannot be read as a MATLAB file ({type(error).__name__}: {error}); expected "
+            f"{path} cannot be read as a MATLAB file ({error}); expected "
             "mpii_human_pose_v1_u12_1.mat, which is of MATLAB's version 5"
         ) from error
     if "RELEASE" not in variables:
@@ -98,7 +94,7 @@ def read_release(path):
     annolist, img_train = _elements(_field(release, "annolist")), _field(release, "img_train")
     if not annolist:
         raise BuildError(f"{path}: RELEASE.annolist is missing or empty; expected a struct per picture")
-    is_train = [_number(value) for value in np.ravel(img_train)] if isinstance(img_train, np.ndarray) else []
+    is_train = [_number(value) for value in _flat(img_train)]
     if len(is_train) != len(annolist) or not set(is_train) <= {0, 1}:
         raise BuildError(
             f"{path}: RELEASE.img_train needs a 0 or 1 for each of the {len(annolist)} pictures in "
@@ -150,28 +146,39 @@ def _finite(number):
 
 def _number(value):
     """The number in a MATLAB value: None if it is missing or empty, NaN if there is something else."""
+    if isinstance(value, list):
+        while isinstance(value, list) and len(value) == 1:
+            (value,) = value
+        if value == []:
+            return None
     text = _text(value)
-    if value is None or text == "" or np.size(value) == 0:
+    if value is None or text == "" or value == {CELLS: []}:
         return None
     try:
-        return float(np.asarray(value).item() if text is None else text)
+        return float(value if text is None else text)
     except (TypeError, ValueError):
         return math.nan
 
 
+def _flat(value):
+    """The numbers in a MATLAB array, in the order of its rows."""
+    if not isinstance(value, list):
+        return []
+    return [number for part in value for number in (_flat(part) if isinstance(part, list) else [part])]
+
+
 def _text(value):
     """The text in a MATLAB char array, None if it is something else."""
-    item = value.item() if isinstance(value, np.ndarray) and value.size == 1 else None
-    return item.strip() if isinstance(item, str) else None
+    return value.strip() if isinstance(value, str) else None
 
 
 def _field(struct, name):
-    return getattr(struct, name, None) if isinstance(struct, mat_struct) else None
+    return struct.get(name) if isinstance(struct, dict) else None
 
 
 def _elements(value):
     """The elements of a struct array; none for the empty matrix that stands for an empty one."""
-    return list(value.ravel()) if isinstance(value, np.ndarray) and value.dtype.kind == "O" else []
+    return value.get(CELLS, []) if isinstance(value, dict) else []
 
 
 def _first(value):

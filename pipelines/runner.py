@@ -17,7 +17,8 @@ from pipelines.engine import LOCAL_RUNNER, check_dask, is_dask
 from pipelines.people import BuildError
 from pipelines.progress import ShardProgress
 from pipelines.submission import only_submits, with_hints
-from pipelines.transforms import DRIVER, WORK_FOLDER, WriteShards
+from pipelines.transforms import WriteShards
+from pipelines.watchdog import DRIVER
 from records.command import captured_stderr
 from records.files import absolute
 
@@ -29,7 +30,7 @@ _HINTS = {
     "there by --setup_file=./setup.py (BUILD.md)",
     "No such file or directory: ''": "a --setup_file needs its folder: ./setup.py",
     "FutureTimeoutError": "the job service does not answer (--job_server_timeout)",
-    f"{WORK_FOLDER}/plan-": "the workers need dataset and records under the same paths as "
+    "/plan-": "the workers need dataset and records under the same paths as "
     "here, and only one command at a time may build a folder",
 }
 
@@ -50,6 +51,7 @@ def run_pipeline(job, beam_args, people):
     root, path = str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH")
     if root not in (path or "").split(os.pathsep):
         os.environ["PYTHONPATH"] = os.pathsep.join([root, path] if path else [root])
+    os.environ["PYTHONSAFEPATH"] = "1"  # `python -m` would find what the user has in the working directory
     os.environ[DRIVER] = str(os.getpid())
     job = replace(job, images=absolute(job.images), folder=absolute(job.folder))
     # Of two runners, Beam takes the last.

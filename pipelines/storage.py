@@ -7,6 +7,7 @@ for. Each has exceptions of its own for a file that is not there.
 import contextlib
 import hashlib
 import os
+import re
 import uuid
 from pathlib import PurePath
 
@@ -15,11 +16,11 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.people import BuildError
-from records.files import FOLDER, irregular_kind
+from records.files import FOLDER, irregular_kind, is_remote
 from records.nesting import loads
 
-#: What the names of files that are not complete yet look like: `write_whole` puts 12 digits there.
-PARTIAL = "*.????????????.partial"
+#: What ends the names of files that are not complete yet, after the names they are to have.
+PARTIAL = re.compile(r"(\.[0-9a-f]{12})?\.partial\Z")
 
 _CREDENTIALS = (
     "`gcloud auth application-default login` makes them, or GOOGLE_APPLICATION_CREDENTIALS names a key file"
@@ -75,11 +76,14 @@ def store_errors():
     try:
         yield
     except Exception as error:
-        cause = error
+        cause, place = error, str(error)
         while isinstance(cause, BeamIOError) and cause.exception_details:
-            cause = next(iter(cause.exception_details.values()))
+            place, cause = next(iter(cause.exception_details.items()))
         if not isinstance(error, BeamIOError) and not type(cause).__module__.startswith("google."):
             raise
+        place = place[-1] if isinstance(place, tuple) else place  # source and target of a rename
+        if isinstance(error, BeamIOError) and not is_remote(place):
+            raise BuildError(f"{place}: {' '.join(str(cause).split())[:300]}") from error
         code = cause if isinstance(cause, int) else getattr(cause, "code", None)
         hint = _CREDENTIALS if code in (401, 403) else "is there such a bucket?" if code == 404 else ""
         said = " ".join(str(cause).split())[:300]
@@ -179,20 +183,42 @@ def write_blocks(path, blocks):
         ) as file:
             for block in blocks:
                 file.write(block)
-        try:
-            FileSystems.rename([temporary], [path])
-        except BeamIOError:
-            # HDFS does not put a file in another's place. Where our own file is gone, as when a finished
-            # build removed what was under way, the one that stands there is whole and stays.
-            folders = FileSystems.get_filesystem(path).has_dirs()
-            if not (folders and FileSystems.exists(temporary) and FileSystems.exists(path)):
-                raise
-            FileSystems.delete([path])
-            FileSystems.rename([temporary], [path])
-    except Exception:
+        _put([temporary], [path])
+    except BaseException as error:  # Ctrl-C too
         with contextlib.suppress(Exception):
             discard([temporary])
+        if isinstance(error, OSError) and error.errno and not error.filename:
+            raise OSError(error.errno, error.strerror, path) from error  # a full disk does not say where
         raise
+
+
+def move(names, source, target):
+    """Moves files from one folder to another one, where they replace those of the same names.
+
+    Args:
+        names: list of the files' names.
+        source, target: the folders, of one file system. `target` is there already.
+    """
+    paths = [[FileSystems.join(folder, name) for name in names] for folder in (source, target)]
+    if FileSystems.get_filesystem(target).has_dirs():
+        for pair in zip(*paths, strict=True):
+            _put(*([path] for path in pair))
+    elif names:
+        FileSystems.rename(*paths)  # many with one request
+
+
+def _put(sources, targets):
+    """Renames a file, given as a list of one, so that it takes the place of another one."""
+    try:
+        FileSystems.rename(sources, targets)
+    except BeamIOError:
+        # HDFS does not put a file in another's place. Where our own file is gone, as when a finished
+        # build removed what was under way, the one that stands there is whole and stays.
+        folders = FileSystems.get_filesystem(targets[0]).has_dirs()
+        if not (folders and FileSystems.exists(sources[0]) and FileSystems.exists(targets[0])):
+            raise
+        FileSystems.delete(targets)
+        FileSystems.rename(sources, targets)
 
 
 def discard(paths):

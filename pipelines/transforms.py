@@ -31,6 +31,7 @@ from pipelines.storage import (
     write_blocks,
     write_whole,
 )
+from pipelines.watchdog import DRIVER, end_with_driver
 from records.schema import to_example
 from records.shards import frame, shard_name
 from records.skeletons import Skeleton
@@ -38,8 +39,8 @@ from records.skeletons import Skeleton
 #: Inside a records folder: plan and side files while a build is under way.
 WORK_FOLDER = ".build"
 
-#: Environment variable with the process id of the driver whose worker processes run beside it.
-DRIVER = "HRPOSE_DRIVER"
+#: The same of a build that is to replace what stands in the folder, and its shards until all are there.
+REPLACING_FOLDER = ".build-new"
 
 #: Files that are read from a store at the same time: each takes two requests, with connections of their own.
 _FETCHED = 32
@@ -61,6 +62,7 @@ class ShardJob:
             that workers of an earlier job, which may still be busy, neither read nor pass for this one's.
         follow_links: whether links may lead out of the picture folder.
         exif_orientation: see `pipelines.exif.orient`.
+        replaces: whether what stands in the folder stays until all shards are there.
     """
 
     images: str
@@ -74,15 +76,21 @@ class ShardJob:
     key: str = ""
     follow_links: bool = False
     exif_orientation: str = "ignore"
+    replaces: bool = False
 
     @property
     def work_folder(self):
         """Plan and side files; removed when the manifest is written."""
-        return FileSystems.join(self.folder, WORK_FOLDER)
+        return FileSystems.join(self.folder, REPLACING_FOLDER if self.replaces else WORK_FOLDER)
+
+    @property
+    def shards_folder(self):
+        """Where the job writes its shards, and all else that is to stay."""
+        return self.work_folder if self.replaces else self.folder
 
     def shard_path(self, index):
         """Where a finished shard stands."""
-        return FileSystems.join(self.folder, shard_name(self.dataset, self.split, index, self.count))
+        return FileSystems.join(self.shards_folder, shard_name(self.dataset, self.split, index, self.count))
 
     def plan_path(self, index):
         """A shard's plan file."""
@@ -129,7 +137,7 @@ class ShardJob:
 
     def written(self):
         """The shards that are there, whatever plan they were made from, by one request: {number: bytes}."""
-        sizes = list_files(self.folder, f"{self.dataset}-{self.split}.tfrecord-*")
+        sizes = list_files(self.shards_folder, f"{self.dataset}-{self.split}.tfrecord-*")
         names = (shard_name(self.dataset, self.split, index, self.count) for index in range(self.count))
         return {index: sizes[name] for index, name in enumerate(names) if name in sizes}
 
@@ -153,8 +161,9 @@ class WriteShard(beam.DoFn):
         self.job = job
 
     def setup(self):
-        """Leaves the cores to the runner's workers."""
+        """Leaves the cores to the runner's workers, and none of them running without a driver."""
         cv2.setNumThreads(1)
+        end_with_driver()
 
     def process(self, index):
         """Yields `index` when the shard is complete."""
@@ -186,7 +195,7 @@ class WriteShard(beam.DoFn):
         if now not in (None, plan):  # another build began just now: its own worker writes the shard
             discard([job.shard_path(index)])
         elif now is None:  # the build ended just now
-            discard([job.side_path(index)])
+            discard([job.side_path(index), *([job.shard_path(index)] if job.replaces else [])])
             with contextlib.suppress(OSError):  # a folder there is on this machine only
                 Path(job.work_folder).rmdir()
 

@@ -2,13 +2,20 @@
 
 import contextlib
 import gc
+import itertools
 import math
 import os
+import re
 import sys
 import tempfile
 import textwrap
 
 from absl import flags
+
+from records.proxies import bypass_proxies
+
+#: What people write for a switch's value.
+_WORDS = ("true", "false", "yes", "no", "on", "off", "0", "1", "t", "f", "y", "n")
 
 #: The longest side of a network input, pixels: any longer one is a slip, and needs memory that nobody has.
 LARGEST_INPUT_SIDE = 2**14
@@ -43,9 +50,8 @@ def run(name, description, define_flags, main, argv=None, user_errors=(), positi
     Returns:
         0, or main's exit code; 2 for a usage error, 1 for a failed run, 130 after Ctrl-C.
     """
-    # Neither every path is UTF-8 nor every terminal: what cannot be shown is no reason to stop.
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")
+    _write_everywhere()
+    bypass_proxies()
     argv = list(sys.argv[1:] if argv is None else argv)
     split = argv.index("--") if "--" in argv else len(argv)
     own, rest = argv[:split], argv[split + 1 :]
@@ -59,16 +65,20 @@ def run(name, description, define_flags, main, argv=None, user_errors=(), positi
             return 0
         given = values([name, *own])[1:]
         for flag in values:
+            if isinstance(values[flag].value, str) and values[flag].value.startswith("~"):
+                values[flag].value = _expanded(values[flag].value)  # shells do not after --flag=
             if isinstance(values[flag].value, float) and not math.isfinite(values[flag].value):
                 raise UsageError(f"--{flag}={values[flag].value}: expected a finite number")
+        given = [_expanded(argument) for argument in given]
         if len(given) > len(positional):
+            _explain_switches(own, values)
             other = "every other" if positional else "every"
             raise UsageError(f"unexpected argument {given[len(positional)]!r}: {other} option is a --flag")
         if len(given) < len(positional):
             raise UsageError(f"{positional[len(given)]} is missing\nTry {name} --help")
         return main(values, rest, *given) or 0
     except flags.Error as error:
-        return _fail(name, f"{error}\nTry {name} --help", UsageError.exit_code)
+        return _fail(name, f"{_explained(error, values)}\nTry {name} --help", UsageError.exit_code)
     except CommandError as error:
         return _fail(name, error, error.exit_code)
     except user_errors as error:
@@ -80,6 +90,42 @@ def run(name, description, define_flags, main, argv=None, user_errors=(), positi
         return 1
     except OSError as error:  # a folder that cannot be written, a full disk …
         return _fail(name, error, CommandError.exit_code)
+
+
+def _write_everywhere():
+    """Lets standard output and error take any text: what their encoding lacks is written as an escape."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _expanded(path):
+    """A path with the home folder in the place of ``~``; as it is if there is no such user."""
+    return os.path.expanduser(path)  # noqa: PTH111 - pathlib would raise, and lose a store's slashes
+
+
+def _explain_switches(arguments, values):
+    """Raises UsageError for ``--flip_test False``, which absl takes for the switch and a stray word."""
+    for argument, word in itertools.pairwise(arguments):
+        flag = argument.lstrip("-")
+        if argument.startswith("-") and flag in values and values[flag].boolean and word.lower() in _WORDS:
+            raise UsageError(
+                f"--{flag} {word}: a switch has no word after it; expected --{flag}, --no{flag} or "
+                f"--{flag}={word.lower()}"
+            )
+
+
+def _explained(error, values):
+    """What absl says of a wrong flag, in words a user knows."""
+    found = re.match(r"flag --(\w+)=(.*?): ", str(error))
+    if found and found[1] in values and isinstance(values[found[1]].parser, flags.IntegerParser):
+        lists = re.fullmatch(r"\d+(,\d+)*", found[2])
+        if found[1] == "gpus" and lists:
+            return (
+                f"--gpus={found[2]}: expected how many GPUs; the environment variable CUDA_VISIBLE_DEVICES "
+                "chooses which"
+            )
+    return error
 
 
 def _fail(name, message, exit_code):
@@ -98,7 +144,9 @@ def captured_stderr():
         A text stream to the real standard error, for what the user shall see meanwhile.
     """
     sys.stderr.flush()
-    with os.fdopen(os.dup(2), "w", errors="backslashreplace") as real, tempfile.TemporaryFile() as captured:
+    encoding = getattr(sys.stderr, "encoding", None)
+    real_stderr = os.fdopen(os.dup(2), "w", encoding=encoding, errors="backslashreplace")
+    with real_stderr as real, tempfile.TemporaryFile() as captured:
         os.dup2(captured.fileno(), 2)
         try:
             yield real
@@ -118,6 +166,7 @@ def captured_stderr():
 def import_tensorflow():
     """Imports TensorFlow and finds its devices, without its greeting."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever the user has for other work
     with captured_stderr():
         import tensorflow as tf
 

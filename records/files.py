@@ -50,13 +50,13 @@ def irregular_kind(path):
 
 
 def path_of(text):
-    """A `pathlib.Path`; for a store's path what stands for one, a `upath.UPath`, which fsspec opens.
+    """A `pathlib.Path`, ``~`` expanded; for a store's what stands for one, a `upath.UPath` that fsspec opens.
 
     Raises:
         CommandError: if the packages for such paths are not installed.
     """
     if not is_remote(text):
-        return Path(text)
+        return Path(os.path.expanduser(text))  # noqa: PTH111 - Path's own raises where there is no such user
     # gcsfs would otherwise ask what kind of bucket it is, by another interface that no emulator has, and log
     # a stack trace of everything that it raises anyway.
     os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")

@@ -19,6 +19,9 @@ from records.skeletons import Skeleton
 
 MANIFEST = "manifest.json"
 
+#: How the names of shards end, as a regular expression; see `shard_name`.
+SHARD_NUMBERS = r"\.tfrecord-\d{5,}-of-\d{5,}"
+
 #: The build options that readers look at.
 REQUIRED_OPTIONS = {"input_size", "scale_factor", "half_body_min_keypoints", "annotations_sha256"}
 

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from pipelines.cli import command
-from pipelines.transforms import DRIVER
+from pipelines.watchdog import DRIVER
 from records.shards import read_manifest
 from tests.builders import shard_bytes
 from tests.commands import succeeds

@@ -1,12 +1,18 @@
 """A conversion into annotations that are there: equal files stay untouched, others' are kept or refused."""
 
+import errno
+import itertools
 import json
+import os
+import shutil
 
 import pytest
+from apache_beam.io.filesystems import FileSystems
 
 from pipelines.cli import command
 from pipelines.people import BuildError
-from tests.builders import write_json
+from records import mat_files
+from tests.builders import shard_bytes, write_json
 from tests.releases import convert, write_mpii, write_posetrack, written
 
 
@@ -143,3 +149,127 @@ def test_a_list_may_be_moved_without_another_conversion(mpii_folder, tmp_path):
     (tmp_path / "list.json").rename(tmp_path / "moved.json")
     convert(mpii_folder, validation_list=str(tmp_path / "moved.json"))
     assert touched(mpii_folder, before) == set()
+
+
+# ---- a conversion that fails, or is killed
+
+
+def test_a_full_disk_leaves_a_file_that_overwrite_was_to_replace(mpii_folder, monkeypatch):
+    write_json(mpii_folder / "annotations/train.json", {"precious": 1})
+    before = identities(mpii_folder)
+
+    def full(path, content):
+        raise OSError(28, "No space left on device", path)
+
+    monkeypatch.setattr("pipelines.convert.write_whole", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*train\.json'"):
+        convert(mpii_folder, overwrite=True)
+    assert touched(mpii_folder, before) == set()
+
+
+def files(folder):
+    """{name: content} of the annotation files, whatever else is there."""
+    return {path.name: path.read_bytes() for path in (folder / "annotations").glob("*.json")}
+
+
+class Killed(BaseException):
+    pass
+
+
+def dying(function, done, last):
+    """A function of which, and of others with the same list, so many calls are done and no more."""
+
+    def call(*arguments, **options):
+        if len(done) == last:
+            raise Killed
+        done.append(function)
+        return function(*arguments, **options)
+
+    return call
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+def test_a_conversion_killed_at_any_step_is_completed_by_the_same_command(foreign, tmp_path, monkeypatch):
+    def read_here(content, names):  # a process of its own takes its time
+        return mat_files._read(content, names)["variables"]
+
+    monkeypatch.setattr("pipelines.mpii_release.read_mat", read_here)
+    whole, old = tmp_path / "whole", tmp_path / "old"
+    write_mpii(whole)
+    shutil.copytree(whole, old)
+    convert(whole)
+    write_json(tmp_path / "list.json", ["b.jpg"])
+    if foreign:
+        write_json(old / "annotations/train.json", {"precious": 1})
+        write_json(old / "annotations/val.json", {"precious": 1})
+    else:
+        convert(old, validation_list=str(tmp_path / "list.json"))
+    states = written(old), written(whole)
+    for step in itertools.count():
+        folder, steps, ended = tmp_path / str(step), [], False
+        shutil.copytree(old, folder)
+        with monkeypatch.context() as patch:
+            for name in ("create", "rename", "delete"):
+                patch.setattr(FileSystems, name, dying(getattr(FileSystems, name), steps, step))
+            try:
+                convert(folder, overwrite=True)
+                ended = True
+            except Killed:
+                pass
+        for name in ("train.json", "val.json"):  # each is what it was or what it is to be
+            assert files(folder).get(name) in [state.get(name) for state in states]
+        convert(folder, overwrite=True)
+        assert written(folder) == states[1]
+        if ended:
+            break
+    assert len(steps) > 6
+
+
+def test_replaced_files_of_others_are_named(mpii_folder):
+    write_json(mpii_folder / "annotations/train.json", {"precious": 1})
+    said = []
+    convert(mpii_folder, said=said, overwrite=True)
+    assert f"{mpii_folder}/annotations/train.json: replaced, which this command had not written" in said
+
+
+# ---- a dataset that cannot be written
+
+
+@pytest.mark.parametrize(("dataset", "write"), [("mpii", write_mpii), ("posetrack", write_posetrack)])
+def test_the_annotations_of_a_dataset_that_is_read_only_go_elsewhere(dataset, write, tmp_path, capsys):
+    for name in ("here", "there"):
+        write(tmp_path / name)
+    flags = [f"--dataset={dataset}", "--input_size=64x64", "--max_bad_fraction=1"]
+    assert command([*flags, f"--dataset_dir={tmp_path}/here"]) == 0
+    elsewhere = [f"--annotations_dir={tmp_path}/mine", f"--records_dir={tmp_path}/records"]
+    assert command([*flags, f"--dataset_dir={tmp_path}/there", *elsewhere]) == 0
+    assert not (tmp_path / "there/annotations").exists()
+    assert {path.name: path.read_bytes() for path in (tmp_path / "mine").iterdir()} == written(
+        tmp_path / "here"
+    )
+    for path in (tmp_path / "here/records").iterdir():
+        assert shard_bytes(tmp_path / "records" / path.name) == shard_bytes(path)
+    capsys.readouterr()
+    assert command([*flags, f"--dataset_dir={tmp_path}/there", *elsewhere]) == 0
+    said = capsys.readouterr().out
+    assert "already converted" in said
+    assert "→" not in said
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_an_annotations_folder_that_cannot_be_written_is_named_with_what_to_do(
+    number, mpii_folder, monkeypatch
+):
+    def refuse(path, content):
+        raise OSError(number, os.strerror(number), path)
+
+    monkeypatch.setattr("pipelines.convert.write_whole", refuse)
+    with pytest.raises(
+        BuildError, match=r"MPII/annotations cannot be written \(.*\); --annotations_dir says"
+    ):
+        convert(mpii_folder)
+
+
+def test_an_annotations_folder_for_a_dataset_that_is_not_converted_is_wrong_usage(tmp_path, capsys):
+    assert command([f"--dataset_dir={tmp_path}", "--annotations_dir=a"]) == 2
+    assert "--annotations_dir is for datasets that are converted" in capsys.readouterr().err

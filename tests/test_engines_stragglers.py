@@ -13,7 +13,8 @@ from pipelines import transforms
 from pipelines.job import build_records
 from pipelines.people import BuildError
 from pipelines.runner import run_pipeline
-from pipelines.transforms import DRIVER, WriteShard
+from pipelines.transforms import WriteShard
+from pipelines.watchdog import DRIVER
 from tests.builders import make_build, make_dataset, quiet, shard_bytes
 from tests.large_builds import is_complete
 from tests.test_build_mended import broken_box

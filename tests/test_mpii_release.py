@@ -54,7 +54,7 @@ def test_another_matlab_file_is_refused(tmp_path):
         read_release(tmp_path / "other.mat")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)  # a process each
 @given(st.data())
 def test_a_damaged_release_is_read_or_refused(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("damaged")

@@ -114,7 +114,12 @@ def test_a_folder_with_something_in_it_is_there_and_goes_with_everything(folder)
 
 
 def test_cleaning_up_leaves_files_that_are_not_ours(folder):
-    for name in (".build/plan-00000.json", "shard.0123456789ab.partial", "mine.partial", "notes"):
+    for name in (
+        ".build/plan-00000.json",
+        "coco-val.tfrecord-00000-of-00001.0123456789ab.partial",
+        "mine.partial",
+        "notes",
+    ):
         write_whole(FileSystems.join(folder, *name.split("/")), b"x")
     clean_up(folder)
     assert set(list_files(folder)) == {"mine.partial", "notes"}
