@@ -142,3 +142,20 @@ def test_an_annotation_file_that_is_no_json_is_named(tmp_path, content, says):
     )
     with pytest.raises(RecordsError, match=rf"a\.json: .*{says}"):
         find_truth(SimpleNamespace(annotations=str(path), dataset_dir=None), manifest)
+
+
+def test_an_annotation_file_that_was_edited_after_the_build_is_named_and_not_the_layouts(tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text("{}")
+    manifest = SimpleNamespace(
+        dataset="custom",
+        split="val",
+        source={"annotations": str(path)},
+        options={"annotations_sha256": "of the file as it was"},
+    )
+    options = SimpleNamespace(annotations=None, dataset_dir=str(tmp_path / "Custom"))
+    with pytest.raises(RecordsError, match=r"mine\.json is not the annotation file the records were built"):
+        find_truth(options, manifest)
+    path.unlink()
+    with pytest.raises(RecordsError, match=r"Custom/annotations/val\.json does not exist"):
+        find_truth(options, manifest)
