@@ -181,6 +181,8 @@ def local_folder(folder, manifest, missing_ok=False):
             try:
                 temporary.write_bytes(content)
                 temporary.replace(copies / shard.name)
+            except OSError as error:
+                raise CommandError(f"{copies / shard.name} cannot be written: {error.strerror}") from error
             finally:  # the disk may be full
                 temporary.unlink(missing_ok=True)
         elif not missing_ok:

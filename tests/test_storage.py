@@ -83,6 +83,37 @@ def test_what_cannot_be_put_in_its_place_leaves_no_other_either(folder, monkeypa
     assert list_files(folder) == {}
 
 
+class FullDisk:
+    """A file for which there is no room, as the system says it: without the file's name."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def write(self, content):
+        raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_is_named_by_the_file_that_was_to_be_written(folder, monkeypatch):
+    path = FileSystems.join(folder, "file")
+    monkeypatch.setattr(FileSystems, "create", lambda *_, **__: FullDisk())
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        write_whole(path, b"content")
+    assert caught.value.filename == path
+
+
+def test_what_is_interrupted_while_it_is_written_leaves_nothing(folder, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FileSystems, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_whole(FileSystems.join(folder, "file"), b"content")
+    assert list_files(folder) == {}
+
+
 def test_several_writers_of_a_file_are_in_nobodys_way(folder):
     path = FileSystems.join(folder, "file")
     with ThreadPoolExecutor(8) as pool:
@@ -350,6 +381,12 @@ def test_drawing_and_writing_results_into_a_store_is_refused(requests, capsys):
         assert line.startswith(f"python {command}/main.py: --output_dir={BUCKET}/output")
     assert not [name for name in stored(BUCKET) if name.startswith(("drawn", "output"))]
     assert not os.path.exists("gs:")  # noqa: PTH110 - what pathlib would have made of it
+
+
+def test_an_error_of_this_machine_is_not_said_to_be_a_stores(tmp_path):
+    with pytest.raises(BuildError, match=r"No such file.*none") as caught, storage.store_errors():
+        FileSystems.rename([str(tmp_path / "none")], [str(tmp_path / "a")])
+    assert "store" not in str(caught.value)
 
 
 def test_errors_of_our_own_and_of_this_machine_pass_through():
