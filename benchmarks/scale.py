@@ -125,6 +125,7 @@ def stand_in(job, *_):
             "size": 0,
             "sha256": hashlib.sha256(b"").hexdigest(),
             "rejected": [],
+            "notes": {},
             "plan_sha256": hashlib.sha256(plan).hexdigest(),
         }
         write_whole(job.side_path(index), json.dumps(side).encode())
