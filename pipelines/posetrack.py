@@ -17,9 +17,8 @@ box) are left out and counted. The frames themselves stay, so that a detector's 
 
 from collections import Counter
 
-from pipelines.coco import PERSON_CATEGORY
 from pipelines.people import BuildError, is_id, is_number, wrong_box, wrong_keypoints
-from records.people_checks import is_crowd
+from records.people_checks import PERSON_CATEGORY, is_crowd
 from records.skeletons import POSETRACK
 
 #: The dataset's own lines, which are COCO's by position; 1-based.
