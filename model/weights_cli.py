@@ -108,6 +108,7 @@ def import_weights(source, target, averaged=None):
     Raises:
         WeightsError: if they cannot be read, are not a whole HRNet backbone, or are to be named for another
             network.
+        OSError: if the file cannot be written; it names it, and one that was there stays.
     """
     state = read_weights(source, averaged)
     with quiet_stderr(expected=(WeightsError,)):
@@ -139,8 +140,12 @@ def import_weights(source, target, averaged=None):
     # A transposed array is another order of the same memory, and safetensors writes memory as it lies. Its
     # save_file would make a file that only its owner can read.
     arrays = {name: np.ascontiguousarray(value) for name, value in fit.values.items()}
-    temporary.write_bytes(save(arrays, metadata))
-    temporary.replace(target)
+    try:
+        temporary.write_bytes(save(arrays, metadata))
+        temporary.replace(target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(target)) from error
     return network, keypoints, fit.unused, is_checkpoint and file.name == AVERAGE
 
 
