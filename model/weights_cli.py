@@ -10,8 +10,8 @@ from safetensors.numpy import save
 
 from model.initial_weights import fit_backbone, head_size, is_named_for, network_of, summarise
 from model.quiet import prepare_process, quiet_stderr
-from model.runs import CONFIG, RunError, checkpoint_folder, choose_epoch
-from model.weight_choice import add_weight_choice
+from model.runs import CONFIG, RunError, checkpoint_folder
+from model.weight_choice import add_weight_choice, choose_epoch
 from model.weight_files import AVERAGE, LEARNT, WeightsError, read_weights, sha256, weights_file
 from model.weights import official_shapes
 
@@ -74,7 +74,7 @@ def checkpoint_of(source, epoch):
 
     Args:
         source: path of a file or folder.
-        epoch: as for `model.runs.choose_epoch`; for runs only.
+        epoch: as for `model.weight_choice.choose_epoch`; for runs only.
 
     Raises:
         RunError: if the run has no such epoch.
