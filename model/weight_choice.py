@@ -36,7 +36,8 @@ def choose_epoch(folder, epoch=None):
     """The epoch that is meant: by its number, "best" for `best_epoch`, None for the last that was saved.
 
     Raises:
-        RunError: if there is none. Whether the checkpoint of a number is there, `model.runs.read_checkpoint` says.
+        RunError: if there is none. Whether the checkpoint of a number is there, `model.runs.read_checkpoint`
+            says.
     """
     if epoch == "best":
         return best_epoch(folder)
