@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from pipelines.synthetic.parts import FOREARMS, PARTS_OF_KEYPOINT, SHINS
 from pipelines.synthetic.scenes import draw_scene
 from pipelines.synthetic.shapes import CIRCLE
 from pipelines.synthetic.styles import random_style
+from tests.full_disk import full_disk_at
 
 OPTIONS = SyntheticOptions(train_images=40, val_images=20, seed=3)
 TINY = SyntheticOptions(train_images=2, val_images=1)
@@ -288,11 +290,15 @@ def test_an_interrupted_run_is_done_again(tmp_path):
     assert not (tmp_path / ".drawing").exists()
 
 
-def test_what_stands_there_stays_until_what_replaces_it_is_whole(tmp_path):
+def test_what_stands_there_stays_until_what_replaces_it_is_whole(tmp_path, monkeypatch):
     generate(tmp_path, TINY)
     before = contents(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         generate(tmp_path, SyntheticOptions(4, 2), overwrite=True, progress=stop)
+    assert contents(tmp_path) == before
+    full_disk_at("000000000004.jpg", monkeypatch)
+    with pytest.raises(OSError, match=re.escape(f"No space left on device: '{tmp_path}'")):
+        generate(tmp_path, SyntheticOptions(4, 2), overwrite=True)
     assert contents(tmp_path) == before
 
 

@@ -140,8 +140,10 @@ def generate(
     try:
         _draw_dataset(made, options, workers, progress)
         _write_json(made / MARKER, wanted)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(made, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno and error.filename is None:
+            error.filename = str(directory)  # a full disk does not say where it is
         raise
     _exchange(made, directory)
     return True
