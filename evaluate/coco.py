@@ -42,14 +42,14 @@ def evaluate_coco(annotation_json, results, sigmas=None, image_ids=None):
 
     Args:
         annotation_json: path of a COCO keypoint annotation file, or its content as a dict. Annotations need
-            ``image_id, category_id, keypoints, bbox, area``; without ``iscrowd``, or with null, they are no
-            crowd. ``num_keypoints`` is counted and ``id`` not looked at (pycocotools believes the one, and
-            takes id 0 for "no match").
+            ``image_id, category_id, keypoints, bbox, area``; without ``iscrowd``, or with null or "0", they
+            are no crowd. ``num_keypoints`` is counted and ``id`` not looked at (pycocotools believes the one,
+            and takes id 0 for "no match").
         results: list of result dicts ``{"image_id", "category_id", "keypoints", "score"}``, or the path of a
             JSON file with one; other keys are not looked at. As in COCO's rules the best 20 per image count.
             An empty list is valid: every metric with ground truth to find is then 0. An ``image_id`` that no
-            image has, but that is text, is taken for the number it says, or else for the image whose
-            ``file_name`` it is, with or without ending and folders.
+            image has, but that is text, is taken for the image whose ``file_name`` it is, with or without
+            ending and folders, or else for the number it says, see `records.image_ids.find_texts`.
         sigmas: (K,) float, > 0, the skeleton's OKS sigmas; None: COCO's 17.
         image_ids: the images to evaluate; None: all of the annotation file. Results on others are left out.
 

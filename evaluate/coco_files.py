@@ -2,16 +2,15 @@
 
 import reprlib
 import warnings
-from collections import defaultdict
 from itertools import chain
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
 import numpy as np
 import orjson
 
-from records.image_ids import whole_number
+from records.image_ids import find_texts, whole_number
 from records.json_text import parse_json
-from records.people_checks import is_number
+from records.people_checks import is_crowd, is_number
 
 
 def read_ground_truth(annotation_json, joints):
@@ -60,7 +59,8 @@ def read_ground_truth(annotation_json, joints):
             )
     annotations = [
         {key: entry[key] for key in keys}
-        | {"keypoints": row, "area": area, "iscrowd": int(bool(entry.get("iscrowd"))), "num_keypoints": count}
+        | {"keypoints": row, "area": area, "iscrowd": int(is_crowd(entry.get("iscrowd")))}
+        | {"num_keypoints": count}
         for entry, row, area, count in zip(entries, keypoints, areas, visible, strict=True)
     ]
     return {"images": content["images"], "annotations": annotations, "categories": content["categories"]}
@@ -102,7 +102,7 @@ def read_results(results, joints, images, categories):
     annotated = ids_of(images)
     asked = {result["image_id"] for result in results}
     if asked - annotated:
-        taken = _taken_for(asked - annotated, images)
+        taken = _taken_for(source, asked - annotated, images)
         if unknown := sorted(asked - annotated - taken.keys(), key=in_order):
             there = f" (its images have ids such as {reprlib.repr(images[0]['id'])})" if images else ""
             raise ValueError(
@@ -110,7 +110,7 @@ def read_results(results, joints, images, categories):
                 f"the split the results were made on{there}"
             )
         count = sum(result["image_id"] in taken for result in results)
-        text, image_id = next(iter(taken.items()))
+        text, image_id = min(taken.items(), key=lambda item: item[0])
         warnings.warn(
             f"{source}: {count:,} results name their image by text, such as {text!r}, which is taken for the "
             f"image {image_id!r}",
@@ -160,21 +160,15 @@ def _is_box(box):
     return isinstance(box, list) and len(box) == 4 and all(map(is_number, box))
 
 
-def _taken_for(ids, images):
+def _taken_for(source, ids, images):
     """{text among `ids`: id of the image it stands for}, without those that stand for none or for several."""
-    called, annotated = defaultdict(set), ids_of(images)
-    for image in images:
-        if isinstance(name := image.get("file_name"), str):
-            path = PureWindowsPath(name)  # with either slash
-            for text in (name, path.name, path.stem):
-                called[text].add(image["id"])
-    taken = {}
-    for text in sorted(one for one in ids if isinstance(one, str)):
-        number = whole_number(text)
-        found = [number] if number in annotated else called[text] or called[PureWindowsPath(text).name]
-        if len(found) == 1:
-            (taken[text],) = found
-    return taken
+    names = ((image["id"], image.get("file_name")) for image in images)
+    file_names = {image_id: name if isinstance(name, str) else "" for image_id, name in names}
+    try:
+        named, numbered = find_texts({one for one in ids if isinstance(one, str)}, file_names)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
+    return named | numbered
 
 
 def _wrong_entry(entry, joints):

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from model.heatmaps import METHODS
 from model.hrnet import ARCHITECTURES, build
-from model.runs import RunConfig, RunError, checkpoint_folder, choose_epoch, load_checkpoint, read_config
-from model.weight_choice import choose_averaged
+from model.runs import RunConfig, RunError, checkpoint_folder, load_checkpoint, read_config
+from model.weight_choice import choose_averaged, choose_epoch
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from evaluate.files import write_json
-from evaluate.rescoring import PERSON_CATEGORY
 from records.files import path_of
 from records.json_text import parse_json
+from records.people_checks import PERSON_CATEGORY
 from records.skeletons import POSETRACK
 
 JOINTS = (

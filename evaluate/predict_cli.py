@@ -10,6 +10,7 @@ from model.runs import RunError, read_config
 from records.command import UsageError, import_tensorflow, run
 from records.files import local_only
 from records.layout import LAYOUTS
+from records.people_checks import PERSON_CATEGORY
 
 NAME = "python evaluate/predict.py"
 
@@ -119,8 +120,6 @@ def _category(values):
     """Whose boxes count; None for the only category in the file."""
     if values.category is not None:
         return values.category
-    from evaluate.rescoring import PERSON_CATEGORY
-
     layout = LAYOUTS.get(read_config(Path(values.run) / "model_dump").dataset)
     # A skeleton that the annotation file describes is of a category of that file's own.
     return PERSON_CATEGORY if layout is not None and layout.skeleton is not None else None

@@ -67,7 +67,7 @@ def predict_pictures(pictures, boxes, options):
 
     Args:
         pictures: list of `Path`, not empty.
-        boxes: from `evaluate.predict_files.read_boxes`, or None: each whole picture is one box.
+        boxes: from `evaluate.predict_boxes.read_boxes`, or None: each whole picture is one box.
         options: `PredictOptions`.
 
     Returns:

@@ -8,9 +8,7 @@ import numpy as np
 
 from evaluate.options import MIN_VISIBILITY, OKS_NMS_THRESHOLD
 from nms import oks_nms, soft_oks_nms
-
-PERSON_CATEGORY = 1
-"""COCO's category id of people."""
+from records.people_checks import PERSON_CATEGORY
 
 
 def to_results(

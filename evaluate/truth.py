@@ -4,13 +4,20 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluate.rescoring import PERSON_CATEGORY
 from records.files import path_of, remote_errors
 from records.image_ids import read_image_ids
 from records.json_text import parse_json
 from records.layout import LAYOUTS
 from records.lenient import Lenient
-from records.people_checks import is_crowd, is_id, is_list, is_number, wrong_box, wrong_keypoints
+from records.people_checks import (
+    PERSON_CATEGORY,
+    is_crowd,
+    is_id,
+    is_list,
+    is_number,
+    wrong_box,
+    wrong_keypoints,
+)
 from records.plausibility import area_warning, count_areas
 from records.selection import Selection
 from records.shards import RecordsError

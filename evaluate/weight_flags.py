@@ -2,8 +2,7 @@
 
 from absl import flags
 
-from model.runs import parse_epoch
-from model.weight_choice import AVERAGED_HELP, EPOCH_HELP
+from model.weight_choice import AVERAGED_HELP, EPOCH_HELP, parse_epoch
 
 
 class _EpochParser(flags.ArgumentParser):

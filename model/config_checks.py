@@ -4,10 +4,7 @@ import json
 import math
 
 from model.codec import check_sigma
-from records.manifest_checks import wrong_skeleton
-
-#: Pixels; far above what any network could take.
-_LARGEST_SIDE = 2**14
+from records.manifest_checks import LARGEST_INPUT_SIDE, wrong_skeleton
 
 
 def wrong_config(data):
@@ -70,7 +67,7 @@ def is_finite(value):
 
 
 def _is_side(value):
-    return is_whole(value) and 0 < value <= _LARGEST_SIDE and value % 32 == 0
+    return is_whole(value) and 0 < value <= LARGEST_INPUT_SIDE and value % 32 == 0
 
 
 def _received(what, expected, value):

@@ -9,8 +9,8 @@ from pathlib import Path
 from model.codec import CODECS
 from model.export import ExportError
 from model.quiet import prepare_process, quiet_stderr
-from model.runs import RunError, choose_epoch, load_checkpoint, read_config
-from model.weight_choice import add_weight_choice, choose_averaged
+from model.runs import RunError, load_checkpoint, read_config
+from model.weight_choice import add_weight_choice, choose_averaged, choose_epoch
 
 NAME = "python model/export.py"
 

@@ -190,6 +190,12 @@ def saved_epochs(folder):
     return [progress.epoch for progress in saved_progress(folder) if not progress.update]
 
 
+def list_saved(folder):
+    """The epochs that have a complete checkpoint, in words: "saved epochs: 1-3, 5"."""
+    there = saved_epochs(folder)
+    return f"saved epochs: {_ranges(there)}" if there else "no epoch has been saved yet"
+
+
 def save_checkpoint(folder, epoch, step, model, optimizer, update=0, average=None):
     """Saves model, optimizer and progress, all or nothing.
 
@@ -296,9 +302,7 @@ def read_checkpoint(folder, progress, names):
     """
     path = checkpoint_folder(folder, progress.epoch, progress.update)
     if progress not in saved_progress(folder):
-        there = saved_epochs(folder)
-        have = f"saved epochs: {_ranges(there)}" if there else "no epoch has been saved yet"
-        raise RunError(f"epoch {progress.epoch} was never saved in {folder}; {have}")
+        raise RunError(f"epoch {progress.epoch} was never saved in {folder}; {list_saved(folder)}")
     try:
         state = json.loads((path / "state.json").read_text())
         contents = {name: (path / f"{name}.safetensors").read_bytes() for name in names}
@@ -354,58 +358,6 @@ def read_best(folder):
     except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
         known = False
     return (data["epoch"], float(data["value"])) if known else (None, None)
-
-
-def parse_epoch(text):
-    """What --epoch says: a number of epochs done, or "best". For flags of argparse and absl alike.
-
-    Raises:
-        ValueError: if it is neither.
-    """
-    if text == "best":
-        return text
-    if not (text.isascii() and text.isdecimal()):
-        raise ValueError(f"expected a number of epochs, or best; received {text[:100]!r}")
-    return int(text)
-
-
-def choose_epoch(folder, epoch=None):
-    """The epoch that is meant: by its number, "best" for `best_epoch`, None for the last that was saved.
-
-    Raises:
-        RunError: if there is none. Whether the checkpoint of a number is there, `read_checkpoint` says.
-    """
-    if epoch == "best":
-        return best_epoch(folder)
-    if epoch is not None:
-        return epoch
-    there = saved_epochs(folder)
-    if not there:
-        raise RunError(f"no epoch has been saved in {folder} yet")
-    return there[-1]
-
-
-def best_epoch(folder):
-    """The epoch that validated best while training: what the official code keeps as its model_best.
-
-    Args:
-        folder: of the run's checkpoints.
-
-    Raises:
-        RunError: if that is not known, or its checkpoint is gone.
-    """
-    best, _ = read_best(folder)
-    there = saved_epochs(folder)
-    have = f"saved epochs: {_ranges(there)}" if there else "no epoch has been saved yet"
-    if best is None:
-        raise RunError(
-            f"no epoch in {folder} is known to have validated best: {BEST} is missing or damaged. "
-            "train/main.py writes it when it validates, which needs records of the split val; another "
-            f"--epoch=N can be evaluated ({have})"
-        )
-    if best not in there:
-        raise RunError(f"epoch {best} validated best, but its checkpoint is not in {folder} any more; {have}")
-    return best
 
 
 def forget_best(folder):

@@ -7,7 +7,7 @@ moving average, which it validates. Who uses a checkpoint gets the average where
 
 import argparse
 
-from model.runs import RunError, parse_epoch
+from model.runs import BEST, RunError, list_saved, read_best, saved_epochs
 
 EPOCH_HELP = (
     "Which checkpoint: the number of epochs done, or best for the epoch that validated best while training; "
@@ -17,6 +17,60 @@ AVERAGED_HELP = (
     "Take the moving average of the weights, which train/main.py --ema_decay keeps; with --noaveraged the "
     "weights as learnt. By default the average where the run keeps one, as validation while training does."
 )
+
+
+def parse_epoch(text):
+    """What --epoch says: a number of epochs done, or "best". For flags of argparse and absl alike.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    if text == "best":
+        return text
+    if not (text.isascii() and text.isdecimal()):
+        raise ValueError(f"expected a number of epochs, or best; received {text[:100]!r}")
+    return int(text)
+
+
+def choose_epoch(folder, epoch=None):
+    """The epoch that is meant: by its number, "best" for `best_epoch`, None for the last that was saved.
+
+    Raises:
+        RunError: if there is none. Whether the checkpoint of a number is there, `model.runs.read_checkpoint`
+            says.
+    """
+    if epoch == "best":
+        return best_epoch(folder)
+    if epoch is not None:
+        return epoch
+    there = saved_epochs(folder)
+    if not there:
+        raise RunError(f"no epoch has been saved in {folder} yet")
+    return there[-1]
+
+
+def best_epoch(folder):
+    """The epoch that validated best while training: what the official code keeps as its model_best.
+
+    Args:
+        folder: of the run's checkpoints.
+
+    Raises:
+        RunError: if that is not known, or its checkpoint is gone.
+    """
+    best, _ = read_best(folder)
+    if best is None:
+        raise RunError(
+            f"no epoch in {folder} is known to have validated best: {BEST} is missing or damaged. "
+            "train/main.py writes it when it validates, which needs records of the split val; another "
+            f"--epoch=N can be evaluated ({list_saved(folder)})"
+        )
+    if best not in saved_epochs(folder):
+        raise RunError(
+            f"epoch {best} validated best, but its checkpoint is not in {folder} any more; "
+            f"{list_saved(folder)}"
+        )
+    return best
 
 
 def choose_averaged(config, folder, averaged=None):

@@ -10,8 +10,8 @@ from safetensors.numpy import save
 
 from model.initial_weights import fit_backbone, head_size, is_named_for, network_of, summarise
 from model.quiet import prepare_process, quiet_stderr
-from model.runs import CONFIG, RunError, checkpoint_folder, choose_epoch
-from model.weight_choice import add_weight_choice
+from model.runs import CONFIG, RunError, checkpoint_folder
+from model.weight_choice import add_weight_choice, choose_epoch
 from model.weight_files import AVERAGE, LEARNT, WeightsError, read_weights, sha256, weights_file
 from model.weights import official_shapes
 
@@ -74,7 +74,7 @@ def checkpoint_of(source, epoch):
 
     Args:
         source: path of a file or folder.
-        epoch: as for `model.runs.choose_epoch`; for runs only.
+        epoch: as for `model.weight_choice.choose_epoch`; for runs only.
 
     Raises:
         RunError: if the run has no such epoch.
@@ -108,6 +108,7 @@ def import_weights(source, target, averaged=None):
     Raises:
         WeightsError: if they cannot be read, are not a whole HRNet backbone, or are to be named for another
             network.
+        OSError: if the file cannot be written; it names it, and one that was there stays.
     """
     state = read_weights(source, averaged)
     with quiet_stderr(expected=(WeightsError,)):
@@ -139,8 +140,12 @@ def import_weights(source, target, averaged=None):
     # A transposed array is another order of the same memory, and safetensors writes memory as it lies. Its
     # save_file would make a file that only its owner can read.
     arrays = {name: np.ascontiguousarray(value) for name, value in fit.values.items()}
-    temporary.write_bytes(save(arrays, metadata))
-    temporary.replace(target)
+    try:
+        temporary.write_bytes(save(arrays, metadata))
+        temporary.replace(target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(target)) from error
     return network, keypoints, fit.unused, is_checkpoint and file.name == AVERAGE
 
 

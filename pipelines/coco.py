@@ -1,4 +1,4 @@
-"""COCO-format annotation files and detection results, as people to cut out; `Selection` says who counts."""
+"""COCO-format annotation files, as people to cut out; `Selection` says who counts."""
 
 import warnings
 from collections import Counter
@@ -6,12 +6,10 @@ from dataclasses import dataclass
 
 from pipelines.json_files import read_long_json
 from pipelines.people import BuildError, Person, Picture, Source, is_id, is_number, rejection
-from records.people_checks import is_list
+from records.coco_category import skeleton_from_coco_category
+from records.people_checks import PERSON_CATEGORY, is_list
 from records.selection import Selection
-from records.skeletons import Skeleton, skeleton_from_coco_category
-
-#: COCO's id of the category "person".
-PERSON_CATEGORY = 1
+from records.skeletons import Skeleton
 
 #: What is read of an entry of "images", and of one of "annotations" or of a results file.
 _IMAGE_KEYS = ("id", "file_name", "width", "height")

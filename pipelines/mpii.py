@@ -9,9 +9,9 @@ Reading, dividing and converting are separate steps, of which the last two touch
 
 from dataclasses import replace
 
-from pipelines.coco import PERSON_CATEGORY
 from pipelines.json_files import read_json
 from pipelines.people import BuildError, is_number
+from records.people_checks import PERSON_CATEGORY
 from records.skeletons import MPII
 
 #: How a person's box is made; `convert` says more.

@@ -7,14 +7,11 @@ import imagesize
 from apache_beam.io.filesystems import FileSystems
 
 from pipelines.picture_names import locate_picture
-from pipelines.storage import open_if_there
+from pipelines.storage import FETCHED, open_if_there
 from records.files import irregular_kind
 
 #: Pixels, PNG's limit (ISO/IEC 15948, 7.1); more is a damaged header.
 _LARGEST_SIDE = 2**31 - 1
-
-#: Headers that are read from a store at the same time: each takes two requests.
-_FETCHED = 32
 
 
 def header_sizes(folder, name_prefix="", upright=False):
@@ -63,7 +60,7 @@ def with_sizes(pictures, folder, name_prefix="", upright=False):
     """
     places = [place for place, picture in enumerate(pictures) if not (picture.width and picture.height)]
     pictures, size_of = list(pictures), header_sizes(folder, name_prefix, upright)
-    with ThreadPoolExecutor(_FETCHED if FileSystems.get_scheme(str(folder)) else 1) as pool:
+    with ThreadPoolExecutor(FETCHED if FileSystems.get_scheme(str(folder)) else 1) as pool:
         sizes = pool.map(lambda place: size_of(pictures[place].file_name), places)
         for place, size in zip(places, sizes, strict=True):
             width, height = size or (0, 0)

@@ -17,8 +17,8 @@ box) are left out and counted. The frames themselves stay, so that a detector's 
 
 from collections import Counter
 
-from pipelines.coco import PERSON_CATEGORY
 from pipelines.people import BuildError, is_id, is_number, wrong_box, wrong_keypoints
+from records.people_checks import PERSON_CATEGORY, is_crowd
 from records.skeletons import POSETRACK
 
 #: The dataset's own lines, which are COCO's by position; 1-based.
@@ -144,7 +144,7 @@ def _convert_person(person, labelled):
             keypoints[3 * ear : 3 * ear + 3] = 0, 0, 0
         person["num_keypoints"] = sum(visibility > 0 for visibility in keypoints[2::3])
     if labelled:
-        person["iscrowd"] = int(bool(person.get("iscrowd")))
+        person["iscrowd"] = int(is_crowd(person.get("iscrowd")))
         if wrong_box(person.get("bbox")) is None:
             person["area"] = person["bbox"][2] * person["bbox"][3]
     return person

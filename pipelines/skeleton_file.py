@@ -4,9 +4,9 @@ import warnings
 
 from pipelines.json_files import read_json
 from pipelines.people import BuildError
-from records.skeletons import skeleton_from_coco_category
+from records.coco_category import skeleton_from_coco_category
 
-#: What of a category it may have, see `records.skeletons.skeleton_from_coco_category`.
+#: What of a category it may have, see `records.coco_category.skeleton_from_coco_category`.
 FIELDS = ("keypoints", "flip_pairs", "sigmas", "upper_body", "skeleton")
 
 

@@ -22,6 +22,9 @@ from records.nesting import loads
 #: What ends the names of files that are not complete yet, after the names they are to have.
 PARTIAL = re.compile(r"(\.[0-9a-f]{12})?\.partial\Z")
 
+#: Files that are read from a store at the same time: each takes two requests, with connections of their own.
+FETCHED = 32
+
 _CREDENTIALS = (
     "`gcloud auth application-default login` makes them, or GOOGLE_APPLICATION_CREDENTIALS names a key file"
 )

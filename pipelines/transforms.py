@@ -24,6 +24,7 @@ from pipelines.pictures import decode_picture, fetch_picture
 from pipelines.plan import dump_plan, hash_key, load_plan
 from pipelines.spool import Spool
 from pipelines.storage import (
+    FETCHED,
     discard,
     list_files,
     read_if_there,
@@ -41,9 +42,6 @@ WORK_FOLDER = ".build"
 
 #: The same of a build that is to replace what stands in the folder, and its shards until all are there.
 REPLACING_FOLDER = ".build-new"
-
-#: Files that are read from a store at the same time: each takes two requests, with connections of their own.
-_FETCHED = 32
 
 
 @dataclass(frozen=True)
@@ -132,7 +130,7 @@ class ShardJob:
     def outcomes(self, indexes):
         """`outcome` of several shards, of many at the same time: {number: content or None}."""
         indexes = list(indexes)
-        with ThreadPoolExecutor(_FETCHED) as pool:
+        with ThreadPoolExecutor(FETCHED) as pool:
             return dict(zip(indexes, pool.map(self.outcome, indexes), strict=True))
 
     def written(self):
@@ -243,9 +241,9 @@ def _fetched(pictures, job):
     if not FileSystems.get_scheme(job.images):
         yield from ((picture, fetch(picture)) for picture in pictures)
         return
-    with ThreadPoolExecutor(_FETCHED) as pool:
-        for start in range(0, len(pictures), _FETCHED):
-            batch = pictures[start : start + _FETCHED]
+    with ThreadPoolExecutor(FETCHED) as pool:
+        for start in range(0, len(pictures), FETCHED):
+            batch = pictures[start : start + FETCHED]
             yield from zip(batch, list(pool.map(fetch, batch)), strict=True)
 
 

@@ -5,11 +5,9 @@ from dataclasses import dataclass, field
 
 from records.image_ids import whole_number
 from records.lenient_forms import as_key, fits, shape_of
+from records.people_checks import PERSON_CATEGORY
 from records.shards import RecordsError
 from records.skeletons import COCO
-
-#: COCO's id of the category "person", for files without any.
-_PERSON_CATEGORY = 1
 
 #: Categories and counts that a message lists.
 _LISTED = 8
@@ -59,7 +57,7 @@ def category_key(value):
 
 def _key_of(category):
     """The `category_key` of an entry of "categories"."""
-    return category_key(category.get("id", _PERSON_CATEGORY))
+    return category_key(category.get("id", PERSON_CATEGORY))
 
 
 def choose_category(categories, annotated, path, wanted=None, skeleton=None):
@@ -156,7 +154,7 @@ def _without_names(candidates, annotated, path, wanted, skeleton):
     known = {_key_of(c): c for c in reversed(candidates)}
     ids = [one for one in (known if wanted is not None else annotated.shapes) if one is not None]
     numbers = {}
-    for one in ids or [*known][:1] or [_PERSON_CATEGORY]:
+    for one in ids or [*known][:1] or [PERSON_CATEGORY]:
         shapes = annotated.of([one])
         count = max(shapes, key=lambda shape: (shapes[shape], shape))[1] if shapes else 0
         if skeleton and (not shapes or any(fits(shape, skeleton.num_keypoints) for shape in shapes)):

@@ -51,10 +51,8 @@ def read_mat(content, names):
     try:
         found = json.loads(child.stdout)
     except (ValueError, RecursionError):
-        last = (child.stderr.decode(errors="replace").strip().splitlines() or [f"exit {child.returncode}"])[
-            -1
-        ]
-        raise ValueError(last[:300]) from None
+        said = child.stderr.decode(errors="replace").strip().splitlines()
+        raise ValueError(said[-1][:300] if said else f"exit {child.returncode}") from None
     if "error" in found:
         raise ValueError(found["error"])
     return found["variables"]
@@ -83,9 +81,7 @@ def _read(content, names):
     try:
         variables = loadmat(io.BytesIO(content), struct_as_record=False, variable_names=names)
         return {"variables": {name: _plain(variables[name]) for name in names if name in variables}}
-    except (
-        BaseException
-    ) as error:  # damaged files make loadmat raise nearly anything, zlib.error to IndexError
+    except BaseException as error:  # damage makes loadmat raise nearly anything, zlib.error to IndexError
         return {"error": " ".join(f"{type(error).__name__}: {error}".split())[:300]}
 
 

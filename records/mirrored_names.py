@@ -26,22 +26,9 @@ _PAIRED = re.compile(rf"(?:{'|'.join(_WHICH)})*(?:{'|'.join(_PARTS)})s?(?:{'|'.j
 
 #: Words of what is in the middle of a body and mirrors itself.
 _MIDDLE = (
-    *(
-        "nose",
-        "snout",
-        "muzzle",
-        "beak",
-        "neck",
-        "nape",
-        "throat",
-        "head",
-        "forehead",
-        "crown",
-        "top",
-        "chin",
-    ),
-    *("mouth", "tongue", "thorax", "chest", "sternum", "breastbone", "withers", "spine", "back", "belly"),
-    *("navel", "abdomen", "torso", "body", "trunk", "pelvis", "sacrum", "root", "tail", "rump"),
+    *("nose", "snout", "muzzle", "beak", "neck", "nape", "throat", "head", "forehead", "crown", "top"),
+    *("chin", "mouth", "tongue", "thorax", "chest", "sternum", "breastbone", "withers", "spine", "back"),
+    *("belly", "navel", "abdomen", "torso", "body", "trunk", "pelvis", "sacrum", "root", "tail", "rump"),
     *("mid", "middle", "center", "centre"),
 )
 _SINGLE = re.compile(rf"(?:{'|'.join(_MIDDLE)})(?:{'|'.join((*_WHICH, *_MIDDLE))})*")

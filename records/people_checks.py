@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable, Sized
 
+#: COCO's id of the category "person".
+PERSON_CATEGORY = 1
+
 #: Pixels. Smaller boxes have no extent: float32 could not hold how much the network's input enlarges them.
 SMALLEST_SIDE = 1e-6
 

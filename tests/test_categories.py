@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from pipelines.coco import read_category
 from pipelines.json_files import read_json
 from pipelines.people import BuildError
+from records.coco_category import DEFAULT_SIGMA, skeleton_from_coco_category
 from records.geometry import half_body_box
 from records.mirrored_names import mirrored_names, plain_name
 from records.nesting import MAX_DEPTH
-from records.skeletons import COCO, DEFAULT_SIGMA, MPII, POSETRACK, Skeleton, skeleton_from_coco_category
+from records.skeletons import COCO, MPII, POSETRACK, Skeleton
 from tests.sources import anything
 
 FIELDS = ("keypoints", "flip_pairs", "skeleton", "sigmas", "upper_body")

@@ -89,6 +89,14 @@ def test_ignored_crowds_of_other_skeletons_count_with_their_boxes():
     assert evaluate_coco(truth, results, sigmas)["AP"] == pytest.approx(1)
 
 
+@pytest.mark.parametrize("no", ["0", "false", None])
+def test_what_says_that_it_is_no_crowd_is_none(no):
+    truth = annotations()
+    for person in truth["annotations"]:
+        person["iscrowd"] = no
+    assert evaluate_coco(truth, [])["AP"] == 0  # nobody to find, -1, if all were crowds
+
+
 def test_nothing_found_is_zero_and_nothing_to_find_is_undefined():
     metrics = evaluate_coco(annotations(sides=(60,)), [])
     assert {name for name, value in metrics.items() if value == -1} == {"AP (L)", "AR (L)"}
@@ -335,6 +343,19 @@ def test_results_that_name_their_image_by_text_are_matched_and_that_is_said():
         ValueError, match=r"results on 1 image \('elsewhere'\) .*images have ids such as \d+\)$"
     ):
         evaluate_coco(truth, [results[0] | {"image_id": "elsewhere"}])
+
+
+def test_text_is_the_file_before_it_is_the_number_as_for_a_builds_detections():
+    truth = annotations()
+    results = perfect(truth)
+    truth["images"] = [{"id": 10, "file_name": "0020.jpg"}, {"id": 20, "file_name": "0010.jpg"}]
+    expected = evaluate_coco(truth, results)
+    other = [result | {"image_id": f"{30 - result['image_id']:04d}"} for result in results]
+    with pytest.warns(UserWarning, match="'0010', which is taken for the image 20"):
+        assert evaluate_coco(truth, other) == expected
+    truth["images"][1]["file_name"] = "10.jpg"
+    with pytest.raises(ValueError, match=r'"10", a text, may be the number of 0020\.jpg or the file 10\.jpg'):
+        evaluate_coco(truth, [results[0] | {"image_id": "10"}])
 
 
 def test_text_that_two_images_are_called_is_no_name():

@@ -15,9 +15,10 @@ from evaluate.inference import Predictions
 from evaluate.measures import Evaluated, check_measurable, measure
 from evaluate.rescoring import as_results
 from evaluate.truth import read_truth
+from records.coco_category import skeleton_from_coco_category
 from records.command import CommandError
 from records.shards import Manifest
-from records.skeletons import COCO, MPII, skeleton_from_coco_category
+from records.skeletons import COCO, MPII
 from tests.builders import CATEGORY, annotations, image, person
 from tests.sources import BOX, annotation, ground_truth
 from tests.test_custom import FIVE, TWENTY_THREE

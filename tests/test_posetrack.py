@@ -57,6 +57,8 @@ def test_every_field_of_the_dataset_is_kept():
     image, annotation = converted["images"][0], converted["annotations"][0]
     assert image == before[0] | {"width": 1920, "height": 1080, "coco_url": "invalid"}
     assert annotation == before[1] | {"area": 40 * 90.5, "iscrowd": 0, "num_keypoints": 15}
+    converted, _ = convert([("a.json", video([before[0]], [before[1] | {"iscrowd": "0"}]))], full_hd, "train")
+    assert converted["annotations"] == [annotation]
 
 
 def test_order_is_that_of_the_files_names():

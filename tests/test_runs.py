@@ -21,11 +21,8 @@ from model.runs import (
     Progress,
     RunConfig,
     RunError,
-    best_epoch,
     checkpoint_folder,
-    choose_epoch,
     load_checkpoint,
-    parse_epoch,
     read_best,
     read_config,
     remove_checkpoint,
@@ -36,6 +33,7 @@ from model.runs import (
     write_checkpoint,
     write_config,
 )
+from model.weight_choice import best_epoch, choose_epoch, parse_epoch
 from records.skeletons import COCO, Skeleton
 
 CONFIGURATION = RunConfig(

@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from pipelines.synthetic.parts import FOREARMS, PARTS_OF_KEYPOINT, SHINS
 from pipelines.synthetic.scenes import draw_scene
 from pipelines.synthetic.shapes import CIRCLE
 from pipelines.synthetic.styles import random_style
+from tests.full_disk import full_disk_at
 
 OPTIONS = SyntheticOptions(train_images=40, val_images=20, seed=3)
 TINY = SyntheticOptions(train_images=2, val_images=1)
@@ -275,18 +277,73 @@ def test_other_options_are_refused_and_overwritten_on_demand(tmp_path):
     assert fresh.items() <= contents(tmp_path).items()
 
 
-def test_an_interrupted_run_is_done_again(tmp_path):
-    def stop(done: int, total: int):
-        raise KeyboardInterrupt
+def stop(done: int, total: int):
+    raise KeyboardInterrupt
 
+
+def test_an_interrupted_run_is_done_again(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         generate(tmp_path, TINY, progress=stop)
-    assert not (tmp_path / "synthetic.json").exists()
-    assert not (tmp_path / "annotations").exists()
+    assert not contents(tmp_path)
     assert generate(tmp_path, TINY)
     assert not generate(tmp_path, TINY)
-    assert not list(tmp_path.rglob("*.tmp"))
-    assert not list(tmp_path.glob("*unfinished*"))
+    assert not (tmp_path / ".drawing").exists()
+
+
+def test_what_stands_there_stays_until_what_replaces_it_is_whole(tmp_path, monkeypatch):
+    generate(tmp_path, TINY)
+    before = contents(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        generate(tmp_path, SyntheticOptions(4, 2), overwrite=True, progress=stop)
+    assert contents(tmp_path) == before
+    full_disk_at("000000000004.jpg", monkeypatch)
+    with pytest.raises(OSError, match=re.escape(f"No space left on device: '{tmp_path}'")):
+        generate(tmp_path, SyntheticOptions(4, 2), overwrite=True)
+    assert contents(tmp_path) == before
+
+
+def test_pictures_of_others_beside_ours_stay(tmp_path):
+    generate(tmp_path, SyntheticOptions(4, 2))
+    own = [tmp_path / "images" / "train" / "own.jpg", tmp_path / "annotations" / "own.json"]
+    for path in own:
+        path.write_text("precious")
+    generate(tmp_path, TINY, overwrite=True)
+    assert all(path.read_text() == "precious" for path in own)
+    assert len(contents(tmp_path / "images")) == 3 + 1
+
+
+def test_an_exchange_that_ends_at_any_step_is_ended_by_the_next_run(tmp_path, monkeypatch):
+    generate(tmp_path / "new", TINY)
+    whole, replace, unlink = contents(tmp_path / "new"), Path.replace, Path.unlink
+    left = {"steps": 0}
+
+    def step(do):
+        def limited(*args, **kwargs):
+            if not left["steps"]:
+                raise OSError("killed")
+            left["steps"] -= 1
+            return do(*args, **kwargs)
+
+        return limited
+
+    for number in range(12):
+        folder = tmp_path / f"{number}"
+        generate(folder, SyntheticOptions(4, 2))
+        left["steps"] = number
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "replace", step(replace))
+            patched.setattr(Path, "unlink", step(unlink))
+            try:
+                generate(folder, TINY, overwrite=True)
+            except OSError:
+                ended = True
+            else:
+                ended = False
+        assert not generate(folder, TINY)
+        assert contents(folder) == whole
+        if not ended:
+            break
+    assert number == 3 + 3 + 2 + 2  # images, images that go, annotations, detections and marker
 
 
 def test_a_marker_that_is_damaged_is_that_of_another_dataset(tmp_path):

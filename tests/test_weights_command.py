@@ -28,6 +28,7 @@ from model.runs import (
 from model.weight_files import WeightsError, sha256
 from model.weights import load_state_dict, official_shapes
 from model.weights_cli import checkpoint_of, import_weights
+from tests.full_disk import full_disk_at
 from tests.networks import classifier_state, network, official_case, published, random_state
 from tests.shared import ROOT
 from tests.test_export import make_config
@@ -177,6 +178,17 @@ def test_what_a_run_or_a_file_does_not_have_is_said(tmp_path, run, state):
     save_file(state, tmp_path / "epoch-0001/model.safetensors")
     with pytest.raises(WeightsError, match=r"epoch-0001 has no moving average .* as learnt are taken"):
         import_weights(tmp_path / "epoch-0001", tmp_path / "out.safetensors", averaged=True)
+
+
+def test_a_full_disk_is_named_and_leaves_what_was_there(tmp_path, state, monkeypatch):
+    save_file(state, tmp_path / "in.safetensors")
+    target = tmp_path / "mine.safetensors"
+    target.write_bytes(b"precious")
+    full_disk_at("mine", monkeypatch)
+    with pytest.raises(OSError, match=r"No space left on device: '.*/mine\.safetensors'"):
+        import_weights(tmp_path / "in.safetensors", target)
+    assert target.read_bytes() == b"precious"
+    assert {path.name for path in tmp_path.iterdir()} == {"in.safetensors", target.name}
 
 
 def copy_without_best(run, folder):

@@ -9,7 +9,6 @@ from model.runs import (
     Progress,
     RunError,
     assign_arrays,
-    best_epoch,
     checkpoint_folder,
     forget_best,
     read_best,
@@ -25,6 +24,7 @@ from model.runs import (
     write_checkpoint,
     write_config,
 )
+from model.weight_choice import best_epoch
 from train.mishaps import check_finite
 
 

@@ -6,7 +6,9 @@ Under the given directory:
     images/train/*.jpg, images/val/*.jpg
     annotations/person_keypoints_train.json, annotations/person_keypoints_val.json
     dets/human_detection.json       what a person detector might say about the val images (COCO results)
-    synthetic.json                  the options; written last, so it says that the dataset is complete
+    synthetic.json                  the options; comes last, so it says that the dataset is complete
+
+All of it is drawn in `.drawing` first, and what an earlier run has written stays until it is whole there.
 
 Coordinates have a pixel's centre at its integer index; boxes are COCO's x y w h of the pixels in sight.
 A keypoint is hidden (1) where something else is drawn over its pixel, and left out (0) beyond the image's
@@ -16,11 +18,12 @@ border and, for nose and eyes, on a head seen from behind.
 import json
 import multiprocessing
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import cv2
 import numpy as np
@@ -41,6 +44,10 @@ CATEGORY = {
 }
 INFO = {"description": "HRPose synthetic people", "version": str(FORMAT), "contributor": "HRPose"}
 LICENSES = [{"id": 1, "name": "Apache License 2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"}]
+
+MARKER = "synthetic.json"
+DRAWING = ".drawing"  # until all of it is there
+DETECTIONS = PurePath("dets", "human_detection.json")
 
 VAL_ID_OFFSET = 1_000_000  # image ids: 1, 2, ... in train, this much more in val
 IDS_PER_IMAGE = 100  # person ids: 100 * image id, 100 * image id + 1, ...
@@ -106,32 +113,46 @@ def generate(
     The files do not depend on `workers`, the number of processes; more than one are started afresh (`spawn`),
     so a script that calls this needs the usual `if __name__ == "__main__":`. `progress` is called with the
     number of images done and of all images. A complete dataset of other options raises FileExistsError unless
-    `overwrite`; so do, always, images, annotations or detections that this function did not write. What an
-    interrupted run has left is replaced.
+    `overwrite`; so do, always, images, annotations or detections where this function has written none. An
+    interrupted run is done again, or only ended if it had drawn everything.
     """
     directory = Path(directory)
     if workers < 1:
         raise ValueError(f"synthetic dataset: workers is {workers}; expected 1 or more")
-    marker, unfinished = directory / "synthetic.json", directory / "synthetic.unfinished.json"
+    marker, made = directory / MARKER, directory / DRAWING
     wanted = {
         "format": FORMAT,
         "options": {**asdict(options), "people_weights": list(options.people_weights)},
     }
+    if (made / MARKER).exists():
+        _exchange(made, directory)
     if marker.exists():
-        if not overwrite and _read_marker(marker) == wanted:
+        if not overwrite and _read_json(marker) == wanted:
             return False
         if not overwrite:
             raise FileExistsError(
                 f"{directory} holds a synthetic dataset of other options (see {marker}); "
                 "pass overwrite to replace it, or choose another directory"
             )
-        marker.replace(unfinished)
-    elif not unfinished.exists():
+    else:
         _refuse_foreign_files(directory)
-    _remove_old_files(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    _write_json(unfinished, wanted)
+    shutil.rmtree(made, ignore_errors=True)  # of a run that was killed
+    try:
+        _draw_dataset(made, options, workers, progress)
+        _write_json(made / MARKER, wanted)
+    except BaseException as error:
+        shutil.rmtree(made, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno and error.filename is None:
+            error.filename = str(directory)  # a full disk does not say where it is
+        raise
+    _exchange(made, directory)
+    return True
 
+
+def _draw_dataset(
+    directory: Path, options: SyntheticOptions, workers: int, progress: Progress | None
+) -> None:
+    """Draw the images and write their annotations and detections."""
     truths: dict[str, list[tuple[dict, list[dict]]]] = {split: [] for split in SPLITS}
     done, total = 0, options.train_images + options.val_images
     for split, truth in _draw_all(directory, options, workers):
@@ -163,17 +184,50 @@ def generate(
             }
             for box, score in simulate_detections(rng, boxes, size, options.detector)
         ]
-    _write_json(directory / "dets" / "human_detection.json", detections)
-    unfinished.replace(marker)
-    return True
+    _write_json(directory / DETECTIONS, detections)
+
+
+def _exchange(made: Path, directory: Path) -> None:
+    """Move a whole dataset to where an earlier one may stand; the next call ends what was interrupted.
+
+    Of the earlier one those images go that its annotations name and the new ones do not.
+    """
+
+    def move(path: Path) -> None:
+        target = directory / path.relative_to(made)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(target)
+
+    for split in SPLITS:
+        annotations = _annotation_path(made, split)
+        if not annotations.exists():  # moved by an earlier call, after all the images
+            continue
+        for path in (made / "images" / split).iterdir():
+            move(path)
+        for name in _image_names(_annotation_path(directory, split)) - _image_names(annotations):
+            (directory / "images" / split / name).unlink(missing_ok=True)
+        move(annotations)
+    for path in (made / DETECTIONS, made / MARKER):
+        if path.exists():
+            move(path)
+    shutil.rmtree(made)
+
+
+def _image_names(path: Path) -> set[str]:
+    """The names of an annotation file's images; none of one that is not there, or not as it was written."""
+    content = _read_json(path) if path.exists() else None
+    images = content.get("images") if isinstance(content, dict) else None
+    images = images if isinstance(images, list) else []
+    names = [image.get("file_name") for image in images if isinstance(image, dict)]
+    return {name for name in names if isinstance(name, str) and name == PurePath(name).name}
 
 
 def _annotation_path(directory: Path, split: str) -> Path:
     return directory / "annotations" / f"person_keypoints_{split}.json"
 
 
-def _read_marker(path: Path) -> object:
-    """The marker's content; None when it is not JSON, which equals no options."""
+def _read_json(path: Path) -> object:
+    """A file's content; None when it is not JSON, which equals no options."""
     try:
         return loads(path.read_text(encoding="utf-8"))
     except ValueError:
@@ -190,21 +244,9 @@ def _refuse_foreign_files(directory: Path) -> None:
             )
 
 
-def _remove_old_files(directory: Path) -> None:
-    """Remove what an earlier run has written: it may have had more images than this one."""
-    for split in SPLITS:
-        for path in (directory / "images" / split).glob("*.jpg"):
-            path.unlink()
-        _annotation_path(directory, split).unlink(missing_ok=True)
-    (directory / "dets" / "human_detection.json").unlink(missing_ok=True)
-
-
 def _write_json(path: Path, content: object) -> None:
-    """Write under another name and rename, so that the file is never seen half written."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(content), encoding="utf-8")
-    temporary.replace(path)
+    path.write_text(json.dumps(content), encoding="utf-8")
 
 
 def _draw_all(
