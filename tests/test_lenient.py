@@ -107,6 +107,27 @@ def test_categories_with_the_same_keypoints_are_one(tmp_path):
     assert warned == []
 
 
+@pytest.mark.parametrize("wrap", [lambda one: one, lambda one: {"1": one}, lambda one: {"x": one, "y": FOOT}])
+def test_categories_may_be_an_object(tmp_path, wrap):
+    expected, _ = told(tmp_path, data_of([hand(1, 1)]))
+    source, _ = read(tmp_path, data_of([hand(1, 1)]) | {"categories": wrap(HAND)})
+    assert list(source.skeleton.keypoints) == HAND["keypoints"]
+    assert told(tmp_path, data_of([hand(1, 1)]) | {"categories": wrap(HAND)})[0] == expected
+
+
+def test_categories_may_have_text_for_ids(tmp_path):
+    named = [FOOT | {"id": 1}, HAND | {"id": "hand"}]
+    people, warned = told(tmp_path, data_of([hand(1, 1, category_id="hand")], categories=named))
+    assert [*people] == [(1, 1)]
+    assert "the category with keypoints has the id 'hand', here it is 2" in warned
+
+
+@pytest.mark.parametrize("names", [{"0": "wrist"}, "wrist,left_tip,right_tip"])
+def test_names_in_another_form_are_not_called_none(tmp_path, names):
+    with pytest.raises(RecordsError, match=r'"keypoints" of the category hand .* must be a list of names'):
+        read(tmp_path, data_of([hand(1, 1)], categories=[HAND | {"keypoints": names}]))
+
+
 def test_the_only_category_that_is_annotated_is_taken(tmp_path):
     unlabelled = {"id": 9, "image_id": 1, "category_id": 19, "keypoints": [0] * 6, "bbox": BOX}
     source, warned = read(tmp_path, data_of([hand(1, 1), unlabelled], categories=[FOOT, HAND]))
