@@ -83,6 +83,8 @@ def shape_of(keypoints):
         return None
     if _is_nested(keypoints):
         return (0, len(keypoints)) if any(map(_is_labelled, keypoints)) else None
+    if not all(value is None or isinstance(value, int | float) for value in keypoints):
+        return None
     visibilities = list(map(read_visibility, keypoints[2::3]))
     if len(keypoints) % 3 == 0 and all(type(v) in (int, float) and v in (0, 1, 2) for v in visibilities):
         return (3, len(keypoints) // 3) if any(visibilities) else None

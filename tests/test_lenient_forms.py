@@ -103,6 +103,7 @@ def test_keypoints_in_strict_form_stay_and_others_are_never_spoilt(value, count)
         ("abc", None),
         ([1, 2, 3, 4, 5], None),
         ([1, 2, {}], None),
+        ([{"x": 1, "y": 2}] * 4, None),
         ([110, 120, 0.9, 150, 160, 0.8], (3, 2)),  # scores, which say nothing of who is labelled
         ([110, 120, 3, 150, 160, 2], (3, 2)),
         ([0, 0, 3, 150, 160, 2], (3, 2)),
