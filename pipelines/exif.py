@@ -6,6 +6,7 @@ Browsers, and so all annotation tools that run in one, show pictures upright; CO
 import struct
 
 import cv2
+import numpy as np
 
 #: The tag of a picture's orientation (Exif 2.32, section 4.6.4), and the type of its value, SHORT.
 _ORIENTATION_TAG = 0x112
@@ -37,6 +38,24 @@ def read_orientation(exif):
     except struct.error:  # it ends before what it promises
         pass
     return 1
+
+
+def decode(content, flags):
+    """Decodes a picture's file, and reads its orientation.
+
+    Args:
+        content: the file's bytes, at least one.
+        flags: OpenCV's, of reading.
+
+    Returns:
+        (pixels, or None for what OpenCV cannot decode; orientation from 1 to 8, 1 where the file names none).
+
+    Raises:
+        cv2.error: for what it refuses, for example a header that promises more pixels than it allows.
+    """
+    pixels, kinds, found = cv2.imdecodeWithMetadata(np.frombuffer(content, np.uint8), flags)
+    exif = dict(zip(kinds, found, strict=True)).get(cv2.IMAGE_METADATA_EXIF)
+    return pixels, 1 if exif is None else read_orientation(exif.tobytes())
 
 
 def turn_upright(pixels, orientation):

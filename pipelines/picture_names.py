@@ -132,7 +132,7 @@ class _Places:
     def below(self, path):
         """The path below the folder of an absolute one inside it; None for any other."""
         rest = path.removeprefix(f"{self._root}/")
-        if rest != path:
+        if rest != path and ".." not in rest.split("/"):
             return rest.lstrip("/")
         if self._remote or not path.startswith("/"):
             return None

@@ -3,15 +3,19 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import cv2
 import imagesize
 from apache_beam.io.filesystems import FileSystems
 
+from pipelines.exif import decode
 from pipelines.picture_names import locate_picture
 from pipelines.storage import FETCHED, open_if_there
 from records.files import irregular_kind
 
 #: Pixels, PNG's limit (ISO/IEC 15948, 7.1); more is a damaged header.
 _LARGEST_SIDE = 2**31 - 1
+
+_JPEG = b"\xff\xd8"
 
 
 def header_sizes(folder, name_prefix="", upright=False):
@@ -40,11 +44,29 @@ def header_sizes(folder, name_prefix="", upright=False):
                 return None
             with file:
                 size = imagesize.get(file, exif_rotation=upright)
+                if upright and min(size) > 0 and _is_turned(file):
+                    size = size[::-1]
         except OSError:
             return None
         return size if min(size) > 0 and max(size) <= _LARGEST_SIDE else None
 
     return image_size_of
+
+
+def _is_turned(file):
+    """Whether a file's orientation exchanges width and height and `imagesize` has not seen it.
+
+    It looks into JPEGs only, and other files may have EXIF data at their end: those are decoded.
+    """
+    file.seek(0)
+    if file.read(len(_JPEG)) == _JPEG:
+        return False
+    file.seek(0)
+    content = file.read()
+    try:
+        return decode(content, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)[1] >= 5
+    except cv2.error:  # it is rejected when it is to be cut
+        return False
 
 
 def with_sizes(pictures, folder, name_prefix="", upright=False):

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from pipelines.exif import orient, read_orientation
+from pipelines.exif import decode, orient
 from pipelines.picture_names import locate_picture
 from pipelines.storage import read_if_there
 from records.files import irregular_kind
@@ -47,21 +47,18 @@ def decode_picture(picture, path, content, reason, detail, exif_orientation="ign
     """
     if content is None:
         return None, reason, detail, None
-    data = np.frombuffer(content, np.uint8)
-    pixels = exif = None
+    pixels, orientation = None, 1
     try:
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_ANYDEPTH
-        if data.size:
-            pixels, kinds, found = cv2.imdecodeWithMetadata(data, flags)
-            exif = dict(zip(kinds, found, strict=True)).get(cv2.IMAGE_METADATA_EXIF)
+        if content:
+            pixels, orientation = decode(content, flags)
     except cv2.error as error:  # for example a header that promises more pixels than OpenCV allows
         return None, "unreadable_image", f"{path}: {error.err}", None
     if pixels is None:
-        return None, "unreadable_image", f"{path}: {data.size} bytes that OpenCV cannot decode", None
+        return None, "unreadable_image", f"{path}: {len(content)} bytes that OpenCV cannot decode", None
     if pixels.dtype != np.uint8:
         detail = f"{path} has channels of type {pixels.dtype}; convert the picture to 8 bits a channel"
         return None, "unsupported_image", detail, None
-    orientation = 1 if exif is None else read_orientation(exif.tobytes())
     pixels, note = orient(pixels, orientation, picture, exif_orientation)
     if pixels.shape[:2] != (picture.height, picture.width):
         received = f"{pixels.shape[1]}x{pixels.shape[0]}"

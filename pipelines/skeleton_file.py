@@ -63,16 +63,20 @@ def named_skeleton(fields):
         return skeleton_from_coco_category(fields)
 
 
-def with_skeleton(annotations, fields):
+def with_skeleton(annotations, fields, path):
     """Replaces what a file says of its keypoints.
 
     Args:
         annotations: a parsed annotation file whose "categories" has the one that counts.
         fields: from `read_skeleton`. With "keypoints" among them nothing that the category says of its own
             ones counts, since it is said of others.
+        path: where `fields` were read, for messages.
 
     Returns:
         The same with `fields` in the category. What has no such list is returned as it is.
+
+    Raises:
+        BuildError: if they do not belong to the category's keypoints.
     """
     categories = annotations.get("categories") if isinstance(annotations, dict) else None
     if not fields or not isinstance(categories, list):
@@ -83,4 +87,10 @@ def with_skeleton(annotations, fields):
         for one in categories
         if isinstance(one, dict)
     ]
+    for one in kept:
+        if isinstance(one.get("keypoints"), list):
+            try:
+                named_skeleton({"keypoints": one["keypoints"]} | fields)
+            except ValueError as error:
+                raise BuildError(f"--skeleton={path}: {error}") from error
     return annotations | {"categories": [one | fields for one in kept]}

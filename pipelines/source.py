@@ -22,7 +22,7 @@ def read_source(build):
         own = read_skeleton(build.skeleton_file) if build.skeleton_file else {}
         skeleton = build.skeleton or named_skeleton(own)
         lenient = Lenient(annotations, build.annotations, build.category, skeleton)
-        annotations = with_skeleton(lenient.content, own)
+        annotations = with_skeleton(lenient.content, own, build.skeleton_file)
     image_ids = read_image_ids(build.image_ids) if build.image_ids else None
     if image_ids:
         unknown = image_ids - coco.read_pictures(annotations, build.annotations).keys()

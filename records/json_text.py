@@ -11,6 +11,7 @@ import json
 import struct
 import zipfile
 import zlib
+from pathlib import PurePosixPath
 
 from records.nesting import loads
 
@@ -134,13 +135,15 @@ def _refuse_others(head):
 
 
 def _only_json(file):
-    """The one .json file of a zip archive, opened. Mac's own notes about files, in __MACOSX, are none."""
+    """The one .json file of a zip archive, opened; Mac's own notes about files, ._x.json, are none."""
     try:
         archive = zipfile.ZipFile(file)
         names = [
             name
             for name in archive.namelist()
-            if name.lower().endswith(".json") and not name.startswith("__MACOSX/")
+            if name.lower().endswith(".json")
+            and not name.startswith("__MACOSX/")
+            and not PurePosixPath(name).name.startswith("._")
         ]
         if len(names) == 1:
             if archive.getinfo(names[0]).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

@@ -17,13 +17,16 @@ from records.lenient_forms import (
     box_of_keypoints,
     flat_keypoints,
     lacks_box,
+    with_numbers,
 )
 from records.lenient_ids import PictureIds
-from records.people_checks import is_id, is_list, is_number, wrong_keypoints
+from records.people_checks import is_id, is_list, is_number, wrong_box, wrong_keypoints
+from records.shards import RecordsError
 
 #: What is said of each kind of assumption about single entries.
 _WORDS = {
     "whole": '{} pictures or annotations have ids such as 1.0 or "1": read as whole numbers',
+    "text": '{} pictures or annotations have text in the place of numbers, such as "640": read as numbers',
     "person_id": "{} annotations have no id, or one that is no whole number: all are numbered by their "
     "place, from 1",
     "image_id": "{} pictures have an id that is no whole number: all are numbered by their place, from 1, "
@@ -36,6 +39,7 @@ _WORDS = {
     "true, read as visible",
     "box": f"{{}} annotations have no box, or one without extent: it is that of the labelled keypoints, "
     f"{BOX_MARGIN:.0%} larger on every side, and at least {SMALLEST_BOX} x {SMALLEST_BOX} pixels",
+    "area": "{} annotations have an area of 0 or less: it is that of their box",
 }
 
 
@@ -83,14 +87,17 @@ class Lenient:
             return
         images, people = annotations["images"], annotations.get("annotations")
         self._ids, self._number_people = PictureIds(images), False
-        annotated, used = Annotated(), set()
+        annotated, written = Annotated(), set()
         for entry in people if is_list(people) else ():
             if isinstance(entry, dict):
-                annotated.add(entry)
-                used.add(as_key(self._ids.number(entry.get("image_id"))))
+                annotated.add(with_numbers(entry))
+                written.add(as_key(entry.get("image_id")))
                 self._number_people |= whole_number(entry.get("id")) is None
-        self._ids.find({one for one in used if isinstance(one, str)})
-        self.used = frozenset(one for one in used | {*self._ids.names.values()} if is_id(one))
+        try:
+            self._ids.find({one for one in written if isinstance(one, str)})
+        except ValueError as error:
+            raise RecordsError(f"{path}: {error}") from error
+        self.used = frozenset(filter(is_id, map(self._ids.number, written)))
         self._chosen = choose_category(annotations.get("categories"), annotated, path, category, skeleton)
         self._said = self._chosen.assumed
         self.content = annotations | {
@@ -109,6 +116,7 @@ class Lenient:
         """
         if not isinstance(entry, dict):
             return entry
+        entry = with_numbers(entry)
         changed = {"image_id": self._ids.number(entry.get("image_id"))} if self._ids.by_place else {}
         if not one_category and category_key(entry.get("category_id")) in self._chosen.ids:
             changed["category_id"] = self._chosen.category["id"]
@@ -133,9 +141,11 @@ class Lenient:
             seen.add(number)
             if not is_id(entry["id"]):
                 counts["image_id" if self._ids.by_place else "whole"] += 1
-            size = (entry.get("width"), entry.get("height"))
+            read = with_numbers(entry)
+            counts["text"] += read is not entry
+            size = (read.get("width"), read.get("height"))
             stated = all(is_number(side) and side > 0 for side in size)
-            yield entry | {"id": number} | ({} if stated else {"width": 0, "height": 0})
+            yield read | {"id": number} | ({} if stated else {"width": 0, "height": 0})
 
     def _people(self, people):
         """The annotations in strict form; an entry that is no object stays as it is."""
@@ -145,15 +155,19 @@ class Lenient:
 
     def _person(self, entry, place, counts):
         """One annotation in strict form."""
+        read = with_numbers(entry)
+        counts["text"] += read is not entry
+        entry = read
         category = category_key(entry.get("category_id"))
         changed = {"image_id": self._ids.number(entry.get("image_id")), "id": whole_number(entry.get("id"))}
         if self._number_people:
             counts["person_id"] += changed["id"] is None
             changed["id"] = place
-        counts["image_name"] += as_key(entry.get("image_id")) in self._ids.names
+        named = as_key(entry.get("image_id")) in self._ids.names
+        counts["image_name"] += named
         written = [entry.get("category_id")]
         written += [entry.get("id")] * (not self._number_people)
-        written += [entry.get("image_id")] * (not self._ids.by_place)
+        written += [entry.get("image_id")] * (not self._ids.by_place and not named)
         counts["whole"] += any(not is_id(one) and whole_number(one) is not None for one in written)
         if category is None or category in self._chosen.ids:
             changed["category_id"] = self._chosen.category["id"]
@@ -171,6 +185,7 @@ class Lenient:
                 changed["keypoints"], assumed = flat_keypoints(entry["keypoints"], num_keypoints)
                 counts.update(assumed)
         keypoints = changed.get("keypoints")
+        without_area = is_number(entry.get("area")) and entry["area"] <= 0
         if (
             lacks_box(entry.get("bbox"))
             and wrong_keypoints(keypoints, num_keypoints) is None
@@ -179,6 +194,8 @@ class Lenient:
             counts["box"] += 1
             changed["bbox"] = box_of_keypoints(keypoints)
             # Converters make the area of the box that they do not have.
-            if is_number(entry.get("area")) and entry["area"] <= 0:
-                changed["area"] = None
+            changed |= {"area": None} if without_area else {}
+        elif without_area and wrong_box(entry.get("bbox")) is None:
+            counts["area"] += 1
+            changed["area"] = None
         return changed

@@ -2,10 +2,11 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import count
 
 from records.image_ids import whole_number
 from records.lenient_forms import as_key, fits, shape_of
-from records.people_checks import PERSON_CATEGORY
+from records.people_checks import PERSON_CATEGORY, is_id
 from records.shards import RecordsError
 from records.skeletons import COCO
 
@@ -81,7 +82,7 @@ def choose_category(categories, annotated, path, wanted=None, skeleton=None):
         RecordsError: if the file does not say which, has no such category, or has other numbers of keypoints
             than names.
     """
-    categories = [c for c in categories if isinstance(c, dict)] if isinstance(categories, list) else []
+    categories = _as_list(categories)
     candidates = categories if wanted is None else _wanted(categories, wanted, path)
     kinds = {}
     for category in candidates:
@@ -90,22 +91,53 @@ def choose_category(categories, annotated, path, wanted=None, skeleton=None):
     if kinds:
         alike, assumed = _kind_that_is_annotated(list(kinds.values()), annotated, path)
     else:
+        _refuse_other_names(candidates, path, skeleton)
         alike, assumed = _without_names(candidates, annotated, path, wanted, skeleton)
     ids = frozenset(map(_key_of, alike))
     first = _key_of(alike[0])
-    if not isinstance(first, int):
-        raise RecordsError(
-            f"{path}: the category with keypoints has the id {str(alike[0]['id'])[:100]!r}, expected a number"
-        )
+    if not is_id(first):
+        if first is None:
+            received = str(alike[0]["id"])[:100]
+            raise RecordsError(
+                f"{path}: the category with keypoints has the id {received}, expected a number"
+            )
+        written, first = first, _unused(map(_key_of, categories))
+        assumed.append(f"the category with keypoints has the id {str(written)[:100]!r}, here it is {first}")
     category = alike[0] | {"id": first} | ({"keypoints": list(skeleton.keypoints)} if skeleton else {})
-    _check_numbers(category, annotated.of(ids), path)
+    whose = "the skeleton to take has" if skeleton else "their category names"
+    _check_numbers(category, annotated.of(ids), path, whose)
     return Chosen(category, ids, tuple(assumed))
+
+
+def _as_list(categories):
+    """The objects in "categories": of a list, or of an object, which is one itself or has them by id."""
+    if isinstance(categories, dict):
+        one = "keypoints" in categories or not any(isinstance(c, dict) for c in categories.values())
+        by_id = ({"id": key} | c for key, c in categories.items() if isinstance(c, dict))
+        categories = [categories] if one else [*by_id]
+    return [c for c in categories if isinstance(c, dict)] if isinstance(categories, list) else []
+
+
+def _unused(ids):
+    """The smallest number from 1 that is none of some ids."""
+    taken = set(ids)
+    return next(number for number in count(1) if number not in taken)
 
 
 def _names(category):
     """The names of a category's keypoints; empty without any."""
     names = category.get("keypoints")
     return list(map(str, names)) if isinstance(names, list) else []
+
+
+def _refuse_other_names(candidates, path, skeleton):
+    """Raises RecordsError for names in another form than a list, unless a `skeleton` replaces them."""
+    for category in () if skeleton else candidates:
+        if (names := category.get("keypoints")) and not isinstance(names, list):
+            raise RecordsError(
+                f'{path}: "keypoints" of the category {_list([category])} must be a list of names, received '
+                f"{str(names)[:200]}"
+            )
 
 
 def _wanted(categories, wanted, path):
@@ -187,18 +219,16 @@ def _without_names(candidates, annotated, path, wanted, skeleton):
     ]
 
 
-def _check_numbers(category, shapes, path):
+def _check_numbers(category, shapes, path, whose):
     """Raises RecordsError if no annotation has as many keypoints as the category has names."""
-    count = len(category["keypoints"])
-    if not shapes or any(fits(shape, count) for shape in shapes):
+    named = len(category["keypoints"])
+    if not shapes or any(fits(shape, named) for shape in shapes):
         return
     (_, received), _ = shapes.most_common(1)[0]
     hint = "--skeleton with a file of as many names says what they are"
     if received == COCO.num_keypoints and category["keypoints"][:received] == list(COCO.keypoints):
         hint = "the first 17 are COCO's, and --dataset coco takes these"
-    raise RecordsError(
-        f"{path}: the annotations have {received} keypoints each, their category names {count}; {hint}"
-    )
+    raise RecordsError(f"{path}: the annotations have {received} keypoints each, {whose} {named}; {hint}")
 
 
 def _list(categories):

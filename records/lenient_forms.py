@@ -1,6 +1,7 @@
 """What tools write for ids, keypoints and boxes, value by value, brought to the form that COCO has."""
 
 import math
+import re
 
 from records.people_checks import SMALLEST_SIDE, is_number, wrong_keypoints
 
@@ -11,6 +12,37 @@ BOX_MARGIN = 0.1
 #: Pixels. No side of such a box is shorter: COCO calls objects below 32 x 32 pixels small. A single keypoint
 #: has no extent at all.
 SMALLEST_BOX = 32
+
+
+#: Fields of pictures, annotations and boxes that are numbers or lists of them.
+_NUMBERS = ("width", "height", "bbox", "area", "keypoints", "score")
+
+#: A number as text.
+_NUMBER = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?\s*", re.ASCII)
+
+
+def with_numbers(entry):
+    """An entry whose numbers may be text, as what comes from CSV files has them, with numbers in their place.
+
+    Args:
+        entry: a parsed JSON object.
+
+    Returns:
+        `entry` itself if none of its numbers is text, else a changed copy.
+    """
+    read = {name: _read_numbers(entry[name]) for name in _NUMBERS if name in entry}
+    changed = {name: value for name, value in read.items() if value is not entry[name]}
+    return entry | changed if changed else entry
+
+
+def _read_numbers(value):
+    """A value with numbers in the place of text that is one, also in lists; `value` itself without such."""
+    if isinstance(value, str):
+        return float(value) if _NUMBER.fullmatch(value) else value
+    if not isinstance(value, list) or {str, list}.isdisjoint(map(type, value)):
+        return value
+    read = list(map(_read_numbers, value))
+    return value if all(new is old for new, old in zip(read, value, strict=True)) else read
 
 
 def as_key(value):
@@ -45,15 +77,19 @@ def shape_of(keypoints):
     Returns:
         (3 or 2, numbers per keypoint, or 0 if it is a list of lists; K), or None without a labelled keypoint
         or if it is no list of keypoints. A flat list is one of triples if every third value can be a
-        visibility.
+        visibility, or is what other tools have there, such as a score, and the rest are pixels.
     """
     if not isinstance(keypoints, list) or not keypoints:
         return None
     if _is_nested(keypoints):
         return (0, len(keypoints)) if any(map(_is_labelled, keypoints)) else None
+    if not all(value is None or isinstance(value, int | float) for value in keypoints):
+        return None
     visibilities = list(map(read_visibility, keypoints[2::3]))
     if len(keypoints) % 3 == 0 and all(type(v) in (int, float) and v in (0, 1, 2) for v in visibilities):
         return (3, len(keypoints) // 3) if any(visibilities) else None
+    if len(keypoints) % 3 == 0 and _may_be_scores(keypoints):
+        return 3, len(keypoints) // 3
     return (2, len(keypoints) // 2) if len(keypoints) % 2 == 0 else None
 
 
@@ -138,6 +174,12 @@ def _is_nested(keypoints):
     return any(isinstance(row, list) for row in keypoints) and all(
         row is None or isinstance(row, list) for row in keypoints
     )
+
+
+def _may_be_scores(keypoints):
+    """Whether every third value of a flat list is from 0 to 3, and not all of the others, as of fractions."""
+    small = [isinstance(value, bool) or (is_number(value) and 0 <= value <= 3) for value in keypoints]
+    return all(small[2::3]) and not all(small)
 
 
 def _is_labelled(row):

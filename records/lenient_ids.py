@@ -1,6 +1,6 @@
 """Ids of pictures as tools write them, as whole numbers."""
 
-from records.image_ids import find_names, whole_number
+from records.image_ids import find_names, find_texts, whole_number
 from records.lenient_forms import as_key
 from records.people_checks import is_id
 
@@ -13,7 +13,8 @@ class PictureIds:
 
     Attributes:
         by_place: whether the numbers are places.
-        names: {text: number} of texts that are no id but the name of a picture's file, see `find`.
+        names: {text: number} of texts that are nobody's id as the file has it, and no number that is, but the
+            name of a picture's file, see `find`.
     """
 
     def __init__(self, images):
@@ -28,23 +29,38 @@ class PictureIds:
         A value that stands for no picture stays as it is, for messages, and is never a number of another one;
         a number that would be becomes None.
         """
+        if isinstance(value, str) and value in self.names:
+            return self.names[value]
         whole = whole_number(value)
         if self.by_place:
             key = as_key(value)
             whole = self._places.get(key if key in self._places else whole)
-        if whole is None and isinstance(value, str):
-            return self.names.get(value, value)
         return value if whole is None and not is_id(value) else whole
 
     def find(self, texts):
-        """Finds the pictures whose file names some texts are, that are nobody's id: `names` from now on."""
+        """Finds the pictures whose file names some texts are: `names` from now on.
+
+        What is written as a picture's id is, stands for that picture; of the rest "0001" is the file 0001.jpg
+        before it is the picture with the id 1, as `find_texts` has it.
+
+        Args:
+            texts: a set.
+
+        Raises:
+            ValueError: if it cannot be told which of both is meant.
+        """
+        entries = [entry for entry in self._images if isinstance(entry, dict)] if texts else []
+        texts = texts - {entry["id"] for entry in entries if isinstance(entry.get("id"), str)}
         file_names = {}
-        for entry in self._images if texts else ():
-            if isinstance(entry, dict) and isinstance(entry.get("file_name"), str):
-                number = self.number(entry.get("id"))
-                if is_id(number):
-                    file_names.setdefault(number, entry["file_name"])
-        self.names = find_names(texts, file_names)
+        for entry in entries if texts else ():
+            number = self.number(entry.get("id"))
+            if is_id(number) and isinstance(entry.get("file_name"), str):
+                file_names.setdefault(number, entry["file_name"])
+        if self.by_place:
+            self.names = find_names(texts, file_names)
+            return
+        named, _ = find_texts(texts, file_names)
+        self.names = {text: found for text, found in named.items() if found != whole_number(text)}
 
 
 def _places(images):

@@ -23,6 +23,7 @@ from pipelines.exif import (
 )
 from pipelines.job import build_records
 from pipelines.people import BuildError, Picture
+from pipelines.picture_sizes import header_sizes
 from pipelines.pictures import decode_picture, read_picture
 from pipelines.plan import dump_plan, load_plan
 from tests.builders import (
@@ -226,3 +227,12 @@ def test_custom_pictures_are_turned_where_their_size_says_so(phone, tmp_path, ca
     assert said.count("EXIF orientation") == 1
     manifest = json.loads((tmp_path / "records/train/manifest.json").read_text())
     assert (manifest["records"], manifest["options"]["exif_orientation"]) == (5, "auto")
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", [1, 3, 5, 6, 7, 8])
+def test_the_size_of_a_picture_that_will_be_turned_is_the_turned_one(tmp_path, form, orientation):
+    (tmp_path / "a").write_bytes(with_orientation(orientation, form))
+    turned = (HEIGHT, WIDTH) if orientation >= 5 else (WIDTH, HEIGHT)
+    assert header_sizes(tmp_path, upright=True)("a") == turned
+    assert header_sizes(tmp_path)("a") == (WIDTH, HEIGHT)

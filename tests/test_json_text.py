@@ -75,7 +75,15 @@ def test_all_commands_read_the_one_file_that_is_packed(tmp_path, encoding, pack)
 
 
 def test_of_a_zip_archive_only_its_json_file_counts(tmp_path):
-    content = zipped({"images/1.jpg": "x", "a.JSON": TEXT, "__MACOSX/._a.json": "no", "readme.txt": "{}"})
+    content = zipped(
+        {
+            "images/1.jpg": "x",
+            "a.JSON": TEXT,
+            "__MACOSX/._a.json": "no",
+            "b/._c.json": "no",
+            "readme.txt": "{}",
+        }
+    )
     assert list(each_reader(tmp_path / "a.zip", content)) == [DATA] * 3
 
 

@@ -107,6 +107,27 @@ def test_categories_with_the_same_keypoints_are_one(tmp_path):
     assert warned == []
 
 
+@pytest.mark.parametrize("wrap", [lambda one: one, lambda one: {"1": one}, lambda one: {"x": one, "y": FOOT}])
+def test_categories_may_be_an_object(tmp_path, wrap):
+    expected, _ = told(tmp_path, data_of([hand(1, 1)]))
+    source, _ = read(tmp_path, data_of([hand(1, 1)]) | {"categories": wrap(HAND)})
+    assert list(source.skeleton.keypoints) == HAND["keypoints"]
+    assert told(tmp_path, data_of([hand(1, 1)]) | {"categories": wrap(HAND)})[0] == expected
+
+
+def test_categories_may_have_text_for_ids(tmp_path):
+    named = [FOOT | {"id": 1}, HAND | {"id": "hand"}]
+    people, warned = told(tmp_path, data_of([hand(1, 1, category_id="hand")], categories=named))
+    assert [*people] == [(1, 1)]
+    assert "the category with keypoints has the id 'hand', here it is 2" in warned
+
+
+@pytest.mark.parametrize("names", [{"0": "wrist"}, "wrist,left_tip,right_tip"])
+def test_names_in_another_form_are_not_called_none(tmp_path, names):
+    with pytest.raises(RecordsError, match=r'"keypoints" of the category hand .* must be a list of names'):
+        read(tmp_path, data_of([hand(1, 1)], categories=[HAND | {"keypoints": names}]))
+
+
 def test_the_only_category_that_is_annotated_is_taken(tmp_path):
     unlabelled = {"id": 9, "image_id": 1, "category_id": 19, "keypoints": [0] * 6, "bbox": BOX}
     source, warned = read(tmp_path, data_of([hand(1, 1), unlabelled], categories=[FOOT, HAND]))
@@ -249,6 +270,60 @@ def test_annotations_may_name_the_file_in_place_of_the_id(tmp_path):
     assert "3 annotations have the name of a picture's file in place of its id" in warned
 
 
+def test_a_files_name_without_its_suffix_is_meant_before_the_number_that_it_spells(tmp_path):
+    images = [image(n, 160, 120, f"{n + 1:04}.jpg") for n in range(3)]
+    people = [hand(1, "0001"), hand(2, "0003"), hand(3, 1), hand(4, "1")]
+    source, warned = read(tmp_path, data_of(people, images))
+    assert [(p.file_name, everyone_of(p)) for p in source.pictures] == [
+        ("0001.jpg", [1]),
+        ("0002.jpg", [3, 4]),
+        ("0003.jpg", [2]),
+    ]
+    assert "2 annotations have the name of a picture's file in place of its id" in warned
+
+
+def test_text_that_may_be_a_files_name_or_another_files_id_is_refused(tmp_path):
+    images = [image(1, 160, 120, "2.jpg"), image(2, 160, 120, "1.jpg")]
+    with pytest.raises(
+        RecordsError, match=r'train.json: the image id "1", a text, may be the number of 2.jpg'
+    ):
+        read(tmp_path, data_of([hand(1, "1"), hand(2, "2")], images))
+
+
+def test_numbers_may_be_text(tmp_path):
+    def as_text(values):
+        return list(map(str, values))
+
+    people = [hand(1, 1), hand(2, 2)]
+    changed = [entry | {name: as_text(entry[name]) for name in ("bbox", "keypoints")} for entry in people]
+    images = [image(n, 160, 120, f"{n}.jpg") for n in (1, 2)]
+    images[1] |= {"width": "160", "height": "120.0"}
+    expected, _ = told(tmp_path, data_of(people))
+    received, warned = told(tmp_path, data_of(changed, images))
+    assert received == expected
+    said = [one for one in warned if "text" in one]
+    assert said == [
+        '3 pictures or annotations have text in the place of numbers, such as "640": read as numbers'
+    ]
+
+
+def test_visibilities_that_say_nothing_are_called_so_and_never_taken_for_coordinates(tmp_path):
+    people = [hand(1, 1, keypoints=[30, 40, 0.9, 50, 60, 0.8, 70, 45, 0.7, 33, 44, 1])]
+    for names in ([], ["a", "b", "c", "d"]):
+        category = {"id": 1, "name": "hand", "keypoints": names}
+        source, _ = read(tmp_path, data_of(people, categories=[category]))
+        ((reason, detail),) = [(entry["reason"], entry["detail"]) for entry in source.rejected]
+        assert (reason, detail[:31]) == ("bad_keypoints", "visibility must be 0, 1 or 2, r")
+
+
+@pytest.mark.parametrize("area", [0, -1, "0"])
+def test_an_area_of_nothing_is_that_of_the_box(tmp_path, area):
+    source, warned = read(tmp_path, data_of([hand(1, 1, area=area), hand(2, 2, area=None)]))
+    (area, of_box) = (one.area for one in everyone(source))
+    assert area == of_box > 0
+    assert "1 annotations have an area of 0 or less: it is that of their box" in warned
+
+
 def test_text_that_spells_one_number_twice_is_two_pictures(tmp_path):
     images = [image("01", 160, 120, "a.jpg"), image("1", 160, 120, "b.jpg")]
     source, _ = read(tmp_path, data_of([hand(1, "1"), hand(2, "01")], images))
@@ -292,7 +367,7 @@ def test_sizes_that_are_not_stated_are_those_of_the_files(tmp_path):
     del images[0]["width"], images[0]["height"]
     images[1] |= {"width": 0, "height": 0}
     images[2] |= {"width": None, "height": None}
-    images[3] |= {"width": "160", "height": float("nan")}
+    images[3] |= {"width": "wide", "height": float("nan")}
     source, warned = read(tmp_path, data_of([hand(n, n) for n in range(1, 6)], images))
     assert [(p.width, p.height, p.size_stated) for p in source.pictures] == [
         (160, 120, n == 5) for n in range(1, 6)

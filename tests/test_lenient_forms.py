@@ -12,6 +12,7 @@ from records.lenient_forms import (
     lacks_box,
     read_visibility,
     shape_of,
+    with_numbers,
 )
 from records.people_checks import wrong_box, wrong_keypoints
 from tests.sources import anything, keypoints
@@ -102,6 +103,11 @@ def test_keypoints_in_strict_form_stay_and_others_are_never_spoilt(value, count)
         ("abc", None),
         ([1, 2, 3, 4, 5], None),
         ([1, 2, {}], None),
+        ([{"x": 1, "y": 2}] * 4, None),
+        ([110, 120, 0.9, 150, 160, 0.8], (3, 2)),  # scores, which say nothing of who is labelled
+        ([110, 120, 3, 150, 160, 2], (3, 2)),
+        ([0, 0, 3, 150, 160, 2], (3, 2)),
+        ([0.1, 0.2, 0.9, 0.4, 0.5, 0.8], (2, 3)),  # fractions
     ],
 )
 def test_the_number_of_keypoints_can_be_told_from_a_list(written, shape):
@@ -153,3 +159,27 @@ def test_the_box_of_keypoints_holds_them_and_can_be_used(rows):
         if visibility:
             assert x <= column <= x + width
             assert y <= row <= y + height
+
+
+# ---- numbers as text
+
+
+def test_text_that_is_a_number_is_one_wherever_numbers_belong():
+    entry = {
+        "width": "640",
+        "bbox": ["1", " 2.5 ", 3, "-4e0"],
+        "keypoints": [["1", 2, "2"], None],
+        "area": "many",
+        "id": "7",
+    }
+    assert with_numbers(entry) == entry | {
+        "width": 640,
+        "bbox": [1, 2.5, 3, -4],
+        "keypoints": [[1, 2, 2], None],
+    }
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "1_000", "0x1", "", "1,2", "٣", [1, 2, None], 5, {"x": "1"}])
+def test_what_is_no_number_in_text_stays(value):
+    entry = {"bbox": value, "area": value}
+    assert with_numbers(entry) is entry

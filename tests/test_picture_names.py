@@ -53,6 +53,7 @@ def test_an_absolute_path_inside_the_folder_is_the_path_below_it(folder, name, m
     for there, asked in ((folder, folder), (linked, linked), (folder, linked), (linked, folder)):
         assert match(asked, f"{there}/{name}") == ([below], [])
         assert match(asked, f"file://{there}/{name}") == ([below], [])
+        assert match(asked, f"{there}/sub/../../photos/{name}") == ([below], [])
     monkeypatch.chdir(folder.parent)
     assert match("photos", f"{folder}/{name}") == ([below], [])
 

@@ -134,5 +134,17 @@ def test_records_and_evaluation_have_the_same_people_whatever_the_categories_say
 
 def test_what_is_no_annotation_file_stays_what_it_is():
     for content in ([1], {}, {"categories": None}, {"categories": "0"}):
-        assert with_skeleton(content, OWN) == content
-    assert with_skeleton({"categories": [5, {"id": 1}]}, OWN) == {"categories": [{"id": 1} | OWN]}
+        assert with_skeleton(content, OWN, "own.json") == content
+    assert with_skeleton({"categories": [5, {"id": 1}]}, OWN, "own.json") == {"categories": [{"id": 1} | OWN]}
+
+
+@pytest.mark.parametrize("own", [{"sigmas": [0.1, 0.2]}, {"flip_pairs": [["toe_l", "nose"]]}])
+def test_a_file_of_other_keypoints_than_the_annotations_is_named(folder, capsys, own):
+    assert build(folder, own) == 1
+    assert f"--skeleton={folder / 'own.json'}: " in capsys.readouterr().err
+
+
+def test_a_file_with_another_number_of_keypoints_is_not_called_the_category(folder, capsys):
+    assert build(folder, {"keypoints": ["a", "b", "c"]}) == 1
+    err = capsys.readouterr().err
+    assert "the annotations have 5 keypoints each, the skeleton to take has 3" in err
