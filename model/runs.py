@@ -294,11 +294,29 @@ def read_checkpoint(folder, progress, names):
         DamagedCheckpointError: if what can be read of it is not what was saved.
         RunError: if it was not saved, or cannot be read: which a later attempt may find mended.
     """
-    path = checkpoint_folder(folder, progress.epoch, progress.update)
+    require_saved(folder, progress)
+    return read_parts(checkpoint_folder(folder, progress.epoch, progress.update), names)
+
+
+def require_saved(folder, progress):
+    """Raises RunError, which names the epochs there are, if this checkpoint was never saved."""
     if progress not in saved_progress(folder):
         there = saved_epochs(folder)
         have = f"saved epochs: {_ranges(there)}" if there else "no epoch has been saved yet"
         raise RunError(f"epoch {progress.epoch} was never saved in {folder}; {have}")
+
+
+def saved_parts(path):
+    """The names of the parts that a checkpoint's folder was saved with; none if it does not say so."""
+    try:
+        return set(json.loads((Path(path) / "state.json").read_bytes())["crc32"]) - {"state"}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return set()
+
+
+def read_parts(path, names):
+    """`read_checkpoint` of a checkpoint's own folder, wherever it stands and whatever it is called."""
+    path = Path(path)
     try:
         state = json.loads((path / "state.json").read_text())
         contents = {name: (path / f"{name}.safetensors").read_bytes() for name in names}
@@ -346,13 +364,19 @@ def read_best(folder):
     """(epoch, value) of the epoch that validated best; (None, None) if that is not known.
 
     Raises:
-        OSError: if the note is there but cannot be read.
+        RunError: if the note is there but cannot be read.
     """
+    path = Path(folder) / BEST
     try:
-        data = json.loads((Path(folder) / BEST).read_bytes())
+        data = json.loads(path.read_bytes())
         known = is_whole(data["epoch"]) and is_finite(data["value"])
     except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
         known = False
+    except OSError as error:
+        raise RunError(
+            f"{path}, which notes the epoch that validated best, cannot be read: {error.strerror or error}; "
+            "try again once it can be read, or move it away"
+        ) from error
     return (data["epoch"], float(data["value"])) if known else (None, None)
 
 

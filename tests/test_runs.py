@@ -430,7 +430,7 @@ def test_a_note_of_the_best_epoch_that_cannot_be_read_is_not_taken_for_none(tmp_
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(Path, "read_bytes", away)
-    with pytest.raises(OSError, match="Input/output error"):
+    with pytest.raises(RunError, match=r"best.json, which notes .* cannot be read: Input/output error; try"):
         read_best(tmp_path)
 
 

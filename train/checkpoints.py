@@ -222,7 +222,7 @@ class Checkpoints:
 
     def best(self):
         """A line that says which epoch validated best, or None if that is not known."""
-        with contextlib.suppress(RunError, OSError):
+        with contextlib.suppress(RunError):
             epoch = best_epoch(self.folder)
             return f"epoch {epoch} validated best: evaluate/main.py --epoch=best takes it"
         return None
