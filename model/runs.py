@@ -143,7 +143,11 @@ def read_config(folder):
         config = {name: data[name] for name in known}
         return RunConfig(**(config | {"input_size": tuple(config["input_size"])}))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise RunError(f"{path} is not a run configuration this version can read: {error!r}") from error
+        reason = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise RunError(
+            f"{path} is not a run configuration this version can read: {reason}; bring back a whole copy of "
+            "it, or use another run's folder"
+        ) from error
 
 
 def _needed(setting):

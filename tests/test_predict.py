@@ -218,7 +218,7 @@ def test_one_bad_item_does_not_end_the_others(run, pictures, tmp_path, capsys):
         "device.jpg is no regular file",
         "folder.jpg is no regular file",
         "circle.jpg cannot be read: Too many levels of symbolic links",
-        "_pose.jpg could not be written: File name too long",
+        "_pose.jpg could not be written: File name too long; the file system does not take this name",
     ):
         assert line in said.err
     assert "5 of 9 could not be used" in said.err

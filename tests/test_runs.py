@@ -187,8 +187,9 @@ def test_a_configuration_that_cannot_be_read_is_one_line(tmp_path):
 )
 def test_a_damaged_configuration_is_named(tmp_path, text):
     (tmp_path / CONFIG).write_text(text)
-    with pytest.raises(RunError, match=r"config.json is not a run configuration"):
+    with pytest.raises(RunError, match=r"config.json is not a run configuration .* bring back") as raised:
         read_config(tmp_path)
+    assert "Error(" not in str(raised.value)
 
 
 #: Values that JSON can hold where something else is expected.
