@@ -1,11 +1,15 @@
 """Files as the evaluator writes them: whole or not at all."""
 
+import errno
 import json
 import os
 import secrets
 from pathlib import Path
 
 from records.command import CommandError
+
+#: Why a file system does not take a file because of what it is called.
+OF_THE_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
 
 
 class WriteError(CommandError):
@@ -39,10 +43,10 @@ def write_whole(path, content):
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise WriteError(
-            f"{path} could not be written: {error.strerror or error}; see to it that there is room in "
-            f"{path.parent} and that it may be written"
-        ) from error
+        remedy = f"see to it that there is room in {path.parent} and that it may be written"
+        if error.errno in OF_THE_NAME:
+            remedy = "the file system does not take this name, give what it is called after a shorter one"
+        raise WriteError(f"{path} could not be written: {error.strerror or error}; {remedy}") from error
     return path
 
 

@@ -61,8 +61,8 @@ def define_flags(values):
         "exif_orientation",
         True,
         "Turn pictures upright as their EXIF data say; boxes and keypoints then are those of the upright "
-        "picture. Evaluation never turns them, since datasets count in pixels as stored: "
-        "--noexif_orientation does the same here.",
+        "picture. COCO, MPII and PoseTrack count in pixels as stored, and their records are built without "
+        "turning (build_records.py --exif_orientation): --noexif_orientation does the same here.",
         **add,
     )
     flags.DEFINE_float(

@@ -1,6 +1,5 @@
 """Predicts the people in a user's own pictures: boxes and pixels in, keypoints, drawings and JSON out."""
 
-import errno
 import os
 import sys
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from evaluate.files import WriteError
+from evaluate.files import OF_THE_NAME, WriteError
 from evaluate.inference import make_predict_step, to_image
 from evaluate.network import load_network
 from evaluate.options import MIN_VISIBILITY, OKS_NMS_THRESHOLD
@@ -32,9 +31,6 @@ from records.skeletons import Skeleton
 #: Larger people are made smaller by averaging first, to this many times the network's input: what records do
 #: by default (build_records.py --max_crop_scale). A bilinear sample of a large photo would alias.
 MAX_CROP_SCALE = 1.5
-
-#: Why a file system does not take a file because of what it is called.
-_OF_THE_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
 
 
 @dataclass(frozen=True)
@@ -126,7 +122,7 @@ def predict_pictures(pictures, boxes, options):
             drawn += write_results(folder, name, pixels, found, skeleton, options.min_score, about)
             people += len(found)
         except (PictureError, WriteError) as error:
-            if isinstance(error, WriteError) and error.__cause__.errno not in _OF_THE_NAME:
+            if isinstance(error, WriteError) and error.__cause__.errno not in OF_THE_NAME:
                 raise  # the next one would not be written either
             failed += 1
             tqdm.write(f"left out: {error}", file=sys.stderr)

@@ -13,6 +13,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import re
 import tempfile
 import zipfile
 from pathlib import Path
@@ -26,6 +27,8 @@ from model.serving import describe, inference_network, serving_function
 
 #: Name of the description, as a file and (without its ending) as a property.
 METADATA = "hrpose.json"
+#: What TensorFlow raises when a disk does not take what it writes.
+_OF_THE_DISK = (tf.errors.ResourceExhaustedError, tf.errors.PermissionDeniedError)
 #: Of ONNX: the oldest that has all we need, so that older runtimes read it too.
 OPSET = 13
 
@@ -145,17 +148,31 @@ def _calls(pictures, batch):
 
 @contextlib.contextmanager
 def _replacing(path, overwrite):
-    """Yields a temporary path beside `path`; what was written there takes its place at the end."""
+    """Yields a temporary path beside `path`; what was written there takes its place at the end.
+
+    Raises:
+        ExportError: if something is there that shall stay, or the disk does not take what is written.
+    """
     path = Path(path)
     if os.path.lexists(path):
         if not overwrite:
             raise ExportError(f"{path} is there already; --overwrite replaces it")
         if path.is_dir() and not (path / "saved_model.pb").is_file():
             raise ExportError(f"{path} is a folder, and not that of a SavedModel: nothing is replaced")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".partial", dir=path.parent) as folder:
-        temporary = Path(folder) / "new"
-        yield temporary
-        if os.path.lexists(path) and (path.is_dir() or temporary.is_dir()):  # only files replace each other
-            path.rename(Path(folder) / "old")
-        temporary.rename(path)
+    # A name of its own that any file system takes: 255 bytes.
+    prefix = f".{os.fsdecode(os.fsencode(path.name)[:200])}."
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=prefix, suffix=".partial", dir=path.parent) as folder:
+            temporary = Path(folder) / "new"
+            yield temporary
+            if os.path.lexists(path) and (path.is_dir() or temporary.is_dir()):  # only files replace files
+                path.rename(Path(folder) / "old")
+            temporary.rename(path)
+    except (OSError, *_OF_THE_DISK) as error:
+        # TensorFlow's texts begin with a node of its graph, and end with an operation's name.
+        reason = re.sub(r"^\{\{.*?\}\} *| *\[Op:\w+\]$", "", getattr(error, "strerror", None) or str(error))
+        raise ExportError(
+            f"{path} could not be written: {reason}; see to it that there is room in {path.parent} and that "
+            "it may be written"
+        ) from error

@@ -143,7 +143,11 @@ def read_config(folder):
         config = {name: data[name] for name in known}
         return RunConfig(**(config | {"input_size": tuple(config["input_size"])}))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise RunError(f"{path} is not a run configuration this version can read: {error!r}") from error
+        reason = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise RunError(
+            f"{path} is not a run configuration this version can read: {reason}; bring back a whole copy of "
+            "it, or use another run's folder"
+        ) from error
 
 
 def _needed(setting):
@@ -300,9 +304,27 @@ def read_checkpoint(folder, progress, names):
         DamagedCheckpointError: if what can be read of it is not what was saved.
         RunError: if it was not saved, or cannot be read: which a later attempt may find mended.
     """
-    path = checkpoint_folder(folder, progress.epoch, progress.update)
+    require_saved(folder, progress)
+    return read_parts(checkpoint_folder(folder, progress.epoch, progress.update), names)
+
+
+def require_saved(folder, progress):
+    """Raises RunError, which names the epochs there are, if this checkpoint was never saved."""
     if progress not in saved_progress(folder):
         raise RunError(f"epoch {progress.epoch} was never saved in {folder}; {list_saved(folder)}")
+
+
+def saved_parts(path):
+    """The names of the parts that a checkpoint's folder was saved with; none if it does not say so."""
+    try:
+        return set(json.loads((Path(path) / "state.json").read_bytes())["crc32"]) - {"state"}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return set()
+
+
+def read_parts(path, names):
+    """`read_checkpoint` of a checkpoint's own folder, wherever it stands and whatever it is called."""
+    path = Path(path)
     try:
         state = json.loads((path / "state.json").read_text())
         contents = {name: (path / f"{name}.safetensors").read_bytes() for name in names}
@@ -338,26 +360,58 @@ def _state_crc32(state):
 
 
 def write_best(folder, epoch, name, value):
-    """Notes which epoch validated best, and how.
+    """Notes which epoch validated best, and how. Those that were the best before it stay noted as well.
 
     Raises:
         RunError: if it cannot be saved.
     """
-    _write_json(Path(folder) / BEST, {"epoch": epoch, "metric": name, "value": value})
+    before = [note for note in _best_notes(folder) if note["epoch"] < epoch]
+    _write_best_notes(folder, [{"epoch": epoch, "metric": name, "value": value}, *before])
 
 
 def read_best(folder):
     """(epoch, value) of the epoch that validated best; (None, None) if that is not known.
 
     Raises:
-        OSError: if the note is there but cannot be read.
+        RunError: if the note is there but cannot be read.
     """
+    notes = _best_notes(folder)
+    return (notes[0]["epoch"], float(notes[0]["value"])) if notes else (None, None)
+
+
+def withdraw_best(folder, epoch):
+    """Makes the best of the epochs until this one that is still there the best: those after it are lost.
+
+    Raises:
+        RunError: if the note cannot be read or saved.
+    """
+    notes, there = _best_notes(folder), saved_epochs(folder)
+    kept = [note for note in notes if note["epoch"] <= epoch and note["epoch"] in there]
+    if kept and kept != notes:
+        _write_best_notes(folder, kept)
+    elif not kept:
+        forget_best(folder)
+
+
+def _best_notes(folder):
+    """The notes of `write_best`, the latest and best first; none if they are damaged."""
+    path = Path(folder) / BEST
     try:
-        data = json.loads((Path(folder) / BEST).read_bytes())
-        known = is_whole(data["epoch"]) and is_finite(data["value"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
-        known = False
-    return (data["epoch"], float(data["value"])) if known else (None, None)
+        data = json.loads(path.read_bytes())
+        notes = [data, *data.get("earlier", [])]
+        notes = [{name: note[name] for name in ("epoch", "metric", "value")} for note in notes]
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return []
+    except OSError as error:
+        raise RunError(
+            f"{path}, which notes the epoch that validated best, cannot be read: {error.strerror or error}; "
+            "try again once it can be read, or move it away"
+        ) from error
+    return notes if all(is_whole(note["epoch"]) and is_finite(note["value"]) for note in notes) else []
+
+
+def _write_best_notes(folder, notes):
+    _write_json(Path(folder) / BEST, notes[0] | {"earlier": notes[1:]})
 
 
 def forget_best(folder):

@@ -21,6 +21,7 @@ import ml_dtypes  # noqa: F401 - teaches NumPy bfloat16, which safetensors files
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from model.runs import read_parts, saved_parts
 from model.weights import official_name
 
 #: The weights of a checkpoint: as learnt, and their moving average.
@@ -57,9 +58,12 @@ def read_weights(path, averaged=None):
     Raises:
         WeightsError: if it is not there, cannot be read, is too large, damaged or of another kind, holds
             anything but finite numbers, or needs PyTorch and there is none.
+        RunError: if it is of a checkpoint that does not hold what was saved, or cannot be read.
     """
     path = weights_file(path, averaged)
     _refuse_other_kinds(path)
+    if path.stem in saved_parts(path.parent):
+        read_parts(path.parent, [path.stem])  # compares checksums; a safetensors file has none of its own
     if path.suffix == ".safetensors":
         arrays = _read_safetensors(path)
     elif path.name.endswith(TORCH_SUFFIXES):
@@ -99,6 +103,11 @@ def weights_file(path, averaged=None):
             raise WeightsError(
                 f"{path} has no moving average of the weights, as train/main.py --ema_decay would keep; "
                 "without --averaged the weights as learnt are taken"
+            )
+        if averaged is None and Path(AVERAGE).stem in saved_parts(path) and not average.is_file():
+            raise WeightsError(
+                f"{path} is damaged: the moving average of the weights was saved, but {AVERAGE} is gone; "
+                "--noaveraged takes the weights as learnt"
             )
         path = learnt if averaged is False or not average.is_file() else average
     elif averaged is not None:

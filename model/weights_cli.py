@@ -10,7 +10,7 @@ from safetensors.numpy import save
 
 from model.initial_weights import fit_backbone, head_size, is_named_for, network_of, summarise
 from model.quiet import prepare_process, quiet_stderr
-from model.runs import CONFIG, RunError, checkpoint_folder
+from model.runs import CONFIG, Progress, RunError, checkpoint_folder, require_saved
 from model.weight_choice import add_weight_choice, choose_epoch
 from model.weight_files import AVERAGE, LEARNT, WeightsError, read_weights, sha256, weights_file
 from model.weights import official_shapes
@@ -84,7 +84,9 @@ def checkpoint_of(source, epoch):
     is_checkpoint = (source / LEARNT).is_file()  # other programs' folders may have a config.json too
     for folder in () if is_checkpoint else (source / "model_dump", source):
         if (folder / CONFIG).is_file():
-            return checkpoint_folder(folder, choose_epoch(folder, epoch))
+            progress = Progress(choose_epoch(folder, epoch))
+            require_saved(folder, progress)
+            return checkpoint_folder(folder, progress.epoch)
     if epoch is not None:
         raise WeightsError(
             f"{source} is no run's folder, so there is no --epoch to choose; expected what train/main.py "
@@ -107,8 +109,8 @@ def import_weights(source, target, averaged=None):
 
     Raises:
         WeightsError: if they cannot be read, are not a whole HRNet backbone, or are to be named for another
-            network.
-        OSError: if the file cannot be written; it names it, and one that was there stays.
+            network, or the file cannot be written; what stood there before is intact then.
+        RunError: as `model.weight_files.read_weights`.
     """
     state = read_weights(source, averaged)
     with quiet_stderr(expected=(WeightsError,)):
@@ -135,17 +137,22 @@ def import_weights(source, target, averaged=None):
     }
     if is_checkpoint := (file.parent / "state.json").is_file():
         metadata |= {"checkpoint": file.parent.name, "averaged": str(file.name == AVERAGE).lower()}
-    target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f"{target.name}.partial")
     # A transposed array is another order of the same memory, and safetensors writes memory as it lies. Its
     # save_file would make a file that only its owner can read.
     arrays = {name: np.ascontiguousarray(value) for name, value in fit.values.items()}
     try:
-        temporary.write_bytes(save(arrays, metadata))
-        temporary.replace(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_bytes(save(arrays, metadata))
+            temporary.replace(target)
+        finally:  # the disk may be full
+            temporary.unlink(missing_ok=True)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(target)) from error
+        raise WeightsError(
+            f"{target} could not be written: {error.strerror or error}; see to it that there is room in "
+            f"{target.parent} and that it may be written"
+        ) from error
     return network, keypoints, fit.unused, is_checkpoint and file.name == AVERAGE
 
 
@@ -162,7 +169,7 @@ def _run(options):
         source = checkpoint_of(options.source, options.epoch)
         network, keypoints, unused, averaged = import_weights(source, target, options.averaged)
     except WeightsError as error:
-        if str(options.source) in str(error):
+        if str(options.source) in str(error) or isinstance(error.__cause__, OSError):
             raise
         raise WeightsError(f"{options.source}: {error}") from error
     head = f"head for {keypoints} keypoints" if keypoints else "no head for keypoints"

@@ -118,13 +118,18 @@ def _explain_switches(arguments, values):
 def _explained(error, values):
     """What absl says of a wrong flag, in words a user knows."""
     found = re.match(r"flag --(\w+)=(.*?): ", str(error))
-    if found and found[1] in values and isinstance(values[found[1]].parser, flags.IntegerParser):
-        lists = re.fullmatch(r"\d+(,\d+)*", found[2])
-        if found[1] == "gpus" and lists:
-            return (
-                f"--gpus={found[2]}: expected how many GPUs; the environment variable CUDA_VISIBLE_DEVICES "
-                "chooses which"
-            )
+    if not found or found[1] not in values:
+        return error
+    flag, text = found.groups()
+    if flag == "gpus" and re.fullmatch(r"\d+(,\d+)*", text):
+        return (
+            f"--gpus={text}: expected how many GPUs; the environment variable CUDA_VISIBLE_DEVICES chooses "
+            "which"
+        )
+    if "invalid literal for int()" in str(error):
+        return f"--{flag}={text}: expected a whole number"
+    if "could not convert string to float" in str(error):
+        return f"--{flag}={text}: expected a number"
     return error
 
 

@@ -9,11 +9,13 @@ import cv2
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from model.export_cli import command
 from model.export_cli import parser as export_parser
 from model.runs import Progress, save_checkpoint, variable_arrays, write_best, write_checkpoint, write_config
 from model.weights_cli import parser as weights_parser
+from tests.full_disk import full_disk_at
 from tests.shared import ROOT
 from tests.test_export import description, make_config, pictures, random_network
 
@@ -136,6 +138,33 @@ def test_what_the_user_can_cause_is_one_line_and_exits_with_1(
     assert output.out == ""
     assert says in output.err
     assert output.err.count("\n") == 1
+
+
+def full_disk_of_tensorflow(monkeypatch):
+    def save(module, folder, signatures):
+        text = (
+            f"{{{{function_node __wrapped__SaveV2}}}} {folder}/variables; No space left on device [Op:SaveV2]"
+        )
+        raise tf.errors.ResourceExhaustedError(None, None, text)
+
+    monkeypatch.setattr(tf.saved_model, "save", save)
+
+
+@pytest.mark.parametrize("file_format", ["onnx", "saved_model"])
+def test_a_full_disk_is_one_line_and_leaves_what_was_there(
+    run_folder, tmp_path, monkeypatch, capfd, file_format
+):
+    monkeypatch.chdir(run_folder)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    full_disk_at("new", monkeypatch)
+    full_disk_of_tensorflow(monkeypatch)
+    target = tmp_path / {"onnx": "x.onnx", "saved_model": "x"}[file_format]
+    assert command([f"--format={file_format}", f"--to={target}"]) == 1
+    said = capfd.readouterr().err
+    assert said.startswith(f"python model/export.py: {target} could not be written: ")
+    assert "No space left on device; see to it that there is room" in said
+    assert said.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,19 @@ def test_a_best_epoch_that_was_given_up_is_the_best_no_longer(options):
     assert read_best(folder_of(options)) == (3, 0.9)
 
 
+def test_the_best_epoch_before_one_that_was_given_up_is_the_best_again(options):
+    for epoch, value in ((1, 0.5), (2, 0.7), (3, 0.9)):
+        write_best(folder_of(options), epoch, "AP", value)
+    damage(options, 3)
+    train(replace(options, resume=True))
+    assert read_best(folder_of(options)) == (2, 0.7)
+    write_best(folder_of(options), 3, "AP", 0.8)
+    shutil.rmtree(folder_of(options) / "epoch-0002")
+    damage(options, 3)
+    train(replace(options, resume=True))
+    assert read_best(folder_of(options)) == (1, 0.5)
+
+
 def test_what_a_kill_left_is_removed_once_the_run_goes_on_and_not_by_a_start_that_is_refused(options):
     left = [folder_of(options) / f"epoch-0001{kind}.partial" for kind in ("", "-update-000003")]
     for path in left:

@@ -70,8 +70,11 @@ def test_the_keypoints_are_those_of_the_evaluator_for_the_same_box(tmp_path, cod
     assert largest_difference(tmp_path / "out", tmp_path / "images/train2017", names, config) < 0.1
 
 
+# Not of people stored sharper for the sake of their halves: these are sampled from more pixels than `predict`
+# keeps.
 @pytest.mark.parametrize(
-    ("changes", "tolerance"), [({"quality": 100, "scale_factor": None}, 0.15), ({"quality": 80}, 0.6)]
+    ("changes", "tolerance"),
+    [({"quality": 100, "scale_factor": None}, 0.15), ({"quality": 80, "sharp_halves": False}, 0.6)],
 )
 def test_on_coco_they_differ_by_the_jpegs_noise_only(tmp_path, changes, tolerance):
     coco = shared_data("dataset", "COCO")
@@ -218,7 +221,7 @@ def test_one_bad_item_does_not_end_the_others(run, pictures, tmp_path, capsys):
         "device.jpg is no regular file",
         "folder.jpg is no regular file",
         "circle.jpg cannot be read: Too many levels of symbolic links",
-        "_pose.jpg could not be written: File name too long",
+        "_pose.jpg could not be written: File name too long; the file system does not take this name",
     ):
         assert line in said.err
     assert "5 of 9 could not be used" in said.err

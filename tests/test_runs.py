@@ -185,8 +185,9 @@ def test_a_configuration_that_cannot_be_read_is_one_line(tmp_path):
 )
 def test_a_damaged_configuration_is_named(tmp_path, text):
     (tmp_path / CONFIG).write_text(text)
-    with pytest.raises(RunError, match=r"config.json is not a run configuration"):
+    with pytest.raises(RunError, match=r"config.json is not a run configuration .* bring back") as raised:
         read_config(tmp_path)
+    assert "Error(" not in str(raised.value)
 
 
 #: Values that JSON can hold where something else is expected.
@@ -428,7 +429,7 @@ def test_a_note_of_the_best_epoch_that_cannot_be_read_is_not_taken_for_none(tmp_
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(Path, "read_bytes", away)
-    with pytest.raises(OSError, match="Input/output error"):
+    with pytest.raises(RunError, match=r"best.json, which notes .* cannot be read: Input/output error; try"):
         read_best(tmp_path)
 
 

@@ -107,6 +107,7 @@ def called(capsys, *arguments, positional=()):
     def define(values):
         flags.DEFINE_bool("flip_test", True, "Whether.", flag_values=values)
         flags.DEFINE_integer("gpus", 1, "How many.", flag_values=values)
+        flags.DEFINE_float("factor", 1.0, "By what.", flag_values=values)
 
     code = run("python a.py", "", define, lambda *_: 0, arguments, positional=positional)
     return code, capsys.readouterr().err
@@ -127,9 +128,15 @@ def test_a_list_of_gpus_is_explained(capsys):
     code, said = called(capsys, "--gpus=0,1")
     assert code == 2
     assert "--gpus=0,1: expected how many GPUs; the environment variable CUDA_VISIBLE_DEVICES" in said
-    code, said = called(capsys, "--gpus=two")
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"), [("--gpus=two", "a whole number"), ("--factor=much", "a number")]
+)
+def test_what_is_no_number_is_told_without_python_s_words(capsys, argument, expected):
+    code, said = called(capsys, argument)
     assert code == 2
-    assert "--gpus=two" in said
+    assert f"{argument}: expected {expected}\n" in said
 
 
 # ---- worker processes

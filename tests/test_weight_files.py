@@ -11,7 +11,13 @@ import pytest
 from safetensors.numpy import save_file
 
 import model.weight_files
-from model.runs import checkpoint_folder, save_checkpoint
+from model.runs import (
+    DamagedCheckpointError,
+    Progress,
+    checkpoint_folder,
+    save_checkpoint,
+    write_checkpoint,
+)
 from model.weight_files import WeightsError, read_weights, sha256
 from model.weights import load_state_dict
 from tests.networks import classifier_state, network, random_state
@@ -103,6 +109,33 @@ def test_a_checkpoint_of_ours_is_read_in_the_official_form(tmp_path, state, what
     save_checkpoint(tmp_path, 7, 100, tiny, optimizer)
     folder = checkpoint_folder(tmp_path, 7)
     check_equal(read_weights(folder if what == "folder" else folder / "model.safetensors"), state)
+
+
+@pytest.mark.parametrize("name", ["model", "average"])
+@pytest.mark.parametrize("what", ["folder", "file"])
+def test_a_changed_bit_of_a_checkpoint_is_not_taken_for_a_weight(tmp_path, state, name, what):
+    arrays = {"head.conv/bias": np.ones(17, "float32")}
+    write_checkpoint(tmp_path, Progress(7), 100, {"model": arrays, name: arrays})
+    path = checkpoint_folder(tmp_path, 7) / f"{name}.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(
+        DamagedCheckpointError, match=rf"epoch-0007 is damaged: {name}.safetensors has a wrong"
+    ):
+        read_weights(path if what == "file" else path.parent)
+
+
+def test_an_average_that_was_saved_and_is_gone_is_not_silently_replaced(tmp_path):
+    arrays = {"head.conv/bias": np.ones(17, "float32")}
+    write_checkpoint(tmp_path, Progress(7), 100, {"model": arrays, "average": arrays})
+    folder = checkpoint_folder(tmp_path, 7)
+    (folder / "average.safetensors").unlink()
+    with pytest.raises(
+        WeightsError, match=r"epoch-0007 is damaged: the moving average .* --noaveraged takes"
+    ):
+        read_weights(folder)
+    assert list(read_weights(folder, averaged=False)) == ["final_layer.bias"]
 
 
 def test_a_checkpoint_of_another_kind_of_network_is_refused(tmp_path):

@@ -27,7 +27,7 @@ from model.runs import (
 )
 from model.weight_files import WeightsError, sha256
 from model.weights import load_state_dict, official_shapes
-from model.weights_cli import checkpoint_of, import_weights
+from model.weights_cli import checkpoint_of, command, import_weights
 from tests.full_disk import full_disk_at
 from tests.networks import classifier_state, network, official_case, published, random_state
 from tests.shared import ROOT
@@ -171,6 +171,8 @@ def test_what_a_run_or_a_file_does_not_have_is_said(tmp_path, run, state):
         WeightsError, match=r"epoch-0007 is no run's folder, so there is no --epoch to choose"
     ):
         checkpoint_of(run / "model_dump/epoch-0007", 3)
+    with pytest.raises(RunError, match=r"epoch 5 was never saved in .*; saved epochs: 3, 7$"):
+        checkpoint_of(run, 5)
     save_file(state, tmp_path / "in.safetensors")
     with pytest.raises(WeightsError, match=r"nothing to choose; leave out --averaged or --noaveraged"):
         import_weights(tmp_path / "in.safetensors", tmp_path / "out.safetensors", averaged=True)
@@ -180,15 +182,17 @@ def test_what_a_run_or_a_file_does_not_have_is_said(tmp_path, run, state):
         import_weights(tmp_path / "epoch-0001", tmp_path / "out.safetensors", averaged=True)
 
 
-def test_a_full_disk_is_named_and_leaves_what_was_there(tmp_path, state, monkeypatch):
-    save_file(state, tmp_path / "in.safetensors")
+def test_a_full_disk_is_named_and_leaves_what_was_there(tmp_path, monkeypatch, capsys, run):
     target = tmp_path / "mine.safetensors"
-    target.write_bytes(b"precious")
+    target.write_bytes(b"before")
     full_disk_at("mine", monkeypatch)
-    with pytest.raises(OSError, match=r"No space left on device: '.*/mine\.safetensors'"):
-        import_weights(tmp_path / "in.safetensors", target)
-    assert target.read_bytes() == b"precious"
-    assert {path.name for path in tmp_path.iterdir()} == {"in.safetensors", target.name}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert command(["import", f"--from={run}", f"--to={target}", "--overwrite"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"python model/weights.py: {target} could not be written: ")
+    assert "No space left on device; see to it" in said
+    assert list(tmp_path.iterdir()) == [target]
+    assert target.read_bytes() == b"before"
 
 
 def copy_without_best(run, folder):

@@ -20,6 +20,7 @@ from model.runs import (
     saved_progress,
     set_aside,
     variable_arrays,
+    withdraw_best,
     write_best,
     write_checkpoint,
     write_config,
@@ -168,7 +169,7 @@ class Checkpoints:
         """Makes a checkpoint the run's last: those after it, which `restore` found damaged, are set aside.
 
         Later ones must not stay: `keep` and the next start would take them for what the run has learnt last.
-        A note of a best epoch after it is of weights that the run no longer has.
+        A best epoch after it is of weights that the run no longer has; the best before it is the best again.
 
         Args:
             progress: what `restore` returned.
@@ -176,9 +177,7 @@ class Checkpoints:
         """
         if not self._write:
             return
-        best, _ = read_best(self.folder)
-        if best is not None and best > progress.epoch:
-            forget_best(self.folder)
+        withdraw_best(self.folder, progress.epoch)
         # The last first, so that one who is killed here finds nothing but damaged ones after `progress`.
         for later in reversed(saved_progress(self.folder)):
             if later > progress:
@@ -222,7 +221,7 @@ class Checkpoints:
 
     def best(self):
         """A line that says which epoch validated best, or None if that is not known."""
-        with contextlib.suppress(RunError, OSError):
+        with contextlib.suppress(RunError):
             epoch = best_epoch(self.folder)
             return f"epoch {epoch} validated best: evaluate/main.py --epoch=best takes it"
         return None
