@@ -15,6 +15,7 @@ from pipelines.storage import (
     list_files,
     open_if_there,
     read_json_if_there,
+    refuse_folder,
     remove_folder,
 )
 from pipelines.transforms import REPLACING_FOLDER, WORK_FOLDER
@@ -69,8 +70,8 @@ def settle(folder, shard_prefix, options, begun, overwrite):
     exchanged = finish_exchange(folder)
     names = list_files(folder)
     shards = {name: size for name, size in names.items() if is_shard(name, shard_prefix)}
-    manifest, problem = _read_manifest(folder)
     _refuse_foreign(folder, names)
+    manifest, problem = _read_manifest(folder)
     if manifest:
         damaged = [shard.name for shard in manifest.shards if names.get(shard.name) != shard.size]
         problem = differences(options, manifest.options)
@@ -123,6 +124,8 @@ def _refuse_foreign(folder, names):
 
     Beside a manifest those that every build writes are ours, also when they are damaged.
     """
+    for name in (MANIFEST, *_SIGNS):
+        refuse_folder(FileSystems.join(folder, name))
     ours = {FEATURES, DATASET_INFO} if MANIFEST in names else set()
     foreign = [
         name

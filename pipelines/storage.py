@@ -220,13 +220,35 @@ def _put(sources, targets):
         folders = FileSystems.get_filesystem(targets[0]).has_dirs()
         if not (folders and FileSystems.exists(sources[0]) and FileSystems.exists(targets[0])):
             raise
+        refuse_folder(targets[0])
         FileSystems.delete(targets)
         FileSystems.rename(sources, targets)
 
 
+def refuse_folder(path):
+    """Refuses a folder where a file is to be written or removed: Beam would delete it with all that it holds.
+
+    Raises:
+        BuildError: naming it.
+    """
+    if irregular_kind(path) == FOLDER:
+        raise BuildError(f"{path} is a folder, and a file belongs there; move it away")
+
+
 def discard(paths):
-    """Removes files; one that is not there any more is none to remove."""
+    """Removes files; one that is not there any more is none to remove.
+
+    Raises:
+        BuildError: if one is a folder.
+    """
     paths = list(paths)
+    for path in paths:
+        refuse_folder(path)
+    _delete(paths)
+
+
+def _delete(paths):
+    """Removes files and folders."""
     try:
         FileSystems.delete(paths)
     except BeamIOError:
@@ -237,6 +259,6 @@ def discard(paths):
 def remove_folder(path):
     """Removes a folder and everything in it, if it is there."""
     if FileSystems.get_filesystem(path).has_dirs():
-        discard([path])
+        _delete([path])
     else:
         FileSystems.delete([f"{path}/"])  # Beam removes everything whose name begins like this

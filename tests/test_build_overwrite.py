@@ -353,6 +353,23 @@ def test_a_file_that_no_build_has_written_is_refused_by_name(name, overwrite, da
     assert files(tmp_path / "train") == {name: b'{"precious": 1}'}
 
 
+@pytest.mark.parametrize("name", ["features.json", "manifest.json", "rejected.jsonl", ""])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_where_a_file_belongs_is_named_and_keeps_what_it_holds(
+    name, overwrite, dataset_dir, tmp_path
+):
+    build = make_build(dataset_dir, tmp_path / "train", overwrite=overwrite)
+    if not name:  # a shard's
+        quiet(make_build(dataset_dir, tmp_path / "other"))
+        name = next(iter(shard_bytes(tmp_path / "other")))
+    inner = tmp_path / "train" / name / "thesis.txt"
+    inner.parent.mkdir(parents=True)
+    inner.write_text("precious")
+    with pytest.raises(BuildError, match=f"{name} is a folder"):
+        quiet(build)
+    assert inner.read_text() == "precious"
+
+
 def test_files_of_others_in_the_folder_stay(dataset_dir, tmp_path):
     folder = tmp_path / "train"
     others = {

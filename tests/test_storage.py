@@ -144,6 +144,14 @@ def test_a_folder_with_something_in_it_is_there_and_goes_with_everything(folder)
     assert list_files(folder) == {"inner-other": 1}
 
 
+def test_a_folder_is_never_removed_nor_replaced_as_a_file(tmp_path):
+    write_whole(str(tmp_path / "folder/inner"), b"x")
+    for change in (lambda path: discard([path]), lambda path: write_whole(path, b"y")):
+        with pytest.raises(BuildError, match="folder is a folder, and a file belongs there"):
+            change(str(tmp_path / "folder"))
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder", "inner"]
+
+
 def test_cleaning_up_leaves_files_that_are_not_ours(folder):
     for name in (
         ".build/plan-00000.json",
