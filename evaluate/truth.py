@@ -111,7 +111,9 @@ def read_truth(path, annotations, skeleton, image_ids=None, *, clean_boxes=True)
     entries = annotations.get("annotations")
     labelled = is_list(entries)
     images = list(annotations["images"])
-    pictures = {image["id"]: (int(image["width"]), int(image["height"])) for image in images}
+    # The test split's lists of PoseTrack and others need not state sizes; boxes are not cut to these then.
+    sides = ("width", "height")
+    pictures = {image["id"]: tuple(int(image.get(side) or 0) for side in sides) for image in images}
     image_ids = None if image_ids is None else image_ids & pictures.keys()
     selection = Selection(
         category["id"], skeleton.num_keypoints, pictures.get, clean_boxes=clean_boxes, image_ids=image_ids
