@@ -6,12 +6,14 @@ import io
 import json
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from tqdm import tqdm
 
 from train.interruption import interrupted, stop_on_signals
 from train.journal import EpochTotals, Journal, read_metrics
@@ -224,6 +226,10 @@ def test_a_terminal_or_a_pipe_that_is_gone_does_not_end_the_run(tmp_path, monkey
                 journal.update(EpochTotals(5), 0.5)
             journal.say("hello")
     assert (tmp_path / "train.log").read_text().endswith(" hello\n")
+    other = threading.Thread(target=tqdm([]).refresh, daemon=True)
+    other.start()
+    other.join(10)
+    assert not other.is_alive()  # bars of other threads go on
 
 
 def test_the_share_of_waiting_is_of_all_the_time():
@@ -239,6 +245,15 @@ def test_nested_metrics_become_flat_names():
     assert flat_numbers(metrics) == {"AP/total": 70.0, "Mean": 1}
 
 
+@pytest.fixture
+def hearing():
+    """Whoever runs the tests may ignore SIGHUP, as nohup does."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hearing")
 def test_a_terminal_that_closes_asks_and_may_do_so_again(tmp_path):
     before = signal.getsignal(signal.SIGHUP)
     with stop_on_signals() as stop:

@@ -96,12 +96,16 @@ def test_ctrl_c_saves_within_the_epoch_and_the_run_goes_on_from_there(options, t
     whole = replace(options, output=str(tmp_path / "whole"), ema_decay=0.9)
     train(whole)
     parts = replace(options, ema_decay=0.9)
+    # Whoever runs the tests may ignore the signal, as nohup does SIGHUP, and a shell's "&" SIGINT.
+    usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+    before = signal.signal(number, usual)
     with monkeypatch.context() as context:
         stop_after(context, 6, lambda: os.kill(os.getpid(), number))
         with pytest.raises(
             InterruptedRunError, match=r"stopped after update 6, .*--continue goes on"
         ) as error:
             train(parts)
+    signal.signal(number, before)
     assert error.value.exit_code == 128 + number
     assert saved_progress(f"{parts.output}/model_dump") == [Progress(1), Progress(1, 2)]
     train(replace(parts, resume=True))

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -64,6 +65,8 @@ class Journal:
             action(*arguments, **more)
         except OSError:
             self._bar.disable = True
+            # Where writing fails, tqdm's own lock stays held: bars in other threads would wait for ever.
+            tqdm.set_lock(threading.RLock())
 
     def begin_epoch(self, text):
         """What the bar says in front."""
