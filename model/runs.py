@@ -24,10 +24,9 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from model.config_checks import is_finite, is_whole, wrong_config
+from model.config_checks import is_whole, wrong_config
 
 CONFIG = "config.json"
-BEST = "best.json"
 
 
 class RunError(Exception):
@@ -100,10 +99,15 @@ def write_config(folder, config):
     Raises:
         RunError: if it cannot be saved. One that was there before stays.
     """
-    _write_json(Path(folder) / CONFIG, asdict(config))
+    write_json(Path(folder) / CONFIG, asdict(config))
 
 
-def _write_json(path, data):
+def write_json(path, data):
+    """Writes a JSON file of the run's folder whole or not at all.
+
+    Raises:
+        RunError: if it cannot be saved. One that was there before stays.
+    """
     temporary = path.with_name(f"{path.name}.partial")
     try:
         with temporary.open("w") as file:
@@ -357,66 +361,6 @@ def read_parts(path, names):
 def _state_crc32(state):
     """Of the numbers; that of the arrays' files is beside them."""
     return zlib.crc32(json.dumps([state.get(name) for name in ("epoch", "update", "step")]).encode())
-
-
-def write_best(folder, epoch, name, value):
-    """Notes which epoch validated best, and how. Those that were the best before it stay noted as well.
-
-    Raises:
-        RunError: if it cannot be saved.
-    """
-    before = [note for note in _best_notes(folder) if note["epoch"] < epoch]
-    _write_best_notes(folder, [{"epoch": epoch, "metric": name, "value": value}, *before])
-
-
-def read_best(folder):
-    """(epoch, value) of the epoch that validated best; (None, None) if that is not known.
-
-    Raises:
-        RunError: if the note is there but cannot be read.
-    """
-    notes = _best_notes(folder)
-    return (notes[0]["epoch"], float(notes[0]["value"])) if notes else (None, None)
-
-
-def withdraw_best(folder, epoch):
-    """Makes the best of the epochs until this one that is still there the best: those after it are lost.
-
-    Raises:
-        RunError: if the note cannot be read or saved.
-    """
-    notes, there = _best_notes(folder), saved_epochs(folder)
-    kept = [note for note in notes if note["epoch"] <= epoch and note["epoch"] in there]
-    if kept and kept != notes:
-        _write_best_notes(folder, kept)
-    elif not kept:
-        forget_best(folder)
-
-
-def _best_notes(folder):
-    """The notes of `write_best`, the latest and best first; none if they are damaged."""
-    path = Path(folder) / BEST
-    try:
-        data = json.loads(path.read_bytes())
-        notes = [data, *data.get("earlier", [])]
-        notes = [{name: note[name] for name in ("epoch", "metric", "value")} for note in notes]
-    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return []
-    except OSError as error:
-        raise RunError(
-            f"{path}, which notes the epoch that validated best, cannot be read: {error.strerror or error}; "
-            "try again once it can be read, or move it away"
-        ) from error
-    return notes if all(is_whole(note["epoch"]) and is_finite(note["value"]) for note in notes) else []
-
-
-def _write_best_notes(folder, notes):
-    _write_json(Path(folder) / BEST, notes[0] | {"earlier": notes[1:]})
-
-
-def forget_best(folder):
-    """Removes the note of `write_best`."""
-    (Path(folder) / BEST).unlink(missing_ok=True)
 
 
 def variable_arrays(target):

@@ -7,7 +7,8 @@ moving average, which it validates. Who uses a checkpoint gets the average where
 
 import argparse
 
-from model.runs import BEST, RunError, list_saved, read_best, saved_epochs
+from model.best_epoch import BEST, read_best
+from model.runs import RunError, list_saved, saved_epochs
 
 EPOCH_HELP = (
     "Which checkpoint: the number of epochs done, or best for the epoch that validated best while training; "

@@ -20,7 +20,8 @@ from evaluate.cli import command
 from evaluate.network import load_network
 from evaluate.options import EvaluateOptions
 from evaluate.run import evaluate_run, result_name
-from model.runs import RunError, checkpoint_folder, read_config, write_best, write_config
+from model.best_epoch import write_best
+from model.runs import RunError, checkpoint_folder, read_config, write_config
 from records.command import CommandError, UsageError
 from records.shards import RecordsError, read_manifest
 from tests.builders import write_json

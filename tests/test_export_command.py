@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from model.best_epoch import write_best
 from model.export_cli import command
 from model.export_cli import parser as export_parser
-from model.runs import Progress, save_checkpoint, variable_arrays, write_best, write_checkpoint, write_config
+from model.runs import Progress, save_checkpoint, variable_arrays, write_checkpoint, write_config
 from model.weights_cli import parser as weights_parser
 from tests.full_disk import full_disk_at
 from tests.shared import ROOT

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from model.runs import Progress, RunError, read_best, read_config, saved_progress, write_best, write_config
+from model.best_epoch import read_best, write_best
+from model.runs import Progress, RunError, read_config, saved_progress, write_config
 from records.command import CommandError
 from records.lock import only_one
 from tests.small_runs import small_network, small_options

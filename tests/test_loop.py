@@ -21,8 +21,9 @@ from evaluate.measures import METRICS, Measured
 from evaluate.options import EvaluateOptions
 from evaluate.rescoring import to_results
 from evaluate.run import evaluate_run
+from model.best_epoch import read_best
 from model.heatmaps import decode, encode
-from model.runs import Progress, RunError, read_best, read_config, saved_epochs, saved_progress, write_config
+from model.runs import Progress, RunError, read_config, saved_epochs, saved_progress, write_config
 from pipelines.job import build_records
 from records.augment import Augmentation
 from records.command import UsageError

@@ -15,7 +15,8 @@ import pytest
 import tensorflow as tf
 from safetensors.numpy import load_file, save_file
 
-from model.runs import Progress, RunError, read_best, saved_progress
+from model.best_epoch import read_best
+from model.runs import Progress, RunError, saved_progress
 from records.command import CommandError
 from tests.shared import ROOT
 from tests.small_runs import options_of, small_options

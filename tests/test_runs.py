@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.best_epoch import BEST, read_best, write_best
 from model.heatmaps import encode
 from model.runs import (
-    BEST,
     CONFIG,
     DamagedCheckpointError,
     Progress,
@@ -23,13 +23,11 @@ from model.runs import (
     RunError,
     checkpoint_folder,
     load_checkpoint,
-    read_best,
     read_config,
     remove_checkpoint,
     save_checkpoint,
     saved_epochs,
     saved_progress,
-    write_best,
     write_checkpoint,
     write_config,
 )

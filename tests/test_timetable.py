@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.runs import RunError, read_best, read_config
+from model.best_epoch import read_best
+from model.runs import RunError, read_config
 from tests.small_runs import small_options
 from train.journal import EpochTotals, read_metrics
 from train.loop import train

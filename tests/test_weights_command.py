@@ -13,15 +13,14 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
+from model.best_epoch import forget_best, write_best
 from model.initial_weights import find_initial_weights, load_initial_weights
 from model.runs import (
     Progress,
     RunError,
     checkpoint_folder,
-    forget_best,
     save_checkpoint,
     variable_arrays,
-    write_best,
     write_checkpoint,
     write_config,
 )

@@ -4,14 +4,13 @@ import contextlib
 from dataclasses import replace
 from pathlib import Path
 
+from model.best_epoch import forget_best, read_best, withdraw_best, write_best
 from model.runs import (
     DamagedCheckpointError,
     Progress,
     RunError,
     assign_arrays,
     checkpoint_folder,
-    forget_best,
-    read_best,
     read_checkpoint,
     read_config,
     remove_checkpoint,
@@ -20,8 +19,6 @@ from model.runs import (
     saved_progress,
     set_aside,
     variable_arrays,
-    withdraw_best,
-    write_best,
     write_checkpoint,
     write_config,
 )
