@@ -327,7 +327,7 @@ def test_an_export_that_fails_leaves_what_was_there(tmp_path, instant, monkeypat
         raise OSError("no space left on device")
 
     monkeypatch.setattr("model.exporters.describe", full_disk)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(ExportError, match=r"export could not be written: no space"):
         EXPORTERS[file_format](None, make_config(), 4, path, overwrite=True)
     assert description(file_format, path)["epoch"] == 3
     assert list(tmp_path.iterdir()) == [path]
