@@ -234,7 +234,9 @@ class Danger:
         return print, ("this must never run",)
 
 
-@pytest.mark.parametrize("case", ["code", "cut short", "text", "empty", "no tensors", "integers", "huge"])
+@pytest.mark.parametrize(
+    "case", ["code", "cut short", "text", "page", "empty", "no tensors", "integers", "huge"]
+)
 def test_a_hostile_pytorch_file_is_refused_and_nothing_runs(tmp_path, torch, capsys, case):
     path = tmp_path / "weights.pth"
     content = {
@@ -244,10 +246,12 @@ def test_a_hostile_pytorch_file_is_refused_and_nothing_runs(tmp_path, torch, cap
         "huge": {"a": torch.ones(1).expand(10**6, 10**6)},  # one number in the file
     }.get(case, {"a": torch.ones(1000)})
     torch.save(content, path)
-    if case in ("cut short", "text", "empty"):
-        whole = path.read_bytes()
-        path.write_bytes({"cut short": whole[: len(whole) // 2], "text": b"<html>", "empty": b""}[case])
+    whole = path.read_bytes()
+    others = {"cut short": whole[: len(whole) // 2], "text": b"weights", "page": b"<html>", "empty": b""}
+    path.write_bytes(others.get(case, whole))
     says = {
+        "page": "weights.pth is a web page",
+        "empty": "weights.pth is empty",
         "no tensors": "holds no weights: expected a dict of tensors",
         "integers": "a is of type torch.int32",
         "huge": "describes more numbers than",
