@@ -19,7 +19,7 @@ PEOPLE := ../shared/dataset/COCO
 help:
 	@echo "make setup   create $(VENV), install what is needed, build the native extension"
 	@echo "make demo    the whole path on drawn people: records, training, evaluation, a report (10 min at most)"
-	@echo "make test    the test suite (20 to 30 min on 2 cores)"
+	@echo "make test    the test suite (29 min on 2 busy cores)"
 	@echo "make test-fast  those of its tests that take no more than a few seconds each (about 8 min)"
 	@echo "make smoke   what CI runs on every Python: the commands' help, a tiny build, training, evaluation (2 min)"
 	@echo "make bench   the benchmarks: ratios against bare loops, NumPy, pycocotools … (15 min at most)"
