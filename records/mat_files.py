@@ -13,8 +13,8 @@ import signal
 import subprocess
 import sys
 
-#: Seconds and bytes of memory after which the child is ended: meant to be far above what MPII's release takes,
-#: which was not measured.
+#: Seconds and bytes of memory after which the child is ended: meant to be far above what MPII's release takes
+#: (which was not measured).
 _SECONDS, _MEMORY = 600, 8 << 30
 
 #: The key of what a cell or struct array holds, which no field of a struct can be called.
