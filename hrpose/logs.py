@@ -1,7 +1,7 @@
-"""Where messages go: `logging` to the console and, while there is a run, to its log file; results go to stdout.
+"""Where messages go: `logging` to the console and to a run's log file; results go to stdout.
 
-Modules say what they have to say with ``logging.getLogger(__name__)``. Their names begin with the package's, so
-that only ours are shown: what libraries log below a warning is theirs.
+Modules say what they have to say with ``logging.getLogger(__name__)``. Their names begin with the package's,
+so that only ours are shown: what libraries log below a warning is theirs.
 """
 
 import contextlib
@@ -27,12 +27,11 @@ _EARLY = 1000
 class _Line(logging.Formatter):
     """A message as it is; what is worse than information says so, unless the message does."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
         level = record.levelname.lower()
-        if record.levelno >= logging.WARNING and not text.startswith(level):
-            return f"{level}: {text}"
-        return text
+        if record.levelno >= logging.WARNING and not record.message.startswith(level):
+            record.message = f"{level}: {record.message}"
+        return super().formatMessage(record)
 
 
 class _Console(logging.Handler):

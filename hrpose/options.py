@@ -1,7 +1,7 @@
 """Options that one dataset or one metric has for itself, and the flags they become.
 
-Whoever adds a dataset or a metric declares its options beside it; the commands define a flag for each and hand
-the values back to their owner, so that no command knows what they mean.
+Whoever adds a dataset or a metric declares its options beside it; the commands define a flag for each and
+hand the values back to their owner, so that no command knows what they mean.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,8 +38,8 @@ def define_options(values: flags.FlagValues, owners: Mapping[str, Sequence[Optio
 
     Args:
         values: where to define them.
-        owners: {name of a dataset or metric: its options}. Owners may share an option; it is defined once, and
-            its help names all of them.
+        owners: {name of a dataset or metric: its options}. Owners may share an option; it is defined once,
+            and its help names all of them.
     """
     whose: dict[Option, list[str]] = {}
     for owner, options in owners.items():
@@ -78,7 +78,7 @@ def options_of(
         UsageError: if an option of others only was given.
     """
     own = {option.name: values[option.name].value for name in chosen for option in owners[name]}
-    for name, options in owners.items():
+    for options in owners.values():
         for option in options:
             if option.name not in own and values[option.name].value != option.default:
                 others = [other for other in owners if option in owners[other]]
