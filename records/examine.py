@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hrpose.json_checks import SMALLEST_SIDE
+from records.annotations.instance_checks import SMALLEST_SIDE
 from records.manifest import FRAME, RecordsError, unframe
 from records.schema import FIELDS, from_example
 

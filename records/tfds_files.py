@@ -10,7 +10,7 @@ only the tests need.
 
 import json
 
-from hrpose.nesting import loads
+from hrpose.json_text import loads
 from hrpose.storage import path_of, remote_errors
 from records.schema import FIELDS, field_shapes
 

@@ -4,9 +4,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from itertools import count
 
-from hrpose.json_checks import PERSON_CATEGORY, is_id
+from hrpose.json_checks import is_id
 from records.annotations.forms import as_key, fits, shape_of
 from records.annotations.image_ids import whole_number
+from records.annotations.instance_checks import PERSON_CATEGORY
 from records.manifest import RecordsError
 from records.skeletons import COCO
 

@@ -6,8 +6,7 @@ import re
 from pathlib import PurePosixPath
 
 from hrpose.json_checks import is_id
-from hrpose.json_text import json_text, open_json
-from hrpose.nesting import loads
+from hrpose.json_text import json_text, loads, open_json
 from hrpose.storage import path_of, remote_errors
 from records.manifest import RecordsError
 

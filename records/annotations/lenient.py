@@ -8,7 +8,7 @@ that both see the same people with the same ids.
 
 from collections import Counter
 
-from hrpose.json_checks import is_id, is_list, is_number, wrong_box, wrong_keypoints
+from hrpose.json_checks import is_id, is_list, is_number
 from records.annotations.category import Annotated, category_key, choose_category
 from records.annotations.forms import (
     BOX_MARGIN,
@@ -21,6 +21,7 @@ from records.annotations.forms import (
 )
 from records.annotations.ids import PictureIds
 from records.annotations.image_ids import whole_number
+from records.annotations.instance_checks import wrong_box, wrong_keypoints
 from records.manifest import RecordsError
 
 #: What is said of each kind of assumption about single entries.

@@ -6,7 +6,8 @@ without area, boxes cut to the picture. Of several people with one id the first 
 
 from dataclasses import dataclass
 
-from hrpose.json_checks import SMALLEST_SIDE, is_crowd, is_id, is_number, wrong_box, wrong_keypoints
+from hrpose.json_checks import is_id, is_number
+from records.annotations.instance_checks import SMALLEST_SIDE, is_crowd, wrong_box, wrong_keypoints
 from records.geometry import clean_box
 
 
