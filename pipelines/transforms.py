@@ -33,7 +33,7 @@ from pipelines.storage import (
     write_whole,
 )
 from pipelines.watchdog import DRIVER, end_with_driver
-from records.manifest import frame, shard_name
+from records.manifest import frame, shard_name, shard_prefix
 from records.schema import to_example
 from records.skeletons import Skeleton
 
@@ -135,7 +135,7 @@ class ShardJob:
 
     def written(self):
         """The shards that are there, whatever plan they were made from, by one request: {number: bytes}."""
-        sizes = list_files(self.shards_folder, f"{self.dataset}-{self.split}.tfrecord-*")
+        sizes = list_files(self.shards_folder, f"{shard_prefix(self.dataset, self.split)}*")
         names = (shard_name(self.dataset, self.split, index, self.count) for index in range(self.count))
         return {index: sizes[name] for index, name in enumerate(names) if name in sizes}
 

@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import os
+import re
 import struct
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -19,8 +20,8 @@ from records.skeletons import Skeleton
 
 MANIFEST = "manifest.json"
 
-#: How the names of shards end, as a regular expression; see `shard_name`.
-SHARD_NUMBERS = r"\.tfrecord-\d{5,}-of-\d{5,}"
+#: What `shard_name` makes.
+_SHARD = re.compile(r"[^/]+\.tfrecord-\d{5,}-of-\d{5,}")
 
 #: The build options that readers look at.
 REQUIRED_OPTIONS = {"input_size", "scale_factor", "half_body_min_keypoints", "annotations_sha256"}
@@ -34,9 +35,24 @@ class RecordsError(CommandError):
     """Records that are missing, damaged, or not what the caller needs."""
 
 
-def shard_name(dataset, split, index, count):
+def shard_prefix(dataset: str, split: str) -> str:
+    """How the names of a build's shards begin."""
+    return f"{dataset}-{split}.tfrecord-"
+
+
+def shard_name(dataset: str, split: str, index: int, count: int) -> str:
     """A shard's file name, in the form TensorFlow Datasets uses."""
-    return f"{dataset}-{split}.tfrecord-{index:05d}-of-{count:05d}"
+    return f"{shard_prefix(dataset, split)}{index:05d}-of-{count:05d}"
+
+
+def is_shard_name(name: str, prefix: str = "") -> bool:
+    """Whether a file is called like a shard.
+
+    Args:
+        name: the file's.
+        prefix: from `shard_prefix`; "" for a shard of any build.
+    """
+    return name.startswith(prefix) and _SHARD.fullmatch(name) is not None
 
 
 def frame(payload):

@@ -9,9 +9,9 @@ import numpy as np
 from safetensors.numpy import save
 
 from hrpose.atomic_files import WriteError, write_whole
-from hrpose.command import captured_stderr, prepare_process
+from hrpose.command import CommandError, captured_stderr, prepare_process
 from model.official_weights import official_shapes
-from model.run_folder import CONFIG, Progress, RunError, checkpoint_folder, require_saved
+from model.run_folder import CONFIG, Progress, checkpoint_folder, require_saved
 from model.weight_choice import add_weight_choice, choose_epoch
 from model.weight_import.initial_weights import fit_backbone, head_size, is_named_for, network_of, summarise
 from model.weight_import.readers import AVERAGE, LEARNT, WeightsError, read_weights, sha256, weights_file
@@ -182,7 +182,7 @@ def command(argv=None):
         _run(parser().parse_args(argv))
     except SystemExit as end:  # argparse has printed what is wrong (2), or the help (0)
         return end.code
-    except (WeightsError, RunError, OSError) as error:
+    except (CommandError, OSError) as error:
         print(f"{NAME}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -8,7 +8,7 @@ from absl import flags
 
 from hrpose.command import UsageError, run
 from hrpose.storage import file_sizes, path_of
-from records.manifest import read_manifest
+from records.manifest import read_manifest, shard_prefix
 
 NAME = "python records/check.py"
 
@@ -92,7 +92,7 @@ def main(values, rest, folder):
 def stray_shards(folder, manifest):
     """Names of files in a folder that look like the manifest's shards but are none."""
     named = {shard.name for shard in manifest.shards}
-    prefix = f"{manifest.dataset}-{manifest.split}.tfrecord-"
+    prefix = shard_prefix(manifest.dataset, manifest.split)
     return sorted(name for name in file_sizes(folder) if name.startswith(prefix) and name not in named)
 
 
