@@ -10,8 +10,8 @@ only the tests need.
 
 import json
 
-from records.files import path_of, remote_errors
-from records.nesting import loads
+from hrpose.nesting import loads
+from hrpose.storage import path_of, remote_errors
 from records.schema import FIELDS, field_shapes
 
 FEATURES = "features.json"
@@ -19,7 +19,7 @@ DATASET_INFO = "dataset_info.json"
 
 _FEATURE_CLASSES = "tensorflow_datasets.core.features"
 
-#: `records.shards.shard_name` in TFDS's words.
+#: `records.manifest.shard_name` in TFDS's words.
 _SHARD_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 
 
@@ -29,7 +29,7 @@ def tfds_files(manifest):
     The folder is a dataset of one split, called as in the manifest: `val_detections` holds the split "val".
 
     Args:
-        manifest: the build's `records.shards.Manifest`.
+        manifest: the build's `records.manifest.Manifest`.
 
     Returns:
         {file name: text}, always the same for the same manifest.
