@@ -7,10 +7,12 @@ import contextlib
 import importlib.metadata
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import time
 import venv
@@ -323,6 +325,25 @@ def test_dask_s_workers_find_what_is_installed_there(staged, dataset, tmp_path):
         result = build(tmp_path, dataset, *cluster.arguments[1:])
     assert result.returncode == 0, result.stderr
     assert shard_bytes(tmp_path / "records/train") == shard_bytes(staged.folder / "records/train")
+
+
+def test_a_wheel_holds_nothing_of_earlier_builds_in_the_checkout(tmp_path):
+    """Such as version 0.1.0's packages, at the top."""
+    for package in (
+        *PACKAGES,
+        f"build/lib.{sysconfig.get_platform()}-{sys.implementation.cache_tag}/records",
+    ):
+        (tmp_path / package).mkdir(parents=True)
+        (tmp_path / package / "__init__.py").write_text('__version__ = "1.2.3"\n')
+    (tmp_path / "nms/_kernels.pyx").touch()
+    for path in (ROOT / "setup.py", ROOT / "pyproject.toml", *ROOT.glob("requirements*.txt")):
+        shutil.copy(path, tmp_path)
+    (tmp_path / "README.md").touch()
+    wheel = [sys.executable, "setup.py", "--quiet", "bdist_wheel"]
+    subprocess.run(wheel, cwd=tmp_path, env=surroundings(), check=True, timeout=60)
+    (path,) = (tmp_path / "dist").glob("hrpose-1.2.3-*.whl")
+    with zipfile.ZipFile(path) as archive:
+        assert {name.split("/")[0] for name in archive.namelist()} == {"hrpose", "hrpose-1.2.3.dist-info"}
 
 
 def test_the_archive_holds_the_sources_of_all_packages_and_nothing_made_here(staged):
