@@ -46,6 +46,8 @@ def test_build_md_holds_the_schema_table():
 @pytest.mark.parametrize("document", ["README.md", "BUILD.md", "CONTRIBUTING.md", "CHANGELOG.md"])
 def test_every_flag_and_file_the_documents_name_exists(document):
     text = (ROOT / document).read_text()
+    if document == "CHANGELOG.md":  # its other sections are of versions that had other flags
+        text = text[: [heading.start() for heading in re.finditer("^## ", text, re.MULTILINE)][1]]
     known = {name for module in COMMANDS.values() for name in defined(module)} | {
         "help",
         "logdir",
@@ -57,7 +59,7 @@ def test_every_flag_and_file_the_documents_name_exists(document):
     known |= {"region", "display", "config"}  # of gcloud
     known |= {"smoke", "peer"}  # of the benchmarks
     known |= {option.lstrip("-") for action in beam_parser()._actions for option in action.option_strings}
-    known |= {"dask_client_address", "nthreads", "service_port", "port"}  # of Dask and of Beam's services
+    known |= {"dask_client_address", "nthreads", "preload", "service_port", "port"}  # of Dask and of Beam's services
     known |= {"net", "volume", "worker_pool", "no"}  # of docker, Beam's image, pip
     named = set(re.findall(r"(?<![\w-])--([a-z0-9_]+)", text))
     assert named <= known
