@@ -24,7 +24,7 @@ help:
 	@echo "make smoke   what CI runs on every Python: the commands' help, a tiny build, training, evaluation (2 min)"
 	@echo "make bench   the benchmarks: ratios against bare loops, NumPy, pycocotools … (15 min at most)"
 	@echo "make overfit 86 real people of $(PEOPLE) learnt by heart (about 4 min)"
-	@echo "make lint    ruff: lint and format check"
+	@echo "make lint    ruff: lint and format check; mypy: types"
 	@echo "make clean   remove $(VENV), build files, the demo's data and its results"
 	@echo
 	@echo "Variables: PYTHON=$(PYTHON), one of Python $(PYTHONS); VENV=$(VENV), where its packages go: with more than one"
@@ -75,6 +75,7 @@ overfit: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m mypy
 
 clean:
 	rm -rf $(VENV) .venv-* build dist *.egg-info nms/_kernels.c nms/*.so $(DEMO_DATA) $(DEMO_RUN)
