@@ -3,6 +3,7 @@
 import ast
 import importlib
 import itertools
+import pkgutil
 import re
 import subprocess
 import sys
@@ -43,12 +44,8 @@ ABSL = {
 }
 #: All but what needs another machine than the one that CI has.
 REQUIREMENTS = sorted(path.name for path in ROOT.glob("requirements*.txt") if path.stem != "requirements-gpu")
-SOURCES = [
-    path
-    for room in ROOT.glob("*/__init__.py")
-    if room.parent.name != "tests"
-    for path in room.parent.rglob("*.py")
-]
+PACKAGES = [path.parent for path in ROOT.glob("*/__init__.py") if path.parent.name != "tests"]
+SOURCES = [path for package in PACKAGES for path in package.rglob("*.py")]
 
 each_page = pytest.mark.parametrize("page", PAGES)
 
@@ -131,6 +128,16 @@ def test_python_blocks_compile_and_import_what_exists(page):
             elif isinstance(node, ast.ImportFrom):
                 module = importlib.import_module(node.module)
                 assert all(hasattr(module, name.name) for name in node.names), ast.unparse(node)
+
+
+@each_page
+def test_modules_and_files_of_ours_that_the_prose_names_exist(page):
+    rooms = "|".join(path.name for path in PACKAGES)
+    for span in re.findall(r"`([^`\n]+)`", prose(read(page))):
+        if re.fullmatch(rf"({rooms})(\.\w+)+", span):
+            assert pkgutil.resolve_name(span), span
+        elif re.fullmatch(rf"({rooms}|docs|docker|tests|benchmarks)/[\w/.]+", span) and "NAME" not in span:
+            assert (ROOT / span).exists(), span
 
 
 @pytest.mark.parametrize("page", [*PAGES, "CHANGELOG.md"])
