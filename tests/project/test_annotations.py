@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 #: Packages whose turn has not come: each goes from here and from pyproject's lenient list when it is done.
 NOT_YET = ["records", "pipelines", "model", "evaluate", "train"]
