@@ -28,13 +28,13 @@ import cv2
 import numpy as np
 
 from benchmarks.turns import COCO_DIR, argument_parser
-from pipelines.coco import read_annotations, read_ground_truth
+from pipelines.annotations.coco import read_annotations, read_ground_truth
+from pipelines.build import Build, build_records
 from pipelines.crops import CropOptions, make_record
-from pipelines.engine import beam_arguments
-from pipelines.job import Build, build_records
+from pipelines.runner_options import beam_arguments
 from pipelines.synthetic import SyntheticOptions, generate
+from records.manifest import frame
 from records.schema import to_example
-from records.shards import frame
 from records.skeletons import COCO
 
 WORKERS = 2

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 
 from benchmarks.turns import COCO_DIR, argument_parser
-from records.command import import_tensorflow
+from hrpose.command import import_tensorflow
 
 INPUT_SIZE = (192, 256)
 EPOCHS = range(3)  # draws of the official augmentation, seed 0
@@ -72,8 +72,8 @@ def dataset(folder):
 
 def read_people(annotations, images):
     """[(pixels, Picture, Person)] of everybody labelled."""
-    from pipelines.coco import read_annotations, read_ground_truth
-    from pipelines.pictures import read_picture
+    from pipelines.annotations.coco import read_annotations, read_ground_truth
+    from pipelines.images import read_picture
     from records.skeletons import COCO
 
     people = []
@@ -100,9 +100,9 @@ def measure(people, options, encode=None):
 
     from pipelines.crops import cut_crop, make_record
     from records.augment import Augmentation, augment
+    from records.manifest import frame
     from records.resample import draw_inputs
     from records.schema import parse_examples, to_example
-    from records.shards import frame
     from records.skeletons import COCO
 
     records = []

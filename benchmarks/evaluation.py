@@ -18,7 +18,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from benchmarks.turns import argument_parser
-from evaluate.coco import evaluate_coco
+from evaluate.metrics.coco import evaluate_coco
 
 IMAGES, RESULTS, PEOPLE = 2500, 43_000, 11_000
 SMOKE = 50
@@ -90,7 +90,7 @@ def official(truth, results):
 
 
 def ours(truth, results):
-    """The ten numbers as `evaluate.coco` has them."""
+    """The ten numbers as `evaluate.metrics.coco` has them."""
     return list(evaluate_coco(truth, results).values())
 
 

@@ -14,7 +14,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 import numpy as np
 
 from benchmarks.turns import argument_parser
-from records.command import import_tensorflow
+from hrpose.command import import_tensorflow
 
 BATCH = 2
 STEPS = 15
@@ -43,7 +43,7 @@ def main():
 
     from model.hrnet import build_hrnet
     from train.optimizer import Adam
-    from train.update import make_train_step
+    from train.train_step import make_train_step
 
     strategy = tf.distribute.get_strategy()
     rng = np.random.default_rng(0)

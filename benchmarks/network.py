@@ -21,7 +21,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 import numpy as np
 
 from benchmarks.turns import Peer, in_turns, parse_with_peer, rate, ratio
-from records.command import import_tensorflow
+from hrpose.command import import_tensorflow
 
 INPUT_SIZE = (192, 256)
 SECONDS = 4.0
@@ -66,7 +66,7 @@ def train_once(batch, strategy=None):
     from model.hrnet import build_hrnet
     from train.optimizer import Adam
     from train.strategy import make_strategy
-    from train.update import make_train_step
+    from train.train_step import make_train_step
 
     strategy = strategy or make_strategy(0)
     with strategy.scope():

@@ -24,9 +24,9 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 from absl import flags
 
 from benchmarks.turns import COCO_DIR
-from records.command import UsageError, import_tensorflow, run
-from records.layout import LAYOUTS
-from records.shards import MANIFEST
+from hrpose.command import UsageError, import_tensorflow, run
+from records.datasets import LAYOUTS
+from records.manifest import MANIFEST
 
 NAME = "python benchmarks/overfit.py"
 DESCRIPTION = """
@@ -124,8 +124,8 @@ def find_people(dataset_dir):
 
 def build(annotations, images, folder):
     """Builds records of everybody labelled; returns their `Manifest`."""
+    from pipelines.build import Build, build_records
     from pipelines.crops import CropOptions
-    from pipelines.job import Build, build_records
 
     return build_records(
         Build(
@@ -144,7 +144,7 @@ def build(annotations, images, folder):
 
 def repeat(folder, to, times):
     """Copies records so that a reader of the copy meets everybody so many times."""
-    from records.shards import read_manifest
+    from records.manifest import read_manifest
 
     shutil.copytree(folder, to)
     manifest = read_manifest(to)
@@ -186,7 +186,7 @@ def cpu_seconds():
 
 def command(argv=None):
     """Runs the command and returns its exit code."""
-    from model.runs import RunError
+    from model.run_folder import RunError
 
     return run(NAME, DESCRIPTION, define_flags, main, argv, user_errors=(RunError,))
 

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 
 from benchmarks.turns import COCO_DIR, Peer, in_turns, parse_with_peer, rate, ratio
-from records.command import import_tensorflow
+from hrpose.command import import_tensorflow
 
 BATCH = 32
 INPUT_SIZE = (192, 256)
@@ -38,9 +38,9 @@ PEER = "official DataLoader, full pictures"
 
 def build(dataset, data, split, folder):
     """Builds records with the default options; returns (folder, manifest)."""
+    from pipelines.build import Build, build_records
     from pipelines.crops import CropOptions
-    from pipelines.job import Build, build_records
-    from records.layout import LAYOUTS
+    from records.datasets import LAYOUTS
     from records.skeletons import COCO
 
     layout = LAYOUTS[dataset]
@@ -89,7 +89,7 @@ def bare_loop(folder, manifest):
 
 def finish(images, keypoints_input):
     """What the trainer's device does with a batch: (inputs, target heatmaps, target weights)."""
-    from model.heatmaps import encode
+    from model.codecs.heatmaps import encode
     from model.inputs import normalize
 
     heatmap_size = tuple(side // 4 for side in INPUT_SIZE)
@@ -109,7 +109,7 @@ def reader(folder, targets):
     import tensorflow as tf
 
     from records.augment import Augmentation
-    from records.dataset import read_records
+    from records.reader import read_records
 
     dataset = read_records(
         folder, BATCH, augmentation=Augmentation(), shuffle_buffer=256, drop_remainder=True, num_batches=10**6

@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.network import train_once
 from benchmarks.turns import argument_parser, in_turns, rate, ratio
-from records.command import import_tensorflow
+from hrpose.command import import_tensorflow
 
 SECONDS = 5.0
 ROUNDS = 5

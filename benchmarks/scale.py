@@ -140,11 +140,11 @@ def measure(what, folder, name):
         folder: where the pictures and files are.
         name: of the annotation file.
     """
+    from pipelines.annotations.source import read_source
+    from pipelines.build import Build, build_records
     from pipelines.cli import beam_arguments
     from pipelines.crops import CropOptions
-    from pipelines.job import Build, build_records
     from pipelines.runner import run_pipeline
-    from pipelines.source import read_source
 
     build = Build(
         dataset="coco",

@@ -4,10 +4,10 @@ from absl import flags
 
 from evaluate.options import LARGEST_BATCH, MIN_VISIBILITY, OKS_NMS_THRESHOLD, EvaluateOptions
 from evaluate.weight_flags import define_weight_flags
-from model.runs import RunError
-from records.command import UsageError, import_tensorflow, run
-from records.files import local_only
-from records.layout import BOXES, SPLITS
+from hrpose.command import UsageError, import_tensorflow, run
+from hrpose.storage import local_only
+from model.run_folder import RunError
+from records.datasets import BOXES, SPLITS
 
 NAME = "python evaluate/main.py"
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 import tensorflow as tf
 
-from model.codec import codec_named
+from model.codecs.conventions import codec_named
+from model.codecs.heatmaps import decode, flip_back
 from model.folding import fold_batch_norms
-from model.heatmaps import decode, flip_back
 from model.inputs import normalize
 from records.geometry import affine_to_input, invert_affine, transform_points
 
@@ -44,7 +44,7 @@ def make_predict_step(model, codec, sigma, flip_permutation=None, device=None, c
 
     Args:
         model: an HRNet.
-        codec: method of `model.heatmaps`.
+        codec: method of `model.codecs.heatmaps`.
         sigma: of the targets the network learned, in heatmap pixels.
         flip_permutation: (K,) int for the flip test: the heatmaps of the picture and, mirrored back and
             shifted by a cell (but for "udp", which needs no shift), of its mirror image are averaged, as the
@@ -112,7 +112,7 @@ def predict(steps, dataset, heatmap_size, unbiased=False):
 
     Args:
         steps: list of functions from `make_predict_step`, one for each device.
-        dataset: from `records.dataset.read_records`, without augmentation.
+        dataset: from `records.reader.read_records`, without augmentation.
         heatmap_size: (width, height).
         unbiased: the affine's convention: that of the codec, and of the dataset.
 

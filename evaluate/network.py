@@ -7,9 +7,9 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from model.heatmaps import METHODS
+from model.codecs.heatmaps import METHODS
 from model.hrnet import ARCHITECTURES, build
-from model.runs import RunConfig, RunError, checkpoint_folder, load_checkpoint, read_config
+from model.run_folder import RunConfig, RunError, checkpoint_folder, load_checkpoint, read_config
 from model.weight_choice import choose_averaged, choose_epoch
 
 

@@ -31,7 +31,7 @@ class EvaluateOptions:
         resume: whether to take the parts that an interrupted evaluation has finished.
         oks_threshold, min_visibility, soft_nms: see `evaluate.rescoring.to_results`.
         pictures: how many people the contact sheet shows.
-        tracking, official_tenth: see `evaluate.measures.Evaluated`.
+        tracking, official_tenth: see `evaluate.metrics.registry.Evaluated`.
     """
 
     output: str

@@ -5,21 +5,21 @@ from pathlib import Path
 
 import cv2
 
-from evaluate.boxes import choose_poses, find_boxes, predict_boxes
-from evaluate.devices import use_gpus
-from evaluate.files import WriteError, write_json, write_whole
 from evaluate.inference import make_predict_step
 from evaluate.laps import Laps
-from evaluate.measures import measure, with_ending
+from evaluate.metrics.registry import measure, with_ending
 from evaluate.network import load_network
-from evaluate.parts import PEOPLE_PER_PART, Parts
-from evaluate.report import BOX_SOURCES, write_report
-from evaluate.sheet import draw_people
-from model.runs import read_config
-from records.command import CommandError, UsageError
-from records.damage import damage_reported
-from records.dataset import resolution_note
-from records.lock import only_one
+from evaluate.predict_split import choose_poses, find_boxes, predict_boxes
+from evaluate.prediction_cache import PEOPLE_PER_PART, Parts
+from evaluate.report.contact_sheet import draw_people
+from evaluate.report.report import BOX_SOURCES, write_report
+from hrpose.atomic_files import WriteError, write_json, write_whole
+from hrpose.command import CommandError, UsageError
+from hrpose.devices import use_gpus
+from hrpose.lock import only_one
+from model.run_folder import read_config
+from records.checking.damage import damage_reported
+from records.reader import resolution_note
 
 #: Options that decide the metric besides what the predictions' name tells, for its file.
 DECIDING = ("flip_test", "oks_threshold", "min_visibility", "soft_nms")
@@ -89,7 +89,7 @@ def report(network, boxes, options, predictions, name, what, laps):
 
     Args:
         network: `evaluate.network.Network`.
-        boxes: `evaluate.boxes.Boxes`.
+        boxes: `evaluate.predict_split.Boxes`.
         options: `evaluate.options.EvaluateOptions`.
         predictions: `evaluate.inference.Predictions`.
         name: path without extension of the files.
@@ -141,7 +141,7 @@ def settings_of(network, options):
 
 
 def write_picture(path, boxes, config, predictions, count, title):
-    """Writes the contact sheet and returns its path; see `evaluate.sheet.draw_people`."""
+    """Writes the contact sheet and returns its path; see `evaluate.report.contact_sheet.draw_people`."""
     skeleton, annotations = boxes.skeleton, boxes.truth.content
     sheet = draw_people(boxes.folder, skeleton, config.input_size, predictions, annotations, count, title)
     encoded, png = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
@@ -183,7 +183,7 @@ def parts_of(network, boxes, options, folder):
 
     Args:
         network: `evaluate.network.Network`.
-        boxes: `evaluate.boxes.Boxes`.
+        boxes: `evaluate.predict_split.Boxes`.
         options: `evaluate.options.EvaluateOptions`.
         folder: for the parts.
     """

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from absl import flags
 
-from records.command import UsageError, captured_stderr, input_size_note, parse_input_size, run
-from records.files import is_remote
-from records.layout import BOXES, LAYOUTS, SPLITS
+from hrpose.command import UsageError, captured_stderr, input_size_note, parse_input_size, run
+from hrpose.storage import is_remote
+from records.datasets import BOXES, LAYOUTS, SPLITS
 from records.plausibility import placement_rows
 
 NAME = "python pipelines/build_records.py"
@@ -50,7 +50,8 @@ annotations do not, or say them wrong. --split (train by default) says what to c
 The job runs in this process, in --workers=N processes, or on an engine that Apache Beam's own options after
 -- name (-- --help lists them; BUILD.md has each engine's command), with the same bytes:
 
-  python pipelines/build_records.py --dataset coco -- --runner DaskRunner --dask_client_address tcp://host:8786
+  python pipelines/build_records.py --dataset coco -- --runner DaskRunner --dask_client_address
+  tcp://host:8786
 """
 
 
@@ -224,8 +225,8 @@ def define_flags(values):
 def main(values, rest):
     """Builds what the flags ask for."""
     with captured_stderr():  # Beam warns of parts that are not installed
-        from pipelines.builds import plan_builds, prepare
-        from pipelines.job import build_records
+        from pipelines.build import build_records
+        from pipelines.build_specs import plan_builds, prepare
         from pipelines.storage import check_reachable, store_errors, use_options
         from pipelines.submission import only_submits
     layout = LAYOUTS[values.dataset]
@@ -330,9 +331,9 @@ def beam_arguments(values, rest):
         BuildError: if the engine cannot be reached.
     """
     with captured_stderr():
-        from pipelines import engine
-    arguments = engine.beam_arguments(rest, values.workers)
-    engine.check_listening(arguments)
+        from pipelines import runner_options
+    arguments = runner_options.beam_arguments(rest, values.workers)
+    runner_options.check_listening(arguments)
     return arguments
 
 

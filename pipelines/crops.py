@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pipelines.people import keypoint_array
+from pipelines.instances import keypoint_array
 from records.cutting import cut_part
 from records.geometry import box_to_center_scale, covering_rectangle, half_body_box
 from records.jpeg_rows import restart_interval

@@ -13,14 +13,14 @@ import grpc
 import psutil
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
-from pipelines.engine import LOCAL_RUNNER, check_dask, is_dask
-from pipelines.people import BuildError
+from hrpose.command import captured_stderr
+from hrpose.storage import absolute
+from pipelines.instances import BuildError
 from pipelines.progress import ShardProgress
+from pipelines.runner_options import LOCAL_RUNNER, check_dask, is_dask
 from pipelines.submission import only_submits, with_hints
 from pipelines.transforms import WriteShards
 from pipelines.watchdog import DRIVER
-from records.command import captured_stderr
-from records.files import absolute
 
 _KEPT = "Finished shards are kept: the same command goes on"
 
@@ -40,7 +40,8 @@ def run_pipeline(job, beam_args, people):
 
     Args:
         job: the `ShardJob`.
-        beam_args: arguments for Beam's `PipelineOptions`, as `pipelines.engine.beam_arguments` returns them.
+        beam_args: arguments for Beam's `PipelineOptions`, as `pipelines.runner_options.beam_arguments`
+            returns them.
         people: how many people are planned.
 
     Raises:

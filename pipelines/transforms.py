@@ -19,9 +19,9 @@ import psutil
 from apache_beam.io.filesystems import FileSystems
 
 from pipelines.crops import CropOptions, make_record
-from pipelines.people import BuildError, rejection
-from pipelines.pictures import decode_picture, fetch_picture
-from pipelines.plan import dump_plan, hash_key, load_plan
+from pipelines.images import decode_picture, fetch_picture
+from pipelines.instances import BuildError, rejection
+from pipelines.sharding import dump_plan, hash_key, load_plan
 from pipelines.spool import Spool
 from pipelines.storage import (
     FETCHED,
@@ -33,8 +33,8 @@ from pipelines.storage import (
     write_whole,
 )
 from pipelines.watchdog import DRIVER, end_with_driver
+from records.manifest import frame, shard_name
 from records.schema import to_example
-from records.shards import frame, shard_name
 from records.skeletons import Skeleton
 
 #: Inside a records folder: plan and side files while a build is under way.
@@ -207,7 +207,7 @@ def make_records(pictures, job, records):
         records: `Spool` that takes the serialised records, in hash order of the people.
 
     Returns:
-        rejected: who could not be made one: list of dicts as `pipelines.people.rejection` makes them.
+        rejected: who could not be made one: list of dicts as `pipelines.instances.rejection` makes them.
         notes: {note of `pipelines.exif.orient`: number of people}.
     """
     rejected, notes = [], Counter()

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from records.people_checks import SMALLEST_SIDE
+from hrpose.json_checks import SMALLEST_SIDE
+from records.manifest import FRAME, RecordsError, unframe
 from records.schema import FIELDS, from_example
-from records.shards import FRAME, RecordsError, unframe
 
 #: Records whose values are looked at in one call.
 _BATCH = 256
@@ -58,7 +58,7 @@ def examine_shard(path, shard, num_keypoints):
 
     Args:
         path: of the file.
-        shard: what the manifest says of it, a `records.shards.Shard`.
+        shard: what the manifest says of it, a `records.manifest.Shard`.
         num_keypoints: K.
 
     Returns:
@@ -150,7 +150,7 @@ def wrong_values(records):
     for name, column in values.items():
         if column.dtype.kind == "f":
             check(np.isfinite(column), lambda row, name=name: f"{name} is not finite")
-            # No build writes more, see `records.people_checks.is_number`.
+            # No build writes more, see `hrpose.json_checks.is_number`.
             check(np.abs(column) < 1e18, lambda row, name=name: f"{name} has numbers above 1e18")
     visibility = values["keypoints"][..., 2]
     right = np.isin(visibility, (0, 1, 2))

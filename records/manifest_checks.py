@@ -2,8 +2,8 @@
 
 from collections import Counter
 
-from records.command import LARGEST_INPUT_SIDE
-from records.people_checks import is_id, is_number
+from hrpose.command import LARGEST_INPUT_SIDE
+from hrpose.json_checks import is_id, is_number
 from records.skeletons import Skeleton
 
 
@@ -11,7 +11,7 @@ def wrong_manifest(data):
     """Why parsed JSON is no manifest of this schema version, or None.
 
     Args:
-        data: should be a dict as `records.shards.Manifest.to_json` gives it.
+        data: should be a dict as `records.manifest.Manifest.to_json` gives it.
     """
     for name, kind in (("dataset", str), ("split", str), ("boxes", str), ("source", dict)):
         if not isinstance(data[name], kind):

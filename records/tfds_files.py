@@ -12,17 +12,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from records.files import path_of, remote_errors
-from records.nesting import loads
+from hrpose.nesting import loads
+from hrpose.storage import path_of, remote_errors
+from records.manifest import Manifest
 from records.schema import FIELDS, field_shapes
-from records.shards import Manifest
 
 FEATURES = "features.json"
 DATASET_INFO = "dataset_info.json"
 
 _FEATURE_CLASSES = "tensorflow_datasets.core.features"
 
-#: `records.shards.shard_name` in TFDS's words.
+#: `records.manifest.shard_name` in TFDS's words.
 _SHARD_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 
 

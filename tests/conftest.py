@@ -20,7 +20,7 @@ settings.load_profile("hrpose")
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
-from tests.builders import (  # noqa: E402
+from tests.helpers.builders import (  # noqa: E402
     make_build,
     quiet,
     random_annotations,
@@ -28,7 +28,7 @@ from tests.builders import (  # noqa: E402
     write_detections,
     write_split,
 )
-from tests.shared import ROOT  # noqa: E402
+from tests.helpers.shared import ROOT  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -60,27 +60,27 @@ def finished(dataset_dir, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def records(tmp_path_factory):
-    """The records of `tests.small_runs`, not to be changed."""
-    from tests.small_runs import make_records  # here, because the trainer takes a second to import
+    """The records of `tests.helpers.small_runs`, not to be changed."""
+    from tests.helpers.small_runs import make_records  # here, because the trainer takes a second to import
 
     return make_records(tmp_path_factory.mktemp("small-runs"))
 
 
 @pytest.fixture
 def small_networks(monkeypatch):
-    """Makes runs train and validate the network of `tests.small_runs`."""
-    from tests.small_runs import small_network
+    """Makes runs train and validate the network of `tests.helpers.small_runs`."""
+    from tests.helpers.small_runs import small_network
 
-    monkeypatch.setattr("train.run.build", small_network)
+    monkeypatch.setattr("train.setup.build", small_network)
     monkeypatch.setattr("train.validation.build", small_network)
 
 
 @pytest.fixture(scope="session")
 def replicas():
-    """What tests/two_replicas.py prints."""
+    """What tests/helpers/two_replicas.py prints."""
     results = {}
     for count in ("2", "4"):
-        command = [sys.executable, "-m", "tests.two_replicas", count]
+        command = [sys.executable, "-m", "tests.helpers.two_replicas", count]
         run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
         assert run.returncode == 0, run.stderr[-3000:]
         results |= json.loads(run.stdout)

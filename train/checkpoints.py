@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from model.best_epoch import forget_best, read_best, withdraw_best, write_best
-from model.runs import (
+from model.run_folder import (
     DamagedCheckpointError,
     Progress,
     RunError,
@@ -23,7 +23,7 @@ from model.runs import (
     write_config,
 )
 from model.weight_choice import best_epoch
-from train.mishaps import check_finite
+from train.failures import check_finite
 
 
 def settle_run(folder, config, resume, write=True):
@@ -125,7 +125,7 @@ class Checkpoints:
     Args:
         folder: of the checkpoints.
         model, optimizer: objects with Keras `variables`.
-        average: a `train.average.WeightAverage`, or None.
+        average: a `train.ema.WeightAverage`, or None.
         keep: how many epochs' checkpoints stay besides the best; None for all.
         write: whether it is on this machine to write; the others only take part in reading the variables.
     """

@@ -7,7 +7,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from records.command import UsageError, import_tensorflow, input_size_note, run
+from hrpose.command import UsageError, import_tensorflow, input_size_note, run
 from train.flags import IMAGENET_WEIGHTS, MODELS, define_flags, options_from
 
 __all__ = ["DESCRIPTION", "MODELS", "NAME", "command", "define_flags"]
@@ -65,7 +65,7 @@ def initial_weights(options, folder=IMAGENET_WEIGHTS):
     Raises:
         WeightsError: if several files could be meant.
     """
-    from model.initial_weights import find_initial_weights
+    from model.weight_import.initial_weights import find_initial_weights
 
     if options.initial_weights:
         return None if options.initial_weights == "none" else options.initial_weights
@@ -104,7 +104,7 @@ def commit():
 
 def command(argv=None):
     """Runs the command and returns its exit code."""
-    from model.runs import RunError
-    from model.weight_files import WeightsError
+    from model.run_folder import RunError
+    from model.weight_import.readers import WeightsError
 
     return run(NAME, DESCRIPTION, define_flags, main, argv, user_errors=(RunError, WeightsError))

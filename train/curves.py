@@ -23,7 +23,7 @@ class Curves:
         self._folder, self._writer = folder, None
 
     def add(self, kind, epoch, values, joints, picture=None):
-        """Adds the numbers of an epoch; the arguments are those of `train.journal.Journal.record`.
+        """Adds the numbers of an epoch; the arguments are those of `train.metrics_log.Journal.record`.
 
         Raises:
             CurvesError: if they cannot be written.

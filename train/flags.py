@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from absl import flags
 
-from model.codec import CODECS, SIGMAS
-from records.command import UsageError, integers, parse_input_size
-from records.files import local_only, path_of
-from records.layout import LAYOUTS, records_folder
+from hrpose.command import UsageError, integers, parse_input_size
+from hrpose.storage import local_only, path_of
+from model.codecs.conventions import CODECS, SIGMAS
+from records.datasets import LAYOUTS, records_folder
 from train.options import TrainOptions
 from train.schedule import SHAPES, Schedule
 

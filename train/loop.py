@@ -5,16 +5,16 @@ import os
 import time
 from pathlib import Path
 
-from model.runs import Progress
-from records.damage import damage_reported
-from train.feed import epoch_batches
-from train.interruption import interrupted, stop_on_signals
-from train.journal import EpochTotals, Journal
-from train.mishaps import UpdateCheck, full_device_reported, lost_machine_reported
-from train.run import prepare
+from model.run_folder import Progress
+from records.checking.damage import damage_reported
+from train.failures import UpdateCheck, full_device_reported, lost_machine_reported
+from train.input_pipeline import epoch_batches
+from train.metrics_log import EpochTotals, Journal
+from train.setup import prepare
+from train.signals import interrupted, stop_on_signals
 from train.strategy import any_worker, read_cluster
 from train.timetable import Timetable
-from train.update import make_train_step
+from train.train_step import make_train_step
 from train.validation import is_owed, make_validator, validate, validate_saved
 
 #: The device is asked how it goes after so many updates and not after each: asking waits for it.
@@ -31,7 +31,7 @@ def train(options):
         The number of updates done in all.
 
     Raises:
-        RunError: if the run cannot go on; see `train.run.prepare` for what else.
+        RunError: if the run cannot go on; see `train.setup.prepare` for what else.
         InterruptedRunError: after Ctrl-C or SIGTERM.
     """
     workers = read_cluster(os.environ.get("TF_CONFIG")).workers
@@ -41,7 +41,7 @@ def train(options):
 
 
 def train_run(run):
-    """`train`, of a `train.run.Run`."""
+    """`train`, of a `train.setup.Run`."""
     options, log = run.options, Path(run.options.output) / "log"
     timetable = Timetable(options, run.checkpoints.folder) if run.cluster.is_chief else None
     owed = any_worker(run.strategy, run.cluster, bool(timetable) and is_owed(run, timetable, log))
@@ -95,7 +95,7 @@ def train_epoch(run, train_step, epoch, start, step, journal, stop):
     """Trains an epoch, or the rest of one.
 
     Args:
-        run: `train.run.Run`.
+        run: `train.setup.Run`.
         train_step: from `make_train_step`.
         epoch: number of epochs done.
         start: number of updates done of this one.

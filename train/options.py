@@ -2,9 +2,9 @@
 
 from dataclasses import asdict, dataclass, field
 
-from model.runs import RunConfig
+from model.run_folder import RunConfig
 from records.augment import Augmentation
-from records.layout import LAYOUTS
+from records.datasets import LAYOUTS
 from train.schedule import Schedule
 
 
@@ -18,7 +18,7 @@ class TrainOptions:
         output: folder for log/ and model_dump/.
         model: a name in `model.hrnet.ARCHITECTURES`.
         input_size: (width, height) of the network input; None for the records' own.
-        codec: how keypoints become heatmaps, a name in `model.codec.CODECS`.
+        codec: how keypoints become heatmaps, a name in `model.codecs.conventions.CODECS`.
         sigma: of the target Gaussians, in heatmap pixels.
         epochs: how many in all.
         batch_size: people per GPU and forward pass.

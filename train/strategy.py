@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from evaluate.devices import use_gpus
-from model.runs import RunError
-from records.command import UsageError
-from train.interruption import ctrl_c_ends_the_process
+from hrpose.command import UsageError
+from hrpose.devices import use_gpus
+from model.run_folder import RunError
+from train.signals import ctrl_c_ends_the_process
 
 #: A machine's address as gRPC takes it: a name, an IPv4 address, or an IPv6 address in brackets.
 _HOST = re.compile(r"(?:[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}")

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from evaluate.boxes import choose_poses, find_boxes, predict_boxes
 from evaluate.inference import make_predict_step
-from evaluate.measures import measure
+from evaluate.metrics.registry import measure
 from evaluate.options import EvaluateOptions
-from evaluate.sheet import draw_people
+from evaluate.predict_split import choose_poses, find_boxes, predict_boxes
+from evaluate.report.contact_sheet import draw_people
+from hrpose.command import CommandError
 from model.hrnet import ARCHITECTURES, build
-from model.runs import RunError, read_checkpoint
-from records.command import CommandError
-from train.journal import read_metrics
+from model.run_folder import RunError, read_checkpoint
+from train.metrics_log import read_metrics
 
 PICTURES = 16
 
@@ -135,10 +135,10 @@ def validate(validator, run, epoch, learnt, journal, measured=False):
 
     Args:
         validator: `Validator`.
-        run: `train.run.Run`.
+        run: `train.setup.Run`.
         epoch: number of epochs done.
         learnt: what was saved, from `train.checkpoints.Checkpoints.save`.
-        journal: `train.journal.Journal`.
+        journal: `train.metrics_log.Journal`.
         measured: whether to compile beforehand, so that the time tells how long later ones take.
 
     Returns:

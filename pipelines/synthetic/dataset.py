@@ -28,9 +28,9 @@ from pathlib import Path, PurePath
 import cv2
 import numpy as np
 
+from hrpose.nesting import loads
 from pipelines.synthetic.detections import DetectorOptions, simulate_detections
 from pipelines.synthetic.scenes import MAX_PEOPLE, Scene, draw_scene
-from records.nesting import loads
 from records.skeletons import COCO
 
 FORMAT = 1  # raised whenever the same options give other files

@@ -1,0 +1,247 @@
+"""How every command of the project parses its flags, shows its help and ends."""
+
+import contextlib
+import gc
+import itertools
+import math
+import os
+import re
+import sys
+import tempfile
+import textwrap
+
+from absl import flags
+
+from hrpose.proxies import bypass_proxies
+
+#: What people write for a switch's value.
+_WORDS = ("true", "false", "yes", "no", "on", "off", "0", "1", "t", "f", "y", "n")
+
+#: The longest side of a network input, pixels: any longer one is a slip, and needs memory that nobody has.
+LARGEST_INPUT_SIDE = 2**14
+
+
+class CommandError(Exception):
+    """Something the user can cause and mend. The message says what was received, expected, and what to do."""
+
+    exit_code = 1
+
+
+class UsageError(CommandError):
+    """The command was called wrongly."""
+
+    exit_code = 2
+
+
+def run(name, description, define_flags, main, argv=None, user_errors=(), positional=()):
+    """Runs a command to its exit code, without a stack trace for anything the user can cause.
+
+    Args:
+        name: how the command is called, e.g. ``python train/main.py``.
+        description: what ``--help`` says before the list of flags.
+        define_flags: function of an absl `FlagValues`, defines the command's flags in it.
+        main: function of those values, of the list of arguments after ``--``, and of one more argument for
+            each of `positional`. May return an exit code.
+        argv: the arguments without the program's name; `sys.argv`'s by default.
+        user_errors: further exception types to show as one line (exit code 1).
+        positional: what the arguments that are no flags are called in the help, e.g. ``("DIR",)``; each has
+            to be given.
+
+    Returns:
+        0, or main's exit code; 2 for a usage error, 1 for a failed run, 130 after Ctrl-C.
+    """
+    _write_everywhere()
+    bypass_proxies()
+    argv = list(sys.argv[1:] if argv is None else argv)
+    split = argv.index("--") if "--" in argv else len(argv)
+    own, rest = argv[:split], argv[split + 1 :]
+    values = flags.FlagValues()
+    define_flags(values)
+    # absl would take everything after the first argument that is no flag for such arguments.
+    values.set_gnu_getopt(bool(positional))
+    try:
+        if any(argument in ("--help", "-help", "-h", "--helpfull") for argument in own):
+            print(format_help(name, description, values, positional), flush=True)
+            return 0
+        given = values([name, *own])[1:]
+        for flag in values:
+            if isinstance(values[flag].value, str) and values[flag].value.startswith("~"):
+                values[flag].value = _expanded(values[flag].value)  # shells do not after --flag=
+            if isinstance(values[flag].value, float) and not math.isfinite(values[flag].value):
+                raise UsageError(f"--{flag}={values[flag].value}: expected a finite number")
+        given = [_expanded(argument) for argument in given]
+        if len(given) > len(positional):
+            _explain_switches(own, values)
+            other = "every other" if positional else "every"
+            raise UsageError(f"unexpected argument {given[len(positional)]!r}: {other} option is a --flag")
+        if len(given) < len(positional):
+            raise UsageError(f"{positional[len(given)]} is missing\nTry {name} --help")
+        return main(values, rest, *given) or 0
+    except flags.Error as error:
+        return _fail(name, f"{_explained(error, values)}\nTry {name} --help", UsageError.exit_code)
+    except CommandError as error:
+        return _fail(name, error, error.exit_code)
+    except user_errors as error:
+        return _fail(name, error, CommandError.exit_code)
+    except KeyboardInterrupt:
+        return _fail(name, "interrupted", 130)
+    except BrokenPipeError:  # the reader of our output has left, e.g. `--help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:  # a folder that cannot be written, a full disk …
+        return _fail(name, error, CommandError.exit_code)
+
+
+def _write_everywhere():
+    """Lets standard output and error take any text: what their encoding lacks is written as an escape."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _expanded(path):
+    """A path with the home folder in the place of ``~``; as it is if there is no such user."""
+    return os.path.expanduser(path)  # noqa: PTH111 - pathlib would raise, and lose a store's slashes
+
+
+def _explain_switches(arguments, values):
+    """Raises UsageError for ``--flip_test False``, which absl takes for the switch and a stray word."""
+    for argument, word in itertools.pairwise(arguments):
+        flag = argument.lstrip("-")
+        if argument.startswith("-") and flag in values and values[flag].boolean and word.lower() in _WORDS:
+            raise UsageError(
+                f"--{flag} {word}: a switch has no word after it; expected --{flag}, --no{flag} or "
+                f"--{flag}={word.lower()}"
+            )
+
+
+def _explained(error, values):
+    """What absl says of a wrong flag, in words a user knows."""
+    found = re.match(r"flag --(\w+)=(.*?): ", str(error))
+    if not found or found[1] not in values:
+        return error
+    flag, text = found.groups()
+    if flag == "gpus" and re.fullmatch(r"\d+(,\d+)*", text):
+        return (
+            f"--gpus={text}: expected how many GPUs; the environment variable CUDA_VISIBLE_DEVICES chooses "
+            "which"
+        )
+    if "invalid literal for int()" in str(error):
+        return f"--{flag}={text}: expected a whole number"
+    if "could not convert string to float" in str(error):
+        return f"--{flag}={text}: expected a number"
+    return error
+
+
+def _fail(name, message, exit_code):
+    print(f"{name}: {message}", file=sys.stderr)
+    return exit_code
+
+
+@contextlib.contextmanager
+def captured_stderr():
+    """Holds back what native code and child processes write to standard error.
+
+    It is shown only if the body fails in a way that nobody foresaw: TensorFlow greets with a dozen lines
+    before any setting is read, and Beam's local workers report every step of their lives.
+
+    Yields:
+        A text stream to the real standard error, for what the user shall see meanwhile.
+    """
+    sys.stderr.flush()
+    encoding = getattr(sys.stderr, "encoding", None)
+    real_stderr = os.fdopen(os.dup(2), "w", encoding=encoding, errors="backslashreplace")
+    with real_stderr as real, tempfile.TemporaryFile() as captured:
+        os.dup2(captured.fileno(), 2)
+        try:
+            yield real
+        except CommandError:  # says all there is to say
+            raise
+        except Exception:
+            sys.stderr.flush()
+            captured.seek(0)
+            real.write(captured.read().decode(errors="replace"))
+            raise
+        finally:
+            sys.stderr.flush()
+            real.flush()
+            os.dup2(real.fileno(), 2)
+
+
+def import_tensorflow():
+    """Imports TensorFlow and finds its devices, without its greeting."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever the user has for other work
+    with captured_stderr():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+    gc.freeze()  # modules stay: not looking through them again is a tenth of the time to build a network
+
+
+def format_help(name, description, values, positional=()):
+    """The text of ``--help``: the description and every flag in the order of definition."""
+    usage = " ".join(["usage:", name, *positional, "[--flag=value ...]"])
+    lines = [usage, "", textwrap.dedent(description).strip(), "", "flags:"]
+    for module_flags in values.flags_by_module_dict().values():
+        for flag in module_flags:
+            choices = getattr(flag.parser, "enum_values", None)
+            if flag.boolean:
+                head = f"  --[no]{flag.name}"
+            else:
+                head = f"  --{flag.name}={'|'.join(choices) if choices else '...'}"
+            default = (flag.default_as_str or "").strip("'")
+            text = flag.help.split(">: ", 1)[-1] if choices else flag.help  # absl names the choices there
+            text += f" (default: {default})" if default else ""
+            lines += [head, textwrap.fill(text, 100, initial_indent=" " * 8, subsequent_indent=" " * 8)]
+    return "\n".join(lines)
+
+
+def integers(text, count, separator, what):
+    """Parses e.g. ``192x256``: `count` positive whole numbers between separators.
+
+    Raises:
+        UsageError: naming `what` if the text is anything else.
+    """
+    parts = text.split(separator)
+    if len(parts) != count or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        form = f"{count} positive whole numbers as {separator.join(['N'] * count)}"
+        raise UsageError(f"--{what}={text}: expected {form if count > 1 else 'positive whole numbers'}")
+    return tuple(int(part) for part in parts)
+
+
+def parse_input_size(text):
+    """Parses --input_size: (width, height) of a network input in pixels.
+
+    Raises:
+        UsageError: if it is not two multiples of 32, or larger than records can be for.
+    """
+    size = integers(text, 2, "x", "input_size")
+    if max(size) > LARGEST_INPUT_SIDE:
+        raise UsageError(
+            f"--input_size={text}: expected a width and height of up to {LARGEST_INPUT_SIDE} pixels"
+        )
+    if any(side % 32 for side in size):
+        raise UsageError(
+            f"--input_size={text}: width and height must be multiples of 32, because the network's lowest "
+            "resolution is a thirty-second of its input"
+        )
+    return size
+
+
+def input_size_note(size):
+    """A line for the user if a network input is wider than high, as publications' height x width reads here.
+
+    Args:
+        size: (width, height), from `parse_input_size`.
+
+    Returns:
+        The line, or None.
+    """
+    width, height = size
+    if width <= height:
+        return None
+    return (
+        f"note: --input_size={width}x{height} is {width} wide and {height} high; a publication's "
+        f"{width}x{height} is height x width, and is --input_size={height}x{width} here"
+    )

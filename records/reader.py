@@ -1,0 +1,258 @@
+"""The `tf.data` reader: shards in, augmented network inputs out."""
+
+import numpy as np
+import tensorflow as tf
+
+from hrpose.storage import local_folder
+from records.augment import augment
+from records.examine import examine_once
+from records.manifest import RecordsError, read_manifest
+from records.resample import NoPictureError, draw_inputs
+from records.schema import parse_examples
+
+#: Shards that are read at the same time, so that a batch mixes people of several.
+_INTERLEAVED_SHARDS = 8
+
+#: What decides where a person's crop lands in the network input.
+_PLACING_FIELDS = ("crop_affine", "center", "scale", "keypoints", "image_size", "person_id")
+
+
+def read_records(
+    folder,
+    batch_size,
+    *,
+    input_size=None,
+    augmentation=None,
+    seed=0,
+    epoch=0,
+    shuffle_buffer=0,
+    drop_remainder=False,
+    unbiased=False,
+    part=(0, 1),
+    skip_batches=0,
+    num_batches=None,
+    damage=(),
+    fingerprint=None,
+):
+    """Streams one pass over a folder of records, or a number of batches.
+
+    The order depends on (seed, epoch), the folder and TensorFlow's global seed, which `Dataset.shuffle` mixes
+    in; the augmentation on (seed, epoch, person) alone.
+
+    Args:
+        folder: of one build, with its ``manifest.json``. Shards in a store (``gs://…``) are copied to this
+            machine first, see `hrpose.storage.local_folder`.
+        batch_size: people per batch, at least 1.
+        input_size: (width, height) of the network input in pixels; the build's own by default.
+        augmentation: an `records.augment.Augmentation`, or None for the plain view of each person.
+        seed, epoch: non-negative ints.
+        shuffle_buffer: people to shuffle among; 0 keeps the order of the files, and more than there are is
+            the same as all of them.
+        drop_remainder: whether to leave out a last batch that is not full.
+        unbiased: the convention of the map onto the input, see `records.geometry.affine_to_input`: True for
+            the codec "udp".
+        part: (index, count), 0 <= index < count: of so many readers, each of shards of its own, which this
+            is.
+        skip_batches: leaves out as many at the start, without decoding their crops.
+        num_batches: ends after as many, counted with those left out, and starts over with the same people if
+            one pass does not last; None for one pass.
+        damage: from `records.checking.damage.find_damage`: what it says is lost is not read.
+        fingerprint: of the records that shall be there, as for `records.manifest.read_manifest`.
+
+    Returns:
+        A `tf.data.Dataset` of dicts with, besides the fields of `records.schema` but "crop":
+
+        * image: (B, height, width, 3) uint8, RGB; black outside of the picture.
+        * keypoints_input: (B, K, 3) float32: x, y in input pixels and visibility; 0 where not labelled.
+        * input_affine: (B, 2, 3) float32: image pixels -> input pixels.
+
+        Reading a damaged shard raises a `tf.errors.InvalidArgumentError` that names the record, or what the
+        file system says of it, before TensorFlow opens it; `records.checking.damage.damage_reported` makes
+        one line of these.
+
+    Raises:
+        ValueError: for an argument that has no sensible reading.
+        RecordsError: if the folder has no usable records, or they are other ones than shall be there, or they
+            were built for crops of another shape or without room for augmentation.
+    """
+    _check_arguments(batch_size, input_size, seed, epoch, shuffle_buffer, part, skip_batches, num_batches)
+    manifest = read_manifest(folder, missing_ok=bool(damage), fingerprint=fingerprint)
+    input_size = tuple(input_size or manifest.input_size)
+    check_usable(manifest, input_size, augmentation)
+    skeleton = manifest.skeleton
+    rng = np.random.default_rng([seed, epoch])
+    readable = usable_shards(manifest, damage)
+    if shuffle_buffer:
+        rng.shuffle(readable)
+    index, readers = part
+    readable = readable[index::readers]
+    folder = local_folder(folder, manifest, missing_ok=bool(damage))
+
+    def resample(crops, *values):
+        people = dict(zip(_PLACING_FIELDS, values, strict=True))
+        input_affine, keypoints_input = augment(
+            people, augmentation, seed, epoch, skeleton, input_size, unbiased
+        )
+        try:
+            images = draw_inputs(crops, people["crop_affine"], input_affine, input_size)
+        except NoPictureError as error:
+            raise ValueError(f"the crop of person {people['person_id'][error.row]} is no picture") from error
+        return images, keypoints_input, input_affine.astype(np.float32)
+
+    def prepare(batch):
+        crops = batch.pop("crop")
+        images, keypoints_input, input_affine = tf.numpy_function(
+            resample,
+            [crops, *(batch[name] for name in _PLACING_FIELDS)],
+            [tf.uint8, tf.float32, tf.float32],
+            stateful=False,
+        )
+        size = crops.shape[0]
+        return batch | {
+            "image": tf.ensure_shape(images, (size, input_size[1], input_size[0], 3)),
+            "keypoints_input": tf.ensure_shape(keypoints_input, (size, skeleton.num_keypoints, 3)),
+            "input_affine": tf.ensure_shape(input_affine, (size, 2, 3)),
+        }
+
+    records = serialized_records(folder, manifest, readable, damage)
+    if shuffle_buffer:
+        # TensorFlow sets aside room for as many as it is told.
+        some = min(shuffle_buffer, max(1, sum(count for _, count in readable)))
+        records = records.shuffle(some, seed=int(rng.integers(2**31)))
+    if num_batches is not None:
+        records = records.repeat().take(num_batches * batch_size)
+    return (
+        records.batch(batch_size, drop_remainder=drop_remainder)
+        .skip(skip_batches)
+        .map(lambda serialized: parse_examples(serialized, skeleton.num_keypoints))
+        .map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+def serialized_records(folder, manifest, readable, damage=()):
+    """The records of some shards as they are stored, several shards in turn.
+
+    Args:
+        folder: on this machine, with the shards.
+        manifest: the records' `Manifest`.
+        readable: from `usable_shards`, or some of them in any order.
+        damage: what is known to be wrong with the shards.
+
+    Returns:
+        A `tf.data.Dataset` of string tensors (). No shard is opened before `records.examine` has looked it
+        through; if more is wrong with it than `damage` says, that is an InvalidArgumentError.
+    """
+    shards = {f"{folder}/{shard.name}": shard for shard in manifest.shards}
+    known = {None, *damage}
+
+    def examined(file):
+        path = file.decode()
+        try:
+            found = examine_once(path, shards[path], manifest.skeleton.num_keypoints)
+        except OSError as error:
+            raise ValueError(f"{path}: {error.strerror}") from error
+        if found not in known:
+            raise ValueError(f"{path}: {found.problem}")
+        return file
+
+    def open_shard(file, count):
+        file = tf.ensure_shape(tf.numpy_function(examined, [file], tf.string), ())
+        return tf.data.TFRecordDataset(file).take(count)
+
+    files = tf.constant([f"{folder}/{name}" for name, _ in readable], tf.string)
+    counts = np.array([count for _, count in readable], np.int64)
+    return tf.data.Dataset.from_tensor_slices((files, counts)).interleave(
+        open_shard, cycle_length=_INTERLEAVED_SHARDS
+    )
+
+
+def _check_arguments(batch_size, input_size, seed, epoch, shuffle_buffer, part, skip_batches, num_batches):
+    """Refuses numbers of which `tf.data` would make nobody, everybody or an endless pass."""
+    for name, value, least in (
+        ("batch_size", batch_size, 1),
+        ("seed", seed, 0),
+        ("epoch", epoch, 0),
+        ("shuffle_buffer", shuffle_buffer, 0),
+        ("skip_batches", skip_batches, 0),
+        ("num_batches", 0 if num_batches is None else num_batches, 0),
+    ):
+        if not _is_whole(value) or not least <= value < 2**63:
+            raise ValueError(f"{name}: received {value!r}; expected a whole number of at least {least}")
+    if not _are_whole(part) or not 0 <= part[0] < part[1]:
+        raise ValueError(f"part: received {part!r}; expected (index, count) with 0 <= index < count")
+    if input_size is not None and (not _are_whole(input_size) or min(input_size) < 1):
+        raise ValueError(f"input_size: received {input_size!r}; expected (width, height) in pixels")
+
+
+def _are_whole(pair):
+    return isinstance(pair, tuple | list) and len(pair) == 2 and all(map(_is_whole, pair))
+
+
+def _is_whole(value):
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def usable_shards(manifest, damage=()):
+    """[(file name, number of records that can be read), …] of the shards of a manifest that have any.
+
+    Args:
+        manifest: the records' `Manifest`.
+        damage: from `records.checking.damage.find_damage`.
+    """
+    left = {part.shard: part.usable for part in damage}
+    counted = [(shard.name, left.get(shard.name, shard.records)) for shard in manifest.shards]
+    return [(name, count) for name, count in counted if count]
+
+
+def check_usable(manifest, input_size, augmentation):
+    """Refuses records whose crops do not hold what the reader would have to draw from them.
+
+    Raises:
+        RecordsError: naming both sides.
+    """
+    built = manifest.input_size
+    if built[0] * input_size[1] != built[1] * input_size[0]:
+        raise RecordsError(
+            f"the records were built for inputs of {built[0]}x{built[1]} pixels, but {input_size[0]}x"
+            f"{input_size[1]} has another aspect ratio; build them again with "
+            f"--input_size={input_size[0]}x{input_size[1]} --overwrite"
+        )
+    room = manifest.options["scale_factor"]
+    needed = 0.0 if augmentation is None else augmentation.scale_factor
+    if augmentation is not None and (room is None or needed > room):
+        have = "the plain view of each person only" if room is None else f"a scale factor up to {room}"
+        raise RecordsError(
+            f"the records' crops have room for {have}, but the augmentation asks for {needed}; build them "
+            f"again with --boxes=ground_truth --scale_factor={needed} --overwrite, or augment less"
+        )
+    if augmentation is not None and augmentation.half_body_probability:
+        room, needed = manifest.options["half_body_min_keypoints"], augmentation.half_body_min_keypoints
+        if needed < room:
+            raise RecordsError(
+                f"the records' crops have room for half bodies of people with more than {room} keypoints, "
+                f"but the augmentation asks for more than {needed}"
+            )
+    if not manifest.records:
+        reasons = {**manifest.dropped, **manifest.rejected}
+        why = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
+        raise RecordsError(f"the records folder holds no people{f'; left out: {why}' if why else ''}")
+
+
+def resolution_note(manifest, input_size):
+    """What a user shall know who asks for a larger network input than the records were built for, or None.
+
+    Args:
+        manifest: the records' `Manifest`.
+        input_size: (width, height) asked for.
+    """
+    built, scale = manifest.input_size, manifest.options.get("max_crop_scale")
+    exact = manifest.options.get("encoding") == "exact"
+    if input_size[0] <= built[0] or exact or scale is None:
+        return None
+    stored = "x".join(str(round(side * scale)) for side in built)
+    return (
+        f"the records were built for inputs of {built[0]}x{built[1]} pixels and hold a person's box at up to "
+        f"{stored}: an input of {input_size[0]}x{input_size[1]} can show no more than that. build_records.py "
+        f"--input_size={input_size[0]}x{input_size[1]} stores more"
+    )
