@@ -9,6 +9,8 @@ import re
 import sys
 import tempfile
 import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from typing import TextIO
 
 from absl import flags
 
@@ -33,7 +35,15 @@ class UsageError(CommandError):
     exit_code = 2
 
 
-def run(name, description, define_flags, main, argv=None, user_errors=(), positional=()):
+def run(
+    name: str,
+    description: str,
+    define_flags: Callable[[flags.FlagValues], None],
+    main: Callable[..., int | None],
+    argv: Sequence[str] | None = None,
+    user_errors: tuple[type[Exception], ...] = (),
+    positional: Sequence[str] = (),
+) -> int:
     """Runs a command to its exit code, without a stack trace for anything the user can cause.
 
     Args:
@@ -65,10 +75,11 @@ def run(name, description, define_flags, main, argv=None, user_errors=(), positi
             return 0
         given = values([name, *own])[1:]
         for flag in values:
-            if isinstance(values[flag].value, str) and values[flag].value.startswith("~"):
-                values[flag].value = _expanded(values[flag].value)  # shells do not after --flag=
-            if isinstance(values[flag].value, float) and not math.isfinite(values[flag].value):
-                raise UsageError(f"--{flag}={values[flag].value}: expected a finite number")
+            value = values[flag].value
+            if isinstance(value, str) and value.startswith("~"):
+                values[flag].value = _expanded(value)  # shells do not after --flag=
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UsageError(f"--{flag}={value}: expected a finite number")
         given = [_expanded(argument) for argument in given]
         if len(given) > len(positional):
             _explain_switches(own, values)
@@ -92,19 +103,19 @@ def run(name, description, define_flags, main, argv=None, user_errors=(), positi
         return _fail(name, error, CommandError.exit_code)
 
 
-def _write_everywhere():
+def _write_everywhere() -> None:
     """Lets standard output and error take any text: what their encoding lacks is written as an escape."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 
-def _expanded(path):
+def _expanded(path: str) -> str:
     """A path with the home folder in the place of ``~``; as it is if there is no such user."""
     return os.path.expanduser(path)  # noqa: PTH111 - pathlib would raise, and lose a store's slashes
 
 
-def _explain_switches(arguments, values):
+def _explain_switches(arguments: Sequence[str], values: flags.FlagValues) -> None:
     """Raises UsageError for ``--flip_test False``, which absl takes for the switch and a stray word."""
     for argument, word in itertools.pairwise(arguments):
         flag = argument.lstrip("-")
@@ -115,11 +126,11 @@ def _explain_switches(arguments, values):
             )
 
 
-def _explained(error, values):
+def _explained(error: flags.Error, values: flags.FlagValues) -> str:
     """What absl says of a wrong flag, in words a user knows."""
     found = re.match(r"flag --(\w+)=(.*?): ", str(error))
     if not found or found[1] not in values:
-        return error
+        return str(error)
     flag, text = found.groups()
     if flag == "gpus" and re.fullmatch(r"\d+(,\d+)*", text):
         return (
@@ -130,16 +141,16 @@ def _explained(error, values):
         return f"--{flag}={text}: expected a whole number"
     if "could not convert string to float" in str(error):
         return f"--{flag}={text}: expected a number"
-    return error
+    return str(error)
 
 
-def _fail(name, message, exit_code):
+def _fail(name: str, message: object, exit_code: int) -> int:
     print(f"{name}: {message}", file=sys.stderr)
     return exit_code
 
 
 @contextlib.contextmanager
-def captured_stderr():
+def captured_stderr() -> Iterator[TextIO]:
     """Holds back what native code and child processes write to standard error.
 
     It is shown only if the body fails in a way that nobody foresaw: TensorFlow greets with a dozen lines
@@ -168,7 +179,7 @@ def captured_stderr():
             os.dup2(real.fileno(), 2)
 
 
-def import_tensorflow():
+def import_tensorflow() -> None:
     """Imports TensorFlow and finds its devices, without its greeting."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever the user has for other work
@@ -179,7 +190,7 @@ def import_tensorflow():
     gc.freeze()  # modules stay: not looking through them again is a tenth of the time to build a network
 
 
-def format_help(name, description, values, positional=()):
+def format_help(name: str, description: str, values: flags.FlagValues, positional: Sequence[str] = ()) -> str:
     """The text of ``--help``: the description and every flag in the order of definition."""
     usage = " ".join(["usage:", name, *positional, "[--flag=value ...]"])
     lines = [usage, "", textwrap.dedent(description).strip(), "", "flags:"]
@@ -197,7 +208,7 @@ def format_help(name, description, values, positional=()):
     return "\n".join(lines)
 
 
-def integers(text, count, separator, what):
+def integers(text: str, count: int, separator: str, what: str) -> tuple[int, ...]:
     """Parses e.g. ``192x256``: `count` positive whole numbers between separators.
 
     Raises:
@@ -210,26 +221,26 @@ def integers(text, count, separator, what):
     return tuple(int(part) for part in parts)
 
 
-def parse_input_size(text):
+def parse_input_size(text: str) -> tuple[int, int]:
     """Parses --input_size: (width, height) of a network input in pixels.
 
     Raises:
         UsageError: if it is not two multiples of 32, or larger than records can be for.
     """
-    size = integers(text, 2, "x", "input_size")
-    if max(size) > LARGEST_INPUT_SIDE:
+    width, height = integers(text, 2, "x", "input_size")
+    if max(width, height) > LARGEST_INPUT_SIDE:
         raise UsageError(
             f"--input_size={text}: expected a width and height of up to {LARGEST_INPUT_SIDE} pixels"
         )
-    if any(side % 32 for side in size):
+    if width % 32 or height % 32:
         raise UsageError(
             f"--input_size={text}: width and height must be multiples of 32, because the network's lowest "
             "resolution is a thirty-second of its input"
         )
-    return size
+    return width, height
 
 
-def input_size_note(size):
+def input_size_note(size: tuple[int, int]) -> str | None:
     """A line for the user if a network input is wider than high, as publications' height x width reads here.
 
     Args:

@@ -1,6 +1,7 @@
 """One writer of a folder at a time: two would write the same files."""
 
 import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hrpose.command import CommandError
@@ -8,11 +9,18 @@ from hrpose.command import CommandError
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    _CAN_LOCK = False
+else:
+    _CAN_LOCK = True
 
 
 @contextlib.contextmanager
-def only_one(folder, what, say, instead="wait until it is done, or end it"):
+def only_one(
+    folder: Path | str,
+    what: str,
+    say: Callable[[str], object],
+    instead: str = "wait until it is done, or end it",
+) -> Iterator[None]:
     """Holds the lock of a folder while the body runs; the folder is made if it is not there.
 
     The lock is the kernel's (flock of the file ``lock`` in the folder), so it ends with the process, whatever
@@ -38,7 +46,7 @@ def only_one(folder, what, say, instead="wait until it is done, or end it"):
             "has this name, such as a link that leads nowhere, remove it"
         ) from error
     with file:
-        if fcntl:
+        if _CAN_LOCK:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:

@@ -4,9 +4,10 @@ import contextlib
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 
 
-def prepare_process():
+def prepare_process() -> None:
     """Before anything is imported or printed: Keras on TensorFlow, and output that takes any text."""
     os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever the user has for other work
     for stream in (sys.stdout, sys.stderr):
@@ -15,7 +16,7 @@ def prepare_process():
 
 
 @contextlib.contextmanager
-def quiet_stderr(expected=()):
+def quiet_stderr(expected: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Holds back what is written to standard error; shows it only if the body raises.
 
     Args:
