@@ -1,11 +1,16 @@
 """The record: one table that the writer, the parser and the documentation derive from."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from records.example import parse_example, serialize_example
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 #: Raised whenever the table below or the meaning of a field changes; a reader refuses another version.
 SCHEMA_VERSION = 1
@@ -17,7 +22,7 @@ class Field:
 
     name: str
     dtype: str
-    shape: tuple
+    shape: tuple[int | Literal["K"], ...]
     meaning: str
 
 
@@ -43,14 +48,14 @@ FIELDS = (
 _KINDS = {"bytes": "bytes_list", "float32": "float_list", "int64": "int64_list"}
 
 
-def field_shapes(num_keypoints):
+def field_shapes(num_keypoints: int) -> dict[str, tuple[int, ...]]:
     """{name: shape} with K filled in."""
     return {
         field.name: tuple(num_keypoints if size == "K" else size for size in field.shape) for field in FIELDS
     }
 
 
-def to_example(values, num_keypoints):
+def to_example(values: Mapping[str, Any], num_keypoints: int) -> bytes:
     """Serialises one record, always to the same bytes for the same values.
 
     Args:
@@ -79,7 +84,7 @@ def to_example(values, num_keypoints):
     return serialize_example(features)
 
 
-def from_example(payload, num_keypoints):
+def from_example(payload: bytes, num_keypoints: int) -> dict[str, Any]:
     """The inverse of `to_example`, for bytes that may be anything.
 
     Args:
@@ -111,7 +116,7 @@ def from_example(payload, num_keypoints):
     return record
 
 
-def parse_examples(serialized, num_keypoints):
+def parse_examples(serialized: "tf.Tensor", num_keypoints: int) -> "dict[str, tf.Tensor]":
     """Parses a batch of records inside or outside of a TensorFlow graph.
 
     Args:
@@ -131,7 +136,7 @@ def parse_examples(serialized, num_keypoints):
     )
 
 
-def markdown_table():
+def markdown_table() -> str:
     """The table as documentation shows it."""
     rows = ["| field | type | shape | meaning |", "|---|---|---|---|"]
     for field in FIELDS:
