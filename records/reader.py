@@ -18,7 +18,7 @@ from records.schema import parse_examples
 #: Shards that are read at the same time, so that a batch mixes people of several.
 _INTERLEAVED_SHARDS = 8
 
-#: What decides where a person's crop lands in the network input.
+#: What decides where a person's crop lands in the network input, in the order in which `resample` takes it.
 _PLACING_FIELDS = ("crop_affine", "center", "scale", "keypoints", "image_size", "person_id")
 
 
