@@ -1,6 +1,6 @@
 """Which numbers of an annotation file can be used: one rule for the build and for the evaluation."""
 
-from collections.abc import Iterable, Sized
+from collections.abc import Collection, Iterable, Sized
 from typing import Any, TypeGuard
 
 #: COCO's id of the category "person".
@@ -65,6 +65,6 @@ def is_crowd(value: object) -> bool:
 _NO = ("", "0", "0.0", "false", "no", "none", "null")
 
 
-def is_list(value: object) -> bool:
+def is_list(value: object) -> TypeGuard[Collection[Any]]:
     """Whether a parsed JSON value is a list, or something that stands for one in less memory."""
     return isinstance(value, Iterable) and isinstance(value, Sized) and not isinstance(value, str | dict)

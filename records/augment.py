@@ -8,9 +8,9 @@ The rules are those of the official HRNet code (JointsDataset.__getitem__ and ha
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -51,17 +51,35 @@ class Augmentation:
     half_body_min_keypoints: int = 8
 
     def __post_init__(self) -> None:
-        for name, fits, expected in (
+        bounds: tuple[tuple[str, Callable[[float], bool], str], ...] = (
             ("scale_factor", lambda value: 0 <= value < 1, "from 0 to below 1"),
             ("rotation_factor", lambda value: 0 <= value < math.inf, "of degrees from 0"),
             ("rotation_probability", lambda value: 0 <= value <= 1, "from 0 to 1"),
             ("flip_probability", lambda value: 0 <= value <= 1, "from 0 to 1"),
             ("half_body_probability", lambda value: 0 <= value <= 1, "from 0 to 1"),
             ("half_body_min_keypoints", lambda value: value >= 0, "of keypoints from 0"),
-        ):
+        )
+        for name, fits, expected in bounds:
             value = getattr(self, name)
             if not fits(value):
                 raise ValueError(f"{name}: received {value!r}; expected a number {expected}")
+
+
+class People(TypedDict):
+    """What of N people decides where they land in the network input, and whose draws they get.
+
+    Attributes:
+        center, scale: (N, 2) image pixels.
+        keypoints: (N, K, 3) x, y in image pixels and visibility.
+        image_size: (N, 2) width and height in pixels.
+        person_id: (N,).
+    """
+
+    center: npt.NDArray[np.floating[Any]]
+    scale: npt.NDArray[np.floating[Any]]
+    keypoints: npt.NDArray[np.floating[Any]]
+    image_size: npt.NDArray[np.integer[Any]]
+    person_id: npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
@@ -115,23 +133,23 @@ def draw(augmentation: Augmentation, seed: int, epoch: int, person_ids: npt.Arra
 
 
 def choose_half_body(
-    people: Mapping[str, npt.NDArray[Any]],
+    people: People,
     draws: Draws,
     skeleton: Skeleton,
     input_size: tuple[int, int],
     min_keypoints: int,
-) -> dict[str, npt.NDArray[Any]]:
+) -> People:
     """Replaces centre and scale by those of half of the body where drawn and possible.
 
     Args:
-        people: {"keypoints": (N, K, 3), "center": (N, 2), "scale": (N, 2), …} in image pixels.
+        people: N of them.
         draws: what was drawn for them.
         skeleton: whose upper body to use.
         input_size: (width, height) of the network input.
         min_keypoints: only people with more labelled keypoints than this.
 
     Returns:
-        A dict like `people`.
+        The same people.
     """
     enough = (people["keypoints"][..., 2] > 0).sum(1) > min_keypoints
     valid, center, scale = half_body_box(
@@ -147,7 +165,7 @@ def choose_half_body(
 
 
 def place(
-    people: Mapping[str, npt.NDArray[Any]],
+    people: People,
     scale: npt.NDArray[np.float64],
     rotation: npt.NDArray[np.float64],
     flip: npt.NDArray[np.bool_],
@@ -158,8 +176,7 @@ def place(
     """The map from the picture onto the network input, and the keypoints there.
 
     Args:
-        people: {"keypoints": (N, K, 3), "center": (N, 2), "scale": (N, 2), "image_size": (N, 2)} in image
-            pixels.
+        people: N of them.
         scale: (N,) factor on the person's scale.
         rotation: (N,) degrees.
         flip: (N,) mirror the picture first, and swap left and right keypoints.
@@ -188,7 +205,7 @@ def place(
 
 
 def augment(
-    people: Mapping[str, npt.NDArray[Any]],
+    people: People,
     augmentation: Augmentation | None,
     seed: int,
     epoch: int,
@@ -198,7 +215,7 @@ def augment(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
     """Draws and applies the whole augmentation; with ``augmentation=None`` the plain view of each person.
 
-    Arguments and result as for `place` and `draw`; `people` also needs "person_id".
+    Arguments and result as for `place` and `draw`.
     """
     if augmentation is None:
         count = len(people["center"])

@@ -22,7 +22,7 @@ class NoPictureError(ValueError):
 
 
 def draw_inputs(
-    crops: Sequence[bytes],
+    crops: Sequence[bytes] | npt.NDArray[np.object_],
     crop_affine: npt.ArrayLike,
     input_affine: npt.ArrayLike,
     input_size: tuple[int, int],

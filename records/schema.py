@@ -3,9 +3,10 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from records.example import parse_example, serialize_example
 
@@ -42,6 +43,23 @@ FIELDS = (
     Field("image_size", "int64", (2,), "width, height of the full picture in pixels"),
     Field("file_name", "bytes", (), "the picture's path below the image folder, UTF-8"),
 )
+
+
+class Record(TypedDict):
+    """One record as it is read: the table's fields, numbers as arrays of its shapes."""
+
+    crop: bytes
+    crop_affine: npt.NDArray[np.float32]
+    box: npt.NDArray[np.float32]
+    center: npt.NDArray[np.float32]
+    scale: npt.NDArray[np.float32]
+    keypoints: npt.NDArray[np.float32]
+    area: npt.NDArray[np.float32]
+    score: npt.NDArray[np.float32]
+    image_id: npt.NDArray[np.int64]
+    person_id: npt.NDArray[np.int64]
+    image_size: npt.NDArray[np.int64]
+    file_name: bytes
 
 
 #: How a `tf.train.Example` holds each element type.
@@ -84,15 +102,12 @@ def to_example(values: Mapping[str, Any], num_keypoints: int) -> bytes:
     return serialize_example(features)
 
 
-def from_example(payload: bytes, num_keypoints: int) -> dict[str, Any]:
+def from_example(payload: bytes, num_keypoints: int) -> Record:
     """The inverse of `to_example`, for bytes that may be anything.
 
     Args:
         payload: a serialised `tf.train.Example`.
         num_keypoints: K.
-
-    Returns:
-        {field name: value}: bytes, or arrays of the table's types and shapes.
 
     Raises:
         ValueError: if they are not those of a record; the message says what is wrong.
@@ -101,7 +116,7 @@ def from_example(payload: bytes, num_keypoints: int) -> dict[str, Any]:
     if features.keys() != shapes.keys():
         wrong = sorted(shapes.keys() - features.keys()) or sorted(features.keys() - shapes.keys())
         raise ValueError(f"it {'lacks' if wrong[0] in shapes else 'has an unknown'} field {wrong[0][:50]!r}")
-    record = {}
+    record: dict[str, Any] = {}
     for field in FIELDS:
         kind, values = features[field.name]
         shape = shapes[field.name]
@@ -113,7 +128,7 @@ def from_example(payload: bytes, num_keypoints: int) -> dict[str, Any]:
         record[field.name] = (
             values[0] if field.dtype == "bytes" else np.array(values, field.dtype).reshape(shape)
         )
-    return record
+    return cast("Record", record)
 
 
 def parse_examples(serialized: "tf.Tensor", num_keypoints: int) -> "dict[str, tf.Tensor]":
