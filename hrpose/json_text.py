@@ -12,7 +12,9 @@ import re
 import struct
 import zipfile
 import zlib
-from pathlib import PurePosixPath
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, BinaryIO, Protocol, Self
 
 #: Levels of lists and objects. COCO's files have 5, exports of annotation tools seldom more than 10. How many
 #: may stand in one another is a matter of the version for Python's own parser (992, 1,497 and 9,998 in 3.11,
@@ -51,20 +53,28 @@ _OTHERS = {
 _HEAD = 512
 
 
-def open_json(file):
+class Reader(Protocol):
+    """What bytes can be read from; `BinaryIO` can do more."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next `size` bytes, fewer only at the end; all that are left without a size."""
+
+
+def open_json(file: BinaryIO) -> Reader:
     """The JSON in a file that was opened: the file itself, or what is packed in it.
 
     Args:
         file: a binary file at its beginning, which can seek.
 
     Returns:
-        An object with `read`, whose bytes are those of the JSON. It is valid until `file` is closed.
+        What gives the bytes of the JSON. It is valid until `file` is closed.
 
     Raises:
         ValueError: saying what the file is, if it is no JSON by its beginning, or holds not exactly one JSON
             file. Reading on raises it too, for damage, and past `MAX_UNPACKED` bytes of what is packed.
     """
     head = _head(file)
+    packed: Reader
     if head.startswith(_GZIP):
         packed = gzip.GzipFile(fileobj=file)
     elif head.startswith(_ZIP):
@@ -80,7 +90,7 @@ def open_json(file):
     return inner.back(head)
 
 
-def json_text(content):
+def json_text(content: bytes) -> str:
     """Text of a file that ought to be JSON or a list of numbers.
 
     Args:
@@ -95,7 +105,7 @@ def json_text(content):
         raise ValueError(f"no text in UTF-8 or UTF-16 ({error}); save it as UTF-8") from error
 
 
-def parse_json(path, content):
+def parse_json(path: Path | str, content: bytes) -> Any:
     """Parses a JSON file's content.
 
     Args:
@@ -114,8 +124,8 @@ def parse_json(path, content):
         raise ValueError(f"{path}: not valid JSON: {error}") from error
 
 
-def loads(text, object_hook=None):
-    """Parses a JSON text, a str, as `json.loads` does, within `MAX_DEPTH`.
+def loads(text: str, object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+    """Parses a JSON text as `json.loads` does, within `MAX_DEPTH`.
 
     Raises:
         ValueError: if it is not JSON, or as `check_nesting`.
@@ -124,11 +134,11 @@ def loads(text, object_hook=None):
     return json.loads(text, object_hook=object_hook)
 
 
-def check_nesting(text, inside=0):
+def check_nesting(text: str, inside: int = 0) -> None:
     """Sees to it that a JSON text is nested no deeper than `MAX_DEPTH`.
 
     Args:
-        text: str. It need not be right, or end where it should.
+        text: It need not be right, or end where it should.
         inside: how many lists and objects the text stands in.
 
     Raises:
@@ -148,13 +158,13 @@ def check_nesting(text, inside=0):
             depth -= 1
 
 
-def _head(file):
+def _head(file: BinaryIO) -> bytes:
     head = file.read(_HEAD)
     file.seek(0)
     return head
 
 
-def _refuse_others(head):
+def _refuse_others(head: bytes) -> None:
     """Raises ValueError, saying what it is, for the beginning of a file that is no JSON."""
     for sign, what in _OTHERS.items():
         if head.startswith(sign):
@@ -176,7 +186,7 @@ def _refuse_others(head):
         raise ValueError("XML; export the annotations as JSON in COCO format")
 
 
-def _only_json(file):
+def _only_json(file: BinaryIO) -> IO[bytes]:
     """The one .json file of a zip archive, opened; Mac's own notes about files, ._x.json, are none."""
     try:
         archive = zipfile.ZipFile(file)
@@ -202,15 +212,15 @@ def _only_json(file):
 class _Unpacked:
     """What is packed in a file, with a limit."""
 
-    def __init__(self, packed):
+    def __init__(self, packed: Reader) -> None:
         self._packed, self._waiting, self._count = packed, b"", 0
 
-    def back(self, block):
+    def back(self, block: bytes) -> Self:
         """Lets `read` begin with a block that was read already; returns this object."""
         self._waiting = block
         return self
 
-    def read(self, size=-1):
+    def read(self, size: int = -1) -> bytes:
         """The next `size` bytes, fewer only at the end; all that are left without a size."""
         size = MAX_UNPACKED + 1 if size < 0 else size
         block, self._waiting = self._waiting[:size], self._waiting[size:]

@@ -8,14 +8,14 @@ gRPC, by which Beam's workers and TensorFlow's machines talk, takes a proxy from
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from hrpose.cluster import parse_cluster
 
 _PROXIES = ("grpc_proxy", "https_proxy", "http_proxy", "all_proxy")
 
 
-def bypass_proxies(hosts: Sequence[str] = ()) -> None:
+def bypass_proxies(hosts: Iterable[str] = ()) -> None:
     """Excepts this machine, those that TF_CONFIG names, and `hosts` from proxies, also for child processes.
 
     To be called before anybody connects. Without a proxy in the environment nothing is changed.
