@@ -1,4 +1,4 @@
-"""Files and folders on this machine that are written whole or not at all.
+"""Files and folders on this host that are written whole or not at all.
 
 `pipelines.storage` does the same on whatever Beam's file systems reach; nobody else writes what has to be
 whole by means of his own.

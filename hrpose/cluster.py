@@ -1,21 +1,21 @@
-"""The machines of a training, by the environment variable TF_CONFIG."""
+"""The hosts of a training, by the environment variable TF_CONFIG."""
 
 import json
 import re
 from dataclasses import dataclass, field
 
-#: A machine's address as gRPC takes it: a name, an IPv4 address, or an IPv6 address in brackets.
+#: A host's address as gRPC takes it: a name, an IPv4 address, or an IPv6 address in brackets.
 _ADDRESS = re.compile(r"(?:[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}")
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """The machines of a run.
+    """The hosts of a run.
 
     Attributes:
         workers: how many there are.
         index: which of them this is; 0 is the chief, who writes.
-        addresses: ``host:port`` of each; none of a single machine.
+        addresses: ``host:port`` of each; none of a single host.
     """
 
     workers: int = 1
@@ -24,16 +24,16 @@ class Cluster:
 
     @property
     def is_chief(self) -> bool:
-        """Whether this machine writes checkpoints and curves."""
+        """Whether this host writes checkpoints and curves."""
         return self.index == 0
 
 
 def parse_cluster(tf_config: str | None) -> Cluster:
-    """The machines that a value of TF_CONFIG names.
+    """The hosts that a value of TF_CONFIG names.
 
     Args:
         tf_config: e.g. ``{"cluster": {"worker": ["a:1234", "b:1234"]}, "task": {"type": "worker", "index":
-            0}}``; None or empty for one machine. A "chief" is the first of the workers.
+            0}}``; None or empty for one host. A "chief" is the first of the workers.
 
     Raises:
         ValueError: if it is anything else, in a line for the user.
@@ -56,7 +56,7 @@ def parse_cluster(tf_config: str | None) -> Cluster:
         raise ValueError(
             f"the environment variable TF_CONFIG cannot be used ({error!r}); expected is "
             '{"cluster": {"worker": ["host:port", …]}, "task": {"type": "worker", "index": 0}} with '
-            "another index on each machine"
+            "another index on each host"
         ) from error
     chief, workers = kinds.get("chief", []), kinds.get("worker", [])
     before = len(chief) if kind == "worker" else 0

@@ -1,4 +1,4 @@
-"""Which devices of which machines a run uses."""
+"""Which devices of which workers a run uses."""
 
 import tensorflow as tf
 
@@ -10,7 +10,7 @@ from train.signals import ctrl_c_ends_the_process
 
 
 def read_cluster(tf_config: str | None) -> Cluster:
-    """The machines that the environment variable TF_CONFIG names, as `hrpose.cluster.parse_cluster`.
+    """The workers that the environment variable TF_CONFIG names, as `hrpose.cluster.parse_cluster`.
 
     Raises:
         UsageError: if its value is of another form.
@@ -25,27 +25,25 @@ def make_strategy(gpus, cluster=None):
     """The distribution strategy for a number of GPUs; 0 is the CPU.
 
     Args:
-        gpus: of this machine.
-        cluster: a `Cluster`, for several machines.
+        gpus: of this host.
+        cluster: a `Cluster`, for several workers.
 
     Raises:
         UsageError: if there are fewer GPUs.
-        RunError: if this machine cannot join the others.
+        RunError: if this host cannot join the others.
     """
     devices = use_gpus(gpus, "trains")
     several = cluster is not None and cluster.workers > 1
     if several and gpus:
         tf.config.set_visible_devices(tf.config.list_physical_devices("GPU")[:gpus], "GPU")
     if several:  # finds the others by TF_CONFIG, and waits for them
-        print(
-            f"machine {cluster.index} of {cluster.workers} waits for the others; Ctrl-C ends it", flush=True
-        )
+        print(f"worker {cluster.index} of {cluster.workers} waits for the others; Ctrl-C ends it", flush=True)
         try:
             with ctrl_c_ends_the_process():  # nothing of Python runs until all are there
                 return tf.distribute.MultiWorkerMirroredStrategy()
         except (tf.errors.OpError, ValueError) as error:
             raise RunError(
-                f"machine {cluster.index} of {cluster.workers} cannot join the others "
+                f"worker {cluster.index} of {cluster.workers} cannot join the others "
                 f"({(str(error).splitlines() or [''])[0][:200]}); TF_CONFIG has to give it an address of its "
                 "own with a port that is free, and the others' as they can be reached from here"
             ) from error
@@ -57,7 +55,7 @@ def make_strategy(gpus, cluster=None):
 
 
 def any_worker(strategy, cluster, wish):
-    """Whether any machine has a wish; all have to ask at the same place of the run."""
+    """Whether any worker has a wish; all have to ask at the same place of the run."""
     if cluster.workers == 1:
         return wish
     votes = strategy.run(lambda: tf.constant(float(wish)))
