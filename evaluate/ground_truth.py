@@ -12,7 +12,7 @@ from records.annotations.instance_checks import PERSON_CATEGORY, is_crowd, wrong
 from records.annotations.lenient import Lenient
 from records.annotations.selection import Selection
 from records.datasets import LAYOUTS
-from records.manifest import RecordsError
+from records.errors import RecordsError
 from records.plausibility import area_warning, count_areas
 
 

@@ -20,7 +20,8 @@ from pipelines.storage import (
     remove_folder,
 )
 from pipelines.transforms import REPLACING_FOLDER, WORK_FOLDER
-from records.manifest import MANIFEST, Manifest, RecordsError, is_shard_name, shard_prefix
+from records.errors import RecordsError
+from records.manifest import MANIFEST, Manifest, is_shard_name, shard_prefix
 from records.tfds_files import DATASET_INFO, FEATURES
 
 OPTIONS = "options.json"

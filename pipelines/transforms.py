@@ -33,9 +33,10 @@ from pipelines.storage import (
     write_whole,
 )
 from pipelines.watchdog import DRIVER, end_with_driver
-from records.manifest import frame, shard_name, shard_prefix
+from records.manifest import shard_name, shard_prefix
 from records.schema import to_example
 from records.skeletons import Skeleton
+from records.tfrecord import frame
 
 #: Inside a records folder: plan and side files while a build is under way.
 WORK_FOLDER = ".build"

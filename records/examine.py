@@ -16,8 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from records.annotations.instance_checks import SMALLEST_SIDE
-from records.manifest import FRAME, RecordsError, Shard, unframe
+from records.errors import RecordsError
+from records.manifest import Shard
 from records.schema import FIELDS, Record, from_example
+from records.tfrecord import FRAME, unframe
 
 #: Records whose values are looked at in one call.
 _BATCH = 256

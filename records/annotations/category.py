@@ -11,7 +11,7 @@ from hrpose.json_checks import is_id
 from records.annotations.forms import Key, Shape, as_key, fits, shape_of
 from records.annotations.image_ids import whole_number
 from records.annotations.instance_checks import PERSON_CATEGORY
-from records.manifest import RecordsError
+from records.errors import RecordsError
 from records.skeletons import COCO, Skeleton
 
 #: An entry of "categories", as it was parsed.

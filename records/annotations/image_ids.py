@@ -10,7 +10,7 @@ from typing import Any
 from hrpose.json_checks import is_id
 from hrpose.json_text import json_text, loads, open_json
 from hrpose.storage import path_of, remote_errors
-from records.manifest import RecordsError
+from records.errors import RecordsError
 
 
 def read_image_ids(path: Path | str) -> frozenset[int]:

@@ -26,7 +26,7 @@ from records.annotations.forms import (
 from records.annotations.ids import ImageIds
 from records.annotations.image_ids import whole_number
 from records.annotations.instance_checks import wrong_box, wrong_keypoints
-from records.manifest import RecordsError
+from records.errors import RecordsError
 from records.skeletons import Skeleton
 
 #: What is said of each kind of assumption about single entries.

@@ -20,7 +20,7 @@ from pipelines.annotations.source import read_source
 from pipelines.instances import BuildError
 from records.annotations.instance_checks import wrong_box, wrong_keypoints
 from records.annotations.lenient import Lenient
-from records.manifest import RecordsError
+from records.errors import RecordsError
 from tests.helpers.builders import annotations, image, make_build, quiet, shard_bytes, write_json
 from tests.helpers.sources import a_category, an_image, annotation, anything, everyone, some_of
 
