@@ -1,5 +1,5 @@
 # Workers of a record job on Flink, Spark or Dataflow: Beam's own image, whose entry point stays, with this project.
-# Python and Beam have to be those of the machine that submits the job: --build-arg PYTHON=3.12 for another than 3.11.
+# Python and Beam have to be those of the host that submits the job: --build-arg PYTHON=3.12 for another than 3.11.
 #
 #   python setup.py sdist
 #   docker build -f docker/worker.Dockerfile -t IMAGE .
@@ -12,5 +12,5 @@ COPY constraints.txt dist/hrpose-*.tar.gz /tmp/hrpose/
 RUN cd /tmp/hrpose \
  && grep -E '^(numpy|opencv-python-headless)==' constraints.txt > pins.txt \
  && pip install --no-cache-dir -c pins.txt hrpose-*.tar.gz \
- && cd / && python -c 'import nms, pipelines.transforms' \
+ && cd / && python -c 'import hrpose.worker, nms, pipelines.transforms' \
  && rm -r /tmp/hrpose

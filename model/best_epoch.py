@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from model.config_checks import is_finite, is_whole
-from model.runs import RunError, saved_epochs, write_json
+from model.run_folder import RunError, saved_epochs, write_json
 
 BEST = "best.json"
 

@@ -3,16 +3,17 @@
 import json
 import math
 
-from model.codec import check_sigma
-from records.manifest_checks import LARGEST_INPUT_SIDE, wrong_skeleton
+from hrpose.flag_values import LARGEST_INPUT_SIDE
+from model.codecs.conventions import check_sigma
+from records.manifest_checks import wrong_skeleton
 
 
 def wrong_config(data):
     """Why parsed JSON is no run configuration, or None.
 
     Args:
-        data: should be a dict as `dataclasses.asdict` makes it of a `model.runs.RunConfig`. Whether there is
-            a network and a codec of these names is for the caller to look up.
+        data: should be a dict as `dataclasses.asdict` makes it of a `model.run_folder.RunConfig`. Whether
+            there is a network and a codec of these names is for the caller to look up.
     """
     if not isinstance(data, dict):
         return _received("the file", "an object", data)

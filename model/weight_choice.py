@@ -8,7 +8,7 @@ moving average, which it validates. Who uses a checkpoint gets the average where
 import argparse
 
 from model.best_epoch import BEST, read_best
-from model.runs import RunError, list_saved, saved_epochs
+from model.run_folder import RunError, list_saved, saved_epochs
 
 EPOCH_HELP = (
     "Which checkpoint: the number of epochs done, or best for the epoch that validated best while training; "
@@ -37,8 +37,8 @@ def choose_epoch(folder, epoch=None):
     """The epoch that is meant: by its number, "best" for `best_epoch`, None for the last that was saved.
 
     Raises:
-        RunError: if there is none. Whether the checkpoint of a number is there, `model.runs.read_checkpoint`
-            says.
+        RunError: if there is none. Whether the checkpoint of a number is there,
+            `model.run_folder.read_checkpoint` says.
     """
     if epoch == "best":
         return best_epoch(folder)
@@ -78,7 +78,7 @@ def choose_averaged(config, folder, averaged=None):
     """Whether to take the moving average of a run's weights.
 
     Args:
-        config: the run's `model.runs.RunConfig`.
+        config: the run's `model.run_folder.RunConfig`.
         folder: of its checkpoints, for the message.
         averaged: what ``--averaged`` says; None for the average where the run keeps one.
 

@@ -1,4 +1,4 @@
-"""Running the Beam job: on this machine or elsewhere, to its end or to one clear line."""
+"""Running the Beam job: on this host or elsewhere, to its end or to one clear line."""
 
 import contextlib
 import os
@@ -13,21 +13,21 @@ import grpc
 import psutil
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
-from pipelines.engine import LOCAL_RUNNER, check_dask, is_dask
-from pipelines.people import BuildError
+from hrpose.command import captured_stderr
+from hrpose.storage import absolute
+from pipelines.instances import BuildError
 from pipelines.progress import ShardProgress
+from pipelines.runner_options import LOCAL_RUNNER, check_dask, is_dask
 from pipelines.submission import only_submits, with_hints
 from pipelines.transforms import WriteShards
 from pipelines.watchdog import DRIVER
-from records.command import captured_stderr
-from records.files import absolute
 
 _KEPT = "Finished shards are kept: the same command goes on"
 
 #: What a part of a worker's error means.
 _HINTS = {
-    "No module named": "the project and what it requires have to be installed where the workers run, or sent "
-    "there by --setup_file=./setup.py (BUILD.md)",
+    "No module named": "the project and what it requires have to be installed where the workers run and be "
+    "on their path (python -m hrpose.worker names it), or sent there by --setup_file=./setup.py (BUILD.md)",
     "No such file or directory: ''": "a --setup_file needs its folder: ./setup.py",
     "FutureTimeoutError": "the job service does not answer (--job_server_timeout)",
     "/plan-": "the workers need dataset and records under the same paths as "
@@ -35,13 +35,14 @@ _HINTS = {
 }
 
 
-def run_pipeline(job, beam_args, people):
-    """Runs the Beam job with a progress bar. Without a runner in `beam_args` it runs on this machine.
+def run_pipeline(job, beam_args, instances):
+    """Runs the Beam job with a progress bar. Without a runner in `beam_args` it runs on this host.
 
     Args:
         job: the `ShardJob`.
-        beam_args: arguments for Beam's `PipelineOptions`, as `pipelines.engine.beam_arguments` returns them.
-        people: how many people are planned.
+        beam_args: arguments for Beam's `PipelineOptions`, as `pipelines.runner_options.beam_arguments`
+            returns them.
+        instances: how many instances are planned.
 
     Raises:
         BuildError: if Beam refuses its options, its engine fails, or a worker fails or dies.
@@ -56,7 +57,7 @@ def run_pipeline(job, beam_args, people):
     job = replace(job, images=absolute(job.images), folder=absolute(job.folder))
     # Of two runners, Beam takes the last.
     options = PipelineOptions([f"--runner={LOCAL_RUNNER}", *with_hints(beam_args)])
-    with captured_stderr() as stderr, ShardProgress(job, people, stderr), _dead_workers_noticed():
+    with captured_stderr() as stderr, ShardProgress(job, instances, stderr), _dead_workers_noticed():
         try:
             pipeline = beam.Pipeline(options=options)
         except ValueError as error:  # options that contradict each other
@@ -112,7 +113,7 @@ def _errors_in_one_line():
 
 @contextlib.contextmanager
 def _dead_workers_noticed():
-    """Ends the run when a worker process of this machine dies; Beam would wait for it for ever.
+    """Ends the run when a worker process of this host dies; Beam would wait for it for ever.
 
     Beam's thread that waits for the process raises an exception that nobody sees.
 

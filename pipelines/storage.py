@@ -15,9 +15,9 @@ from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines.people import BuildError
-from records.files import FOLDER, irregular_kind, is_remote
-from records.nesting import loads
+from hrpose.nesting import loads
+from hrpose.storage import FOLDER, irregular_kind, is_remote
+from pipelines.instances import BuildError
 
 #: What ends the names of files that are not complete yet, after the names they are to have.
 PARTIAL = re.compile(r"(\.[0-9a-f]{12})?\.partial\Z")
@@ -45,7 +45,7 @@ def check_reachable(*paths):
     Beam looks for Google's credentials five times, which takes half a minute, and goes on without.
 
     Args:
-        paths: of files and folders; those on this machine are fine.
+        paths: of files and folders; those on this host are fine.
 
     Raises:
         BuildError: naming what is missing.

@@ -1,16 +1,19 @@
-"""Training augmentation: what the official loader draws, as one affine map per person.
+"""Training augmentation: what the official loader draws, as one affine map per instance.
 
 Every function works on a whole batch of NumPy arrays. Nothing touches pixels: the maps computed here are
 composed with the record's own and the crop is resampled once, so an augmented input is the same computation
-as drawing from the full picture.
+as drawing from the full image.
 
-The rules are those of the official HRNet code (JointsDataset.__getitem__ and half_body_transform).
+The rules are those of the official HRNet code (KeypointsDataset.__getitem__ and half_body_transform).
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypedDict
 
 import numpy as np
+import numpy.typing as npt
 
 from records.geometry import (
     affine_to_input,
@@ -20,6 +23,7 @@ from records.geometry import (
     mirror_affine,
     transform_points,
 )
+from records.skeletons import Skeleton
 
 
 @dataclass(frozen=True)
@@ -30,13 +34,13 @@ class Augmentation:
         scale_factor: the scale is multiplied by 1 + this times a standard normal, within 1 -+ this.
         rotation_factor: degrees; the angle is this times a standard normal, within -+ twice this.
         rotation_probability: how often a rotation is drawn at all.
-        flip_probability: how often the picture is mirrored.
+        flip_probability: how often the image is mirrored.
         half_body_probability: how often only the upper or lower half is shown.
-        half_body_min_keypoints: … for people with more labelled keypoints than this.
+        half_body_min_keypoints: … for instances with more labeled keypoints than this.
 
     Raises:
-        ValueError: for a factor below 0 (the scale's must also stay below 1, where nothing would be left of a
-            person), a probability outside of 0 to 1, or a number of keypoints below 0; and for NaN.
+        ValueError: for a factor below 0 (the scale's must also stay below 1, where nothing would be left of
+            an instance), a probability outside of 0 to 1, or a number of keypoints below 0; and for NaN.
     """
 
     scale_factor: float = 0.35
@@ -46,62 +50,83 @@ class Augmentation:
     half_body_probability: float = 0.3
     half_body_min_keypoints: int = 8
 
-    def __post_init__(self):
-        for name, fits, expected in (
+    def __post_init__(self) -> None:
+        bounds: tuple[tuple[str, Callable[[float], bool], str], ...] = (
             ("scale_factor", lambda value: 0 <= value < 1, "from 0 to below 1"),
             ("rotation_factor", lambda value: 0 <= value < math.inf, "of degrees from 0"),
             ("rotation_probability", lambda value: 0 <= value <= 1, "from 0 to 1"),
             ("flip_probability", lambda value: 0 <= value <= 1, "from 0 to 1"),
             ("half_body_probability", lambda value: 0 <= value <= 1, "from 0 to 1"),
             ("half_body_min_keypoints", lambda value: value >= 0, "of keypoints from 0"),
-        ):
+        )
+        for name, fits, expected in bounds:
             value = getattr(self, name)
             if not fits(value):
                 raise ValueError(f"{name}: received {value!r}; expected a number {expected}")
 
 
-@dataclass(frozen=True)
-class Draws:
-    """What was drawn for each of N people.
+class Instances(TypedDict):
+    """What of N instances decides where they land in the network input, and whose draws they get.
 
     Attributes:
-        half_body: (N,) bool: show half of the body, if enough keypoints are labelled.
-        upper_first: (N,) bool: prefer the upper half.
-        scale: (N,) float64 factor.
-        rotation: (N,) float64 degrees, positive counter-clockwise.
-        flip: (N,) bool.
+        center, scale: (N, 2) image pixels.
+        keypoints: (N, K, 3) x, y in image pixels and visibility.
+        image_size: (N, 2) width and height in pixels.
+        instance_id: (N,).
     """
 
-    half_body: np.ndarray
-    upper_first: np.ndarray
-    scale: np.ndarray
-    rotation: np.ndarray
-    flip: np.ndarray
+    center: npt.NDArray[np.floating[Any]]
+    scale: npt.NDArray[np.floating[Any]]
+    keypoints: npt.NDArray[np.floating[Any]]
+    image_size: npt.NDArray[np.integer[Any]]
+    instance_id: npt.NDArray[np.integer[Any]]
 
 
-def draw(augmentation, seed, epoch, person_ids):
-    """Draws for each person from its own stream, keyed by (seed, epoch, person).
+@dataclass(frozen=True)
+class AugmentationParameters:
+    """What was drawn for each of N instances.
 
-    So what a person gets depends neither on the order of the records nor on the batch, and can be replayed.
+    Attributes:
+        half_body: (N,) show half of the body, if enough keypoints are labeled.
+        upper_first: (N,) prefer the upper half.
+        scale: (N,) factor.
+        rotation: (N,) degrees, positive counter-clockwise.
+        flip: (N,) mirror the image.
+    """
+
+    half_body: npt.NDArray[np.bool_]
+    upper_first: npt.NDArray[np.bool_]
+    scale: npt.NDArray[np.float64]
+    rotation: npt.NDArray[np.float64]
+    flip: npt.NDArray[np.bool_]
+
+
+def sample_parameters(
+    augmentation: Augmentation, seed: int, epoch: int, instance_ids: npt.ArrayLike
+) -> AugmentationParameters:
+    """Draws for each instance from its own stream, keyed by (seed, epoch, instance).
+
+    So what an instance gets depends neither on the order of the records nor on the batch, and can be
+    replayed.
 
     Args:
-        augmentation: an `Augmentation`.
-        seed, epoch: non-negative ints.
-        person_ids: (N,) int64.
+        augmentation: how strongly.
+        seed, epoch: not negative.
+        instance_ids: (N,) integers.
 
     Returns:
-        `Draws` for the N people.
+        `AugmentationParameters` for the N instances.
     """
-    uniform = np.empty((len(person_ids), 3))
-    normal = np.empty((len(person_ids), 3))
+    ids = np.asarray(instance_ids, np.int64)
+    uniform, normal = np.empty((len(ids), 3)), np.empty((len(ids), 3))
     key, counter = np.array([seed, epoch], np.uint64), np.zeros(4, np.uint64)
-    for row, person in enumerate(np.asarray(person_ids, np.int64).view(np.uint64)):
-        counter[3] = person
+    for row, instance in enumerate(ids.view(np.uint64)):
+        counter[3] = instance
         stream = np.random.Generator(np.random.Philox(key=key, counter=counter))
         uniform[row], normal[row] = stream.random(3), stream.standard_normal(3)
     a = augmentation
     rotation = np.clip(a.rotation_factor * normal[:, 1], -2 * a.rotation_factor, 2 * a.rotation_factor)
-    return Draws(
+    return AugmentationParameters(
         half_body=uniform[:, 0] < a.half_body_probability,
         upper_first=normal[:, 2] < 0.5,  # a normal, not a uniform: the official code's preference of 69 %
         scale=np.clip(1 + a.scale_factor * normal[:, 0], 1 - a.scale_factor, 1 + a.scale_factor),
@@ -110,56 +135,70 @@ def draw(augmentation, seed, epoch, person_ids):
     )
 
 
-def choose_half_body(people, draws, skeleton, input_size, min_keypoints):
-    """Replaces centre and scale by those of half of the body where drawn and possible.
+def choose_half_body(
+    instances: Instances,
+    parameters: AugmentationParameters,
+    skeleton: Skeleton,
+    input_size: tuple[int, int],
+    min_keypoints: int,
+) -> Instances:
+    """Replaces center and scale by those of half of the body where drawn and possible.
 
     Args:
-        people: {"keypoints": (N, K, 3), "center": (N, 2), "scale": (N, 2), …} in image pixels.
-        draws: `Draws`.
+        instances: N of them.
+        parameters: what was drawn for them.
         skeleton: whose upper body to use.
         input_size: (width, height) of the network input.
-        min_keypoints: only people with more labelled keypoints than this.
+        min_keypoints: only instances with more labeled keypoints than this.
 
     Returns:
-        A dict like `people`.
+        The same instances.
     """
-    enough = (people["keypoints"][..., 2] > 0).sum(1) > min_keypoints
+    enough = (instances["keypoints"][..., 2] > 0).sum(1) > min_keypoints
     valid, center, scale = half_body_box(
-        people["keypoints"], skeleton.upper_body, draws.upper_first, input_size
+        instances["keypoints"], skeleton.upper_body, parameters.upper_first, input_size
     )
     spans = scale[:, 0] > 0  # keypoints in one point are a valid half without a box
-    use = (draws.half_body & enough & valid & spans)[:, None]
-    return people | {
-        "center": np.where(use, center, people["center"]),
-        "scale": np.where(use, scale, people["scale"]),
+    use = (parameters.half_body & enough & valid & spans)[:, None]
+    return {
+        **instances,
+        "center": np.where(use, center, instances["center"]),
+        "scale": np.where(use, scale, instances["scale"]),
     }
 
 
-def place(people, scale, rotation, flip, skeleton, input_size, unbiased=False):
-    """The map from the picture onto the network input, and the keypoints there.
+def apply_parameters(
+    instances: Instances,
+    scale: npt.NDArray[np.float64],
+    rotation: npt.NDArray[np.float64],
+    flip: npt.NDArray[np.bool_],
+    skeleton: Skeleton,
+    input_size: tuple[int, int],
+    unbiased: bool = False,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
+    """The map from the image onto the network input, and the keypoints there.
 
     Args:
-        people: {"keypoints": (N, K, 3), "center": (N, 2), "scale": (N, 2), "image_size": (N, 2)} in image
-            pixels.
-        scale: (N,) factor on the person's scale.
+        instances: N of them.
+        scale: (N,) factor on the instance's scale.
         rotation: (N,) degrees.
-        flip: (N,) bool: mirror the picture first, and swap left and right keypoints.
+        flip: (N,) mirror the image first, and swap left and right keypoints.
         skeleton: whose keypoints to swap.
         input_size: (width, height) of the network input.
         unbiased: the affine's convention, see `affine_to_input`.
 
     Returns:
-        input_affine: (N, 2, 3) float64: image pixels -> input pixels, mirroring included.
-        keypoints_input: (N, K, 3) float32: x, y in input pixels and visibility; all 0 where not labelled.
+        input_affine: (N, 2, 3): image pixels -> input pixels, mirroring included.
+        keypoints_input: (N, K, 3) x, y in input pixels and visibility; all 0 where not labeled.
     """
-    width, center = people["image_size"][:, 0], people["center"]
+    width, center = instances["image_size"][:, 0], instances["center"]
     mirrored_center = np.stack([width - 1 - center[:, 0], center[:, 1]], axis=-1)
     center = np.where(flip[:, None], mirrored_center, center)
-    affine = affine_to_input(center, people["scale"] * scale[:, None], rotation, input_size, unbiased)
+    affine = affine_to_input(center, instances["scale"] * scale[:, None], rotation, input_size, unbiased)
     keypoints = np.where(
         flip[:, None, None],
-        flip_keypoints(people["keypoints"], width, skeleton.flip_permutation),
-        people["keypoints"],
+        flip_keypoints(instances["keypoints"], width, skeleton.flip_permutation),
+        instances["keypoints"],
     )
     points = transform_points(keypoints[..., :2], affine)
     visibility = keypoints[..., 2:]
@@ -168,15 +207,27 @@ def place(people, scale, rotation, flip, skeleton, input_size, unbiased=False):
     return np.where(flip[:, None, None], mirrored, affine), keypoints_input.astype(np.float32)
 
 
-def augment(people, augmentation, seed, epoch, skeleton, input_size, unbiased=False):
-    """Draws and applies the whole augmentation; with ``augmentation=None`` the plain view of each person.
+def augment(
+    instances: Instances,
+    augmentation: Augmentation | None,
+    seed: int,
+    epoch: int,
+    skeleton: Skeleton,
+    input_size: tuple[int, int],
+    unbiased: bool = False,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
+    """Draws and applies the whole augmentation; with ``augmentation=None`` the plain view of each instance.
 
-    Arguments and result as for `place` and `draw`; `people` also needs "person_id".
+    Arguments and result as for `apply_parameters` and `sample_parameters`.
     """
     if augmentation is None:
-        count = len(people["center"])
+        count = len(instances["center"])
         still = np.zeros(count), np.zeros(count, bool)
-        return place(people, np.ones(count), *still, skeleton, input_size, unbiased)
-    draws = draw(augmentation, seed, epoch, people["person_id"])
-    people = choose_half_body(people, draws, skeleton, input_size, augmentation.half_body_min_keypoints)
-    return place(people, draws.scale, draws.rotation, draws.flip, skeleton, input_size, unbiased)
+        return apply_parameters(instances, np.ones(count), *still, skeleton, input_size, unbiased)
+    parameters = sample_parameters(augmentation, seed, epoch, instances["instance_id"])
+    instances = choose_half_body(
+        instances, parameters, skeleton, input_size, augmentation.half_body_min_keypoints
+    )
+    return apply_parameters(
+        instances, parameters.scale, parameters.rotation, parameters.flip, skeleton, input_size, unbiased
+    )

@@ -1,14 +1,17 @@
 """Which keypoints a dataset has, which mirror each other, and what their metric assumes of them."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 
 #: Anybody's keypoints are known less exactly, and OKS divides by the square.
 _SMALLEST_SIGMA = 1e-6
 
 
-def _is_text(name):
+def _is_text(name: str) -> bool:
     """Whether a name can be written down: JSON can also name halves of characters."""
     return not any(0xD800 <= ord(character) < 0xE000 for character in name)
 
@@ -20,11 +23,12 @@ class Skeleton:
     Attributes:
         name: how manifests and messages call it.
         keypoints: names, in the order of the dataset's files; K of them.
-        flip_pairs: pairs of indices that swap when a picture is mirrored, left first.
+        flip_pairs: pairs of indices that swap when an image is mirrored, left first.
         limbs: pairs of indices to connect when drawing.
         upper_body: indices the half-body augmentation takes for the upper half; the others are the lower.
             Empty: half bodies are never drawn.
-        sigmas: (K,) per-keypoint constants of OKS, as fractions of the person's scale (square root of area).
+        sigmas: (K,) per-keypoint constants of OKS, as fractions of the instance's scale (square root of
+            area).
 
     Raises:
         ValueError: if the parts contradict each other; the message names the skeleton and the part.
@@ -37,10 +41,10 @@ class Skeleton:
     upper_body: tuple[int, ...]
     sigmas: tuple[float, ...]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         count = len(self.keypoints)
 
-        def check(condition, what):
+        def check(condition: bool, what: str) -> None:
             if not condition:
                 raise ValueError(f"skeleton {self.name!r} with {count} keypoints: {what}")
 
@@ -60,19 +64,19 @@ class Skeleton:
         check(fit, f"sigmas must lie between 0 and 1, and not below {_SMALLEST_SIGMA}")
 
     @property
-    def num_keypoints(self):
+    def num_keypoints(self) -> int:
         """K."""
         return len(self.keypoints)
 
     @property
-    def flip_permutation(self):
+    def flip_permutation(self) -> npt.NDArray[np.intp]:
         """(K,) int: for each keypoint the index of its mirror image (itself where it has none)."""
         permutation = np.arange(self.num_keypoints)
         for left, right in self.flip_pairs:
             permutation[[left, right]] = right, left
         return permutation
 
-    def to_json(self):
+    def to_json(self) -> dict[str, Any]:
         """A dict of plain lists, for manifests and run configurations."""
         return {
             "name": self.name,
@@ -84,7 +88,7 @@ class Skeleton:
         }
 
     @classmethod
-    def from_json(cls, data):
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
         """The inverse of `to_json`."""
         return cls(
             name=data["name"],
@@ -96,7 +100,7 @@ class Skeleton:
         )
 
 
-def keypoint_difference(ours, theirs):
+def keypoint_difference(ours: Sequence[str], theirs: Sequence[str]) -> str | None:
     """Where two lists of keypoint names differ, in words; None if they do not.
 
     Args:
@@ -186,8 +190,8 @@ POSETRACK = Skeleton(
     ),
 )
 
-#: MPII Human Pose: order of the joint ids in the release's `annopoints`; limbs, flip pairs and upper body of
-#: the official HRNet code (lib/dataset/mpii.py: parent_ids, flip_pairs, upper_body_ids). The dataset is
+#: MPII Human Pose: order of the keypoint ids in the release's `annopoints`; limbs, flip pairs and upper body
+#: of the official HRNet code (lib/dataset/mpii.py: parent_ids, flip_pairs, upper_body_ids). The dataset is
 #: measured by PCKh and defines no OKS constants; these are mmpose's for it (configs/_base_/datasets/mpii.py),
 #: its 0.179 at the shoulders, where COCO has 0.079, included.
 MPII = Skeleton(

@@ -1,7 +1,7 @@
-"""The two files by which TensorFlow Datasets recognises a records folder.
+"""The two files by which TensorFlow Datasets recognizes a records folder.
 
     builder = tfds.builder_from_directory("dataset/COCO/records/train")
-    people = builder.as_dataset(split="train[:10%]")
+    instances = builder.as_dataset(split="train[:10%]")
 
 The form is that of `tfds.core.DatasetInfo.write_to_directory` in TFDS 4.9: protocol buffers as JSON, of
 tensorflow_datasets/core/proto/feature.proto and dataset_info.proto. It is written here without TFDS, which
@@ -9,9 +9,12 @@ only the tests need.
 """
 
 import json
+from pathlib import Path
+from typing import Any
 
-from records.files import path_of, remote_errors
-from records.nesting import loads
+from hrpose.nesting import loads
+from hrpose.storage import path_of, remote_errors
+from records.manifest import Manifest
 from records.schema import FIELDS, field_shapes
 
 FEATURES = "features.json"
@@ -19,17 +22,17 @@ DATASET_INFO = "dataset_info.json"
 
 _FEATURE_CLASSES = "tensorflow_datasets.core.features"
 
-#: `records.shards.shard_name` in TFDS's words.
+#: `records.manifest.shard_name` in TFDS's words.
 _SHARD_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 
 
-def tfds_files(manifest):
+def tfds_files(manifest: Manifest) -> dict[str, str]:
     """What lets `tfds.builder_from_directory` read a build's folder.
 
     The folder is a dataset of one split, called as in the manifest: `val_detections` holds the split "val".
 
     Args:
-        manifest: the build's `records.shards.Manifest`.
+        manifest: the build's.
 
     Returns:
         {file name: text}, always the same for the same manifest.
@@ -40,12 +43,12 @@ def tfds_files(manifest):
     }
 
 
-def wrong_tfds_files(folder, manifest):
-    """What is wrong with a build's two files, besides descriptions, which only people read.
+def wrong_tfds_files(folder: Path | str, manifest: Manifest) -> dict[str, str]:
+    """What is wrong with a build's two files, besides descriptions, which only instances read.
 
     Args:
         folder: of the build.
-        manifest: its `Manifest`.
+        manifest: its manifest.
 
     Returns:
         {file name: problem}; empty if TFDS reads the records that the manifest names.
@@ -68,7 +71,7 @@ def wrong_tfds_files(folder, manifest):
     return problems
 
 
-def _without_descriptions(value):
+def _without_descriptions(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_descriptions(item) for item in value]
     if isinstance(value, dict):
@@ -76,7 +79,7 @@ def _without_descriptions(value):
     return value
 
 
-def _features(num_keypoints):
+def _features(num_keypoints: int) -> dict[str, Any]:
     """The record's table as a `FeaturesDict`.
 
     Fields of bytes are strings there as they are here. `crop` is not an `Image`: TFDS decodes those with
@@ -104,12 +107,12 @@ def _features(num_keypoints):
     }
 
 
-def _dataset_info(manifest):
+def _dataset_info(manifest: Manifest) -> dict[str, Any]:
     width, height = manifest.input_size
     boxes = manifest.boxes.replace("_", " ")
     return {
-        "description": f"People of {manifest.dataset}, {manifest.split}: one record per {boxes} box, for a "
-        f"network input of {width}x{height} pixels. Keypoints: {', '.join(manifest.skeleton.keypoints)}.",
+        "description": f"Instances of {manifest.dataset}, {manifest.split}: one record per {boxes} box, for "
+        f"a network input of {width}x{height} pixels. Keypoints: {', '.join(manifest.skeleton.keypoints)}.",
         "fileFormat": "tfrecord",
         "name": manifest.dataset,
         "splits": [
@@ -125,5 +128,5 @@ def _dataset_info(manifest):
     }
 
 
-def _dump(data, indent):
+def _dump(data: dict[str, Any], indent: int) -> str:
     return json.dumps(data, indent=indent, sort_keys=True)

@@ -12,7 +12,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 for _variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
     os.environ.setdefault(_variable, "2")
 
-# A busy machine may stall any example for a second; the same examples in every run make a failure repeatable.
+# A busy host may stall any example for a second; the same examples in every run make a failure repeatable.
 settings.register_profile("hrpose", deadline=None, derandomize=True, max_examples=100)
 settings.load_profile("hrpose")
 
@@ -20,7 +20,7 @@ settings.load_profile("hrpose")
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
-from tests.builders import (  # noqa: E402
+from tests.helpers.builders import (  # noqa: E402
     make_build,
     quiet,
     random_annotations,
@@ -28,12 +28,12 @@ from tests.builders import (  # noqa: E402
     write_detections,
     write_split,
 )
-from tests.shared import ROOT  # noqa: E402
+from tests.helpers.shared import ROOT  # noqa: E402
 
 
 @pytest.fixture(scope="session")
 def dataset_dir(tmp_path_factory):
-    """24 people in 12 pictures, none of them rejected."""
+    """24 instances in 12 images, none of them rejected."""
     folder = tmp_path_factory.mktemp("dataset")
     data = random_annotations(0, images=12)
     sizes = {entry["id"]: (entry["width"], entry["height"]) for entry in data["images"]}
@@ -53,34 +53,34 @@ def dataset_dir(tmp_path_factory):
 def finished(dataset_dir, tmp_path_factory):
     """Their records in 4 shards."""
     folder = tmp_path_factory.mktemp("records") / "train"
-    quiet(make_build(dataset_dir, folder, people_per_shard=6))
+    quiet(make_build(dataset_dir, folder, instances_per_shard=6))
     assert len(shard_bytes(folder)) == 4
     return folder
 
 
 @pytest.fixture(scope="session")
 def records(tmp_path_factory):
-    """The records of `tests.small_runs`, not to be changed."""
-    from tests.small_runs import make_records  # here, because the trainer takes a second to import
+    """The records of `tests.helpers.small_runs`, not to be changed."""
+    from tests.helpers.small_runs import make_records  # here, because the trainer takes a second to import
 
     return make_records(tmp_path_factory.mktemp("small-runs"))
 
 
 @pytest.fixture
 def small_networks(monkeypatch):
-    """Makes runs train and validate the network of `tests.small_runs`."""
-    from tests.small_runs import small_network
+    """Makes runs train and validate the network of `tests.helpers.small_runs`."""
+    from tests.helpers.small_runs import small_network
 
-    monkeypatch.setattr("train.run.build", small_network)
+    monkeypatch.setattr("train.setup.build", small_network)
     monkeypatch.setattr("train.validation.build", small_network)
 
 
 @pytest.fixture(scope="session")
 def replicas():
-    """What tests/two_replicas.py prints."""
+    """What tests/helpers/two_replicas.py prints."""
     results = {}
     for count in ("2", "4"):
-        command = [sys.executable, "-m", "tests.two_replicas", count]
+        command = [sys.executable, "-m", "tests.helpers.two_replicas", count]
         run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
         assert run.returncode == 0, run.stderr[-3000:]
         results |= json.loads(run.stdout)

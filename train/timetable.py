@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 
-from model.runs import RunError, read_config, write_config
+from model.run_folder import RunError, read_config, write_config
 
 #: The share of an epoch's time that validations may take unless --eval_every says how often.
 AFFORDABLE = 0.02
@@ -44,7 +44,7 @@ class Timetable:
             return True
         return self.every > 0 and (epoch == self._epochs or epoch % self.every == 0)
 
-    def settle(self, validation_seconds, epoch_seconds):
+    def decide(self, validation_seconds, epoch_seconds):
         """Settles how often to validate from how long the first validation and the epoch before it took.
 
         Returns:

@@ -1,0 +1,98 @@
+"""The contact sheet of an evaluation: what the network says of some instances, drawn over them."""
+
+import numpy as np
+
+from evaluate.metrics.oks_matching import similarities
+from hrpose.drawing import contact_sheet, draw_skeleton, keypoint_sides
+from records.geometry import transform_points
+from records.reader import read_records
+
+TILE_HEIGHT = 288
+COLUMNS = 8
+
+#: A sheet of N instances looks for them among the first N times this many records.
+_RECORDS_PER_TILE = 8
+
+
+def draw_instances(folder, skeleton, input_size, predictions, ground_truth, count, title):
+    """A contact sheet of instances with their predicted skeletons: the best one of each of the first images.
+
+    Captions give the image's id, the OKS with the annotated instance that fits best ("-" where the image
+    has none) and the mean keypoint score.
+
+    Args:
+        folder: the records that were predicted; they are in random order.
+        skeleton: their `records.skeletons.Skeleton`.
+        input_size: (width, height) of the network input; instances are drawn from the crop at twice that.
+        predictions: `evaluate.inference.Predictions` of the records, in their order.
+        ground_truth: the parsed annotation file in COCO format.
+        count: how many instances at most.
+        title: of the sheet.
+
+    Returns:
+        (h, w, 3) uint8 RGB.
+    """
+    looked_at = min(count * _RECORDS_PER_TILE, len(predictions.keypoints))
+    scores = predictions.keypoints[:looked_at, :, 2].mean(axis=1)
+    rows = best_of_each(predictions.image_ids[:looked_at], scores * predictions.box_scores[:looked_at])[
+        :count
+    ]
+    size = (2 * input_size[0], 2 * input_size[1])
+    batch = next(iter(read_records(folder, looked_at, input_size=size)))
+    images, affines = batch["image"].numpy(), batch["input_affine"].numpy()
+    sides = keypoint_sides(skeleton.keypoints)
+    tiles, captions = [], []
+    for row in rows:
+        keypoints = predictions.keypoints[row]
+        points_tile = transform_points(keypoints[:, :2], affines[row])
+        on_tile = np.concatenate([points_tile, keypoints[:, 2:]], axis=1)
+        tiles.append(draw_skeleton(images[row], on_tile, skeleton.limbs, sides))
+        image_id = int(predictions.image_ids[row])
+        oks = best_oks(keypoints, ground_truth["annotations"], image_id, skeleton.sigmas)
+        captions.append(f"{image_id}: OKS {'-' if oks is None else f'{oks:.2f}'}, score {scores[row]:.2f}")
+    tile_size = (round(TILE_HEIGHT * input_size[0] / input_size[1]), TILE_HEIGHT)
+    return contact_sheet(tiles, captions, COLUMNS, tile_size, title)
+
+
+def best_of_each(groups, scores):
+    """The row with the highest score of each group, groups in the order first met.
+
+    Args:
+        groups: (N,) of any values.
+        scores: (N,) float.
+
+    Returns:
+        A list of ints.
+    """
+    best = {}
+    for row, (group, score) in enumerate(zip(groups.tolist(), scores, strict=True)):
+        if group not in best or score > scores[best[group]]:
+            best[group] = row
+    return list(best.values())
+
+
+def best_oks(keypoints, annotations, image_id, sigmas):
+    """The highest OKS of a pose with the labeled instances of its image, as pycocotools' `computeOks`.
+
+    Args:
+        keypoints: (K, 3) x, y in image pixels, and score.
+        annotations: list of COCO annotations of any images.
+        image_id: the pose's image.
+        sigmas: (K,) of the skeleton.
+
+    Returns:
+        A float in 0..1, or None if nobody in the image has a labeled keypoint.
+    """
+    instances = [
+        instance
+        for instance in annotations
+        if instance["image_id"] == image_id and any(instance["keypoints"][2::3])
+    ]
+    if not instances:
+        return None
+    ground_truth = np.reshape(
+        [instance["keypoints"] for instance in instances], (len(instances), -1, 3)
+    ).astype(np.float64)
+    labeled, areas = ground_truth[:, :, 2] > 0, [instance["area"] for instance in instances]
+    similar = np.where(labeled, similarities(keypoints[None], ground_truth, areas, sigmas)[0], 0)
+    return float((similar.sum(axis=1) / labeled.sum(axis=1)).max())

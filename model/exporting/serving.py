@@ -1,0 +1,155 @@
+"""What is exported: one TensorFlow function from images to heatmaps or keypoints, and what describes it."""
+
+import contextlib
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from hrpose import __version__
+from model.codecs.conventions import codec_named
+from model.codecs.heatmaps import decode
+from model.exporting.errors import ExportError
+from model.inputs import IMAGENET_MEAN, IMAGENET_STD, normalize
+from model.layers import Upsample
+
+
+class _Nearest(keras.layers.Layer):
+    """`model.layers.Upsample` as the single operation that every runtime has a kernel for.
+
+    Without half-pixel centers, output pixel x shows input pixel floor(x / factor): the same repetition.
+    """
+
+    def __init__(self, factor, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def call(self, inputs):
+        size = [side * self.factor for side in inputs.shape[1:3]]
+        return tf.raw_ops.ResizeNearestNeighbor(images=inputs, size=size)
+
+
+def inference_network(model):
+    """A copy of an HRNet that computes the same from operations that other runtimes know.
+
+    Args:
+        model: from `model.hrnet.build`, in float32.
+
+    Raises:
+        ExportError: if it computes in another precision; the conversions expect float32.
+    """
+    if model.compute_dtype != "float32":
+        raise ExportError(
+            f"the network computes in {model.compute_dtype}; build it under the float32 policy to export it"
+        )
+
+    def copy(layer):
+        if isinstance(layer, Upsample):
+            return _Nearest(layer.factor, name=layer.name)
+        return layer.__class__.from_config(layer.get_config())
+
+    network = keras.models.clone_model(model, clone_function=copy)
+    network.set_weights(model.get_weights())
+    return network
+
+
+@contextlib.contextmanager
+def _plain_argmax():
+    """Lets `keras.ops.argmax` be TensorFlow's own while a function is traced.
+
+    Keras' own first makes negative zeros smaller than positive ones, by looking at their bits; neither LiteRT
+    nor ONNX before opset 26 can do that. `decode` gives (0, 0) for a map whose highest value is a
+    zero of either sign, so it makes no difference there.
+    """
+    original = ops.argmax
+    ops.argmax = lambda x, axis: tf.argmax(x, axis, output_type="int32")
+    try:
+        yield
+    finally:
+        ops.argmax = original
+
+
+def decode_to_input(heatmaps, config):
+    """Keypoints in network-input pixels.
+
+    Args:
+        heatmaps: (N, h, w, K) float32.
+        config: the run's `model.run_folder.RunConfig`.
+
+    Returns:
+        (N, K, 3) float32: x, y in pixels of the network input, and score.
+    """
+    x, y = codec_named(config.codec).to_heatmap(config.input_size, config.heatmap_size)
+    keypoints_heatmap = decode(heatmaps, config.codec, config.sigma)
+    return keypoints_heatmap * ops.convert_to_tensor([1 / x, 1 / y, 1.0], "float32")
+
+
+def serving_function(network, config, decode=False, batch=None):
+    """The function that is exported.
+
+    Args:
+        network: from `inference_network`.
+        config: the run's `RunConfig`.
+        decode: False: ``image`` (B, h, w, 3) float32, RGB normalized by `model.inputs.normalize` →
+            ``heatmaps`` (B, h / 4, w / 4, K) float32. True: ``image`` (B, h, w, 3) uint8, RGB →
+            ``keypoints`` (B, K, 3) float32: x, y in pixels of that image (the center of the first pixel is
+            0, 0), and score, the heatmap's highest value.
+        batch: B, or None for any.
+
+    Returns:
+        A `tf.function` with one signature.
+    """
+    width, height = config.input_size
+    image = tf.TensorSpec((batch, height, width, 3), tf.uint8 if decode else tf.float32, name="image")
+
+    @tf.function(input_signature=[image])
+    def serve(image):
+        if not decode:
+            return {"heatmaps": network(image, training=False)}
+        heatmaps = network(normalize(image), training=False)
+        with _plain_argmax():
+            return {"keypoints": decode_to_input(heatmaps, config)}
+
+    return serve
+
+
+def describe(config, epoch, averaged, decode, batch, precision="float32"):
+    """The metadata that goes into every export, as a dict for JSON.
+
+    Args:
+        config: the run's `RunConfig`.
+        epoch: of the checkpoint.
+        averaged: whether the weights are the moving average of those learnt.
+        decode, batch: as for `serving_function`.
+        precision: of the weights.
+    """
+    formula = "(value / 255 - mean) / std, per RGB channel"
+    return {
+        "hrpose": __version__,
+        "model": config.model,
+        "epoch": epoch,
+        "averaged": averaged,
+        "dataset": config.dataset,
+        "precision": precision,
+        "input": {
+            "name": "image",
+            "layout": "NHWC, RGB",
+            "batch": batch,
+            "size": list(config.input_size),
+            "size_order": "width, height",
+            "dtype": "uint8" if decode else "float32",
+            "crop": "the instance's box, widened about its center to the input's shape, times 1.25",
+            "normalization": formula + ("; inside the graph" if decode else "; expected of the caller"),
+            "mean": list(IMAGENET_MEAN),
+            "std": list(IMAGENET_STD),
+        },
+        "output": {
+            "name": "keypoints" if decode else "heatmaps",
+            "layout": "N, keypoint, (x, y, score)" if decode else "N, height, width, keypoint",
+            "space": "pixels of the input image" if decode else "heatmap pixels",
+        },
+        "heatmap_size": list(config.heatmap_size),
+        "codec": config.codec,
+        "sigma": config.sigma,
+        "skeleton": config.skeleton,
+    }

@@ -1,0 +1,86 @@
+"""Ctrl-C, a terminal that closes, the end of a worker's loan: the run ends after the update it is in."""
+
+import contextlib
+import signal
+import threading
+
+from hrpose.command import CommandError
+
+
+class InterruptedRunError(CommandError):
+    """The run was asked to end and has saved what it learnt."""
+
+    def __init__(self, message, signal_number):
+        super().__init__(message)
+        self.exit_code = 128 + signal_number  # as shells count: 130 after Ctrl-C, 143 after SIGTERM
+
+
+class StopRequest:
+    """Whether the run was asked to end.
+
+    Attributes:
+        signal_number: of the signal that asked; None so far.
+    """
+
+    signal_number = None
+
+    def __bool__(self):
+        return self.signal_number is not None
+
+
+#: Sent when the terminal closes, as an ssh connection that breaks; Windows has none.
+SIGHUP = getattr(signal, "SIGHUP", None)
+
+
+@contextlib.contextmanager
+def stop_on_signals():
+    """Catches Ctrl-C, SIGHUP, and SIGTERM, which schedulers send before they take a worker away.
+
+    Yields:
+        A `StopRequest`. A second Ctrl-C or SIGTERM ends the process at once, as ever; a second SIGHUP does
+        not, as a terminal that closes may send several. Where SIGHUP is ignored (nohup), it stays so.
+    """
+    request = StopRequest()
+
+    def ask(number, frame):
+        request.signal_number = number
+        if number != SIGHUP:
+            signal.signal(number, before[number] or signal.SIG_DFL)
+
+    if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
+        yield request
+        return
+    caught = [signal.SIGINT, signal.SIGTERM]
+    if SIGHUP is not None and signal.getsignal(SIGHUP) != signal.SIG_IGN:
+        caught.append(SIGHUP)
+    before = {number: signal.getsignal(number) for number in caught}
+    try:
+        for number in before:
+            signal.signal(number, ask)
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def ctrl_c_ends_the_process():
+    """Lets Ctrl-C end the process at once, also in native code; SIGTERM is then TensorFlow's to catch."""
+    if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+
+
+def interrupted(request, folder, step):
+    """The error to raise once all is saved. It may have been another worker that was asked."""
+    number = request.signal_number or signal.SIGTERM
+    return InterruptedRunError(
+        f"{signal.Signals(number).name}: stopped after update {step:,}, which is saved in {folder}; "
+        "--continue goes on",
+        number,
+    )
