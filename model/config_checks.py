@@ -3,7 +3,7 @@
 import json
 import math
 
-from hrpose.command import LARGEST_INPUT_SIDE
+from hrpose.flag_values import LARGEST_INPUT_SIDE
 from model.codecs.conventions import check_sigma
 from records.manifest_checks import wrong_skeleton
 
