@@ -52,7 +52,7 @@ def frame(payload: bytes) -> bytes:
     return b"".join((length, _masked_crc(length), payload, _masked_crc(payload)))
 
 
-def unframe(content: bytes | BinaryIO) -> Iterator[bytes]:
+def unframe(content: bytes | bytearray | BinaryIO) -> Iterator[bytes]:
     """The inverse of `frame` for a whole file.
 
     Args:
@@ -65,7 +65,7 @@ def unframe(content: bytes | BinaryIO) -> Iterator[bytes]:
     Raises:
         RecordsError: at the first record that is damaged or cut off, with its number from 0 and its place.
     """
-    file = io.BytesIO(content) if isinstance(content, bytes) else content
+    file = io.BytesIO(content) if isinstance(content, bytes | bytearray) else content
     end = file.seek(0, os.SEEK_END)
     start = file.seek(0)
     for number in itertools.count():
