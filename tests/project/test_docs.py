@@ -42,7 +42,7 @@ ABSL = {
     "evaluate/predict.py": evaluate.prediction.cli,
     "records/check.py": records.checking.cli,
 }
-#: All but what needs another machine than the one that CI has.
+#: All but what needs another host than the one that CI has.
 REQUIREMENTS = sorted(path.name for path in ROOT.glob("requirements*.txt") if path.stem != "requirements-gpu")
 PACKAGES = [path.parent for path in ROOT.glob("*/__init__.py") if path.parent.name != "tests"]
 SOURCES = [path for package in PACKAGES for path in package.rglob("*.py")]
@@ -147,9 +147,13 @@ def test_every_flag_the_pages_name_exists(page):
     known |= {"region", "display", "config"}  # of gcloud
     known |= {"smoke", "peer"}  # of the benchmarks
     known |= {option.lstrip("-") for action in beam_parser()._actions for option in action.option_strings}
-    known |= {"dask_client_address", "nthreads", "service_port", "port"}  # of Dask and of Beam's services
+    known |= {"dask_client_address", "nthreads", "preload"}  # of Dask
+    known |= {"service_port", "port"}  # of Beam's services
     known |= {"net", "volume", "worker_pool", "no"}  # of docker, Beam's image, pip
-    assert set(re.findall(r"(?<![\w-])--([a-z0-9_]+)", read(page))) <= known
+    text = read(page)
+    if page == "CHANGELOG.md":  # the versions before the newest had other flags
+        text = "".join(re.split("(^## )", text, flags=re.MULTILINE)[:3])
+    assert set(re.findall(r"(?<![\w-])--([a-z0-9_]+)", text)) <= known
 
 
 def messages():
