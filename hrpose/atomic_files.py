@@ -22,7 +22,7 @@ def write_whole(path: Path | str, content: bytes | str) -> Path:
 
     Args:
         path: of the file, in an existing folder; a file that stands there is replaced.
-        content: bytes, or a str to be written as UTF-8.
+        content: text is written as UTF-8.
 
     Returns:
         The path, as a `Path`.
