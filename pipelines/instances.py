@@ -65,8 +65,6 @@ class Instances(Sequence):
     def __eq__(self, other):
         return isinstance(other, Instances) and self.rows == other.rows
 
-    __hash__ = None
-
 
 @dataclass(frozen=True, slots=True)
 class AnnotatedImage:
