@@ -25,7 +25,7 @@ from absl import flags
 
 from benchmarks.turns import COCO_DIR
 from hrpose.command import UsageError, import_tensorflow, run
-from records.datasets import LAYOUTS
+from records.datasets import DATASETS
 from records.manifest import MANIFEST
 
 NAME = "python benchmarks/overfit.py"
@@ -110,7 +110,7 @@ def find_people(dataset_dir):
     Raises:
         UsageError: if one is not there.
     """
-    layout, folder = LAYOUTS["coco"], Path(dataset_dir)
+    layout, folder = DATASETS["coco"].layout, Path(dataset_dir)
     annotations = folder / layout.annotations["train"]
     images = folder / layout.images.format(split="train")
     for path in (annotations, images):
@@ -132,7 +132,7 @@ def build(annotations, images, folder):
             dataset="coco",
             split="train",
             boxes="ground_truth",
-            skeleton=LAYOUTS["coco"].skeleton,
+            skeleton=DATASETS["coco"].skeleton,
             annotations=str(annotations),
             images=str(images),
             detections="",

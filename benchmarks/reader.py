@@ -40,10 +40,10 @@ def build(dataset, data, split, folder):
     """Builds records with the default options; returns (folder, manifest)."""
     from pipelines.build import Build, build_records
     from pipelines.crops import CropOptions
-    from records.datasets import LAYOUTS
+    from records.datasets import DATASETS
     from records.skeletons import COCO
 
-    layout = LAYOUTS[dataset]
+    layout = DATASETS[dataset].layout
     manifest = build_records(
         Build(
             dataset=dataset,

@@ -15,12 +15,12 @@ from records.datasets import BOXES, records_folder
 from records.manifest import MANIFEST
 
 
-def plan_builds(values, layout, input_size, beam_args, left_out):
+def plan_builds(values, dataset, input_size, beam_args, left_out):
     """The builds the flags ask for: a list of `Build`.
 
     Args:
         values: the flags.
-        layout: the dataset's `Layout`.
+        dataset: the `Dataset`.
         input_size: (width, height) of the network input.
         beam_args: arguments for Beam's `PipelineOptions`.
         left_out: {split: {reason: count}} of people whom a conversion left out.
@@ -28,13 +28,15 @@ def plan_builds(values, layout, input_size, beam_args, left_out):
     Raises:
         BuildError: if nothing that could be built is there.
     """
-    dataset_dir = path_of(values.dataset_dir or layout.default_dir())
-    detections = path_of(values.detections or dataset_dir / layout.detections)
+    dataset_dir = path_of(values.dataset_dir or dataset.layout.default_dir())
+    detections = path_of(values.detections or dataset_dir / dataset.layout.detections)
     builds = []
     for split in [values.split] if values.split else ("train", "val"):
         converted = path_of(values.annotations_dir or dataset_dir / "annotations")
-        annotations = path_of(values.annotations or converted / PurePath(layout.annotations[split]).name)
-        images = path_of(values.images or dataset_dir / layout.images.format(split=split))
+        annotations = path_of(
+            values.annotations or converted / PurePath(dataset.layout.annotations[split]).name
+        )
+        images = path_of(values.images or dataset_dir / dataset.layout.images.format(split=split))
         if not values.split and not exists(annotations):
             left_over = records_folder(values.records_dir or dataset_dir / "records", split, "ground_truth")
             if exists(left_over / MANIFEST):
@@ -51,7 +53,9 @@ def plan_builds(values, layout, input_size, beam_args, left_out):
             for path, what in ((annotations, "annotation file"), (images, "picture folder")):
                 if not exists(path):
                     hint = (
-                        f"; it is converted from {layout.raw}" if path == annotations and layout.raw else ""
+                        f"; it is converted from {dataset.layout.raw}"
+                        if path == annotations and dataset.layout.raw
+                        else ""
                     )
                     raise BuildError(f"the {what} {path} does not exist{hint}")
             if boxes == "detections" and not exists(detections):
@@ -61,10 +65,10 @@ def plan_builds(values, layout, input_size, beam_args, left_out):
                 )
             builds.append(
                 Build(
-                    dataset=layout.name,
+                    dataset=dataset.name,
                     split=split,
                     boxes=boxes,
-                    skeleton=layout.skeleton,
+                    skeleton=dataset.skeleton,
                     annotations=str(annotations),
                     images=str(images),
                     detections=str(detections),
@@ -75,14 +79,14 @@ def plan_builds(values, layout, input_size, beam_args, left_out):
                         encoding=values.crop_encoding,
                         max_crop_scale=values.max_crop_scale,
                         quality=values.crop_quality,
-                        sharp_halves=layout.recipe.augmentation.half_body_probability > 0,
+                        sharp_halves=dataset.recipe.augmentation.half_body_probability > 0,
                     ),
-                    name_prefix=layout.name_prefix,
+                    name_prefix=dataset.layout.name_prefix,
                     follow_links=values.follow_links,
-                    exif_orientation=values.exif_orientation or layout.exif_orientation,
-                    clean_boxes=layout.clean_boxes,
+                    exif_orientation=values.exif_orientation or dataset.exif_orientation,
+                    clean_boxes=dataset.clean_boxes,
                     skeleton_file=values.skeleton,
-                    lenient=layout.lenient,
+                    lenient=dataset.lenient,
                     category=values.category,
                     image_ids=values.image_ids,
                     detection_category=values.detection_category,
@@ -95,7 +99,11 @@ def plan_builds(values, layout, input_size, beam_args, left_out):
                 )
             )
     if not builds:
-        expected = [layout.raw] if layout.raw else [layout.annotations[split] for split in ("train", "val")]
+        expected = (
+            [dataset.layout.raw]
+            if dataset.layout.raw
+            else [dataset.layout.annotations[split] for split in ("train", "val")]
+        )
         raise BuildError(f"{dataset_dir} holds no annotations; expected {' or '.join(expected)} there")
     return builds
 
@@ -105,7 +113,7 @@ def _boxes_by_default(split, detections):
     return ("detections",) if split == "test" and exists(detections) else BOXES
 
 
-def prepare(values, layout):
+def prepare(values, dataset):
     """Brings a dataset to COCO format: draws the synthetic one, converts MPII and PoseTrack.
 
     Returns:
@@ -114,28 +122,29 @@ def prepare(values, layout):
     Raises:
         BuildError: if the dataset's folder is missing, or cannot be brought to COCO format.
     """
-    dataset_dir = path_of(values.dataset_dir or layout.default_dir())
+    dataset_dir = path_of(values.dataset_dir or dataset.layout.default_dir())
     named = (
         *("records_dir", "annotations", "annotations_dir", "images", "detections"),
         *("image_ids", "validation_list", "skeleton"),
     )
     check_reachable(dataset_dir, *(values[name].value for name in named))
-    if layout.name == "synthetic":
+    if dataset.name == "synthetic":
         draw_synthetic(values, dataset_dir)
     if values.annotations and values.images:
         return {}
     if not (exists(dataset_dir) if is_remote(dataset_dir) else dataset_dir.is_dir()):
         raise BuildError(
-            f"the dataset folder {dataset_dir} does not exist; expected {layout.folder} there with "
-            f"{layout.raw or layout.annotations['train']}. --dataset_dir says where else to look"
+            f"the dataset folder {dataset_dir} does not exist; expected {dataset.layout.folder} there with "
+            f"{dataset.layout.raw or dataset.layout.annotations['train']}. "
+            "--dataset_dir says where else to look"
         )
-    if layout.name not in CONVERTERS or values.annotations:
+    if dataset.name not in CONVERTERS or values.annotations:
         return {}
     options = ConvertOptions(
         values.mpii_boxes, values.validation_list, values.overwrite, values.annotations_dir
     )
-    images = values.images or dataset_dir / layout.images
-    return ensure_converted(layout, dataset_dir, images, options)
+    images = values.images or dataset_dir / dataset.layout.images
+    return ensure_converted(dataset, dataset_dir, images, options)
 
 
 def draw_synthetic(values, folder):

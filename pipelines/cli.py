@@ -8,7 +8,7 @@ from absl import flags
 
 from hrpose.command import UsageError, captured_stderr, input_size_note, parse_input_size, run
 from hrpose.storage import is_remote
-from records.datasets import BOXES, LAYOUTS, SPLITS
+from records.datasets import BOXES, DATASETS, SPLITS
 from records.plausibility import placement_rows
 
 NAME = "python pipelines/build_records.py"
@@ -58,7 +58,7 @@ The job runs in this process, in --workers=N processes, or on an engine that Apa
 def define_flags(values):
     """Defines the command's flags in an absl `FlagValues`."""
     add = dict(flag_values=values)
-    flags.DEFINE_enum("dataset", "coco", sorted(LAYOUTS), "Which dataset to build.", **add)
+    flags.DEFINE_enum("dataset", "coco", sorted(DATASETS), "Which dataset to build.", **add)
     flags.DEFINE_enum(
         "split", None, SPLITS, "Which split; by default train and val, if they are there.", **add
     )
@@ -229,22 +229,22 @@ def main(values, rest):
         from pipelines.build_specs import plan_builds, prepare
         from pipelines.storage import check_reachable, store_errors, use_options
         from pipelines.submission import only_submits
-    layout = LAYOUTS[values.dataset]
-    input_size = layout.input_size if values.input_size is None else parse_input_size(values.input_size)
+    dataset = DATASETS[values.dataset]
+    input_size = dataset.input_size if values.input_size is None else parse_input_size(values.input_size)
     if values.input_size and (note := input_size_note(input_size)):
         print(note)
     beam_args = beam_arguments(values, rest)
-    check_flags(values, layout)
+    check_flags(values, dataset)
     if values.mpii_boxes == "keypoints":
         # The older files name pictures from the dataset's folder, and their boxes are ordinary ones.
-        layout = replace(layout, name_prefix="images/", clean_boxes=True)
+        dataset = replace(dataset, layout=replace(dataset.layout, name_prefix="images/"), clean_boxes=True)
     use_options(beam_args)
     with store_errors():
         check_reachable(*(argument.partition("=")[2] for argument in beam_args if "=gs://" in argument))
-        left_out = prepare(values, layout)
-        if layout.skeleton is None and values.annotations and not values.split:
+        left_out = prepare(values, dataset)
+        if dataset.skeleton is None and values.annotations and not values.split:
             values.split = "train"
-        builds = plan_builds(values, layout, input_size, beam_args, left_out)
+        builds = plan_builds(values, dataset, input_size, beam_args, left_out)
         refuse_local_folders(builds, beam_args)
         if len(builds) > 1 and only_submits(beam_args):
             raise UsageError(
@@ -294,7 +294,7 @@ def refuse_local_folders(builds, beam_args):
                 )
 
 
-def check_flags(values, layout):
+def check_flags(values, dataset):
     """Refuses flags that contradict each other, and paths of stores that lack a slash.
 
     Raises:
@@ -313,11 +313,11 @@ def check_flags(values, layout):
             f"{missing} is missing: --dataset custom needs --annotations and --images, or else "
             "a --dataset_dir with annotations/train.json and images/"
         )
-    if values.skeleton and layout.skeleton is not None:
+    if values.skeleton and dataset.skeleton is not None:
         raise UsageError(f"--skeleton is for --dataset=custom; the keypoints of {values.dataset} are known")
-    if values.category is not None and not layout.lenient:
+    if values.category is not None and not dataset.lenient:
         raise UsageError("--category is for --dataset=custom; the other datasets have one category of people")
-    if values.annotations_dir and not layout.raw:
+    if values.annotations_dir and not dataset.layout.raw:
         raise UsageError("--annotations_dir is for datasets that are converted: --dataset=mpii or posetrack")
     if values.dataset != "mpii" and (values.mpii_boxes != "objpos" or values.validation_list):
         raise UsageError("--mpii_boxes and --validation_list are for --dataset=mpii")

@@ -145,11 +145,11 @@ def _images(data):
 CONVERTERS = {"mpii": (find_mpii, convert_mpii), "posetrack": (find_posetrack, convert_posetrack)}
 
 
-def ensure_converted(layout, folder, images, options, say=print):
+def ensure_converted(dataset, folder, images, options, say=print):
     """Converts a dataset's raw annotations unless that has been done.
 
     Args:
-        layout: the dataset's `Layout`; its name is a key of `CONVERTERS`.
+        dataset: the `Dataset`; its name is a key of `CONVERTERS`.
         folder: the dataset's folder.
         images: the picture folder.
         options: `ConvertOptions`.
@@ -167,27 +167,29 @@ def ensure_converted(layout, folder, images, options, say=print):
     folder = str(folder)
     if set("*?[") & set(folder):
         raise BuildError(f"{folder}: the path of a dataset's folder must not hold the signs * ? [")
-    find, converter = CONVERTERS[layout.name]
+    find, converter = CONVERTERS[dataset.name]
     raw = find(folder, options)
     if not raw:
         return {}
     directory = str(options.annotations_dir or FileSystems.join(folder, "annotations"))
     if set("*?[") & set(directory):
         raise BuildError(f"{directory}: the path of a folder for annotations must not hold the signs * ? [")
-    paths = {s: FileSystems.join(directory, PurePath(path).name) for s, path in layout.annotations.items()}
+    paths = {
+        s: FileSystems.join(directory, PurePath(path).name) for s, path in dataset.layout.annotations.items()
+    }
     record_path = FileSystems.join(directory, RECORD)
     _finish_exchange(directory, paths)
     origin = {
         "converter": CONVERTER_VERSION,
         "raw_sha256": digest(folder, {path for found in raw.values() for path in found}),
-        "mpii_boxes": options.mpii_boxes if layout.name == "mpii" else None,
+        "mpii_boxes": options.mpii_boxes if dataset.name == "mpii" else None,
         "validation_list_sha256": file_sha256(options.validation_list) if options.validation_list else None,
     }
     before = _read_record(record_path)
     there = {split: file_sha256(path) for split, path in paths.items() if FileSystems.exists(path)}
     ours = [split for split in there if before and before["files"].get(split) == there[split]]
     # MPII's splits are parts of one release: none of them can come from somewhere else.
-    foreign = [split for split in there if split not in ours and (split in raw or layout.name == "mpii")]
+    foreign = [split for split in there if split not in ours and (split in raw or dataset.name == "mpii")]
     whole = before and set(ours) == set(before["files"]) and not before["unreadable_pictures"]
     if whole and before["origin"] == origin and not foreign:
         say(f"{folder}: annotations already converted ({', '.join(ours)})")
@@ -235,7 +237,7 @@ def ensure_converted(layout, folder, images, options, say=print):
         say(f"{folder}: annotations already converted ({', '.join(contents)})")
     if unreadable:
         say(f"warning: {unreadable:,} of {len(sizes):,} pictures are missing or unreadable")
-    if layout.name == "mpii" and not options.validation_list:
+    if dataset.name == "mpii" and not options.validation_list:
         say("all of MPII's training part is in train; --validation_list divides it (--help says how)")
     return converted.left_out
 

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.io import savemat
 
 from pipelines.annotations.convert import ConvertOptions, ensure_converted
-from records.datasets import LAYOUTS
+from records.datasets import DATASETS
 from tests.helpers.builders import draw_picture, write_json
 
 EMPTY = np.zeros((0, 0))
@@ -150,7 +150,7 @@ def convert(folder, dataset="mpii", images=None, said=None, **options):
     """
     say = (lambda line: None) if said is None else said.append
     options = ConvertOptions(**options)
-    return ensure_converted(LAYOUTS[dataset], folder, images or folder / "images", options, say)
+    return ensure_converted(DATASETS[dataset], folder, images or folder / "images", options, say)
 
 
 def written(folder):

@@ -9,7 +9,7 @@ from pipelines.annotations.mpii import convert, divide, read_list
 from pipelines.annotations.mpii_release import Entry, Rect
 from pipelines.cli import command
 from pipelines.instances import BuildError
-from records.datasets import LAYOUTS
+from records.datasets import DATASETS
 from records.manifest import read_manifest
 from tests.helpers.builders import write_json
 from tests.helpers.releases import mpii_people, rect, write_mpii, write_release
@@ -96,7 +96,7 @@ RELEASE = "mpii_human_pose_v1_u12_1.mat"
 def ensure(folder, validation_list=None, overwrite=False):
     """Converts a dataset's folder; returns who was left out."""
     options = ConvertOptions(validation_list=validation_list and str(validation_list), overwrite=overwrite)
-    return ensure_converted(LAYOUTS["mpii"], folder, folder / "images", options, lambda line: None)
+    return ensure_converted(DATASETS["mpii"], folder, folder / "images", options, lambda line: None)
 
 
 def divided(folder, content):
