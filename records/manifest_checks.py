@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from hrpose.command import LARGEST_INPUT_SIDE
+from hrpose.flag_values import LARGEST_INPUT_SIDE
 from hrpose.json_checks import is_id, is_number
 from records.skeletons import Skeleton
 

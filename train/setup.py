@@ -206,7 +206,7 @@ def look_over(options, cluster, replicas, held):
     folder = Path(options.output) / "model_dump"
     if cluster.is_chief:  # the machines of a run share the folder
         instead = "wait until it is done, end it, or give another --output_dir"
-        held.enter_context(only_one(folder, "training", print, instead))
+        held.enter_context(only_one(folder, "training", instead))
     begun = settle_run(folder, config, options.resume, write=cluster.is_chief)
     if begun and options.weights_given:
         line = refuse_other_weights(folder, options.initial_weights)
