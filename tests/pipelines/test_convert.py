@@ -49,11 +49,11 @@ def posetrack_folder(tmp_path):
 def test_mpii_is_written_as_the_converter_says(mpii_folder, boxes):
     said = []
     left_out = convert(mpii_folder, mpii_boxes=boxes, said=said)
-    expected = mpii.convert(read_release(mpii_folder / RELEASE), lambda name: (160, 120), boxes)
+    expected = mpii.coco_files(read_release(mpii_folder / RELEASE), lambda name: (160, 120), boxes)
     assert {split: read(mpii_folder / f"annotations/{split}.json") for split in ("train", "test")} == expected
     assert set(written(mpii_folder)) == {"train.json", "test.json", "conversion.json"}
     assert left_out == ({"test": {"test_part": 1}} if boxes == "keypoints" else {})
-    assert any("5 people in 3 pictures" in line for line in said)
+    assert any("5 instances in 3 images" in line for line in said)
     assert "all of MPII's training part is in train" in said[-1]
 
 
@@ -65,7 +65,7 @@ def test_posetrack_is_written_as_the_converter_says_per_split(posetrack_folder):
     left_out = convert(posetrack_folder, "posetrack")
     for split in ("train", "val"):
         files = read_videos(posetrack_folder / "original_annotations" / split)
-        expected, _ = posetrack.convert(files, lambda name: (160, 120), split)
+        expected, _ = posetrack.join_videos(files, lambda name: (160, 120), split)
         assert read(posetrack_folder / f"annotations/{split}2018.json") == expected
     assert set(written(posetrack_folder)) == {"train2018.json", "val2018.json", "conversion.json"}
     assert left_out == {"train": {}, "val": {"unlabelled_frame": 1}}
@@ -134,7 +134,7 @@ def test_a_picture_that_was_missing_gets_its_size_when_it_has_come(mpii_folder, 
     if content is not None:
         path.write_bytes(content)
     convert(mpii_folder, said=said)
-    assert "warning: 1 of 4 pictures are missing or unreadable" in said
+    assert "warning: 1 of 4 images are missing or unreadable" in said
     images = read(mpii_folder / "annotations/train.json")["images"]
     sizes = {image["file_name"]: (image["width"], image["height"]) for image in images}
     assert sizes == {"a.jpg": (160, 120), "b.jpg": (0, 0), "c.jpg": (160, 120)}
@@ -189,7 +189,7 @@ def test_an_interrupted_conversion_is_done_by_the_next_run(tmp_path, monkeypatch
         done.append(path)
         write_whole(path, content)
 
-    monkeypatch.setattr("pipelines.annotations.convert.write_whole", failing)
+    monkeypatch.setattr("pipelines.annotations.conversion.write_whole", failing)
     # The test part is the same as before, and what is the same is not written.
     needed = 3 if before == "nothing" else 2
     with pytest.raises(KeyboardInterrupt) if writes < needed else contextlib.nullcontext():
