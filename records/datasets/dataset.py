@@ -93,7 +93,7 @@ class Dataset:
     name: str
     skeleton: Skeleton | None
     layout: Layout
-    metrics: tuple[str, ...] = ("coco",)
+    metrics: tuple[str, ...]
     evaluation_boxes: str = "detections"
     input_size: tuple[int, int] = (192, 256)
     recipe: Recipe = COCO_RECIPE
