@@ -14,7 +14,8 @@ from hrpose.lock import only_one
 from model.hrnet import ARCHITECTURES, build
 from model.run_folder import Progress, RunConfig, checkpoint_folder
 from model.weight_import.initial_weights import load_initial_weights
-from records.checking.damage import Damage, find_damage
+from records.checking.damage import find_damage
+from records.examine import Damage
 from records.manifest import Manifest, RecordsError, read_manifest
 from records.reader import check_usable, resolution_note, usable_shards
 from train.checkpoints import Checkpoints, note_continuation, refuse_other_weights, settle_run
