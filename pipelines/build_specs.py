@@ -37,21 +37,21 @@ def prepare(
     Raises:
         BuildError: if the dataset's folder is missing, or cannot be brought to COCO format.
     """
-    left_out: LeftOut = {}
+    filtered: LeftOut = {}
     if conversion := CONVERSIONS.get(dataset.name):
         given = bool(values.annotations)
-        left_out = conversion(
+        filtered = conversion(
             ConversionTask(dataset, paths, options, given, values.overwrite, values.workers)
         )
     folder, layout = paths.dataset_dir, dataset.layout
     if values.annotations and values.images:
-        return left_out
+        return filtered
     if not (exists(folder) if is_remote(folder) else folder.is_dir()):
         raise BuildError(
             f"the dataset folder {folder} does not exist; expected {layout.folder} there with "
             f"{layout.raw or layout.annotations[dataset.splits[0]]}. --dataset_dir says where else to look"
         )
-    return left_out
+    return filtered
 
 
 def plan_builds(
@@ -60,7 +60,7 @@ def plan_builds(
     paths: DatasetPaths,
     input_size: tuple[int, int],
     beam_args: tuple[str, ...],
-    left_out: LeftOut,
+    filtered: LeftOut,
 ) -> list[Build]:
     """The builds the flags ask for.
 
@@ -70,7 +70,7 @@ def plan_builds(
         paths: where its files are.
         input_size: (width, height) of the network input.
         beam_args: arguments for Beam's `PipelineOptions`.
-        left_out: of the instances whom a conversion left out.
+        filtered: of the instances whom a conversion left out.
 
     Raises:
         BuildError: if nothing that could be built is there.
@@ -116,8 +116,8 @@ def plan_builds(
                     category=values.category,
                     image_ids=values.image_ids,
                     detection_category=values.detection_category,
-                    left_out=left_out.get(split, {}),
-                    people_per_shard=values.people_per_shard,
+                    filtered=filtered.get(split, {}),
+                    instances_per_shard=values.instances_per_shard,
                     score_threshold=values.score_threshold,
                     max_bad_fraction=values.max_bad_fraction,
                     overwrite=values.overwrite,
@@ -154,7 +154,7 @@ def _warn_of_left_over(records: Path) -> None:
     """Warns of records without annotations beside those that are built."""
     if exists(records / MANIFEST):
         log.warning(
-            "%s holds records whose annotations are gone; what is built now may have the same people. "
+            "%s holds records whose annotations are gone; what is built now may have the same instances. "
             "Remove that folder unless you know better",
             records,
         )

@@ -25,7 +25,7 @@ PLACES = ("dataset_dir", "records_dir", "annotations", "annotations_dir", "image
 PATHS = (*PLACES, "image_ids", "skeleton")
 
 DESCRIPTION = """
-Turns a dataset into training records: TFRecord shards of person crops with all that the trainer and the
+Turns a dataset into training records: TFRecord shards of instance crops with all that the trainer and the
 evaluator need to know about them.
 
   python pipelines/build_records.py --dataset coco
@@ -94,11 +94,11 @@ def define_flags(values):
         "written.",
         **add,
     )
-    flags.DEFINE_string("images", None, "Picture folder, if it is elsewhere (one --split only).", **add)
+    flags.DEFINE_string("images", None, "Image folder, if it is elsewhere (one --split only).", **add)
     flags.DEFINE_bool(
         "follow_links",
         False,
-        "Take pictures that are links out of the picture folder, as those of DVC, git-annex and the caches "
+        "Take images that are links out of the image folder, as those of DVC, git-annex and the caches "
         "of Hugging Face are.",
         **add,
     )
@@ -106,7 +106,7 @@ def define_flags(values):
         "exif_orientation",
         None,
         ["auto", "ignore", "apply"],
-        "Whether pictures are turned upright as their EXIF data say: auto turns those whose annotated size "
+        "Whether images are turned upright as their EXIF data say: auto turns those whose annotated size "
         "is the upright one's. By default auto for custom, ignore for the others, which were annotated on "
         "the pixels as they are stored.",
         **add,
@@ -131,14 +131,14 @@ def define_flags(values):
         "crop_encoding",
         "jpeg",
         ["jpeg", "exact"],
-        "exact keeps the picture's own pixels, as PNG and never made smaller: about eight times the bytes.",
+        "exact keeps the image's own pixels, as PNG and never made smaller: about eight times the bytes.",
         **add,
     )
     flags.DEFINE_integer(
         "crop_quality",
         80,
-        "JPEG quality of people stored at the network input's resolution or above; smaller ones get a higher "
-        "one.",
+        "JPEG quality of instances stored at the network input's resolution or above; smaller ones get a "
+        "higher one.",
         lower_bound=1,
         upper_bound=100,
         **add,
@@ -146,19 +146,20 @@ def define_flags(values):
     flags.DEFINE_float(
         "max_crop_scale",
         1.5,
-        "Large people, and those with large halves if half bodies may be drawn, are stored at this many "
+        "Large instances, and those with large halves if half bodies may be drawn, are stored at this many "
         "times the network input's resolution at most.",
         lower_bound=0.1,
         **add,
     )
     flags.DEFINE_integer(
-        "people_per_shard", 1024, "About how many records a shard gets.", lower_bound=1, **add
+        "instances_per_shard", 1024, "About how many records a shard gets.", lower_bound=1, **add
     )
     flags.DEFINE_float("score_threshold", 0.0, "Leave out detections with a lower score.", **add)
     flags.DEFINE_integer(
         "detection_category",
         None,
-        "Which category_id of the detections to take; by default that of the annotations' people (COCO: 1).",
+        "Which category_id of the detections to take; by default that of the annotations' instances (COCO: "
+        "1).",
         **add,
     )
     flags.DEFINE_string(
@@ -171,7 +172,7 @@ def define_flags(values):
     flags.DEFINE_string(
         "image_ids",
         None,
-        "File with the ids of the pictures to build from, a JSON list or one a line; by default all.",
+        "File with the ids of the images to build from, a JSON list or one a line; by default all.",
         **add,
     )
     flags.DEFINE_string(
@@ -185,7 +186,7 @@ def define_flags(values):
     flags.DEFINE_float(
         "max_bad_fraction",
         0.01,
-        "The build fails if a larger share of the people had to be rejected (rejected.jsonl says why).",
+        "The build fails if a larger share of the instances had to be rejected (rejected.jsonl says why).",
         lower_bound=0,
         upper_bound=1,
         **add,
@@ -199,7 +200,7 @@ def define_flags(values):
     flags.DEFINE_integer(
         "workers",
         1,
-        "Processes on this machine; engines elsewhere have options of their own.",
+        "Processes on this host; engines elsewhere have options of their own.",
         lower_bound=1,
         **add,
     )
@@ -232,10 +233,10 @@ def main(values, rest):
         check_reachable(*(argument.partition("=")[2] for argument in beam_args if "=gs://" in argument))
         own = (value for value in options.values() if isinstance(value, str))
         check_reachable(paths.dataset_dir, *(values[name].value for name in PATHS), *own)
-        left_out = prepare(values, dataset, paths, options)
+        filtered = prepare(values, dataset, paths, options)
         if dataset.user_data and values.annotations and not values.split:
             values.split = "train"
-        builds = plan_builds(values, dataset, paths, input_size, beam_args, left_out)
+        builds = plan_builds(values, dataset, paths, input_size, beam_args, filtered)
         refuse_local_folders(builds, beam_args)
         if len(builds) > 1 and only_submits(beam_args):
             raise UsageError(
@@ -258,12 +259,12 @@ def format_table(manifest, seconds):
     """
     size = sum(shard.size for shard in manifest.shards)
     rows = [
-        ("people", f"{manifest.records:,}", f"of {manifest.skeleton.num_keypoints} keypoints"),
-        ("pictures", f"{manifest.images:,}", ""),
+        ("instances", f"{manifest.records:,}", f"of {manifest.skeleton.num_keypoints} keypoints"),
+        ("images", f"{manifest.images:,}", ""),
         ("shards", f"{len(manifest.shards):,}", f"in {seconds:.0f} s"),
-        ("MB", f"{size / 1e6:,.1f}", f"{size / 1e3 / max(manifest.records, 1):.1f} KB a person"),
+        ("MB", f"{size / 1e6:,.1f}", f"{size / 1e3 / max(manifest.records, 1):.1f} KB an instance"),
     ]
-    for what, reasons in (("left out", manifest.dropped), ("rejected", manifest.rejected)):
+    for what, reasons in (("filtered", manifest.filtered), ("rejected", manifest.rejected)):
         rows.append((what, f"{sum(reasons.values()):,}", ""))
         rows += [("", f"{count:,}", reason) for reason, count in reasons.items()]
     for count, text in placement_rows(manifest.placement):
@@ -272,7 +273,7 @@ def format_table(manifest, seconds):
 
 
 def refuse_local_folders(builds, beam_args):
-    """Refuses folders of this machine for Dataflow, whose workers cannot see them.
+    """Refuses folders of this host for Dataflow, whose workers cannot see them.
 
     Raises:
         UsageError: naming one.
@@ -310,7 +311,7 @@ def check_flags(values: flags.FlagValues, dataset: Dataset) -> None:
         raise UsageError(f"--skeleton is for {described}; the keypoints of {dataset.name} are known")
     if values.category is not None and not dataset.lenient:
         lenient = _datasets(lambda other: other.lenient)
-        raise UsageError(f"--category is for {lenient}; the other datasets have one category of people")
+        raise UsageError(f"--category is for {lenient}; the other datasets have one category of instances")
     if values.annotations_dir and not dataset.layout.raw:
         converted = _datasets(lambda other: other.layout.raw)
         raise UsageError(f"--annotations_dir is for datasets that are converted: {converted}")

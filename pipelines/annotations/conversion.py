@@ -101,12 +101,12 @@ class Converted:
 
     Attributes:
         files: {split: COCO-format dict}.
-        left_out: of the instances that are in none of the files on purpose.
+        filtered: of the instances that are in none of the files on purpose.
         notes: lines for the user.
     """
 
     files: Mapping[str, dict[str, Any]]
-    left_out: LeftOut
+    filtered: LeftOut
     notes: tuple[str, ...] = ()
 
 
@@ -167,10 +167,10 @@ class Conversion:
         there = {split: file_sha256(path) for split, path in paths.items() if FileSystems.exists(path)}
         ours = [split for split in there if before and before["files"].get(split) == there[split]]
         foreign = [split for split in there if split not in ours and (split in raw or self.one_release)]
-        whole = before and set(ours) == set(before["files"]) and not before["unreadable_pictures"]
+        whole = before and set(ours) == set(before["files"]) and not before["unreadable_images"]
         if whole and not differences(origin, before["origin"]) and not foreign:
             log.info("%s: annotations already converted (%s)", folder, ", ".join(ours))
-            return before["left_out"]
+            return before["filtered"]
         if not task.overwrite:
             self._refuse_to_replace(paths, raw, ours, foreign, before, origin)
         measured = _Measured(task.paths)
@@ -179,8 +179,8 @@ class Conversion:
         record = {
             "origin": origin,
             "files": {split: hashlib.sha256(content).hexdigest() for split, content in contents.items()},
-            "left_out": converted.left_out,
-            "unreadable_pictures": measured.unreadable,
+            "filtered": converted.filtered,
+            "unreadable_images": measured.unreadable,
         }
         # Files that would come out the same are not touched: somebody may be reading them.
         outdated = [split for split in ours + foreign if record["files"].get(split) != there[split]]
@@ -213,7 +213,7 @@ class Conversion:
             )
         for note in converted.notes:
             log.info("%s", note)
-        return converted.left_out
+        return converted.filtered
 
     def _refuse_to_replace(
         self,
@@ -317,6 +317,6 @@ def _read_record(path: str) -> dict[str, Any] | None:
         record = read_json_if_there(path)
     except ValueError:
         return None
-    types = {"origin": dict, "files": dict, "left_out": dict, "unreadable_pictures": int}
+    types = {"origin": dict, "files": dict, "filtered": dict, "unreadable_images": int}
     good = isinstance(record, dict) and all(isinstance(record.get(key), kind) for key, kind in types.items())
     return record if good else None

@@ -16,12 +16,12 @@ def prepare(task: ConversionTask) -> LeftOut:
     """Generates the dataset unless it is there; nobody is left out.
 
     Raises:
-        BuildError: if the folder holds one of other options, or something else, or is not on this machine.
+        BuildError: if the folder holds one of other options, or something else, or is not on this host.
     """
     folder = task.paths.dataset_dir
     if is_remote(folder):
         raise BuildError(
-            f"--dataset_dir={folder}: the synthetic dataset is generated on this machine; expected a path of "
+            f"--dataset_dir={folder}: the synthetic dataset is generated on this host; expected a path of "
             "it. --records_dir may be elsewhere"
         )
     options = SyntheticOptions(**task.options)

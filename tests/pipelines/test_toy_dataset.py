@@ -16,8 +16,8 @@ from records.datasets import DATASETS, Dataset, Layout
 from records.manifest import read_manifest
 from records.schema import from_example
 from records.skeletons import Skeleton
-from tests.helpers.builders import image, person, write_json
-from tests.helpers.releases import write_picture
+from tests.helpers.builders import image, instance, write_json
+from tests.helpers.releases import write_image
 
 FISH = Skeleton(
     name="fish",
@@ -82,7 +82,7 @@ def convert(raw, measure, options):
             fishes.append(fish(number, points))
         category = {"id": 1, "name": "fish", "keypoints": list(FISH.keypoints)}
         files[split] = {"images": images, "annotations": fishes, "categories": [category]}
-    return Converted(files, left_out={})
+    return Converted(files, filtered={})
 
 
 def fish(number, points):
@@ -90,13 +90,13 @@ def fish(number, points):
     points = np.asarray(points, float)
     box = [*points.min(axis=0), *np.ptp(points, axis=0)]
     keypoints = np.hstack([points, np.full((4, 1), 2)]).ravel().tolist()
-    return person(number, number, box, keypoints)
+    return instance(number, number, box, keypoints)
 
 
 def write_photos(folder):
     for split, fishes in POINTS.items():
         for number in range(1, len(fishes) + 1):
-            write_picture(folder / "photos" / split / f"{number}.jpg", seed=number)
+            write_image(folder / "photos" / split / f"{number}.jpg", seed=number)
 
 
 @pytest.fixture
