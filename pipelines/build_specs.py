@@ -9,7 +9,7 @@ from absl import flags
 
 from hrpose.storage import is_remote
 from pipelines.annotations import CONVERSIONS
-from pipelines.annotations.conversion import ConversionTask, LeftOut
+from pipelines.annotations.conversion import ConversionTask, Filtered
 from pipelines.build import Build
 from pipelines.crops import CropOptions
 from pipelines.instances import BuildError
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 def prepare(
     values: flags.FlagValues, dataset: Dataset, paths: DatasetPaths, options: Mapping[str, Any]
-) -> LeftOut:
+) -> Filtered:
     """Brings a dataset to COCO format, if it is not: converts it, or generates it.
 
     Args:
@@ -37,7 +37,7 @@ def prepare(
     Raises:
         BuildError: if the dataset's folder is missing, or cannot be brought to COCO format.
     """
-    filtered: LeftOut = {}
+    filtered: Filtered = {}
     if conversion := CONVERSIONS.get(dataset.name):
         given = bool(values.annotations)
         filtered = conversion(
@@ -60,7 +60,7 @@ def plan_builds(
     paths: DatasetPaths,
     input_size: tuple[int, int],
     beam_args: tuple[str, ...],
-    filtered: LeftOut,
+    filtered: Filtered,
 ) -> list[Build]:
     """The builds the flags ask for.
 

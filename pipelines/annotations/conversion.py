@@ -53,7 +53,7 @@ Options = Mapping[str, Any]
 Raw = Mapping[str, Sequence[str]]
 
 #: {split: {reason: count}} of instances that a conversion leaves out on purpose.
-LeftOut = Mapping[str, Mapping[str, int]]
+Filtered = Mapping[str, Mapping[str, int]]
 
 
 class Measure(Protocol):
@@ -106,7 +106,7 @@ class Converted:
     """
 
     files: Mapping[str, dict[str, Any]]
-    filtered: LeftOut
+    filtered: Filtered
     notes: tuple[str, ...] = ()
 
 
@@ -135,7 +135,7 @@ class Conversion:
     facts: Callable[[Options], dict[str, Any]] = _as_they_are
     one_release: str = ""
 
-    def prepare(self, task: ConversionTask) -> LeftOut:
+    def prepare(self, task: ConversionTask) -> Filtered:
         """Converts a dataset's raw annotations unless that has been done.
 
         Returns:

@@ -5,14 +5,14 @@ import logging
 from tqdm import tqdm
 
 from hrpose.storage import is_remote
-from pipelines.annotations.conversion import ConversionTask, LeftOut
+from pipelines.annotations.conversion import ConversionTask, Filtered
 from pipelines.instances import BuildError
 from pipelines.synthetic import SyntheticOptions, generate
 
 log = logging.getLogger(__name__)
 
 
-def prepare(task: ConversionTask) -> LeftOut:
+def prepare(task: ConversionTask) -> Filtered:
     """Generates the dataset unless it is there; nobody is left out.
 
     Raises:
