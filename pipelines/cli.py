@@ -217,8 +217,8 @@ def main(values, rest):
     with captured_stderr():  # Beam warns of parts that are not installed
         from pipelines.build import build_records
         from pipelines.build_specs import plan_builds, prepare
+        from pipelines.runner_options import only_submits
         from pipelines.storage import check_reachable, store_errors, use_options
-        from pipelines.submission import only_submits
     dataset = DATASETS[values.dataset]
     input_size = dataset.input_size if values.input_size is None else parse_input_size(values.input_size)
     if values.input_size and (note := input_size_note(input_size)):
@@ -247,7 +247,7 @@ def main(values, rest):
             start = time.monotonic()
             manifest = build_records(build)
             if manifest:
-                print(format_table(manifest, time.monotonic() - start))
+                print(f"{build.folder}\n{format_table(manifest, time.monotonic() - start)}")
 
 
 def format_table(manifest, seconds):

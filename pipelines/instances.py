@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hrpose.command import CommandError
 from hrpose.json_checks import (  # noqa: F401 - the readers of all datasets take them from here
     SMALLEST_SIDE,
     is_id,
@@ -18,10 +17,6 @@ from records.skeletons import Skeleton
 
 #: The shortest JSON text of a value.
 as_json = json.JSONEncoder(separators=(",", ":")).encode
-
-
-class BuildError(CommandError):
-    """A build that cannot start or must not succeed."""
 
 
 @dataclass(frozen=True, slots=True)

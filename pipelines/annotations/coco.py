@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from hrpose.json_checks import PERSON_CATEGORY, is_list
 from pipelines.annotations.json_stream import read_long_json
-from pipelines.instances import AnnotatedImage, BuildError, Instance, Source, is_id, is_number, rejection
+from pipelines.errors import BuildError
+from pipelines.instances import AnnotatedImage, Instance, Source, is_id, is_number, rejection
 from records.annotations.selection import Selection
 from records.coco_category import skeleton_from_coco_category
 from records.skeletons import Skeleton

@@ -4,7 +4,8 @@ import warnings
 from collections import Counter
 
 from pipelines.annotations.json_stream import Entries
-from pipelines.instances import BuildError, Instance, Source, is_id, is_number, rejection, wrong_box
+from pipelines.errors import BuildError
+from pipelines.instances import Instance, Source, is_id, is_number, rejection, wrong_box
 from records.annotations.image_ids import described, find_texts, whole_number
 
 

@@ -12,7 +12,8 @@ import re
 
 from hrpose.json_text import json_text, open_json
 from hrpose.nesting import check_nesting, loads
-from pipelines.instances import BuildError, as_json
+from pipelines.errors import BuildError
+from pipelines.instances import as_json
 from pipelines.storage import open_if_there
 
 #: Bytes read at once.

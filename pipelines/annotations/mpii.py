@@ -17,7 +17,8 @@ from pipelines.annotations.conversion import Conversion, Converted, Measure, Opt
 from pipelines.annotations.json_stream import read_json
 from pipelines.annotations.mpii_release import read_release
 from pipelines.annotations.raw_files import is_there
-from pipelines.instances import BuildError, is_number
+from pipelines.errors import BuildError
+from pipelines.instances import is_number
 from pipelines.storage import file_sha256
 from records.skeletons import MPII
 
