@@ -7,7 +7,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 
 from hrpose.command import UsageError
 from pipelines.cli import command
-from pipelines.instances import BuildError
+from pipelines.errors import BuildError
 from pipelines.runner_options import beam_arguments, check_listening
 from tests.helpers.engines import free_port
 
