@@ -13,19 +13,28 @@ person, or where nobody is predicted, every joint counts one miss and one false 
 joints with equal scores poseval's order is NumPy's doing; here the later one comes first.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from evaluate.ground_truth import Truth
+from evaluate.metrics.metric import Metric, MetricInput, MetricResult, not_measured
 from evaluate.metrics.mot import count_events, mot_metrics
-from evaluate.metrics.posetrack_files import JOINTS, read_sequence, sequence_paths
-
-DISTANCE_THRESHOLD = 0.5
-"""In head sizes."""
-
-HEAD_SHARE = 0.6
-"""The head's size is this share of its box's diagonal."""
+from evaluate.metrics.posetrack_files import (
+    JOINTS,
+    Frame,
+    frame_ids,
+    read_sequence,
+    sequence_paths,
+    write_predictions,
+)
+from evaluate.metrics.posetrack_matching import match_frame, without_ignored
+from evaluate.metrics.tracking import track_results
+from evaluate.run_inputs import EvaluationSplit
+from hrpose.options import Option
+from records.skeletons import POSETRACK
 
 GROUPS = {
     "Head": ("head_top", "neck", "nose"),
@@ -40,26 +49,9 @@ GROUPS = {
 """Columns of poseval's table and the joints whose mean they are."""
 
 
-@dataclass(frozen=True)
-class _Match:
-    """What one frame says: P predicted people, 15 joints.
-
-    Attributes:
-        predicted: (P, 15) bool, joints that are predicted.
-        right: (P, 15) bool, those of them that are right.
-        scores: (P, 15) float64.
-        annotated: (15,) int, how many there are to find.
-        tracks: per joint (object ids, hypothesis ids, distances) for `count_events`; empty without tracking.
-    """
-
-    predicted: np.ndarray
-    right: np.ndarray
-    scores: np.ndarray
-    annotated: np.ndarray
-    tracks: list
-
-
-def evaluate_posetrack(truth_dir, prediction_dir, tracking=True):
+def evaluate_posetrack(
+    truth_dir: str | Path, prediction_dir: str | Path, tracking: bool = True
+) -> dict[str, Any]:
     """AP and MOTA of a folder of predictions.
 
     Args:
@@ -91,7 +83,7 @@ def evaluate_posetrack(truth_dir, prediction_dir, tracking=True):
         if tracking:
             for _, prediction in pairs:
                 _check_tracks(prediction_path, prediction)
-        found = [_match(*_without_ignored(*pair), tracking) for pair in pairs if len(pair[0].points)]
+        found = [match_frame(*without_ignored(*pair), tracking) for pair in pairs if len(pair[0].points)]
         if found:
             matches[path.stem] = found
     all_matches = [match for found in matches.values() for match in found]
@@ -104,7 +96,7 @@ def evaluate_posetrack(truth_dir, prediction_dir, tracking=True):
     return _named(metrics) | {"sequences": {name: _named(values) for name, values in sequences.items()}}
 
 
-def read_truth(truth_dir, tracking):
+def read_truth(truth_dir: str | Path, tracking: bool) -> dict[Path, list[Frame]]:
     """Reads PoseTrack's annotation files, checking what `evaluate_posetrack` needs of them.
 
     Arguments and errors are its. Returns a dict: path of each video's file -> its list of `Frame`.
@@ -117,13 +109,13 @@ def read_truth(truth_dir, tracking):
     return videos
 
 
-def group_means(values):
+def group_means(values: Mapping[str, float | None]) -> dict[str, float]:
     """The columns of poseval's table: dict per joint -> dict of `GROUPS`, NaN where a joint is undefined."""
     known = {name: np.nan if value is None else value for name, value in values.items()}
     return {group: float(np.mean([known[name] for name in names])) for group, names in GROUPS.items()}
 
 
-def format_table(metrics):
+def format_table(metrics: Mapping[str, Mapping[str, float | None]]) -> str:
     """The metrics of `evaluate_posetrack` as poseval prints them: AP and, where it is there, MOTA.
 
     Returns:
@@ -169,87 +161,6 @@ def _check_tracks(path, frame):
         raise ValueError(f"{path}: image {frame.image_id} has a track_id twice; expected each once per frame")
 
 
-def _without_ignored(truth, prediction):
-    """The two frames without joints inside the truth's ignore regions, and without people left with none."""
-    regions = truth.ignore_regions
-    if not regions:
-        return truth, prediction
-    frames = []
-    for frame in (truth, prediction):
-        present = frame.present.copy()
-        for polygon in regions:
-            present &= ~inside(frame.points, polygon)
-        left = present.any(axis=1)
-        frames.append(
-            replace(
-                frame,
-                points=frame.points[left],
-                present=present[left],
-                scores=frame.scores[left],
-                head_diagonals=frame.head_diagonals[left],
-                track_ids=None if frame.track_ids is None else frame.track_ids[left],
-            )
-        )
-    return tuple(frames)
-
-
-def inside(points, polygon):
-    """Which points lie inside a polygon, its border not included, by the even-odd rule.
-
-    Args:
-        points: (..., 2) float64, x, y.
-        polygon: (n, 2) float64, corners in order, open or closed; with fewer than 3 it has no inside.
-
-    Returns:
-        (...) bool.
-    """
-    x, y = points[..., 0, None], points[..., 1, None]
-    (x1, y1), (x2, y2) = polygon.T, np.roll(polygon, -1, axis=0).T
-    side = (x2 - x1) * (y - y1) - (y2 - y1) * (x - x1)
-    spans = (y1 <= y) != (y2 <= y)
-    crossed = spans & ((side > 0) == (y2 > y1))
-    on_border = (
-        (side == 0)
-        & (np.minimum(x1, x2) <= x)
-        & (x <= np.maximum(x1, x2))
-        & (np.minimum(y1, y2) <= y)
-        & (y <= np.maximum(y1, y2))
-    )
-    return (crossed.sum(axis=-1) % 2 == 1) & ~on_border.any(axis=-1)
-
-
-def _match(truth, prediction, tracking):
-    """Assigns one frame's predictions to its truth."""
-    people, others = len(truth.points), len(prediction.points)
-    offsets = prediction.points[:, None] - truth.points[None]
-    distances = np.linalg.norm(offsets, axis=3) / (HEAD_SHARE * truth.head_diagonals[:, None])
-    both = prediction.present[:, None] & truth.present[None]
-    near = both & (distances <= DISTANCE_THRESHOLD)
-    right = np.zeros((others, len(JOINTS)), bool)
-    if people and others:
-        shares = near.sum(axis=2) / np.maximum(truth.present.sum(axis=1), 1)
-        chosen = shares.argmax(axis=1)
-        shares[np.arange(people) != chosen[:, None]] = 0
-        winners = shares.argmax(axis=0)
-        for person in np.flatnonzero(shares.max(axis=0) > 0):
-            right[winners[person]] = near[winners[person], person]
-    tracks = []
-    if tracking and people and others:
-        tracks = [
-            (
-                truth.track_ids[truth.present[:, joint]],
-                prediction.track_ids[prediction.present[:, joint]],
-                np.where(near, distances, np.nan)[prediction.present[:, joint], :, joint].T[
-                    truth.present[:, joint]
-                ],
-            )
-            for joint in range(len(JOINTS))
-        ]
-    elif tracking:
-        tracks = [([0], [0], [[np.nan]])] * len(JOINTS)
-    return _Match(prediction.present, right, prediction.scores, truth.present.sum(axis=0), tracks)
-
-
 def _average_precision(matches):
     """Dict of (15,) float64 in percent: AP, and precision and recall of all predictions together."""
     metrics = {name: np.zeros(len(JOINTS)) for name in ("AP", "precision", "recall")}
@@ -293,3 +204,75 @@ def _named(metrics):
             for joint, value in zip((*JOINTS, "total"), (*values, total), strict=True)
         }
     return named
+
+
+def sequences_of(split: EvaluationSplit) -> Path:
+    """The folder of the annotation files, one per video, that the split was converted from."""
+    return split.paths.dataset.dataset_dir / "original_annotations" / split.manifest.split
+
+
+def check(split: EvaluationSplit, options: Mapping[str, Any]) -> None:
+    """Raises ValueError or FileNotFoundError unless there are whole videos with all that the metric needs.
+
+    That are the files that the annotations were converted from: as many pictures, in the form and, to measure
+    tracking, with the tracks that `evaluate_posetrack` needs.
+    """
+    annotated, folder = split.ground_truth, sequences_of(split)
+    if split.skeleton.keypoints != POSETRACK.keypoints:
+        raise ValueError(
+            f"PoseTrack's metric is one of its {POSETRACK.num_keypoints} keypoints, these are the "
+            f"{split.skeleton.num_keypoints} of {split.skeleton.name}; --metric names others"
+        )
+    if annotated.image_ids is not None:
+        raise ValueError(
+            f"the records were built with --image_ids, from {len(annotated.image_ids):,} pictures; "
+            "PoseTrack's metric needs whole videos. Build them without --image_ids"
+        )
+    _check_frames(frame_ids(folder), annotated, folder)
+    if split.manifest.split != "test":
+        read_truth(folder, options["tracking"])
+
+
+def _check_frames(videos: Mapping[str, list[int]], annotated: Truth, folder: Path) -> None:
+    """Raises ValueError unless the videos' pictures are those of the annotation file."""
+    frames = {image_id for images in videos.values() for image_id in images}
+    listed = {image["id"] for image in annotated.content["images"]}
+    if frames != listed:
+        raise ValueError(
+            f"it has {len(listed):,} pictures, the videos in {folder} have {len(frames):,}, and "
+            f"{len(frames ^ listed):,} are in one of them only, for example {min(frames ^ listed)}. Put "
+            "the files there that it was converted from, or convert them again and build with --overwrite"
+        )
+
+
+def measure(metric_input: MetricInput) -> MetricResult:
+    """AP, with tracking also MOTA, and the files of a submission: one per video."""
+    split, results, tracking = metric_input.split, metric_input.results, metric_input.options["tracking"]
+    folder = sequences_of(split)
+    if tracking:
+        areas = metric_input.predictions.areas[metric_input.kept]
+        results = track_results(results, areas, frame_ids(folder))
+    files = tuple(write_predictions(results, folder, metric_input.name))
+    if split.manifest.split == "test":
+        return not_measured("the test split's annotations are not public", files)
+    numbers = evaluate_posetrack(folder, metric_input.name, tracking)
+    sequences = numbers.pop("sequences")
+    return MetricResult(
+        headline=f"AP {numbers['AP']['total'] or 0:.1f}",
+        table=format_table(numbers),
+        per_keypoint=numbers,
+        best_by="AP/total",
+        # As curves the numbers of each video would be hundreds.
+        details={"sequences": sequences},
+        files=files,
+        remarks=("In percent, by the rules of PoseTrack's tool poseval; total is the mean of the joints.",),
+    )
+
+
+METRIC = Metric(
+    name="posetrack",
+    summary="PoseTrack's AP, and MOTA of poses over time",
+    measure=measure,
+    check=check,
+    options=(Option("tracking", False, "number people over time, and measure MOTA too."),),
+)

@@ -2,22 +2,21 @@
 
 import numpy as np
 
+from evaluate.metrics.metric import MetricInput
 from evaluate.metrics.oks_matching import MAX_POSES, RECALLS
-from evaluate.metrics.registry import METRICS
-from evaluate.report.analysis import ERRORS, count_errors
+from evaluate.report.analysis import ERRORS, Analysis, count_errors
 from evaluate.report.charts import bar_chart, line_chart, share_bar
 from evaluate.report.html_page import Markup, element, section, table
+from records.skeletons import Skeleton
 
 
-def curves_section(analysis, evaluated):
+def curves_section(analysis: Analysis, metric_input: MetricInput, own: bool) -> Markup:
     """Precision-recall curves, and AP by kind of people.
 
     Args:
-        analysis: `evaluate.report.analysis.Analysis`.
-        evaluated: `evaluate.metrics.registry.Evaluated`.
-
-    Returns:
-        `Markup`.
+        analysis: of the results.
+        metric_input: what was measured.
+        own: whether it is the headline metric that the curves take apart.
     """
     if not analysis.curves:
         text = "Nobody in these pictures has a labelled keypoint, so there is nothing to find."
@@ -44,15 +43,15 @@ def curves_section(analysis, evaluated):
         "keypoints: people outside of the group and the poses next to them are ignored."
     )
     texts = [note]
-    if evaluated.manifest.dataset in METRICS:
+    if not own:
         texts.insert(
             0,
-            "This is COCO's metric, not this dataset's own, which is above: it shows what kinds of people "
-            "are found. Its constants for these joints are mmpose's.",
+            "This is COCO's metric, not the one above: it shows what kinds of people are found. Its "
+            f"constants are those of the skeleton {metric_input.split.skeleton.name}.",
         )
-    if not evaluated.results:
+    if not metric_input.results:
         texts.insert(0, "No poses were kept, so nobody is found.")
-    if not evaluated.truth.has_areas:
+    if not metric_input.split.ground_truth.has_areas:
         texts.append("The annotations have no areas; those of the boxes stand in.")
     return section(
         "Precision and recall",
@@ -72,8 +71,8 @@ def curves_section(analysis, evaluated):
     )
 
 
-def joints_section(analysis, skeleton):
-    """What goes wrong at each joint: `Markup`."""
+def joints_section(analysis: Analysis, skeleton: Skeleton) -> Markup:
+    """What goes wrong at each joint."""
     if not analysis.pairs:
         return section("Joints", element("p", "No pose comes near an annotated person (OKS of 0.1)."))
     counts, similarity = count_errors(analysis.pairs, skeleton.num_keypoints)

@@ -3,7 +3,8 @@
 import cv2
 import numpy as np
 
-from evaluate.report.analysis import ERRORS
+from evaluate.metrics.metric import MetricInput
+from evaluate.report.analysis import ERRORS, Analysis
 from evaluate.report.html_page import Markup, element, picture, section
 from hrpose.drawing import SIDE_COLORS, draw_skeleton, joint_sides
 from hrpose.storage import local_folder
@@ -109,20 +110,17 @@ def draw_person(record, keypoints, skeleton, threshold):
     return draw_skeleton(tile, on_tile, skeleton.limbs, joint_sides(skeleton.keypoints), threshold)
 
 
-def people_section(analysis, evaluated, folder):
+def people_section(analysis: Analysis | None, metric_input: MetricInput) -> Markup:
     """The best and the worst people: by OKS, or by score where nothing is annotated.
 
     Args:
-        analysis: `evaluate.report.analysis.Analysis`, or None without annotations.
-        evaluated: `evaluate.metrics.registry.Evaluated`.
-        folder: of the records.
-
-    Returns:
-        `Markup`.
+        analysis: None without annotations.
+        metric_input: what was measured.
     """
-    if not evaluated.results:
+    split, results = metric_input.split, metric_input.results
+    if not results:
         return section("People", element("p", "No poses were kept, so there is nobody to show."))
-    results, skeleton = evaluated.results, evaluated.skeleton
+    skeleton = split.skeleton
     if analysis is not None and analysis.pairs:
         best, worst = choose_pairs(analysis.pairs, skeleton.num_keypoints, SHOWN)
         groups = [("Best by OKS", best), ("Worst by OKS", worst)]
@@ -136,9 +134,9 @@ def people_section(analysis, evaluated, folder):
         groups = [("Highest scores", best), ("Lowest scores", worst)]
         shown = {title: [(row, None, "") for row in rows] for title, rows in groups}
         note = f"By the pose's score, because no pose can be held against an annotation. {NOT_DRAWN}"
-    person_ids = evaluated.predictions.person_ids[evaluated.kept]
+    person_ids = metric_input.predictions.person_ids[metric_input.kept]
     wanted = {int(person_ids[row]) for people in shown.values() for row, *_ in people}
-    records = read_people(folder, evaluated.manifest, wanted)
+    records = read_people(split.paths.records, split.manifest, wanted)
     parts = [element("p", note, css="note"), _legend()]
     for title, people in shown.items():
         figures = []

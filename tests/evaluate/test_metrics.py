@@ -12,20 +12,24 @@ from hypothesis import strategies as st
 from scipy.io import loadmat
 
 from evaluate.ground_truth import read_truth
-from evaluate.inference import Predictions
-from evaluate.metrics.registry import Evaluated, check_measurable, measure
+from evaluate.metrics import check_metrics, choose_metrics
+from evaluate.metrics import measure as measure_by
+from evaluate.metrics.metric import MetricInput, MetricResult
+from evaluate.predictions import Predictions
 from evaluate.rescoring import as_results
 from hrpose.command import CommandError
 from records.coco_category import skeleton_from_coco_category
+from records.datasets import DATASETS
 from records.manifest import Manifest
 from records.skeletons import COCO, MPII
 from tests.helpers.builders import CATEGORY, annotations, image, person
+from tests.helpers.evaluation_splits import NOWHERE, make_split
 from tests.helpers.sources import BOX, annotation, ground_truth
 from tests.pipelines.test_custom import FIVE, TWENTY_THREE
 
 
-def evaluated(data, skeleton, people, dataset="custom", image_ids=None, **changes):
-    """`Evaluated` of predictions that are the annotated keypoints of some people."""
+def metric_input(data, skeleton, people, dataset="custom", image_ids=None, **changes):
+    """`MetricInput` of predictions that are the annotated keypoints of some people."""
     split, boxes = changes.pop("split", "val"), changes.pop("boxes", "ground_truth")
     manifest = Manifest(dataset, split, boxes, skeleton, {}, ())
     truth = read_truth(Path("truth.json"), data, skeleton, image_ids)
@@ -35,10 +39,76 @@ def evaluated(data, skeleton, people, dataset="custom", image_ids=None, **change
     count = len(people)
     predictions = Predictions(keypoints, np.full(count, 5000.0), np.ones(count), *ids)
     results = as_results(keypoints, ids[0], range(count), np.full(count, 0.9), truth.category)
-    made = Evaluated(
-        manifest, skeleton, truth, predictions, np.arange(count), results, Path("none"), Path("none")
-    )
+    split = make_split(manifest, skeleton, truth, dataset_dir=changes.pop("dataset_dir", NOWHERE))
+    made = MetricInput(split, predictions, np.arange(count), results, Path("none"))
     return replace(made, **changes)
+
+
+def chosen(made, metric=None, **options):
+    """The metric of that name, or the dataset's, with these of its own options."""
+    return choose_metrics([metric or DATASETS[made.split.manifest.dataset].metrics[0]], options)
+
+
+def measure(made, metric=None, **options):
+    """Its `MetricResult`."""
+    (result,) = measure_by(chosen(made, metric, **options), made).values()
+    return result
+
+
+def check(made, metric=None, **options):
+    check_metrics(chosen(made, metric, **options), made.split)
+
+
+def of_split(made, **changes):
+    """The same with changes of the split."""
+    return replace(made, split=replace(made.split, **changes))
+
+
+def test_a_result_says_what_is_worth_a_curve_and_what_is_for_the_file_only():
+    result = MetricResult(
+        headline="AP 70.0",
+        table="",
+        values={"Mean": 1.0, "Mean@0.1": None},
+        per_keypoint={"AP": {"nose": None, "total": 70.0}},
+        best_by="AP/total",
+        details={"sequences": {"one": {"AP": {"total": 70.0}}}},
+    )
+    assert result.curves == {"Mean": 1.0, "AP/total": 70.0}
+    assert [*result.content] == ["Mean", "Mean@0.1", "AP", "sequences"]
+    assert MetricResult("not measured", "no annotations").content == {}
+
+
+@pytest.mark.parametrize(
+    ("metric", "says"),
+    [
+        (
+            "pckh",
+            r"PCKh is a measure of MPII's 16 keypoints, these are the 17 of coco; --metric names others",
+        ),
+        ("posetrack", r"PoseTrack's metric is one of its 17 keypoints, these are the 17 of coco; --metric"),
+        ("pck", r"PCK compares each annotation with the prediction in its box: --boxes=ground_truth"),
+    ],
+)
+def test_a_metric_that_does_not_fit_is_refused(metric, says):
+    data = scene(CATEGORY)
+    made = metric_input(data, COCO, data["annotations"], "coco", boxes="detections")
+    with pytest.raises(CommandError, match=rf"^truth\.json: {says}"):
+        check(made, metric)
+
+
+def test_pck_is_a_metric_of_its_own_for_annotated_boxes():
+    data = scene(FIVE)
+    made = metric_input(data, skeleton_from_coco_category(FIVE), data["annotations"])
+    check(made, "pck")
+    made.predictions.keypoints[0, 0, 0] += 0.21 * 90
+    result = measure(made, "pck")
+    assert result.headline == "PCK@0.2 96.7"
+    assert result.curves[result.best_by] == pytest.approx(100 * 29 / 30)
+    assert result.per_keypoint["PCK@0.2"][FIVE["keypoints"][0]] == pytest.approx(100 * 5 / 6)
+    for one in data["annotations"]:
+        one["keypoints"] = [0] * 15
+    with pytest.raises(CommandError, match="PCK needs annotated keypoints, and nobody has any"):
+        check(metric_input(data, skeleton_from_coco_category(FIVE), []), "pck")
 
 
 # ---- COCO and users' own
@@ -60,27 +130,27 @@ def scene(category, people=6):
 @pytest.mark.parametrize("category", [FIVE, TWENTY_THREE], ids=["5", "23"])
 def test_perfect_predictions_of_any_number_of_keypoints_score_one(category):
     data = scene(category)
-    made = evaluated(data, skeleton_from_coco_category(category), data["annotations"])
+    made = metric_input(data, skeleton_from_coco_category(category), data["annotations"])
     measured = measure(made)
-    assert measured.metrics["AP"] == pytest.approx(1)
+    assert measured.content["AP"] == pytest.approx(1)
     assert measured.headline == "AP 1.000"
-    assert "PCK@0.2" not in measured.metrics
+    assert "PCK@0.2" not in measured.content
     made.results[0]["keypoints"] = [0.0] * len(made.results[0]["keypoints"])
-    assert measure(made).metrics["AP"] < 1
+    assert measure(made).content["AP"] < 1
 
 
 def test_without_areas_there_is_pck_too():
     data = scene(FIVE)
     for one in data["annotations"]:
         del one["area"]
-    made = evaluated(data, skeleton_from_coco_category(FIVE), data["annotations"])
+    made = metric_input(data, skeleton_from_coco_category(FIVE), data["annotations"])
     measured = measure(made)
-    assert (measured.metrics["PCK@0.2"], measured.metrics["AP"]) == (100, pytest.approx(1))
+    assert (measured.content["PCK@0.2"], measured.content["AP"]) == (100, pytest.approx(1))
     assert "PCK@0.2 of the box's longer side = 100.0 %" in measured.table
     made.predictions.keypoints[0, 0, 0] += 0.21 * 90
-    assert measure(made).metrics["PCK@0.2"] == pytest.approx(100 * 29 / 30)
-    detections = replace(made, manifest=replace(made.manifest, boxes="detections"))
-    assert "PCK@0.2" not in measure(detections).metrics
+    assert measure(made).content["PCK@0.2"] == pytest.approx(100 * 29 / 30)
+    detections = of_split(made, manifest=replace(made.split.manifest, boxes="detections"))
+    assert "PCK@0.2" not in measure(detections).content
 
 
 @pytest.mark.parametrize(("area", "notes"), [(1.0, 1), (60 * 90 * 0.5, 0)])
@@ -88,7 +158,7 @@ def test_areas_that_are_none_are_noted_beside_the_numbers(area, notes):
     data = scene(FIVE)
     for one in data["annotations"]:
         one["area"] = area
-    measured = measure(evaluated(data, skeleton_from_coco_category(FIVE), data["annotations"]))
+    measured = measure(metric_input(data, skeleton_from_coco_category(FIVE), data["annotations"]))
     assert len(measured.notes) == notes
     for note in measured.notes:
         assert note.startswith('truth.json: "area" of 6 of 6 people is below 5% of their box')
@@ -98,8 +168,8 @@ def test_pck_of_nobody_is_undefined():
     data = scene(FIVE)
     for one in data["annotations"]:
         del one["area"]
-    nobody = evaluated(data, skeleton_from_coco_category(FIVE), [])
-    assert measure(nobody).metrics["PCK@0.2"] is None
+    nobody = metric_input(data, skeleton_from_coco_category(FIVE), [])
+    assert measure(nobody).content["PCK@0.2"] is None
 
 
 def test_a_rejected_duplicate_is_no_miss_and_not_the_one_to_compare_with():
@@ -111,18 +181,18 @@ def test_a_rejected_duplicate_is_no_miss_and_not_the_one_to_compare_with():
     people = list(data["annotations"])
     data["annotations"].append(other | {"id": 1, "keypoints": moved})
     del data["annotations"][-1]["area"]
-    measured = measure(evaluated(data, skeleton_from_coco_category(FIVE), people))
-    assert (measured.metrics["AP"], measured.metrics["PCK@0.2"]) == (pytest.approx(1), 100)
+    measured = measure(metric_input(data, skeleton_from_coco_category(FIVE), people))
+    assert (measured.content["AP"], measured.content["PCK@0.2"]) == (pytest.approx(1), 100)
     assert "1 annotations without usable id, picture, box or keypoints are left out" in measured.table
 
 
 def test_annotations_that_the_metric_could_not_read_are_refused_before_predicting():
     data = scene(FIVE)
-    made = evaluated(data, skeleton_from_coco_category(FIVE), data["annotations"])
-    check_measurable(made.manifest, made.truth, made.sequences)
-    made.truth.content["images"].append({"id": 2**64})
+    made = metric_input(data, skeleton_from_coco_category(FIVE), data["annotations"])
+    check(made)
+    made.split.ground_truth.content["images"].append({"id": 2**64})
     with pytest.raises(CommandError, match=r"^truth\.json: .*expected objects with an id: a whole number"):
-        check_measurable(made.manifest, made.truth, made.sequences)
+        check(made)
 
 
 def test_pictures_with_more_people_than_coco_looks_at_are_counted_in_a_note():
@@ -132,7 +202,7 @@ def test_pictures_with_more_people_than_coco_looks_at_are_counted_in_a_note():
             one["image_id"] = image_id
         data["annotations"][-1] |= changes
         image_ids = frozenset({1, 2})
-        return measure(evaluated(data, skeleton_from_coco_category(FIVE), [], image_ids=image_ids)).notes
+        return measure(metric_input(data, skeleton_from_coco_category(FIVE), [], image_ids=image_ids)).notes
 
     assert notes([1] * 20 + [2] * 20) == notes([1] * 21, iscrowd=1) == notes([3] * 21 + [1]) == ()
     assert notes([1] * 21 + [2] * 23) == (
@@ -143,11 +213,11 @@ def test_pictures_with_more_people_than_coco_looks_at_are_counted_in_a_note():
 
 
 def unlabelled(path, dataset, name, **changes):
-    """`Evaluated` of three poses in pictures of which the file at `path` is a mere list."""
+    """`MetricInput` of three poses in pictures of which the file at `path` is a mere list."""
     data = scene(CATEGORY)
     people = data.pop("annotations")
-    made = evaluated(data, COCO, people, dataset, boxes="detections", name=name, **changes)
-    return replace(made, truth=replace(made.truth, path=Path(path)))
+    made = metric_input(data, COCO, people, dataset, boxes="detections", name=name, **changes)
+    return of_split(made, ground_truth=replace(made.split.ground_truth, path=Path(path)))
 
 
 def test_for_pictures_without_annotations_there_is_what_cocos_server_wants(tmp_path):
@@ -157,7 +227,7 @@ def test_for_pictures_without_annotations_there_is_what_cocos_server_wants(tmp_p
         name = folder / "image_info_test-dev2017_w32_epoch-0210_detections"
         made = unlabelled("annotations/image_info_test-dev2017.json", "coco", name, split="test")
         measured = measure(made)
-        assert (measured.metrics, measured.headline) == ({}, "not measured")
+        assert (measured.content, measured.headline) == ({}, "not measured")
         assert "image_info_test-dev2017.json has no annotations to measure against" in measured.table
     stem = "person_keypoints_test-dev2017_w32-epoch-0210-detections_results"
     assert measured.files == (folders[1] / f"{stem}.zip",)
@@ -173,7 +243,7 @@ def test_for_pictures_without_annotations_there_is_what_cocos_server_wants(tmp_p
 
 def test_other_data_without_annotations_has_no_server(tmp_path):
     measured = measure(unlabelled("mine.json", "custom", tmp_path / "mine_w32"))
-    assert (measured.metrics, measured.headline, measured.files) == ({}, "not measured", ())
+    assert (measured.content, measured.headline, measured.files) == ({}, "not measured", ())
     assert "mine.json has no annotations to measure against" in measured.table
     assert not list(tmp_path.iterdir())
 
@@ -183,22 +253,22 @@ def test_an_unlabelled_split_has_no_number():
     people = [dict(one) for one in data["annotations"]]
     for one in data["annotations"]:
         one["keypoints"] = [0] * 15
-    measured = measure(evaluated(data, skeleton_from_coco_category(FIVE), people, split="test"))
-    assert measured.metrics["AP"] == -1
+    measured = measure(metric_input(data, skeleton_from_coco_category(FIVE), people, split="test"))
+    assert measured.content["AP"] == -1
     assert measured.headline == "AP n/a, nobody to find"
     assert measured.table.count("n/a (no such ground truth)") == 10
 
 
 def test_without_any_pose_ap_is_0_and_the_text_says_why():
     data = scene(FIVE)
-    measured = measure(evaluated(data, skeleton_from_coco_category(FIVE), [], boxes="detections"))
-    assert (measured.metrics["AP"], measured.metrics["AR"], measured.headline) == (0, 0, "AP 0.000")
+    measured = measure(metric_input(data, skeleton_from_coco_category(FIVE), [], boxes="detections"))
+    assert (measured.content["AP"], measured.content["AR"], measured.headline) == (0, 0, "AP 0.000")
     assert measured.table.endswith("No poses were kept, so nobody is found.")
 
 
 def test_results_of_another_dataset_are_refused(tmp_path):
     data = scene(FIVE)
-    made = evaluated(data, skeleton_from_coco_category(FIVE), data["annotations"], boxes="detections")
+    made = metric_input(data, skeleton_from_coco_category(FIVE), data["annotations"], boxes="detections")
     for result in made.results:
         result["image_id"] += 100
     with pytest.raises(
@@ -227,8 +297,8 @@ def test_no_annotation_that_a_build_tolerates_crashes_the_metric(people, image_i
         for picture in ground_truth(data, clean_boxes=False, image_ids=image_ids).pictures
         for one in picture.people
     ]
-    made = evaluated(data, COCO, taken, image_ids=image_ids)
-    metrics = measure(made).metrics
+    made = metric_input(data, COCO, taken, image_ids=image_ids)
+    metrics = measure(made).content
     json.dumps(metrics, allow_nan=False)
     assert metrics.get("PCK@0.2") in ((100, None) if taken else (None,))
 
@@ -260,9 +330,9 @@ def in_list_order(data):
 
 def test_perfect_predictions_have_a_pckh_of_100_and_pred_mat_is_in_list_order(tmp_path):
     data = mpii_scene()
-    made = evaluated(data, MPII, data["annotations"], "mpii", name=tmp_path / "run")
+    made = metric_input(data, MPII, data["annotations"], "mpii", name=tmp_path / "run")
     measured = measure(made)
-    assert set(measured.metrics.values()) == {100}
+    assert set(measured.content.values()) == {100}
     assert measured.headline == "PCKh@0.5 100.0"
     assert measured.files == (tmp_path / "run.mat", tmp_path / "run.pred.json")
     expected = in_list_order(data)
@@ -270,7 +340,7 @@ def test_perfect_predictions_have_a_pckh_of_100_and_pred_mat_is_in_list_order(tm
     np.testing.assert_allclose(json.loads(measured.files[1].read_text()), expected)
     assert "people" not in measured.table
     made.predictions.keypoints[0, 10, 0] += 0.5 * 0.6 * 50 + 0.1  # a wrist, just too far
-    assert measure(made).metrics["Wrist"] == pytest.approx(90)
+    assert measure(made).content["Wrist"] == pytest.approx(90)
 
 
 def test_people_without_a_record_or_a_head_keep_their_row(tmp_path):
@@ -279,8 +349,8 @@ def test_people_without_a_record_or_a_head_keep_their_row(tmp_path):
     people = data["annotations"][2:]  # 11 and 12 have no record, in rows 3 and 0
     data["annotations"][2]["head_box"] = None
     data["annotations"][0]["bbox"] = [0, 0, 0, 0]  # as without objpos
-    measured = measure(evaluated(data, MPII, people, "mpii", name=tmp_path / "run"))
-    assert measured.metrics["Mean"] == 100
+    measured = measure(metric_input(data, MPII, people, "mpii", name=tmp_path / "run"))
+    assert measured.content["Mean"] == 100
     written = loadmat(measured.files[0])["preds"] - 1
     expected[[0, 3]] = 0
     np.testing.assert_allclose(written, expected)
@@ -296,8 +366,8 @@ def test_without_a_head_there_is_no_pckh_and_the_text_says_so(tmp_path, head_box
     data = mpii_scene()
     for one in data["annotations"]:
         one["head_box"] = head_box
-    measured = measure(evaluated(data, MPII, data["annotations"], "mpii", name=tmp_path / "run"))
-    assert (measured.metrics, measured.headline) == ({}, "not measured")
+    measured = measure(metric_input(data, MPII, data["annotations"], "mpii", name=tmp_path / "run"))
+    assert (measured.content, measured.headline) == ({}, "not measured")
     assert [path.name for path in measured.files] == ["run.mat", "run.pred.json"]
     assert "PCKh needs annotated joints and head boxes" in measured.table
 
@@ -311,18 +381,27 @@ def test_the_test_split_of_mpii_only_writes_the_submission(tmp_path):
     for one in data["annotations"]:
         one["keypoints"], one["head_box"] = [0] * 48, None
         del one["list_row"]
-    measured = measure(evaluated(data, MPII, people, "mpii", split="test", name=tmp_path / "run"))
-    assert (measured.metrics, measured.headline) == ({}, "not measured")
+    measured = measure(metric_input(data, MPII, people, "mpii", split="test", name=tmp_path / "run"))
+    assert (measured.content, measured.headline) == ({}, "not measured")
     assert "not public; run.mat has a row for each of its people" in measured.table
     assert "1 of the 5 rows in run.mat are of people without a record" in measured.table
     np.testing.assert_allclose(loadmat(measured.files[0])["preds"] - 1, expected)
     np.testing.assert_allclose(json.loads(measured.files[1].read_text()), expected)
 
 
+def test_the_published_column_of_a_tenth_is_that_of_0_11(tmp_path):
+    data = mpii_scene()
+    made = metric_input(data, MPII, data["annotations"], "mpii", name=tmp_path / "run")
+    made.predictions.keypoints[:, 10, 0] += 0.105 * 0.6 * 50
+    strict, official = measure(made), measure(made, official_tenth=True)
+    assert strict.values["Mean@0.1"] < official.values["Mean@0.1"] == 100
+    assert (strict.unlike_published, official.unlike_published) == ({"Mean@0.1"}, frozenset())
+
+
 def test_pckh_says_that_it_needs_annotated_boxes():
     data = mpii_scene()
-    measured = measure(evaluated(data, MPII, data["annotations"], "mpii", boxes="detections"))
-    assert (measured.metrics, measured.table) == ({}, "PCKh needs annotated boxes: --boxes=ground_truth")
+    measured = measure(metric_input(data, MPII, data["annotations"], "mpii", boxes="detections"))
+    assert (measured.content, measured.table) == ({}, "PCKh needs annotated boxes: --boxes=ground_truth")
 
 
 odd = st.sampled_from([None, [3], "a", 10**29, float("nan"), True, -1, 0, [1, 1, 1, 1], [0, 0, 9, 9]])
@@ -339,14 +418,14 @@ def test_no_annotation_that_a_build_tolerates_crashes_pckh(tmp_path_factory, fla
     for one, flaw in zip(data["annotations"], flaws, strict=False):
         one |= flaw
     name = tmp_path_factory.mktemp("pckh") / "run"
-    measured = measure(evaluated(data, MPII, taken, "mpii", name=name))
-    json.dumps(measured.metrics, allow_nan=False)
-    assert set(measured.metrics.values()) <= {100}
+    measured = measure(metric_input(data, MPII, taken, "mpii", name=name))
+    json.dumps(measured.content, allow_nan=False)
+    assert set(measured.content.values()) <= {100}
 
 
 # ---- PoseTrack
 
 
 def test_other_datasets_are_measurable_without_videos():
-    made = evaluated(mpii_scene(), MPII, mpii_scene()["annotations"], "mpii", image_ids=frozenset({1}))
-    check_measurable(made.manifest, made.truth, made.sequences)
+    made = metric_input(mpii_scene(), MPII, mpii_scene()["annotations"], "mpii", image_ids=frozenset({1}))
+    check(made)

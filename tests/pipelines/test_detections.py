@@ -3,7 +3,7 @@
 import json
 import warnings
 from dataclasses import replace
-from types import SimpleNamespace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -248,7 +248,7 @@ def test_a_mere_list_of_pictures_is_enough_for_a_detectors_boxes(tmp_path, categ
     build = replace(build, annotations=str(tmp_path / "info.json"))
     manifest = quiet(build)
     assert (manifest.records, manifest.dropped) == (1, {"image_of_another_split": 1})
-    truth = find_truth(SimpleNamespace(annotations=None, dataset_dir=None), manifest)
+    truth = find_truth(manifest, Path("nowhere"))
     assert (truth.labelled, truth.content["annotations"], truth.category) == (False, [], 1)
     with pytest.raises(BuildError, match='has no list "annotations"; ground-truth boxes need one'):
         quiet(replace(build, boxes="ground_truth", folder=str(tmp_path / "other")))

@@ -2,7 +2,7 @@
 
 import json
 import re
-from types import SimpleNamespace
+from pathlib import Path
 
 import pytest
 
@@ -127,7 +127,7 @@ def test_records_and_evaluation_have_the_same_people_whatever_the_categories_say
         {},
         OWN["keypoints"],
     )
-    truth = find_truth(SimpleNamespace(annotations=None, dataset_dir=None), manifest)
+    truth = find_truth(manifest, Path("nowhere"))
     assert (len(truth.people), truth.category) == (4, 7)
     assert "k0" not in capsys.readouterr().out
 

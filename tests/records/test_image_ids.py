@@ -1,7 +1,7 @@
 """Lists of pictures: what they may look like, and that builds and metrics keep to them."""
 
 import json
-from types import SimpleNamespace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,7 +15,7 @@ from records.manifest import RecordsError, read_manifest
 from tests.helpers.builders import annotations, image, make_build, person, quiet, write_json, write_split
 
 PEOPLE = {1: 1, 2: 2, 3: 3}  # picture: people in it
-FOUND = SimpleNamespace(annotations=None, dataset_dir=None)
+NOWHERE = Path("nowhere")
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def perfect_results(folder, image_ids):
 
 def test_the_metric_looks_at_the_listed_pictures_only(folder):
     quiet(make_build(folder, folder / "out", "val", image_ids=listed(folder)))
-    truth = find_truth(FOUND, read_manifest(folder / "out"))
+    truth = find_truth(read_manifest(folder / "out"), NOWHERE)
     assert truth.image_ids == {1, 3}
     results = perfect_results(folder, {1, 3})
     assert evaluate_coco(truth.content, results, image_ids=truth.image_ids)["AP"] == pytest.approx(1)
@@ -149,7 +149,7 @@ def test_the_metric_looks_at_the_listed_pictures_only(folder):
 
 def test_without_a_list_the_metric_looks_at_everything(folder):
     quiet(make_build(folder, folder / "out", "val"))
-    assert find_truth(FOUND, read_manifest(folder / "out")).image_ids is None
+    assert find_truth(read_manifest(folder / "out"), NOWHERE).image_ids is None
 
 
 @pytest.mark.parametrize("change", ["gone", "changed"])
@@ -160,4 +160,4 @@ def test_a_list_that_is_gone_or_changed_is_refused_by_name(folder, change):
     else:
         listed(folder, "[1]")
     with pytest.raises(RecordsError, match=r"--image_ids=.*ids, which is missing or has changed since"):
-        find_truth(FOUND, read_manifest(folder / "out"))
+        find_truth(read_manifest(folder / "out"), NOWHERE)

@@ -4,7 +4,6 @@ import json
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -498,8 +497,7 @@ def test_lenient_and_strict_files_give_the_same_records_and_the_same_truth(tmp_p
         build = build_of(tmp_path / name, data)
         manifest = quiet(build)
         assert (manifest.records, manifest.rejected) == (6, {})
-        options = SimpleNamespace(annotations=build.annotations, dataset_dir=None)
-        truth = find_truth(options, manifest)
+        truth = find_truth(manifest, Path(build.annotations))
         assert (truth.unusable, truth.category, truth.labelled, truth.has_areas) == (0, 1, True, True)
         read.append((shard_bytes(build.folder), truth))
     (shards, truth), (other_shards, other_truth) = read
@@ -519,7 +517,7 @@ def test_the_category_of_the_build_is_that_of_the_evaluation(tmp_path):
     foot = {"id": 9, "image_id": 1, "category_id": 19, "keypoints": [50, 50, 2, 70, 70, 2], "bbox": BOX}
     data = data_of([hand(1, 1), hand(2, 1), foot], categories=[FOOT | {"sigmas": [0.1, 0.1]}, HAND])
     build = build_of(tmp_path, data, category="foot")
-    truth = find_truth(SimpleNamespace(annotations=build.annotations, dataset_dir=None), quiet(build))
+    truth = find_truth(quiet(build), Path(build.annotations))
     assert ([*truth.people], truth.category) == ([9], 19)
 
 
