@@ -12,7 +12,7 @@ from evaluate.weight_flags import define_weight_flags
 from hrpose.command import UsageError, import_tensorflow, run
 from hrpose.options import Option, define_options, options_of
 from hrpose.storage import local_only
-from model.run_folder import RunError, read_config
+from model.run_folder import read_config
 from records.datasets import BOXES, SPLITS
 
 NAME = "python evaluate/main.py"
@@ -168,4 +168,4 @@ def _own_options() -> dict[str, tuple[Option, ...]]:
 
 def command(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    return run(NAME, DESCRIPTION, define_flags, main, argv, user_errors=(RunError,))
+    return run(NAME, DESCRIPTION, define_flags, main, argv)

@@ -79,7 +79,7 @@ def evaluate_run(options: EvaluateOptions) -> dict[str, Any]:
     cache = prediction_cache_of(network, split, options, name.parent / "parts" / name.name)
     # With --continue it may be the pictures only that read the records.
     with (
-        only_one(cache.folder, "evaluation of this name", print),
+        only_one(cache.folder, "evaluation of this name"),
         damage_reported(split.paths.records, fingerprint=manifest.fingerprint),
     ):
         try:

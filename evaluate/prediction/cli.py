@@ -9,7 +9,7 @@ from evaluate.weight_flags import define_weight_flags
 from hrpose.command import UsageError, import_tensorflow, run
 from hrpose.json_checks import PERSON_CATEGORY
 from hrpose.storage import local_only
-from model.run_folder import RunError, read_config
+from model.run_folder import read_config
 from records.datasets import DATASETS
 
 NAME = "python evaluate/predict.py"
@@ -127,4 +127,4 @@ def _category(values):
 
 def command(argv=None):
     """Runs the command and returns its exit code."""
-    return run(NAME, DESCRIPTION, define_flags, main, argv, user_errors=(RunError,))
+    return run(NAME, DESCRIPTION, define_flags, main, argv)

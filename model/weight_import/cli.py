@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save
 
-from hrpose.quiet import prepare_process, quiet_stderr
+from hrpose.command import captured_stderr, prepare_process
 from model.official_weights import official_shapes
 from model.run_folder import CONFIG, Progress, RunError, checkpoint_folder, require_saved
 from model.weight_choice import add_weight_choice, choose_epoch
@@ -113,7 +113,7 @@ def import_weights(source, target, averaged=None):
         RunError: as `model.weight_import.readers.read_weights`.
     """
     state = read_weights(source, averaged)
-    with quiet_stderr(expected=(WeightsError,)):
+    with captured_stderr():
         from model.hrnet import ARCHITECTURES, build
 
         network = network_of(state, ARCHITECTURES)

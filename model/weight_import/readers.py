@@ -21,6 +21,7 @@ import ml_dtypes  # noqa: F401 - teaches NumPy bfloat16, which safetensors files
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from hrpose.command import CommandError
 from model.official_weights import official_name
 from model.run_folder import read_parts, saved_parts
 
@@ -38,7 +39,7 @@ FLOATS = ("F64", "F32", "F16", "BF16")
 NESTED_IN = ("state_dict", "model_state_dict", "model")
 
 
-class WeightsError(Exception):
+class WeightsError(CommandError):
     """Weights that cannot be used as asked. The message says what was received, expected, and what to do."""
 
 
