@@ -30,7 +30,7 @@ CHANNELS = 32
 
 
 def predict_once(batch, precision):
-    """A function that predicts a batch of random pictures as the evaluator does; returns people.
+    """A function that predicts a batch of random images as the evaluator does; returns instances.
 
     For the weights see `benchmarks.peer.forward`.
     """
@@ -49,16 +49,16 @@ def predict_once(batch, precision):
         elif hasattr(layer, "moving_mean"):
             layer.beta.assign(random.normal(0, 0.1, layer.beta.shape))
             layer.moving_mean.assign(random.normal(0, 0.1, layer.beta.shape))
-    step = make_predict_step(model, "standard", 2.0, COCO.flip_permutation, constant=True)
+    step = make_predict_step(model, "msra", 2.0, COCO.flip_permutation, constant=True)
     images = tf.constant(random_images(batch))
     return lambda: len(step(images).numpy())
 
 
 def train_once(batch, strategy=None):
-    """A function that does a training step of `batch` random people on each replica; returns people.
+    """A function that does a training step of `batch` random instances on each replica; returns instances.
 
     Args:
-        batch: people of a replica.
+        batch: instances of a replica.
         strategy: a `tf.distribute.Strategy`; by default the trainer's for the CPU.
     """
     import tensorflow as tf
@@ -74,13 +74,13 @@ def train_once(batch, strategy=None):
         optimizer = Adam(model.trainable_variables, 1e-3)
     step = make_train_step(strategy, model, optimizer, Config)
     keypoints = np.random.default_rng(0).uniform(0, 192, (batch, 17, 3)).astype(np.float32)
-    people = [
+    instances = [
         strategy.experimental_distribute_values_from_function(lambda _, part=part: part)
         for part in map(tf.constant, (random_images(batch), keypoints))
     ]
 
     def once():
-        step(*people)["loss"].numpy()
+        step(*instances)["loss"].numpy()
         return batch * strategy.num_replicas_in_sync
 
     return once
@@ -89,7 +89,7 @@ def train_once(batch, strategy=None):
 class Config:
     """What of a run's configuration the training step reads."""
 
-    input_size, heatmap_size, sigma, codec = INPUT_SIZE, (48, 64), 2.0, "standard"
+    input_size, heatmap_size, sigma, codec = INPUT_SIZE, (48, 64), 2.0, "msra"
 
 
 def random_images(batch):

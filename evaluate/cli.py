@@ -32,14 +32,14 @@ The metric is COCO's AP; for MPII, on annotated boxes, PCKh; for PoseTrack its A
 
 Written to output/result/, by a NAME of annotations, split where these do not say it, network, epoch,
 "averaged" if it is, boxes, and "noflip" without flip test (and of digits that say which records, where
-they are of custom data, of a list of pictures, or in a --records_dir not called "records"):
+they are of custom data, of a list of images, or in a --records_dir not called "records"):
   NAME_results.json    the poses in COCO results form
   NAME_metrics.json    the metric; others, of --metric=A,B, under other_metrics
-  NAME.html            the report: curves, kinds of people and of errors; the latest is report.html too
-  NAME.png             some people with the predicted skeletons
+  NAME.html            the report: curves, kinds of instances and of errors; the latest is report.html too
+  NAME.png             some instances with the predicted skeletons
   *.zip, NAME.mat, NAME/  what the dataset's server wants: a zip for COCO's test-dev, MPII's .mat, a JSON per
                        video for PoseTrack
-  parts/NAME/          the predictions, in parts of about a thousand people
+  parts/NAME/          the predictions, in parts of about a thousand instances
 
 A part is written as soon as it is predicted. The same command with --continue goes on after an interruption,
 and with another --oks_threshold, --min_visibility or --soft_nms it predicts nothing anew. Without --continue
@@ -80,7 +80,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_integer(
         "batch_size",
         32,
-        "People per GPU and forward pass.",
+        "Instances per GPU and forward pass.",
         lower_bound=1,
         upper_bound=LARGEST_BATCH,
         **add,
@@ -92,7 +92,7 @@ def define_flags(values: flags.FlagValues) -> None:
         "and --batch_size have to be the same; the number of GPUs may differ.",
         **add,
     )
-    flags.DEFINE_bool("flip_test", True, "Average with the heatmaps of the mirrored picture.", **add)
+    flags.DEFINE_bool("flip_test", True, "Average with the heatmaps of the mirrored image.", **add)
     flags.DEFINE_float(
         "oks_threshold",
         OKS_NMS_THRESHOLD,
@@ -108,7 +108,7 @@ def define_flags(values: flags.FlagValues) -> None:
     )
     flags.DEFINE_bool("soft_nms", False, "Lower the scores of doubles instead of dropping them.", **add)
     flags.DEFINE_integer(
-        "num_images", 24, "How many people the picture shows.", lower_bound=1, upper_bound=200, **add
+        "num_images", 24, "How many instances the image shows.", lower_bound=1, upper_bound=200, **add
     )
 
     names = ", ".join(f"{name} ({metric.summary})" for name, metric in METRICS.items())

@@ -36,11 +36,11 @@ def make_predict_step(
         model: an HRNet.
         codec: method of `model.codecs.heatmaps`.
         sigma: of the targets the network learned, in heatmap pixels.
-        flip_permutation: (K,) int for the flip test: the heatmaps of the picture and, mirrored back and
+        flip_permutation: (K,) int for the flip test: the heatmaps of the image and, mirrored back and
             shifted by a cell (but for "udp", which needs no shift), of its mirror image are averaged, as the
             official `validate` does. None leaves it out.
         device: of the model, as TensorFlow names it; None leaves the choice to TensorFlow.
-        constant: whether the weights are taken as they are now, once and for all: batch normalisation is
+        constant: whether the weights are taken as they are now, once and for all: batch normalization is
             folded into the convolutions, and TensorFlow prepares constants for its kernels only once.
     """
     shift = codec_named(codec).flip_shift
@@ -82,7 +82,7 @@ def to_image(
     heatmap_size: tuple[int, int],
     unbiased: bool = False,
 ) -> npt.NDArray[np.float64]:
-    """Maps decoded keypoints back to the picture.
+    """Maps decoded keypoints back to the image.
 
     The inverse of the map that shows the padded box on the heatmap, as the official `transform_preds`. How
     large the record's crop was stored cancels out.
@@ -96,8 +96,8 @@ def to_image(
     Returns:
         (N, K, 3): x, y in image pixels, and score.
     """
-    to_picture = invert_affine(affine_to_input(center, scale, 0.0, heatmap_size, unbiased))
-    points = transform_points(keypoints_heatmap[..., :2], to_picture)
+    to_full_image = invert_affine(affine_to_input(center, scale, 0.0, heatmap_size, unbiased))
+    points = transform_points(keypoints_heatmap[..., :2], to_full_image)
     return np.concatenate([points, keypoints_heatmap[..., 2:]], axis=-1)
 
 
@@ -129,7 +129,7 @@ def predict(
             areas=scale.prod(axis=1),
             box_scores=batch["score"].astype(np.float64),
             image_ids=batch["image_id"],
-            person_ids=batch["person_id"],
+            instance_ids=batch["instance_id"],
         )
 
     # A step keeps its thread busy, so each device has its own, in which one more batch waits for it.

@@ -6,13 +6,13 @@ from evaluate.metrics import ChosenMetrics
 from evaluate.run_inputs import EvaluationPaths
 
 OKS_NMS_THRESHOLD = 0.9
-"""Default of the OKS above which two poses are one person (the official configuration's OKS_THRE)."""
+"""Default of the OKS above which two poses are one instance (the official configuration's OKS_THRE)."""
 
 MIN_VISIBILITY = 0.2
-"""Default of the score above which a joint counts for its pose's (the official IN_VIS_THRE)."""
+"""Default of the score above which a keypoint counts for its pose's (the official IN_VIS_THRE)."""
 
 LARGEST_BATCH = 2**16
-"""People per forward pass; far above what any device's memory could take."""
+"""Instances per forward pass; far above what any device's memory could take."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class EvaluateOptions:
         epoch: which checkpoint: a number, "best" for the one that validated best, None for the last.
         averaged: whether to take the moving average of the weights; None for where the run keeps one.
         gpus: number of GPUs; 0 is the CPU, None for one GPU where there is one.
-        batch_size: people per GPU and forward pass.
-        flip_test: whether to average with the mirrored picture's heatmaps.
+        batch_size: instances per GPU and forward pass.
+        flip_test: whether to average with the mirrored image's heatmaps.
         resume: whether to take the parts that an interrupted evaluation has finished.
         oks_threshold, min_visibility, soft_nms: see `evaluate.rescoring.to_results`.
-        num_images: how many people the contact sheet shows.
+        num_images: how many instances the contact sheet shows.
     """
 
     paths: EvaluationPaths

@@ -9,9 +9,9 @@ from tqdm import tqdm
 from evaluate.inference import PredictStep, predict
 from evaluate.metrics.metric import MetricInput
 from evaluate.options import EvaluateOptions
-from evaluate.prediction_cache import Parts
+from evaluate.prediction_cache import PredictionCache
 from evaluate.predictions import Predictions, join
-from evaluate.rescoring import as_results, keep_poses
+from evaluate.rescoring import as_results, rescore_and_nms
 from evaluate.run_inputs import EvaluationSplit
 from hrpose.command import CommandError
 from model.codecs.conventions import codec_named
@@ -25,7 +25,7 @@ def predict_split(
     split: EvaluationSplit,
     config: RunConfig,
     batch_size: int,
-    cache: Parts | None = None,
+    cache: PredictionCache | None = None,
     done: Mapping[int, Predictions] | None = None,
 ) -> Predictions:
     """Predicts everybody, with a progress bar.
@@ -34,7 +34,7 @@ def predict_split(
         steps: from `evaluate.inference.make_predict_step`, one for each device.
         split: the records.
         config: the run's.
-        batch_size: people per forward pass.
+        batch_size: instances per forward pass.
         cache: where to keep the predictions, or None.
         done: what the cache's `begin` has found done.
 
@@ -67,7 +67,7 @@ def predict_split(
             total=manifest.records,
             initial=sum(map(len, done.values())) if done else 0,
             desc="predict",
-            unit=" people",
+            unit=" instances",
             dynamic_ncols=True,
             mininterval=1,
         ) as bar,
@@ -76,8 +76,8 @@ def predict_split(
             return join(list(predicted())) if cache is None else cache.complete(done, predicted)
         except tf.errors.ResourceExhaustedError as error:
             raise CommandError(
-                f"a batch of {batch_size} people does not fit into a device's memory; --batch_size makes it "
-                "smaller"
+                f"a batch of {batch_size} instances does not fit into a device's memory; --batch_size makes "
+                "it smaller"
             ) from error
 
 
@@ -96,13 +96,13 @@ def make_metric_input(
     Raises:
         CommandError: if the network says NaN.
     """
-    people = predictions
+    instances = predictions
     try:
-        kept, scores = keep_poses(
-            people.keypoints,
-            people.areas,
-            people.box_scores,
-            people.image_ids,
+        kept, scores = rescore_and_nms(
+            instances.keypoints,
+            instances.areas,
+            instances.box_scores,
+            instances.image_ids,
             options.oks_threshold,
             options.min_visibility,
             options.soft_nms,
@@ -110,5 +110,5 @@ def make_metric_input(
         )
     except ValueError as error:
         raise CommandError(f"{title} on {split.ground_truth.path}: {error}") from error
-    results = as_results(people.keypoints, people.image_ids, kept, scores, split.ground_truth.category)
+    results = as_results(instances.keypoints, instances.image_ids, kept, scores, split.ground_truth.category)
     return MetricInput(split, predictions, kept, results, name)

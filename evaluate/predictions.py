@@ -9,21 +9,21 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class Predictions:
-    """What the network says of N people, in the order of the records.
+    """What the network says of N instances, in the order of the records.
 
     Attributes:
         keypoints: (N, K, 3): x, y in image pixels, and score.
         areas: (N,) square image pixels, of the padded boxes.
         box_scores: (N,).
         image_ids: (N,).
-        person_ids: (N,): of the annotation, or the detection's place in its file.
+        instance_ids: (N,): of the annotation, or the detection's place in its file.
     """
 
     keypoints: npt.NDArray[np.float64]
     areas: npt.NDArray[np.float64]
     box_scores: npt.NDArray[np.float64]
     image_ids: npt.NDArray[np.int64]
-    person_ids: npt.NDArray[np.int64]
+    instance_ids: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         """N."""

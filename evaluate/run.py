@@ -1,4 +1,4 @@
-"""Evaluates a training run: records in, result files, metrics and a picture out."""
+"""Evaluates a training run: records in, result files, metrics and an image out."""
 
 import contextlib
 import re
@@ -16,9 +16,9 @@ from evaluate.metrics.metric import MetricResult, with_ending
 from evaluate.network import Network, load_network
 from evaluate.options import EvaluateOptions
 from evaluate.predict_split import make_metric_input, predict_split
-from evaluate.prediction_cache import PEOPLE_PER_PART, Parts
+from evaluate.prediction_cache import INSTANCES_PER_PART, PredictionCache
 from evaluate.predictions import Predictions
-from evaluate.report.contact_sheet import draw_people
+from evaluate.report.contact_sheet import draw_instances
 from evaluate.report.report import BOX_SOURCES, write_report
 from evaluate.run_inputs import EvaluationSplit, find_evaluation_split, run_dataset
 from hrpose.atomic_files import WriteError, write_json, write_whole
@@ -77,14 +77,14 @@ def evaluate_run(options: EvaluateOptions) -> dict[str, Any]:
         print(f"note: {note}")
     name = result_name(network, split, options)
     cache = prediction_cache_of(network, split, options, name.parent / "parts" / name.name)
-    # With --continue it may be the pictures only that read the records.
+    # With --continue it may be the images only that read the records.
     with (
         only_one(cache.folder, "evaluation of this name"),
         damage_reported(split.paths.records, fingerprint=manifest.fingerprint),
     ):
         try:
             done = cache.begin(options.resume, print)
-            # The report makes people per second of "predict".
+            # The report makes instances per second of "predict".
             with timing.phase("predict the rest" if done else "predict"):
                 steps = predict_steps(network, split, options, devices)
                 predictions = predict_split(steps, split, config, options.batch_size, cache, done)
@@ -121,52 +121,54 @@ def report(
     with timing.phase("rescoring and OKS-NMS"):
         metric_input = make_metric_input(split, predictions, options, name, network.title)
         results = write_json(with_ending(name, "_results.json"), metric_input.results)
-        print(f"{len(metric_input.results):,} people kept of {split.manifest.records:,} boxes after OKS-NMS")
-    with timing.phase("metric"):
-        measured = measure(options.metrics, metric_input)
-        if any(result.content for result in measured.values()):
-            content = metrics_content(measured, network, split, options, results.name)
-            write_json(with_ending(name, "_metrics.json"), content, indent=1)
-    headline = next(iter(measured.values()))
-    with timing.phase("picture"):
-        title = f"{network.title}, {what}: {headline.headline}"
-        picture = write_picture(
-            with_ending(name, ".png"), split, network, predictions, options.num_images, title
+        print(
+            f"{len(metric_input.results):,} instances kept of {split.manifest.records:,} boxes after OKS-NMS"
         )
+    with timing.phase("metric"):
+        metric_result = measure(options.metrics, metric_input)
+        if any(result.content for result in metric_result.values()):
+            content = metrics_content(metric_result, network, split, options, results.name)
+            write_json(with_ending(name, "_metrics.json"), content, indent=1)
+    headline = next(iter(metric_result.values()))
+    with timing.phase("image"):
+        title = f"{network.title}, {what}: {headline.headline}"
+        image = write_image(with_ending(name, ".png"), split, network, predictions, options.num_images, title)
     more = settings_of(network, options) + [("note", note) for note in split.notes]
     settings = {"epoch": network.epoch, "flip_test": options.flip_test, "more": more}
     page = with_ending(name, ".html")
-    write_report(page, metric_input, measured, network.config, timing.seconds, **settings)
+    write_report(page, metric_input, metric_result, network.config, timing.seconds, **settings)
     latest = write_whole(name.parent / "report.html", page.read_bytes())
 
-    for result in measured.values():
+    for result in metric_result.values():
         print(f"\n{result.table}")
         for note in result.notes:
             print(f"note: {note}")
     print(f"\nresults: {results}")
-    files = [file for result in measured.values() for file in result.files]
+    files = [file for result in metric_result.values() for file in result.files]
     if files:
         print(f"for the dataset's server: {files[0]}, {len(files)} file(s) in all")
-    print(f"picture: {picture}\nreport: {latest}")
+    print(f"image: {image}\nreport: {latest}")
     return headline.content
 
 
 def metrics_content(
-    measured: Mapping[str, MetricResult],
+    metric_result: Mapping[str, MetricResult],
     network: Network,
     split: EvaluationSplit,
     options: EvaluateOptions,
     results: str,
 ) -> dict[str, Any]:
     """The metrics file: the headline metric's numbers, how they came about, and any other metrics' beside."""
-    headline, *others = measured
-    content = {"metrics": measured[headline].content}
+    headline, *others = metric_result
+    content = {"metrics": metric_result[headline].content}
     content |= {"epoch": network.epoch, "averaged": network.averaged, "boxes": split.manifest.boxes}
     content |= {"dataset": network.config.dataset, "split": split.manifest.split, "results": results}
     content |= {name: getattr(options, name) for name in DECIDING}
-    content |= {"notes": [*split.notes, *(note for result in measured.values() for note in result.notes)]}
+    content |= {
+        "notes": [*split.notes, *(note for result in metric_result.values() for note in result.notes)]
+    }
     if others:
-        content |= {"other_metrics": {name: measured[name].content for name in others}}
+        content |= {"other_metrics": {name: metric_result[name].content for name in others}}
     return content
 
 
@@ -179,14 +181,14 @@ def settings_of(network: Network, options: EvaluateOptions) -> list[tuple[str, s
     ]
 
 
-def write_picture(
+def write_image(
     path: Path, split: EvaluationSplit, network: Network, predictions: Predictions, count: int, title: str
 ) -> Path:
-    """Writes the contact sheet and returns its path; see `evaluate.report.contact_sheet.draw_people`."""
-    sheet = draw_people(split, network.config.input_size, predictions, count, title)
+    """Writes the contact sheet and returns its path; see `evaluate.report.contact_sheet.draw_instances`."""
+    sheet = draw_instances(split, network.config.input_size, predictions, count, title)
     encoded, png = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
     if not encoded:
-        raise CommandError(f"{path}: OpenCV could not encode a picture of shape {sheet.shape}")
+        raise CommandError(f"{path}: OpenCV could not encode an image of shape {sheet.shape}")
     return write_whole(path, png.tobytes())
 
 
@@ -195,7 +197,7 @@ def result_name(network: Network, split: EvaluationSplit, options: EvaluateOptio
 
     Annotations, split, network, epoch, weights, boxes and flip test are in it by name. Where these do not say
     which records were predicted, digits of the records' fingerprint do: with ``--records_dir`` of another
-    name than "records", with a list of pictures, and for users' own data, whose files may be called anything.
+    name than "records", with a list of images, and for users' own data, whose files may be called anything.
     """
     manifest, stem = split.manifest, split.ground_truth.path.stem
     # COCO's and PoseTrack's files are named after their splits: person_keypoints_val2017, val2018.
@@ -223,10 +225,10 @@ def predict_steps(
 
 def prediction_cache_of(
     network: Network, split: EvaluationSplit, options: EvaluateOptions, folder: Path
-) -> Parts:
-    """The `Parts` of an evaluation in a folder, with all that decides its predictions."""
+) -> PredictionCache:
+    """The `PredictionCache` of an evaluation in a folder, with all that decides its predictions."""
     config = network.config
-    return Parts(
+    return PredictionCache(
         folder=folder,
         settings={
             "epoch": network.epoch,
@@ -241,8 +243,8 @@ def prediction_cache_of(
             # Parts of a version that took these facts from the records are none of this evaluation's.
             **({"skeleton": "the run's"} if split.notes else {}),
         },
-        people=split.manifest.records,
+        instances=split.manifest.records,
         batch_size=options.batch_size,
         num_keypoints=config.num_keypoints,
-        people_per_part=PEOPLE_PER_PART,
+        instances_per_part=INSTANCES_PER_PART,
     )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluate.ground_truth import Truth, find_truth
+from evaluate.ground_truth import GroundTruth, find_ground_truth
 from evaluate.skeletons import other_facts
 from hrpose.storage import remote_errors
 from model.run_folder import RunConfig
@@ -54,7 +54,7 @@ class EvaluationSplit:
     paths: EvaluationPaths
     manifest: Manifest
     skeleton: Skeleton
-    ground_truth: Truth
+    ground_truth: GroundTruth
     notes: tuple[str, ...] = ()
 
 
@@ -74,7 +74,7 @@ def evaluation_paths(
     run_dir: str | Path,
     *,
     split: str = "val",
-    boxes: str | None = None,
+    evaluation_split: str | None = None,
     dataset_dir: str | Path | None = None,
     records_dir: str | Path | None = None,
     annotations: str | Path | None = None,
@@ -85,8 +85,8 @@ def evaluation_paths(
         dataset: the run's.
         run_dir: the run's folder.
         split: which records.
-        boxes: whose boxes, "ground_truth" or "detections"; None for what the dataset is evaluated on, as far
-            as there are such records.
+        evaluation_split: whose boxes, "ground_truth" or "detections"; None for what the dataset is evaluated
+            on, as far as there are such records.
         dataset_dir: the dataset's folder.
         records_dir: the folder of the folders of records.
         annotations: the annotation file.
@@ -95,8 +95,8 @@ def evaluation_paths(
         CommandError: if a store cannot be asked.
     """
     places = dataset_paths(dataset, dataset_dir=dataset_dir, records_dir=records_dir, annotations=annotations)
-    records = places.records(split, boxes or dataset.evaluation_boxes)
-    if boxes is None:
+    records = places.records(split, evaluation_split or dataset.evaluation_boxes)
+    if evaluation_split is None:
         with remote_errors(records):
             if not (records / MANIFEST).exists():
                 records = places.records(split, "ground_truth")
@@ -111,7 +111,7 @@ def find_evaluation_split(paths: EvaluationPaths, config: RunConfig) -> Evaluati
         config: the run's.
 
     Raises:
-        RecordsError: if there are no records with people, or they do not belong to the run, or their
+        RecordsError: if there are no records with instances, or they do not belong to the run, or their
             annotations are missing or have changed.
     """
     manifest = read_manifest(paths.records)
@@ -125,10 +125,10 @@ def find_evaluation_split(paths: EvaluationPaths, config: RunConfig) -> Evaluati
     if not manifest.records:
         raise RecordsError(
             f"the records in {paths.records} hold nobody, so there is nothing to predict; records/check.py "
-            f"{paths.records} says why people were left out"
+            f"{paths.records} says why instances were left out"
         )
     skeleton = Skeleton.from_json(config.skeleton)
     file = paths.dataset.annotations[manifest.split]
-    ground_truth = find_truth(manifest, file, given=paths.annotations_given)
+    ground_truth = find_ground_truth(manifest, file, given=paths.annotations_given)
     notes = tuple(other_facts(skeleton, manifest.skeleton))
     return EvaluationSplit(paths, manifest, skeleton, ground_truth, notes)

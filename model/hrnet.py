@@ -59,7 +59,7 @@ PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
 def build_hrnet(width=32, input_size=(192, 256), num_keypoints=17, precision="float32", **options):
-    """Builds an HRNet as a functional Keras model with freshly initialised weights.
+    """Builds an HRNet as a functional Keras model with freshly initialized weights.
 
     Args:
         width: channels of the highest-resolution branch (30, 32 and 48 are published).
@@ -71,7 +71,7 @@ def build_hrnet(width=32, input_size=(192, 256), num_keypoints=17, precision="fl
         **options: other fields of `Architecture`.
 
     Returns:
-        A model from (N, height, width, 3) float32, RGB normalised by ImageNet's mean and standard
+        A model from (N, height, width, 3) float32, RGB normalized by ImageNet's mean and standard
         deviation, to (N, height / 4, width / 4, K) float32 heatmaps.
 
     Raises:

@@ -1,4 +1,4 @@
-"""COCO keypoint metrics for any number of joints, by faster-coco-eval.
+"""COCO keypoint metrics for any number of keypoints, by faster-coco-eval.
 
 Its ten numbers are those of pycocotools, COCO's own tool, to 1e-12 (the tests hold them together), in a fifth
 of the time from files to numbers.
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from faster_coco_eval import COCO, COCOeval_faster
 
-from evaluate.ground_truth import Truth
+from evaluate.ground_truth import GroundTruth
 from evaluate.metrics.coco_files import ids_of, in_order, read_ground_truth, read_results, some
 from evaluate.metrics.metric import Metric, MetricInput, MetricResult, not_measured, number_or_none
 from evaluate.metrics.oks_matching import MAX_POSES
@@ -37,13 +37,15 @@ NUMBERS = (
     ("AR (M)", "Average Recall", "0.50:0.95", "medium"),
     ("AR (L)", "Average Recall", "0.50:0.95", "large"),
 )
-"""(name, what it is, OKS thresholds, size of people) in pycocotools' and the official code's order.
+"""(name, what it is, OKS thresholds, size of instances) in pycocotools' and the official code's order.
 
-Medium people have an annotated area of 32² to 96² square pixels, large ones more.
+Medium instances have an annotated area of 32² to 96² square pixels, large ones more.
 """
 
 UNDEFINED = -1.0
-"""What pycocotools says for a metric without ground truth to count, such as AP (L) without large people."""
+"""What pycocotools says for a metric without ground truth to count, such as AP (L) without large
+instances.
+"""
 
 
 def evaluate_coco(
@@ -78,15 +80,15 @@ def evaluate_coco(
     Raises:
         FileNotFoundError: a path leads nowhere.
         ValueError: on files of another form, results on images or of categories that the annotations do not
-            have, numbers of joints that do not fit together, and ``image_ids`` that are not annotated.
+            have, numbers of keypoints that do not fit together, and ``image_ids`` that are not annotated.
     """
     sigmas = COCO_SIGMAS if sigmas is None else np.asarray(sigmas, np.float64)
     if sigmas.ndim != 1 or not (sigmas > 0).all():
         raise ValueError(f"sigmas: received {sigmas}; expected (K,) numbers above 0")
 
-    truth = read_ground_truth(annotation_json, len(sigmas))
-    annotated, categories = (ids_of(truth[key]) for key in ("images", "categories"))
-    results = read_results(results, len(sigmas), truth["images"], categories)
+    ground_truth = read_ground_truth(annotation_json, len(sigmas))
+    annotated, categories = (ids_of(ground_truth[key]) for key in ("images", "categories"))
+    results = read_results(results, len(sigmas), ground_truth["images"], categories)
     image_ids = annotated if image_ids is None else set(image_ids)
     unknown = sorted(image_ids - annotated, key=str)
     if unknown:
@@ -98,10 +100,10 @@ def evaluate_coco(
         {one: number for number, one in enumerate(sorted(ids, key=in_order), start=1)}
         for ids in (annotated, categories)
     )
-    truth_index, result_index = (
-        _index(entries, image_numbers, category_numbers) for entries in (truth["annotations"], results)
+    ground_truth_index, result_index = (
+        _index(entries, image_numbers, category_numbers) for entries in (ground_truth["annotations"], results)
     )
-    evaluation = _Evaluation(truth_index, result_index, "keypoints", kpt_oks_sigmas=sigmas)
+    evaluation = _Evaluation(ground_truth_index, result_index, "keypoints", kpt_oks_sigmas=sigmas)
     evaluation.params.imgIds = sorted(image_numbers[image_id] for image_id in image_ids)
     evaluation.params.catIds = list(category_numbers.values())
     evaluation.run()
@@ -110,34 +112,34 @@ def evaluate_coco(
 
 
 class _Evaluation(COCOeval_faster):
-    """The tool with its slowest step, a sum per pose and person, done for all poses of a picture at once."""
+    """The tool with its slowest step, a sum per pose and instance, done for all poses of an image at once."""
 
     def computeOks(self, imgId, catId):  # noqa: N802, N803, the base class's names
-        """OKS of a picture's best poses with its people, (D, G) float64: pycocotools' to the last bits.
+        """OKS of an image's best poses with its instances, (D, G) float64: pycocotools' to the last bits.
 
-        As there, sums run over the labelled joints alone, and each pose's terms lie side by side: NumPy adds
-        them up in the same order, so that equal OKS stay equal.
+        As there, sums run over the labeled keypoints alone, and each pose's terms lie side by side: NumPy
+        adds them up in the same order, so that equal OKS stay equal.
         """
-        people, poses = self.gt_dataset.get(imgId, catId), self.dt_dataset.get(imgId, catId)
-        if not people or not poses:
+        instances, poses = self.gt_dataset.get(imgId, catId), self.dt_dataset.get(imgId, catId)
+        if not instances or not poses:
             return []
         best = np.argsort([-pose["score"] for pose in poses], kind="stable")[: self.params.maxDets[-1]]
         points = np.stack([poses[place]["keypoints"] for place in best]).reshape(len(best), -1, 3)
         squares = 4 * self.params.kpt_oks_sigmas**2
-        oks = np.empty((len(best), len(people)))
-        for column, person in enumerate(people):
-            truth = person["keypoints"].reshape(-1, 3)
-            joints = np.flatnonzero(truth[:, 2] > 0)
-            if len(joints):
-                offsets = points.take(joints, axis=1)[:, :, :2] - truth[joints, :2]
-            else:  # crowds: how far a joint is outside of the box grown by its own size to every side
-                joints = np.arange(len(truth))
-                corner, size = np.reshape(person["bbox"], (2, 2))
+        oks = np.empty((len(best), len(instances)))
+        for column, instance in enumerate(instances):
+            ground_truth = instance["keypoints"].reshape(-1, 3)
+            keypoints = np.flatnonzero(ground_truth[:, 2] > 0)
+            if len(keypoints):
+                offsets = points.take(keypoints, axis=1)[:, :, :2] - ground_truth[keypoints, :2]
+            else:  # crowds: how far a keypoint is outside of the box grown by its own size to every side
+                keypoints = np.arange(len(ground_truth))
+                corner, size = np.reshape(instance["bbox"], (2, 2))
                 low, high = corner - size, corner + size * 2
                 offsets = np.maximum(0, low - points[:, :, :2]) + np.maximum(0, points[:, :, :2] - high)
             distances = offsets[:, :, 0] ** 2 + offsets[:, :, 1] ** 2
-            exponents = distances / squares[joints] / (person["area"] + np.spacing(1)) / 2
-            oks[:, column] = np.exp(-exponents).sum(axis=1) / len(joints)
+            exponents = distances / squares[keypoints] / (instance["area"] + np.spacing(1)) / 2
+            oks[:, column] = np.exp(-exponents).sum(axis=1) / len(keypoints)
         return oks
 
 
@@ -178,7 +180,7 @@ def write_submission(results: list[dict[str, Any]], folder: str | Path, split: s
     Args:
         results: list of COCO result dicts.
         folder: where to write.
-        split: which pictures, as COCO names them, for example "test-dev2017".
+        split: which images, as COCO names them, for example "test-dev2017".
         algorithm: a name for the method.
 
     Returns:
@@ -195,7 +197,7 @@ def write_submission(results: list[dict[str, Any]], folder: str | Path, split: s
 
 def check(split: EvaluationSplit, options: Mapping[str, Any]) -> None:
     """Raises ValueError if the annotations could not be read."""
-    if split.ground_truth.labelled:
+    if split.ground_truth.labeled:
         read_ground_truth(split.ground_truth.content, split.skeleton.num_keypoints)
 
 
@@ -203,7 +205,7 @@ def measure(metric_input: MetricInput) -> MetricResult:
     """AP and AR with the skeleton's sigmas; for data without areas also PCK, which needs none."""
     split, results = metric_input.split, metric_input.results
     annotated = split.ground_truth
-    if not annotated.labelled:
+    if not annotated.labeled:
         why = f"{annotated.path} has no annotations to measure against"
         return not_measured(why, _submission(metric_input))
     values = evaluate_coco(annotated.content, results, split.skeleton.sigmas, annotated.image_ids)
@@ -214,7 +216,7 @@ def measure(metric_input: MetricInput) -> MetricResult:
         table += "\nNo poses were kept, so nobody is found."
     if annotated.unusable:
         table += (
-            f"\n{annotated.unusable:,} annotations without usable id, picture, box or keypoints are left out"
+            f"\n{annotated.unusable:,} annotations without usable id, image, box or keypoints are left out"
         )
     if not annotated.has_areas:
         remarks = ("The annotations have no areas; OKS takes those of the boxes.",)
@@ -237,29 +239,29 @@ def measure(metric_input: MetricInput) -> MetricResult:
     )
 
 
-def _crowded(annotated: Truth) -> tuple[str, ...]:
-    """(line,) that names the pictures with more people than the metric looks at; () if there are none."""
-    people = Counter(
-        person["image_id"]
-        for person in annotated.content["annotations"]
-        if person["num_keypoints"] and not person["iscrowd"]
+def _crowded(annotated: GroundTruth) -> tuple[str, ...]:
+    """(line,) that names the images with more instances than the metric looks at; () if there are none."""
+    instances = Counter(
+        instance["image_id"]
+        for instance in annotated.content["annotations"]
+        if instance["num_keypoints"] and not instance["iscrowd"]
     )
     crowded = [
         count
-        for image_id, count in people.items()
+        for image_id, count in instances.items()
         if count > MAX_POSES and (annotated.image_ids is None or image_id in annotated.image_ids)
     ]
     if not crowded:
         return ()
     return (
-        f"COCO's metric counts the {MAX_POSES} best poses of a picture, and {len(crowded):,} of the pictures "
-        f"{'has' if len(crowded) == 1 else 'have'} more people (up to {max(crowded):,}): not all of them can "
-        "be found",
+        f"COCO's metric counts the {MAX_POSES} best poses of an image, and {len(crowded):,} of the images "
+        f"{'has' if len(crowded) == 1 else 'have'} more instances (up to {max(crowded):,}): not all of them "
+        "can be found",
     )
 
 
 def _submission(metric_input: MetricInput) -> tuple[Path, ...]:
-    """For COCO's own pictures without annotations the file for its server: a tuple of one path, or none."""
+    """For COCO's own images without annotations the file for its server: a tuple of one path, or none."""
     if metric_input.split.manifest.dataset != "coco":
         return ()
     stem, name = metric_input.split.ground_truth.path.stem, metric_input.name

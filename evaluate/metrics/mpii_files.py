@@ -1,4 +1,6 @@
-"""MPII's files as the official code has them: the ground truth of its validation people, and submissions."""
+"""MPII's files as the official code has them: the ground truth of its validation instances, and
+submissions.
+"""
 
 import io
 from collections.abc import Sequence
@@ -16,24 +18,24 @@ from records.skeletons import MPII
 HEAD_SHARE = 0.6
 """The head's size is this share of its box's diagonal (SC_BIAS of MPII's evaluation toolkit)."""
 
-_JOINTS_OF_FILE = (
+_KEYPOINTS_OF_FILE = (
     *("rank", "rkne", "rhip", "lhip", "lkne", "lank", "pelv", "thor"),
     *("neck", "head", "rwri", "relb", "rsho", "lsho", "lelb", "lwri"),
 )
-"""How gt_valid.mat spells the joints of the skeleton `MPII`."""
+"""How gt_valid.mat spells the keypoints of the skeleton `MPII`."""
 
 
 @dataclass(frozen=True)
-class GroundTruth:
-    """What PCKh needs of N people, in the order of their file.
+class HeadGroundTruth:
+    """What PCKh needs of N instances, in the order of their file.
 
     Attributes:
-        joints_image: (N, 16, 2) x, y in image pixels from 0, in the order of the skeleton `MPII`.
-        missing: (N, 16) joints that are not annotated; their place says nothing.
+        keypoints_image: (N, 16, 2) x, y in image pixels from 0, in the order of the skeleton `MPII`.
+        missing: (N, 16) keypoints that are not annotated; their place says nothing.
         head_boxes: (N, 2, 2) upper left and lower right corner in image pixels from 0.
     """
 
-    joints_image: npt.NDArray[np.float64]
+    keypoints_image: npt.NDArray[np.float64]
     missing: npt.NDArray[np.bool_]
     head_boxes: npt.NDArray[np.float64]
 
@@ -43,15 +45,16 @@ class GroundTruth:
         return HEAD_SHARE * np.linalg.norm(self.head_boxes[:, 1] - self.head_boxes[:, 0], axis=1)
 
     def __len__(self) -> int:
-        return len(self.joints_image)
+        return len(self.keypoints_image)
 
     def select(self, rows: npt.NDArray[np.integer] | Sequence[int]) -> "GroundTruth":
-        """Some of the people: ``rows``, (M,) -> `GroundTruth` of M people in that order."""
-        return GroundTruth(self.joints_image[rows], self.missing[rows], self.head_boxes[rows])
+        """Some of the instances: ``rows``, (M,) -> `HeadGroundTruth` of M instances in that order."""
+        return HeadGroundTruth(self.keypoints_image[rows], self.missing[rows], self.head_boxes[rows])
 
 
-def load_ground_truth(path: str | Path) -> GroundTruth:
-    """Reads ``gt_valid.mat``, the truth of MPII's 2,958 validation people as the official code uses it.
+def load_ground_truth(path: str | Path) -> HeadGroundTruth:
+    """Reads ``gt_valid.mat``, the ground truth of MPII's 2,958 validation instances as the official code uses
+    it.
 
     Args:
         path: a MATLAB file of version 5 with ``dataset_joints`` (16 names), ``jnt_missing`` (16, N),
@@ -59,7 +62,7 @@ def load_ground_truth(path: str | Path) -> GroundTruth:
             variables are not read.
 
     Returns:
-        `GroundTruth`, coordinates counted from 0.
+        `HeadGroundTruth`, coordinates counted from 0.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -78,28 +81,30 @@ def load_ground_truth(path: str | Path) -> GroundTruth:
     if absent:
         raise ValueError(f"{path} has no variable {', '.join(absent)}; expected gt_valid.mat")
     cells = variables["dataset_joints"]
-    joints = cells.get(CELLS, []) if isinstance(cells, dict) else np.ravel(cells).tolist()
-    if tuple(joints) != _JOINTS_OF_FILE:
+    keypoints = cells.get(CELLS, []) if isinstance(cells, dict) else np.ravel(cells).tolist()
+    if tuple(keypoints) != _KEYPOINTS_OF_FILE:
         raise ValueError(
-            f"{path}: dataset_joints is {', '.join(map(str, joints))}; expected {', '.join(_JOINTS_OF_FILE)}"
+            f"{path}: dataset_joints is {', '.join(map(str, keypoints))}; expected "
+            f"{', '.join(_KEYPOINTS_OF_FILE)}"
         )
-    people = np.shape(variables["pos_gt_src"])[-1]
-    positions = checked(f"{path}: pos_gt_src", variables["pos_gt_src"], (16, 2, people))
-    missing = checked(f"{path}: jnt_missing", variables["jnt_missing"], (16, people))
-    corners = checked(f"{path}: headboxes_src", variables["headboxes_src"], (2, 2, people))
+    instances = np.shape(variables["pos_gt_src"])[-1]
+    positions = checked(f"{path}: pos_gt_src", variables["pos_gt_src"], (16, 2, instances))
+    missing = checked(f"{path}: jnt_missing", variables["jnt_missing"], (16, instances))
+    corners = checked(f"{path}: headboxes_src", variables["headboxes_src"], (2, 2, instances))
     if not np.isin(missing, (0, 1)).all():
         raise ValueError(
             f"{path}: jnt_missing has {np.setdiff1d(missing, (0, 1))[:5]}; expected 0 and 1 only"
         )
-    truth = GroundTruth(
+    ground_truth = HeadGroundTruth(
         np.moveaxis(positions, 2, 0) - 1, np.moveaxis(missing, 1, 0) == 1, np.moveaxis(corners, 2, 0) - 1
     )
-    if not (truth.head_sizes > 0).all():
-        row = int(np.argmin(truth.head_sizes))
+    if not (ground_truth.head_sizes > 0).all():
+        row = int(np.argmin(ground_truth.head_sizes))
         raise ValueError(
-            f"{path}: headboxes_src of person {row} (from 0) has no extent: {truth.head_boxes[row].tolist()}"
+            f"{path}: headboxes_src of instance {row} (from 0) has no extent: "
+            f"{ground_truth.head_boxes[row].tolist()}"
         )
-    return truth
+    return ground_truth
 
 
 def write_submission(predictions_image: npt.ArrayLike, mat_path: Path, json_path: Path) -> None:
@@ -109,7 +114,7 @@ def write_submission(predictions_image: npt.ArrayLike, mat_path: Path, json_path
         predictions_image: (N, 16, 2) float, x, y in image pixels from 0.
         mat_path: the MATLAB file: ``preds``, (N, 16, 2) double, coordinates counted from 1 as MATLAB and the
             MPII release do.
-        json_path: the JSON file: a list with, for each person, a list of 16 [x, y], in image pixels from 0.
+        json_path: the JSON file: a list with, for each instance, a list of 16 [x, y], in image pixels from 0.
 
     Raises:
         ValueError: on a wrong shape or numbers that are not finite.

@@ -1,11 +1,11 @@
 """PCKh, MPII's own metric.
 
 PCKh (Andriluka et al., "2D Human Pose Estimation: New Benchmark and State of the Art Analysis", 2014): a
-joint is right if it is off by at most half the head's size. Groups, mean and the head's size are those of the
-official HRNet code (``MPIIDataset.evaluate``), which follows MPII's evaluation toolkit.
+keypoint is right if it is off by at most half the head's size. Groups, mean and the head's size are those of
+the official HRNet code (``MPIIDataset.evaluate``), which follows MPII's evaluation toolkit.
 
-    truth = load_ground_truth("gt_valid.mat")
-    print(format_table(evaluate_mpii(predictions_image, truth)))
+    ground truth = load_ground_truth("gt_valid.mat")
+    print(format_table(evaluate_mpii(predictions_image, ground truth)))
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from evaluate.metrics.metric import (
     number_or_none,
     with_ending,
 )
-from evaluate.metrics.mpii_files import GroundTruth, write_submission
+from evaluate.metrics.mpii_files import HeadGroundTruth, write_submission
 from evaluate.metrics.pck import checked, keypoints_of, percent_within
 from evaluate.run_inputs import EvaluationSplit
 from hrpose.json_checks import is_number
@@ -38,52 +38,57 @@ GROUPS = {
     "knee": ("l_knee", "r_knee"),
     "ankle": ("l_ankle", "r_ankle"),
 }
-"""Columns of the official table and the joints whose mean they are."""
+"""Columns of the official table and the keypoints whose mean they are."""
 
 NOT_IN_MEAN = ("pelvis", "thorax")
-"""Joints the official mean leaves out (6 and 7)."""
+"""Keypoints the official mean leaves out (6 and 7)."""
 
 OFFICIAL_TENTH = 0.11
 """What the official code takes for the threshold of its column Mean@0.1: element 11 of 0, 0.01, 0.02 ..."""
 
 
-def pckh(predictions_image: npt.ArrayLike, truth: GroundTruth, threshold: float = 0.5) -> dict[str, Any]:
-    """PCKh of each joint, of the official groups, and their mean, in percent.
+def pckh(
+    predictions_image: npt.ArrayLike, ground_truth: HeadGroundTruth, threshold: float = 0.5
+) -> dict[str, Any]:
+    """PCKh of each keypoint, of the official groups, and their mean, in percent.
 
     Args:
-        predictions_image: (N, 16, 2) float, x, y in image pixels from 0: person i is row i of the truth.
-        truth: `GroundTruth` of N people.
+        predictions_image: (N, 16, 2) float, x, y in image pixels from 0: instance i is row i of the ground
+            truth.
+        ground_truth: `HeadGroundTruth` of N instances.
         threshold: float, > 0, in head sizes; an error of exactly this is right.
 
     Returns:
         Dict of float: "head", "shoulder", "elbow", "wrist", "hip", "knee", "ankle" (mean of left and right);
-        "mean" of all annotated joints but pelvis and thorax; and "per_joint", (16,) float64. NaN stands for
-        what no one has annotated.
+        "mean" of all annotated keypoints but pelvis and thorax; and "per_keypoint", (16,) float64. NaN stands
+        for what no one has annotated.
 
     Raises:
-        ValueError: on a wrong shape, another number of people, numbers that are not finite, or a threshold
+        ValueError: on a wrong shape, another number of instances, numbers that are not finite, or a threshold
             that is no number above 0, naming the argument.
     """
-    predictions = checked("predictions_image", predictions_image, (len(truth), MPII.num_keypoints, 2))
-    errors = np.linalg.norm(predictions - truth.joints_image, axis=2) / truth.head_sizes[:, None]
-    annotated = ~truth.missing
-    _, per_joint = percent_within(errors, annotated, threshold)
+    predictions = checked("predictions_image", predictions_image, (len(ground_truth), MPII.num_keypoints, 2))
+    errors = (
+        np.linalg.norm(predictions - ground_truth.keypoints_image, axis=2) / ground_truth.head_sizes[:, None]
+    )
+    annotated = ~ground_truth.missing
+    _, per_keypoint = percent_within(errors, annotated, threshold)
     in_mean = [name not in NOT_IN_MEAN for name in MPII.keypoints]
     mean, _ = percent_within(errors[:, in_mean], annotated[:, in_mean], threshold)
     groups = {
-        group: float(np.mean([per_joint[MPII.keypoints.index(name)] for name in names]))
+        group: float(np.mean([per_keypoint[MPII.keypoints.index(name)] for name in names]))
         for group, names in GROUPS.items()
     }
-    return {"mean": mean, "per_joint": per_joint} | groups
+    return {"mean": mean, "per_joint": per_keypoint} | groups
 
 
 def evaluate_mpii(
-    predictions_image: npt.ArrayLike, truth: GroundTruth, official_tenth: bool = False
+    predictions_image: npt.ArrayLike, ground_truth: HeadGroundTruth, official_tenth: bool = False
 ) -> dict[str, float]:
     """The columns of the official table: PCKh@0.5 by group and mean, and the mean of PCKh@0.1.
 
     Args:
-        predictions_image, truth: as for `pckh`.
+        predictions_image, ground_truth: as for `pckh`.
         official_tenth: take 0.11 for the threshold of the last column, as the official code does, instead of
             the 0.1 it is named after; the published numbers of HRNet have it so.
 
@@ -94,8 +99,8 @@ def evaluate_mpii(
     Raises:
         ValueError: as `pckh`.
     """
-    half = pckh(predictions_image, truth, 0.5)
-    tenth = pckh(predictions_image, truth, OFFICIAL_TENTH if official_tenth else 0.1)
+    half = pckh(predictions_image, ground_truth, 0.5)
+    tenth = pckh(predictions_image, ground_truth, OFFICIAL_TENTH if official_tenth else 0.1)
     columns = {group.capitalize(): half[group] for group in GROUPS}
     return columns | {"Mean": half["mean"], "Mean@0.1": tenth["mean"]}
 
@@ -127,50 +132,52 @@ def check(split: EvaluationSplit, options: Mapping[str, Any]) -> None:
 def measure(metric_input: MetricInput) -> MetricResult:
     """PCKh, and the predictions in the form of the official ``pred.mat``.
 
-    The file has one row for everybody annotated, in the order of the list that chose the validation people:
-    with the official list that of ``gt_valid.mat``; without a list, as for the test split, in the order of
-    the release (`annolist`, then `annorect`). PCKh is that of people with a record, a labelled joint and a
-    head box; rows of people without a record are 0, 0 in image pixels from 0.
+    The file has one row for everybody annotated, in the order of the list that chose the validation
+    instances: with the official list that of ``gt_valid.mat``; without a list, as for the test split, in the
+    order of the release (`annolist`, then `annorect`). PCKh is that of instances with a record, a labeled
+    keypoint and a head box; rows of instances without a record are 0, 0 in image pixels from 0.
     """
     split, predictions = metric_input.split, metric_input.predictions
     annotated, official_tenth = split.ground_truth, metric_input.options["official_tenth"]
     if split.manifest.boxes != "ground_truth":
         return not_measured("PCKh needs annotated boxes: --boxes=ground_truth")
-    predicted = dict(zip(predictions.person_ids.tolist(), predictions.keypoints[:, :, :2], strict=True))
+    predicted = dict(zip(predictions.instance_ids.tolist(), predictions.keypoints[:, :, :2], strict=True))
     files = tuple(with_ending(metric_input.name, ending) for ending in (".mat", ".pred.json"))
     nowhere = np.zeros((MPII.num_keypoints, 2))
-    everybody = [predicted.get(person, nowhere) for person in annotated.listed]
+    everybody = [predicted.get(instance, nowhere) for instance in annotated.listed]
     write_submission(np.reshape(everybody, (-1, MPII.num_keypoints, 2)), *files)
-    empty, rows = sum(person not in predicted for person in annotated.listed), ""
+    empty, rows = sum(instance not in predicted for instance in annotated.listed), ""
     if empty:
         rows = (
-            f"\n{empty:,} of the {len(annotated.listed):,} rows in {files[0].name} are of people without a "
-            "record: all their joints are 0, 0 (image pixels from 0)"
+            f"\n{empty:,} of the {len(annotated.listed):,} rows in {files[0].name} are of instances without "
+            "a record: all their keypoints are 0, 0 (image pixels from 0)"
         )
     if split.manifest.split == "test":
-        text = f"the test split's joints are not public; {files[0].name} has a row for each of its people"
+        text = (
+            f"the test split's keypoints are not public; {files[0].name} has a row for each of its instances"
+        )
         return not_measured(text + rows, files)
     ids = [
-        person
-        for person in annotated.listed
-        if person in predicted and _has_head(annotated.people.get(person))
+        instance
+        for instance in annotated.listed
+        if instance in predicted and _has_head(annotated.instances.get(instance))
     ]
     if not ids:
-        text = "PCKh needs annotated joints and head boxes, which these annotations do not have"
+        text = "PCKh needs annotated keypoints and head boxes, which these annotations do not have"
         return not_measured(text + rows, files)
-    chosen = [annotated.people[person] for person in ids]
+    chosen = [annotated.instances[instance] for instance in ids]
     keypoints = keypoints_of(chosen, MPII.num_keypoints)
-    heads = GroundTruth(
-        joints_image=keypoints[:, :, :2],
+    heads = HeadGroundTruth(
+        keypoints_image=keypoints[:, :, :2],
         missing=keypoints[:, :, 2] == 0,
-        head_boxes=np.reshape([person["head_box"] for person in chosen], (-1, 2, 2)).astype(np.float64),
+        head_boxes=np.reshape([instance["head_box"] for instance in chosen], (-1, 2, 2)).astype(np.float64),
     )
-    values = evaluate_mpii(np.stack([predicted[person] for person in ids]), heads, official_tenth)
+    values = evaluate_mpii(np.stack([predicted[instance] for instance in ids]), heads, official_tenth)
     table = format_table(values, "PCKh@0.5")
     if len(ids) < len(annotated.listed):
         table += (
-            f"\nmeasured on {len(ids):,} of {len(annotated.listed):,} annotated people: those with a record, "
-            "a labelled joint and a head box"
+            f"\nmeasured on {len(ids):,} of {len(annotated.listed):,} annotated instances: those with a "
+            "record, a labeled keypoint and a head box"
         )
     table += rows
     values = {name: number_or_none(value) for name, value in values.items()}
@@ -185,9 +192,9 @@ def measure(metric_input: MetricInput) -> MetricResult:
     )
 
 
-def _has_head(person: Mapping[str, Any] | None) -> bool:
-    """Whether a person, or None, has a head box with an extent, PCKh's unit."""
-    box = person.get("head_box") if person else None
+def _has_head(instance: Mapping[str, Any] | None) -> bool:
+    """Whether an instance, or None, has a head box with an extent, PCKh's unit."""
+    box = instance.get("head_box") if instance else None
     if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
         return False
     return box[:2] != box[2:]
@@ -195,7 +202,7 @@ def _has_head(person: Mapping[str, Any] | None) -> bool:
 
 METRIC = Metric(
     name="pckh",
-    summary="MPII's PCKh: percent of joints off by at most half the head's size",
+    summary="MPII's PCKh: percent of keypoints off by at most half the head's size",
     measure=measure,
     check=check,
     options=(

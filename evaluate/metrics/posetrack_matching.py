@@ -1,11 +1,11 @@
-"""Which predicted joints of a frame are right, by the rules that `evaluate.metrics.posetrack` tells."""
+"""Which predicted keypoints of a frame are right, by the rules that `evaluate.metrics.posetrack` tells."""
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from evaluate.metrics.posetrack_files import JOINTS, Frame
+from evaluate.metrics.posetrack_files import KEYPOINTS, Frame
 
 DISTANCE_THRESHOLD = 0.5
 """In head sizes."""
@@ -16,14 +16,15 @@ HEAD_SHARE = 0.6
 
 @dataclass(frozen=True)
 class FrameMatch:
-    """What one frame says: P predicted people, 15 joints.
+    """What one frame says: P predicted instances, 15 keypoints.
 
     Attributes:
-        predicted: (P, 15) bool, joints that are predicted.
+        predicted: (P, 15) bool, keypoints that are predicted.
         right: (P, 15) bool, those of them that are right.
         scores: (P, 15).
         annotated: (15,) how many there are to find.
-        tracks: per joint (object ids, hypothesis ids, distances) for `count_events`; empty without tracking.
+        tracks: per keypoint (object ids, hypothesis ids, distances) for `count_events`; empty without
+            tracking.
     """
 
     predicted: npt.NDArray[np.bool_]
@@ -33,13 +34,15 @@ class FrameMatch:
     tracks: list[tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]]
 
 
-def without_ignored(truth: Frame, prediction: Frame) -> tuple[Frame, Frame]:
-    """The two frames without joints inside the truth's ignore regions, and without people left with none."""
-    regions = truth.ignore_regions
+def without_ignored(ground_truth: Frame, prediction: Frame) -> tuple[Frame, Frame]:
+    """The two frames without keypoints inside the ground truth's ignore regions, and without instances
+    left with none.
+    """
+    regions = ground_truth.ignore_regions
     if not regions:
-        return truth, prediction
+        return ground_truth, prediction
     frames = []
-    for frame in (truth, prediction):
+    for frame in (ground_truth, prediction):
         present = frame.present.copy()
         for polygon in regions:
             present &= ~inside(frame.points, polygon)
@@ -82,33 +85,33 @@ def inside(points: npt.NDArray[np.float64], polygon: npt.NDArray[np.float64]) ->
     return (crossed.sum(axis=-1) % 2 == 1) & ~on_border.any(axis=-1)
 
 
-def match_frame(truth: Frame, prediction: Frame, tracking: bool) -> FrameMatch:
-    """Assigns one frame's predictions to its truth."""
-    people, others = len(truth.points), len(prediction.points)
-    offsets = prediction.points[:, None] - truth.points[None]
-    distances = np.linalg.norm(offsets, axis=3) / (HEAD_SHARE * truth.head_diagonals[:, None])
-    both = prediction.present[:, None] & truth.present[None]
+def match_frame(ground_truth: Frame, prediction: Frame, tracking: bool) -> FrameMatch:
+    """Assigns one frame's predictions to its ground truth."""
+    instances, others = len(ground_truth.points), len(prediction.points)
+    offsets = prediction.points[:, None] - ground_truth.points[None]
+    distances = np.linalg.norm(offsets, axis=3) / (HEAD_SHARE * ground_truth.head_diagonals[:, None])
+    both = prediction.present[:, None] & ground_truth.present[None]
     near = both & (distances <= DISTANCE_THRESHOLD)
-    right = np.zeros((others, len(JOINTS)), bool)
-    if people and others:
-        shares = near.sum(axis=2) / np.maximum(truth.present.sum(axis=1), 1)
+    right = np.zeros((others, len(KEYPOINTS)), bool)
+    if instances and others:
+        shares = near.sum(axis=2) / np.maximum(ground_truth.present.sum(axis=1), 1)
         chosen = shares.argmax(axis=1)
-        shares[np.arange(people) != chosen[:, None]] = 0
+        shares[np.arange(instances) != chosen[:, None]] = 0
         winners = shares.argmax(axis=0)
-        for person in np.flatnonzero(shares.max(axis=0) > 0):
-            right[winners[person]] = near[winners[person], person]
+        for instance in np.flatnonzero(shares.max(axis=0) > 0):
+            right[winners[instance]] = near[winners[instance], instance]
     tracks = []
-    if tracking and people and others:
+    if tracking and instances and others:
         tracks = [
             (
-                truth.track_ids[truth.present[:, joint]],
-                prediction.track_ids[prediction.present[:, joint]],
-                np.where(near, distances, np.nan)[prediction.present[:, joint], :, joint].T[
-                    truth.present[:, joint]
+                ground_truth.track_ids[ground_truth.present[:, keypoint]],
+                prediction.track_ids[prediction.present[:, keypoint]],
+                np.where(near, distances, np.nan)[prediction.present[:, keypoint], :, keypoint].T[
+                    ground_truth.present[:, keypoint]
                 ],
             )
-            for joint in range(len(JOINTS))
+            for keypoint in range(len(KEYPOINTS))
         ]
     elif tracking:
-        tracks = [([0], [0], [[np.nan]])] * len(JOINTS)
-    return FrameMatch(prediction.present, right, prediction.scores, truth.present.sum(axis=0), tracks)
+        tracks = [([0], [0], [[np.nan]])] * len(KEYPOINTS)
+    return FrameMatch(prediction.present, right, prediction.scores, ground_truth.present.sum(axis=0), tracks)

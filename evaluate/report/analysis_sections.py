@@ -1,4 +1,4 @@
-"""The report's sections on curves, kinds of people and joints."""
+"""The report's sections on curves, kinds of instances and keypoints."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from records.skeletons import Skeleton
 
 
 def curves_section(analysis: Analysis, metric_input: MetricInput, own: bool) -> Markup:
-    """Precision-recall curves, and AP by kind of people.
+    """Precision-recall curves, and AP by kind of instances.
 
     Args:
         analysis: of the results.
@@ -19,7 +19,7 @@ def curves_section(analysis: Analysis, metric_input: MetricInput, own: bool) -> 
         own: whether it is the headline metric that the curves take apart.
     """
     if not analysis.curves:
-        text = "Nobody in these pictures has a labelled keypoint, so there is nothing to find."
+        text = "Nobody in these images has a labeled keypoint, so there is nothing to find."
         return section("Precision and recall", element("p", text))
     lines = [(f"OKS {threshold:g}", curve) for threshold, curve in analysis.curves.items()]
     chart = line_chart("Precision against recall", "recall", "precision", RECALLS, lines)
@@ -30,23 +30,23 @@ def curves_section(analysis: Analysis, metric_input: MetricInput, own: bool) -> 
                 (
                     group.name,
                     group.ap,
-                    "nobody" if group.ap is None else f"{group.ap:.3f}, {group.people:,} people",
+                    "nobody" if group.ap is None else f"{group.ap:.3f}, {group.instances:,} instances",
                 )
                 for group in groups
             ],
         )
-        for what, groups in (("size", analysis.sizes), ("number of labelled keypoints", analysis.visible))
+        for what, groups in (("size", analysis.sizes), ("number of labeled keypoints", analysis.visible))
     )
     note = (
-        f"By COCO's rules: AP is the mean over OKS 0.50 to 0.95, of at most {MAX_POSES} poses a picture. "
-        "Medium people have an annotated area of 32² to 96² square pixels, large ones more. By labelled "
-        "keypoints: people outside of the group and the poses next to them are ignored."
+        f"By COCO's rules: AP is the mean over OKS 0.50 to 0.95, of at most {MAX_POSES} poses an image. "
+        "Medium instances have an annotated area of 32² to 96² square pixels, large ones more. By labeled "
+        "keypoints: instances outside of the group and the poses next to them are ignored."
     )
     texts = [note]
     if not own:
         texts.insert(
             0,
-            "This is COCO's metric, not the one above: it shows what kinds of people are found. Its "
+            "This is COCO's metric, not the one above: it shows what kinds of instances are found. Its "
             f"constants are those of the skeleton {metric_input.split.skeleton.name}.",
         )
     if not metric_input.results:
@@ -62,7 +62,7 @@ def curves_section(analysis: Analysis, metric_input: MetricInput, own: bool) -> 
                 "div",
                 element("h3", "AP by size"),
                 Markup(sizes),
-                element("h3", "AP by number of labelled keypoints"),
+                element("h3", "AP by number of labeled keypoints"),
                 Markup(visible),
             ),
             css="two",
@@ -71,26 +71,26 @@ def curves_section(analysis: Analysis, metric_input: MetricInput, own: bool) -> 
     )
 
 
-def joints_section(analysis: Analysis, skeleton: Skeleton) -> Markup:
-    """What goes wrong at each joint."""
+def keypoints_section(analysis: Analysis, skeleton: Skeleton) -> Markup:
+    """What goes wrong at each keypoint."""
     if not analysis.pairs:
-        return section("Joints", element("p", "No pose comes near an annotated person (OKS of 0.1)."))
+        return section("Joints", element("p", "No pose comes near an annotated instance (OKS of 0.1)."))
     counts, similarity = count_errors(analysis.pairs, skeleton.num_keypoints)
-    names = [_joint(name) for name in skeleton.keypoints]
+    names = [_keypoint(name) for name in skeleton.keypoints]
     rows = [_error_row(*row) for row in zip(names, counts, similarity, strict=True)]
     overall = np.concatenate([pair.similarity[pair.errors >= 0] for pair in analysis.pairs]).mean()
     rows.append(_error_row("all", counts.sum(axis=0), overall))
     key = element("p", *(element("span", _swatch(name), name, css="key") for name in ERRORS))
-    unmatched = f" {analysis.unmatched:,} labelled people have no such pose." if analysis.unmatched else ""
+    unmatched = f" {analysis.unmatched:,} labeled instances have no such pose." if analysis.unmatched else ""
     texts = (
-        f"Of {len(analysis.pairs):,} poses with an OKS of at least 0.1 with the person they are matched to."
-        f"{unmatched} Similarity is the joint's own OKS, exp(-d²/2s²k²), at best 1.",
-        "What a joint is most similar to decides. Its own place: good from 0.85 on, jitter from 0.5 on. The "
-        "same person's joint of the other side: inversion. Another person's joint of either side: swap. Less "
-        "than 0.5 everywhere: miss. Ronchi and Perona, Benchmarking and Error Diagnosis in Multi-Instance "
-        "Pose Estimation, ICCV 2017.",
+        f"Of {len(analysis.pairs):,} poses with an OKS of at least 0.1 with the instance they are matched to."
+        f"{unmatched} Similarity is the keypoint's own OKS, exp(-d²/2s²k²), at best 1.",
+        "What a keypoint is most similar to decides. Its own place: good from 0.85 on, jitter from 0.5 on. "
+        "The same instance's keypoint of the other side: inversion. Another instance's keypoint of either "
+        "side: swap. Less than 0.5 everywhere: miss. Ronchi and Perona, Benchmarking and Error Diagnosis in "
+        "Multi-Instance Pose Estimation, ICCV 2017.",
     )
-    header = ["joint", "shares", "labelled", "similarity", *(f"{name} %" for name in ERRORS)]
+    header = ["keypoint", "shares", "labeled", "similarity", *(f"{name} %" for name in ERRORS)]
     return section(
         "Joints", key, table(header, rows, css="joints"), *(element("p", text, css="note") for text in texts)
     )
@@ -110,5 +110,5 @@ def _swatch(css):
     return Markup(f'<span class="swatch {css}"></span>')
 
 
-def _joint(name):
+def _keypoint(name):
     return name.replace("_", " ")

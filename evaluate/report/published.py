@@ -1,7 +1,7 @@
 """Numbers that the authors of HRNet have published, to stand beside one's own.
 
 Source of both tables: the README of the official code (leoxiaobin/deep-high-resolution-net.pytorch, "Main
-Results"), with flip test and the standard codec. Its COCO rows are those of Table 1 of "Deep High-Resolution
+Results"), with flip test and the msra codec. Its COCO rows are those of Table 1 of "Deep High-Resolution
 Representation Learning for Human Pose Estimation" (Sun, Xiao, Liu, Wang; CVPR 2019) with more columns.
 
 For PoseTrack there are none: the paper has the test set of PoseTrack 2017 only.
@@ -33,7 +33,7 @@ class Published:
     source: str
     setting: str
     boxes: str
-    codec: str = "standard"
+    codec: str = "msra"
 
 
 def _coco(*values: float) -> Published:
@@ -41,7 +41,7 @@ def _coco(*values: float) -> Published:
     return Published(
         values=dict(zip(names, values, strict=True)),
         source=f"{_PAPER}, Table 1; {_CODE}",
-        setting="COCO val2017, boxes of a detector with person AP 56.4, flip test",
+        setting="COCO val2017, boxes of a detector with instance AP 56.4, flip test",
         boxes="detections",
     )
 

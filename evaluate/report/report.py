@@ -1,7 +1,7 @@
 """The report of an evaluation: one HTML page that needs nothing beside itself.
 
-`write_report` reads the crops of the people it shows and writes the page; what the page says is put together
-by the functions below it, one per section.
+`write_report` reads the crops of the instances it shows and writes the page; what the page says is put
+together by the functions below it, one per section.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,8 +9,8 @@ from pathlib import Path
 
 from evaluate.metrics.metric import MetricInput, MetricResult, Number
 from evaluate.report.analysis import analyse
-from evaluate.report.analysis_sections import curves_section, joints_section
-from evaluate.report.examples import people_section
+from evaluate.report.analysis_sections import curves_section, keypoints_section
+from evaluate.report.examples import instances_section
 from evaluate.report.html_page import Markup, element, facts, page, section, table
 from evaluate.report.published import Published, published_for
 from hrpose.atomic_files import write_whole
@@ -23,7 +23,7 @@ BOX_SOURCES = {"ground_truth": "annotated", "detections": "detected"}
 def write_report(
     path: Path,
     metric_input: MetricInput,
-    measured: Mapping[str, MetricResult],
+    metric_result: Mapping[str, MetricResult],
     run: RunConfig,
     timing: Mapping[str, float],
     *,
@@ -36,9 +36,9 @@ def write_report(
     Args:
         path: of the HTML file.
         metric_input: what was measured.
-        measured: the results by the metric's name, the headline metric first.
+        metric_result: the results by the metric's name, the headline metric first.
         run: the run's configuration.
-        timing: {phase: seconds}, in order; "predict" is shown per person too.
+        timing: {phase: seconds}, in order; "predict" is shown per instance too.
         epoch: of the checkpoint.
         flip_test: whether it was used.
         more: further (name, value) of how it was evaluated.
@@ -46,9 +46,9 @@ def write_report(
     Returns:
         The path.
     """
-    split, headline = metric_input.split, next(iter(measured.values()))
+    split, headline = metric_input.split, next(iter(metric_result.values()))
     annotated, analysis = split.ground_truth, None
-    if any(any(person["keypoints"][2::3]) for person in annotated.content["annotations"]):
+    if any(any(instance["keypoints"][2::3]) for instance in annotated.content["annotations"]):
         analysis = analyse(
             annotated.content["annotations"], metric_input.results, split.skeleton, annotated.image_ids
         )
@@ -58,7 +58,7 @@ def write_report(
         element("p", headline.headline, css="headline"),
         _about(metric_input, run, epoch, flip_test, more),
     ]
-    for number, (name, result) in enumerate(measured.items()):
+    for number, (name, result) in enumerate(metric_result.items()):
         heading = f"Metric: {name}" if number else "Metric"
         parts.append(section(heading, *_metric(name, result, metric_input, run, flip_test)))
     if analysis is None:
@@ -66,8 +66,8 @@ def write_report(
         parts.append(section("Analysis", element("p", reason)))
     else:
         parts.append(curves_section(analysis, metric_input, headline.analyzed))
-        parts.append(joints_section(analysis, split.skeleton))
-    parts += [people_section(analysis, metric_input), _timing(timing, split.manifest.records)]
+        parts.append(keypoints_section(analysis, split.skeleton))
+    parts += [instances_section(analysis, metric_input), _timing(timing, split.manifest.records)]
     return write_whole(path, page(title, parts))
 
 
@@ -155,7 +155,7 @@ def _keypoints_table(result: MetricResult) -> Markup:
         ]
         for keypoint in dict.fromkeys(keypoint for numbers in columns.values() for keypoint in numbers)
     ]
-    return table(["joint", *columns], rows)
+    return table(["keypoint", *columns], rows)
 
 
 def _unlike(metric_input: MetricInput, run: RunConfig, flip_test: bool, published: Published) -> list[str]:
@@ -168,11 +168,11 @@ def _unlike(metric_input: MetricInput, run: RunConfig, flip_test: bool, publishe
     if run.codec != published.codec:
         differences.append(f"codec {run.codec}")
     if split.ground_truth.image_ids is not None:
-        differences.append("a list of pictures")
+        differences.append("a list of images")
     return [f"Not the same setting: this run has {', '.join(differences)}."] if differences else []
 
 
-def _timing(timing: Mapping[str, float], people: int) -> Markup:
+def _timing(timing: Mapping[str, float], instances: int) -> Markup:
     total = sum(timing.values())
     rows = [
         [phase, f"{seconds:.1f}", f"{100 * seconds / total:.0f}" if total else "–"]
@@ -181,6 +181,6 @@ def _timing(timing: Mapping[str, float], people: int) -> Markup:
     rows.append(["together", f"{total:.1f}", "100" if total else "–"])
     content = [table(["phase", "seconds", "%"], rows)]
     if timing.get("predict"):
-        rate = people / timing["predict"]
-        content.append(element("p", f"{rate:,.1f} people per second in the network.", css="note"))
+        rate = instances / timing["predict"]
+        content.append(element("p", f"{rate:,.1f} instances per second in the network.", css="note"))
     return section("Timing", *content)

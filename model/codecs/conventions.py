@@ -25,7 +25,7 @@ class Codec:
         name: the ``method`` of `model.codecs.heatmaps.encode` and `decode`.
         unbiased: whether lengths are counted in pixel intervals, size - 1, instead of pixels. It decides
             which heatmap pixel an input pixel is (`to_heatmap`), and has to be the same in the map from the
-            picture to the network input (`records.geometry.affine_to_input(..., unbiased=...)`).
+            image to the network input (`records.geometry.affine_to_input(..., unbiased=...)`).
         flip_shift: whether the flip test moves the mirrored heatmaps one cell to the right
             (`model.codecs.heatmaps.flip_back(..., shift=...)`).
     """
@@ -58,7 +58,7 @@ class Codec:
 #: code, which the code of DARK is built on) leaves a quarter. Counted in pixel intervals, both are the same
 #: place (UDP, section 3.2).
 CODECS = {
-    "standard": Codec("standard", unbiased=False, flip_shift=True),
+    "msra": Codec("msra", unbiased=False, flip_shift=True),
     "dark": Codec("dark", unbiased=False, flip_shift=True),
     "udp": Codec("udp", unbiased=True, flip_shift=False),
 }

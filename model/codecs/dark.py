@@ -1,10 +1,10 @@
 """Distribution-aware decoding of heatmaps (DARK: Zhang et al., CVPR 2020, section 3.1).
 
 Near its peak a predicted heatmap is taken for a Gaussian. Its logarithm is then a paraboloid, whose summit
-follows from the first and second derivatives in any one cell. The derivatives are differences of neighbouring
+follows from the first and second derivatives in any one cell. The derivatives are differences of neighboring
 cells, so the map is smoothed first. Constants are those of the authors' code (ilovepose/DarkPose).
 
-A Gaussian whose centre is two standard deviations or more inside the map is found to 0.01 cells for a
+A Gaussian whose center is two standard deviations or more inside the map is found to 0.01 cells for a
 standard deviation of 2, 0.03 for 4 (measured). Nearer to the border the zeros beyond it push the answer
 inwards.
 """
@@ -40,7 +40,7 @@ def modulate(heatmaps, sigma):
     """Smooths heatmaps with a Gaussian as wide as that of the training targets (eq. 10).
 
     Outside the map there are zeros. The paper then scales each map back to its old maximum (eq. 11), which
-    is left out: a factor is a constant in the logarithm and drops out of its derivatives.
+    is filtered: a factor is a constant in the logarithm and drops out of its derivatives.
 
     Args:
         heatmaps: (N, h, w, K) float32.
@@ -66,7 +66,7 @@ def modulate(heatmaps, sigma):
 
 
 def refine(heatmaps, x, y, sigma):
-    """The step from the highest cells to the centres of the Gaussians around them (eq. 4-9).
+    """The step from the highest cells to the centers of the Gaussians around them (eq. 4-9).
 
     With g the gradient and H the Hessian of the smoothed map's logarithm, that is -H^-1 g. None is taken
     within two cells of the border, as in the authors' code, nor (ours) where H is not that of a maximum, or

@@ -1,7 +1,7 @@
 """Weights to start from: which network a file is for, what of it fits, and where the trainer finds it.
 
 A network starts from a whole backbone or not at all: a file that lacks part of it, or has another width, is
-refused. Only the head, which belongs to one set of keypoints, may stay as it was initialised, and that is
+refused. Only the head, which belongs to one set of keypoints, may stay as it was initialized, and that is
 reported.
 """
 
@@ -41,7 +41,7 @@ class Fit:
         """One or two lines for the user: what is used, what became of the head, what is left out."""
         lines = [f"{len(self.values):,} arrays used; head: {self.head}"]
         if self.unused:
-            lines.append(f"left out {len(self.unused):,} arrays: {summarise(self.unused)}")
+            lines.append(f"left out {len(self.unused):,} arrays: {summarize(self.unused)}")
         return "\n".join(lines)
 
 
@@ -60,7 +60,7 @@ def network_of(state, architectures):
     """
     if WIDTH_OF not in state:
         raise WeightsError(
-            f"no weights of an HRNet: {WIDTH_OF} is missing; the file has {summarise(state) or 'nothing'}"
+            f"no weights of an HRNet: {WIDTH_OF} is missing; the file has {summarize(state) or 'nothing'}"
         )
     shape = state[WIDTH_OF].shape
     names = [name for name, architecture in architectures.items() if shape[:1] == (architecture.width,)]
@@ -80,7 +80,7 @@ def head_size(state):
 _PARTS_NAMED = 8
 
 
-def summarise(names):
+def summarize(names):
     """Official names counted by the part of the network they belong to: "classifier (2), final_layer (7)".
 
     Of many parts the first few are named.
@@ -109,7 +109,7 @@ def fit_backbone(state, shapes):
     if missing:
         raise WeightsError(
             f"no weights of this network: {len(missing):,} of its {len(backbone):,} arrays are missing, for "
-            f"example {missing[0]}; the file has {summarise(state) or 'nothing'}"
+            f"example {missing[0]}; the file has {summarize(state) or 'nothing'}"
         )
     for name in backbone:
         if state[name].shape != shapes[name]:
@@ -120,13 +120,13 @@ def fit_backbone(state, shapes):
     differs = [name for name in HEAD if name in state and state[name].shape != shapes[name]]
     if differs:
         head = (
-            f"as initialised ({differs[0]} is {state[differs[0]].shape}, the network's {shapes[differs[0]]})"
+            f"as initialized ({differs[0]} is {state[differs[0]].shape}, the network's {shapes[differs[0]]})"
         )
     elif all(name in state for name in HEAD):
         head = "from the file"
         backbone = [*backbone, *HEAD]
     else:
-        head = "as initialised (the file has none for keypoints)"
+        head = "as initialized (the file has none for keypoints)"
     values = {name: state[name] for name in backbone}
     return Fit(
         values=values,

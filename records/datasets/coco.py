@@ -1,4 +1,4 @@
-"""COCO 2017, person keypoints: https://cocodataset.org."""
+"""COCO 2017, instance keypoints: https://cocodataset.org."""
 
 from records.datasets.dataset import Dataset, Layout, each_split
 from records.skeletons import COCO

@@ -1,4 +1,4 @@
-"""A user's own keypoint annotations in COCO format, of people, hands, animals or anything else."""
+"""A user's own keypoint annotations in COCO format, of instances, hands, animals or anything else."""
 
 from records.datasets.dataset import Dataset, Layout, each_split
 

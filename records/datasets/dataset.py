@@ -75,7 +75,7 @@ class Dataset:
         recipe: what training on it has by default.
         clean_boxes: whether to cut ground-truth boxes to the image, as the official code does for COCO. Not
             where a box stands for a center and a size that must not change.
-        lenient: whether annotations are read as labelling tools leave them (`records.annotations.lenient`),
+        lenient: whether annotations are read as labeling tools leave them (`records.annotations.lenient`),
             not by COCO's letter.
         exif_orientation: what a build does with images' EXIF orientation unless told, see
             `pipelines.exif.orient`. Published datasets were annotated on the pixels as they are stored.

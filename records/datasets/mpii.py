@@ -14,7 +14,7 @@ DATASET = Dataset(
         raw="mpii_human_pose_v1_u12_1.mat",
     ),
     metrics=("pckh",),
-    # PCKh compares each annotated person with one prediction, whose box is therefore the person's.
+    # PCKh compares each annotated instance with one prediction, whose box is therefore the instance's.
     evaluation_boxes="ground_truth",
     input_size=(256, 256),
     #: experiments/mpii/hrnet/w32_256x256_adam_lr1e-3.yaml of the official code; its PROB_HALF_BODY is -1,
@@ -37,7 +37,7 @@ DATASET = Dataset(
             "validation_list",
             None,
             "JSON list of those of the training part who are for validation: objects with image, center and "
-            "scale (the valid.json that pose codes share, 2,958 people), pairs [file name, place in "
+            "scale (the valid.json that pose codes share, 2,958 instances), pairs [file name, place in "
             "annorect], or file names. Without it everybody is in train; the division is never guessed.",
         ),
     ),

@@ -9,7 +9,7 @@ from records.datasets.dataset import Dataset
 
 @dataclass(frozen=True)
 class DatasetPaths:
-    """A dataset's places, on this machine or in a store (then what stands for a path there).
+    """A dataset's places, on this host or in a store (then what stands for a path there).
 
     Attributes:
         dataset_dir: its folder.

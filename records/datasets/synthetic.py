@@ -1,4 +1,4 @@
-"""The built-in synthetic dataset: rendered people in COCO's layout, see `pipelines.synthetic`."""
+"""The built-in synthetic dataset: rendered instances in COCO's layout, see `pipelines.synthetic`."""
 
 from hrpose.options import Option
 from records.datasets.dataset import Dataset, Layout, each_split

@@ -27,19 +27,19 @@ def posetrack(tmp_path):
     sequences.with_name("test").symlink_to(sequences)
     for name, video in videos.items():
         (sequences / f"{name}.json").write_text(json.dumps(video))
-    people = [one for video in videos.values() for one in video["annotations"]]
-    people = [one | {"id": number, "bbox": [0, 0, 500, 500]} for number, one in enumerate(people)]
-    data = annotations([entry for video in videos.values() for entry in video["images"]], people)
+    instances = [one for video in videos.values() for one in video["annotations"]]
+    instances = [one | {"id": number, "bbox": [0, 0, 500, 500]} for number, one in enumerate(instances)]
+    data = annotations([entry for video in videos.values() for entry in video["images"]], instances)
     data["categories"] = videos["a"]["categories"]
     changes = {"dataset_dir": tmp_path, "name": tmp_path / "run"}
-    return lambda **more: metric_input(data, POSETRACK, people, "posetrack", **(changes | more))
+    return lambda **more: metric_input(data, POSETRACK, instances, "posetrack", **(changes | more))
 
 
 def test_perfect_predictions_of_videos_score_100(posetrack, tmp_path):
-    measured = measure(posetrack())
-    assert measured.content["AP"]["total"] == pytest.approx(100)
-    assert measured.headline == "AP 100.0"
-    assert [path.name for path in measured.files] == ["a.json", "b.json"]
+    metric_result = measure(posetrack())
+    assert metric_result.content["AP"]["total"] == pytest.approx(100)
+    assert metric_result.headline == "AP 100.0"
+    assert [path.name for path in metric_result.files] == ["a.json", "b.json"]
     assert measure(posetrack(), tracking=True).content["MOTA"]["total"] == pytest.approx(100)
     moved = posetrack()
     moved.results[0]["keypoints"] = [5000.0] * 51
@@ -47,22 +47,26 @@ def test_perfect_predictions_of_videos_score_100(posetrack, tmp_path):
 
 
 def test_the_test_split_of_posetrack_only_writes_the_submission(posetrack):
-    measured = measure(posetrack(split="test"))
-    assert (measured.content, measured.headline, len(measured.files)) == ({}, "not measured", 2)
-    assert "not public" in measured.table
+    metric_result = measure(posetrack(split="test"))
+    assert (metric_result.content, metric_result.headline, len(metric_result.files)) == (
+        {},
+        "not measured",
+        2,
+    )
+    assert "not public" in metric_result.table
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_posetrack_wants_whole_videos(posetrack, split):
     made = posetrack(image_ids=frozenset({10, 11}), split=split)
-    with pytest.raises(CommandError, match=r"--image_ids, from 2 pictures; PoseTrack's metric needs whole"):
+    with pytest.raises(CommandError, match=r"--image_ids, from 2 images; PoseTrack's metric needs whole"):
         check(made)
 
 
 def test_videos_other_than_the_records_are_refused(posetrack):
     made = posetrack()
     (sequences_of(made.split) / "c.json").write_text(json.dumps(posetrack_videos.video(first=30)))
-    with pytest.raises(CommandError, match=r"has 6 pictures, the videos in .*/val have 9, and 3 are in one"):
+    with pytest.raises(CommandError, match=r"has 6 images, the videos in .*/val have 9, and 3 are in one"):
         check(made)
     (sequences_of(made.split) / "c.json").unlink()
     (sequences_of(made.split) / "b.json").unlink()
@@ -101,7 +105,9 @@ def test_what_could_not_be_measured_is_refused_before_anything_is_predicted(pose
     del content["annotations"][0]["track_id"]
     video.write_text(json.dumps(content))
     check(posetrack())
-    with pytest.raises(CommandError, match=r"b\.json: a person in image 20 has no track_id; without tracks"):
+    with pytest.raises(
+        CommandError, match=r"b\.json: an instance in image 20 has no track_id; without tracks"
+    ):
         check(posetrack(), tracking=True)
     del content["annotations"][0]["bbox_head"]
     video.write_text(json.dumps(content))

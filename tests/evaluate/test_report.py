@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluate.ground_truth import read_truth
+from evaluate.ground_truth import read_ground_truth
 from evaluate.metrics import choose_metrics, measure
 from evaluate.metrics.metric import MetricInput, MetricResult
 from evaluate.predictions import Predictions
 from evaluate.report.analysis import Pair
-from evaluate.report.examples import best_and_worst, describe_pair, read_people
+from evaluate.report.examples import best_and_worst, describe_pair, read_instances
 from evaluate.report.published import TABLE, published_for
 from evaluate.report.report import write_report
-from evaluate.rescoring import as_results, keep_poses
+from evaluate.rescoring import as_results, rescore_and_nms
 from evaluate.run import Timing
 from model.run_folder import RunConfig
 from records.manifest import read_manifest
@@ -31,23 +31,23 @@ from tests.helpers.shared import ROOT
 
 HOSTILE = "\"'><script>alert(1)<&>.jpg"
 TIMING = {"records": 0.5, "predict": 2.0, "metric": 1.5}
-RUN = RunConfig("coco", "", {}, "w32", (192, 256), "standard", 2.0, {})
+RUN = RunConfig("coco", "", {}, "w32", (192, 256), "msra", 2.0, {})
 
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory):
-    """(folder of records, their manifest, parsed annotations): some 30 people in 14 pictures."""
+    """(folder of records, their manifest, parsed annotations): some 30 instances in 14 images."""
     folder = tmp_path_factory.mktemp("report")
     data = random_annotations(1, images=14)
     for entry in data["images"]:
         entry["file_name"] = f"{entry['id']}{HOSTILE}"
     write_split(folder, "val", data)
-    quiet(make_build(folder, folder / "val", "val", people_per_shard=8, max_bad_fraction=1.0))
+    quiet(make_build(folder, folder / "val", "val", instances_per_shard=8, max_bad_fraction=1.0))
     return folder / "val", read_manifest(folder / "val"), data
 
 
 def metric_input(scene, noise=4.0, data=None, **changes):
-    """`MetricInput` for predictions that are the truth and some noise."""
+    """`MetricInput` for predictions that are the ground truth and some noise."""
     folder, manifest, annotations = scene
     (batch,) = read_records(folder, manifest.records)
     batch = {name: tensor.numpy() for name, tensor in batch.items()}
@@ -56,14 +56,14 @@ def metric_input(scene, noise=4.0, data=None, **changes):
     keypoints[..., :2] += rng.normal(0, noise, keypoints[..., :2].shape)
     keypoints[..., 2] = rng.uniform(0.3, 1, keypoints.shape[:2])
     areas = batch["scale"].astype(float).prod(axis=1)
-    predictions = Predictions(keypoints, areas, np.ones(len(areas)), batch["image_id"], batch["person_id"])
+    predictions = Predictions(keypoints, areas, np.ones(len(areas)), batch["image_id"], batch["instance_id"])
     skeleton = manifest.skeleton
-    kept, scores = keep_poses(
+    kept, scores = rescore_and_nms(
         keypoints, areas, np.ones(len(areas)), batch["image_id"], 0.9, 0.2, False, skeleton.sigmas
     )
     results = as_results(keypoints, batch["image_id"], kept, scores)
-    truth = read_truth(Path("val <b>.json"), annotations if data is None else data, skeleton)
-    split = make_split(manifest, skeleton, truth, records=folder)
+    ground_truth = read_ground_truth(Path("val <b>.json"), annotations if data is None else data, skeleton)
+    split = make_split(manifest, skeleton, ground_truth, records=folder)
     made = MetricInput(split, predictions, kept, results, Path("none"))
     return replace(made, **changes)
 
@@ -73,9 +73,9 @@ def ap(made):
     return measure(choose_metrics(["coco"]), made)
 
 
-def write(path, made, measured=None, run=RUN, **changes):
+def write(path, made, metric_result=None, run=RUN, **changes):
     settings = {"epoch": 210, "flip_test": True} | changes
-    return write_report(path, made, measured or ap(made), run, TIMING, **settings)
+    return write_report(path, made, metric_result or ap(made), run, TIMING, **settings)
 
 
 class Reader(HTMLParser):
@@ -103,11 +103,11 @@ def read(path):
 def test_the_page_has_every_section_and_needs_nothing_else(scene, tmp_path):
     path = write(tmp_path / "report.html", metric_input(scene))
     page = read(path)
-    for words in ("AP .75", "Precision-recall curves", "AP by size", "AP by number of labelled keypoints"):
+    for words in ("AP .75", "Precision-recall curves", "AP by size", "AP by number of labeled keypoints"):
         assert words in page.text
-    for words in ("left wrist", "Best by OKS", "Worst by OKS", "Timing", "people per second"):
+    for words in ("left wrist", "Best by OKS", "Worst by OKS", "Timing", "instances per second"):
         assert words in page.text
-    assert "Predicted joints with a score up to 0.2 are not drawn." in page.text
+    assert "Predicted keypoints with a score up to 0.2 are not drawn." in page.text
     assert "not the one above" not in page.text
     assert page.tags.count("polyline") == 3
     assert page.tags.count("img") == 2 * 18
@@ -160,7 +160,7 @@ def test_the_published_table_is_that_of_the_paper():
     assert len(TABLE) == 5
 
 
-def test_without_annotations_it_says_so_and_shows_people_by_score(scene, tmp_path):
+def test_without_annotations_it_says_so_and_shows_instances_by_score(scene, tmp_path):
     bare = {name: part for name, part in scene[2].items() if name != "annotations"}
     made = metric_input(scene, data=bare, name=tmp_path / "none")
     page = read(write(tmp_path / "report.html", made))
@@ -174,13 +174,13 @@ def test_without_results_it_says_so(scene, tmp_path):
     made = metric_input(scene, kept=np.zeros(0, np.int64), results=[])
     page = read(write(tmp_path / "report.html", made))
     assert "No poses were kept" in page.text
-    assert "No pose comes near an annotated person" in page.text
+    assert "No pose comes near an annotated instance" in page.text
     assert "img" not in page.tags
 
 
 def test_predictions_far_from_everybody_are_shown_by_score(scene, tmp_path):
     page = read(write(tmp_path / "report.html", metric_input(scene, noise=1e5)))
-    assert "No pose comes near an annotated person" in page.text
+    assert "No pose comes near an annotated instance" in page.text
     assert "Lowest scores" in page.text
 
 
@@ -201,44 +201,46 @@ def test_what_a_metric_says_of_its_numbers_decides_how_they_are_shown(scene, tmp
 
 def test_keypoints_have_a_table_of_their_own_and_each_metric_a_section(scene, tmp_path):
     made = metric_input(scene)
-    joints = {"nose": 80.0, "left_knee": None, "total": 75.5}
-    details = {"sequences": {"one": {"AP": joints}}}
+    keypoints = {"nose": 80.0, "left_knee": None, "total": 75.5}
+    details = {"sequences": {"one": {"AP": keypoints}}}
     remarks = ("In percent.",)
-    result = MetricResult("AP 75.5", "", {}, {"AP": joints, "MOTA": joints}, details=details, remarks=remarks)
+    result = MetricResult(
+        "AP 75.5", "", {}, {"AP": keypoints, "MOTA": keypoints}, details=details, remarks=remarks
+    )
     posetrack = replace(RUN, dataset="posetrack")
     page = read(write(tmp_path / "b.html", made, {"posetrack": result, **ap(made)}, posetrack))
-    assert "Metric joint AP MOTA nose 80.0 80.0 left knee – – total 75.5 75.5" in page.text
+    assert "Metric keypoint AP MOTA nose 80.0 80.0 left knee – – total 75.5 75.5" in page.text
     assert "In percent." in page.text
     assert "sequences" not in page.text
     assert "Metric: coco metric this run AP 0." in page.text
 
 
-def test_the_best_and_the_worst_are_different_people():
+def test_the_best_and_the_worst_are_different_instances():
     assert best_and_worst([3, 1, 2], float, 2) == ([3, 2], [1])
     assert best_and_worst(range(9), float, 2) == ([8, 7], [0, 1])
     assert best_and_worst([], float, 2) == ([], [])
 
 
-def test_a_caption_names_few_joints_and_counts_many():
+def test_a_caption_names_few_keypoints_and_counts_many():
     errors = np.array([4] * 6 + [3, 2] + [0] * 7 + [-1] * 2)
     pair = Pair(0, 1, 2, np.zeros((17, 3)), 0.314, errors, np.zeros(17))
     assert describe_pair(pair, COCO) == (
-        ", OKS 0.31. Inversion: left elbow. Swap: right shoulder. Miss: 6 of 15 labelled joints."
+        ", OKS 0.31. Inversion: left elbow. Swap: right shoulder. Miss: 6 of 15 labeled keypoints."
     )
     pair = replace(pair, errors=np.array([4, 4] + [0] * 15))
     assert describe_pair(pair, COCO) == ", OKS 0.31. Miss: nose, left eye."
 
 
-def test_people_are_found_in_any_shard(scene):
+def test_instances_are_found_in_any_shard(scene):
     folder, manifest, data = scene
     assert len(manifest.shards) > 2
     (batch,) = read_records(folder, manifest.records)
-    ids = batch["person_id"].numpy()[[0, 7, -1]].tolist()
-    people = read_people(folder, manifest, ids)
-    assert sorted(people) == sorted(ids)
-    pictures = {person["id"]: person["image_id"] for person in data["annotations"]}
-    assert all(record["image_id"] == pictures[person] for person, record in people.items())
-    assert read_people(folder, manifest, []) == {}
+    ids = batch["instance_id"].numpy()[[0, 7, -1]].tolist()
+    instances = read_instances(folder, manifest, ids)
+    assert sorted(instances) == sorted(ids)
+    images = {instance["id"]: instance["image_id"] for instance in data["annotations"]}
+    assert all(record["image_id"] == images[instance] for instance, record in instances.items())
+    assert read_instances(folder, manifest, []) == {}
 
 
 def browse(page, width, scheme="light"):

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from evaluate.ground_truth import Truth
+from evaluate.ground_truth import GroundTruth
 from evaluate.run_inputs import EvaluationPaths, EvaluationSplit
 from records.datasets import DATASETS, dataset_paths
 from records.manifest import Manifest
@@ -14,7 +14,7 @@ NOWHERE = Path("nowhere")
 def make_split(
     manifest: Manifest,
     skeleton: Skeleton,
-    ground_truth: Truth,
+    ground_truth: GroundTruth,
     records: Path = NOWHERE,
     dataset_dir: Path = NOWHERE,
 ) -> EvaluationSplit:

@@ -21,7 +21,7 @@ from evaluate.run_inputs import evaluation_paths, run_dataset
 from model.run_folder import read_config
 from tests.helpers.small_runs import small_network
 
-#: People per batch and per part.
+#: Instances per batch and per part.
 BATCH, PART = 4, 8
 
 
@@ -99,7 +99,7 @@ def main():
         evaluate.run.use_gpus = lambda gpus, verb: tuple(f"CPU:{index}" for index in range(devices))
     counts = {}
     evaluate.network.build = small_network
-    evaluate.run.PEOPLE_PER_PART = PART
+    evaluate.run.INSTANCES_PER_PART = PART
     evaluate.run.make_predict_step = counted_steps(counts, kill_at)
     evaluate.run.evaluate_run(options_of(**data))
     print(json.dumps(counts))

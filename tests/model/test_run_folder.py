@@ -40,7 +40,7 @@ CONFIGURATION = RunConfig(
     skeleton=COCO.to_json(),
     model="w32",
     input_size=(192, 256),
-    codec="standard",
+    codec="msra",
     sigma=2.0,
     recipe={"batch_size": 32, "lr_steps": [170, 200], "seed": 0},
 )
@@ -408,12 +408,12 @@ def test_progress_is_ordered_by_number_within_epochs_too(tmp_path):
 def test_a_checkpoint_within_an_epoch_stands_beside_the_epochs_own(saved):
     folder, model, optimizer = saved
     model.get_layer("dense").bias.assign([7, 8, 9])
-    average = {path: value * 0 + 5 for path, value in values(model).items()}
-    save_checkpoint(folder, 7, 1300, model, optimizer, update=66, average=average)
+    ema = {path: value * 0 + 5 for path, value in values(model).items()}
+    save_checkpoint(folder, 7, 1300, model, optimizer, update=66, ema=ema)
     other, other_optimizer = make_model()
     assert load_checkpoint(folder, 7, other, other_optimizer, update=66) == 1300
     np.testing.assert_array_equal(other.get_layer("dense").bias, [7, 8, 9])
-    assert load_checkpoint(folder, 7, other, update=66, average=True) == 1300
+    assert load_checkpoint(folder, 7, other, update=66, ema=True) == 1300
     np.testing.assert_array_equal(other.get_layer("dense").bias, [5, 5, 5])
     assert load_checkpoint(folder, 7, other) == 1234
     remove_checkpoint(folder, Progress(7, 66))

@@ -59,7 +59,7 @@ def test_a_recipe_says_what_it_reaches_and_where_that_is_published(path):
     [
         (["--input_size=192x256"], "coco_w32_256x192"),
         (
-            ["--dataset=mpii", "--input_size=256x256", "--output_dir=output/mpii_w32_256x256"],
+            ["--dataset=mpii", "--input_size=256x256", "--run_dir=output/mpii_w32_256x256"],
             "mpii_w32_256x256",
         ),
     ],
@@ -96,4 +96,4 @@ def test_flags_after_the_file_win():
 def test_the_defaults_of_the_options_are_the_paper_s_recipe():
     options = TrainOptions("coco", "records", "output")
     assert options.schedule == Schedule(1e-3, "step", (170, 200), 0.1, 0)
-    assert (options.epochs, options.batch_size, options.sigma, options.codec) == (210, 32, 2.0, "standard")
+    assert (options.epochs, options.batch_size, options.sigma, options.codec) == (210, 32, 2.0, "msra")
