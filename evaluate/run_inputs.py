@@ -74,7 +74,7 @@ def evaluation_paths(
     run_dir: str | Path,
     *,
     split: str = "val",
-    evaluation_split: str | None = None,
+    boxes: str | None = None,
     dataset_dir: str | Path | None = None,
     records_dir: str | Path | None = None,
     annotations: str | Path | None = None,
@@ -85,7 +85,7 @@ def evaluation_paths(
         dataset: the run's.
         run_dir: the run's folder.
         split: which records.
-        evaluation_split: whose boxes, "ground_truth" or "detections"; None for what the dataset is evaluated
+        boxes: whose boxes, "ground_truth" or "detections"; None for what the dataset is evaluated
             on, as far as there are such records.
         dataset_dir: the dataset's folder.
         records_dir: the folder of the folders of records.
@@ -95,8 +95,8 @@ def evaluation_paths(
         CommandError: if a store cannot be asked.
     """
     places = dataset_paths(dataset, dataset_dir=dataset_dir, records_dir=records_dir, annotations=annotations)
-    records = places.records(split, evaluation_split or dataset.evaluation_boxes)
-    if evaluation_split is None:
+    records = places.records(split, boxes or dataset.evaluation_boxes)
+    if boxes is None:
         with remote_errors(records):
             if not (records / MANIFEST).exists():
                 records = places.records(split, "ground_truth")

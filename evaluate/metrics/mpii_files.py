@@ -47,7 +47,7 @@ class HeadGroundTruth:
     def __len__(self) -> int:
         return len(self.keypoints_image)
 
-    def select(self, rows: npt.NDArray[np.integer] | Sequence[int]) -> "GroundTruth":
+    def select(self, rows: npt.NDArray[np.integer] | Sequence[int]) -> "HeadGroundTruth":
         """Some of the instances: ``rows``, (M,) -> `HeadGroundTruth` of M instances in that order."""
         return HeadGroundTruth(self.keypoints_image[rows], self.missing[rows], self.head_boxes[rows])
 

@@ -4,8 +4,8 @@ PCKh (Andriluka et al., "2D Human Pose Estimation: New Benchmark and State of th
 keypoint is right if it is off by at most half the head's size. Groups, mean and the head's size are those of
 the official HRNet code (``MPIIDataset.evaluate``), which follows MPII's evaluation toolkit.
 
-    ground truth = load_ground_truth("gt_valid.mat")
-    print(format_table(evaluate_mpii(predictions_image, ground truth)))
+    heads = load_ground_truth("gt_valid.mat")
+    print(format_table(evaluate_mpii(predictions_image, heads)))
 """
 
 from collections.abc import Mapping
