@@ -8,7 +8,7 @@ from hrpose.command import UsageError
 from hrpose.flag_values import integers, parse_input_size
 from hrpose.storage import local_only, path_of
 from model.codecs.conventions import CODECS, SIGMAS
-from records.datasets import DATASETS, records_folder
+from records.datasets import DATASETS, DEFAULT_DATASET, records_folder
 from train.options import TrainOptions
 from train.schedule import SHAPES, Schedule
 
@@ -36,7 +36,9 @@ IMAGENET_WEIGHTS = "dataset/imagenet_weights"
 def define_flags(values):
     """Defines the command's flags in an absl `FlagValues`."""
     add = dict(flag_values=values)
-    flags.DEFINE_enum("dataset", "coco", sorted(DATASETS), "Which dataset's records to train on.", **add)
+    flags.DEFINE_enum(
+        "dataset", DEFAULT_DATASET, sorted(DATASETS), "Which dataset's records to train on.", **add
+    )
     flags.DEFINE_string(
         "dataset_dir", None, "The dataset's folder, here or gs://…; by default dataset/COCO and so on.", **add
     )

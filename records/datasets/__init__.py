@@ -7,6 +7,7 @@ from records.datasets.paths import DatasetPaths, dataset_paths, records_folder
 __all__ = [
     "BOXES",
     "DATASETS",
+    "DEFAULT_DATASET",
     "SPLITS",
     "Dataset",
     "DatasetPaths",
@@ -16,7 +17,10 @@ __all__ = [
     "records_folder",
 ]
 
-#: By name; the first is what commands take unless told.
+#: By name.
 DATASETS: dict[str, Dataset] = {
     module.DATASET.name: module.DATASET for module in (coco, mpii, posetrack, synthetic, custom)
 }
+
+#: What commands take unless told.
+DEFAULT_DATASET = coco.DATASET.name

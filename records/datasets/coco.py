@@ -12,4 +12,5 @@ DATASET = Dataset(
         | {"test": "annotations/image_info_test-dev2017.json"},
         images="images/{split}2017",
     ),
+    metrics=("coco",),
 )

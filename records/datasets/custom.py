@@ -6,6 +6,7 @@ DATASET = Dataset(
     name="custom",
     skeleton=None,
     layout=Layout(folder="Custom", annotations=each_split("annotations/{split}.json")),
+    metrics=("coco",),
     lenient=True,
     exif_orientation="auto",
     user_data=True,

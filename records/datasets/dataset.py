@@ -1,8 +1,9 @@
 """What a dataset is to this project: one `Dataset` each, in a file of its own beside this one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hrpose.options import Option
 from records.augment import Augmentation
@@ -61,6 +62,10 @@ class Layout:
         return Path("dataset") / self.folder
 
 
+def _as_it_is(dataset: "Dataset", _: Mapping[str, Any]) -> "Dataset":
+    return dataset
+
+
 @dataclass(frozen=True)
 class Dataset:
     """One dataset: where its files lie, how records are built of it, how it is trained on and measured.
@@ -82,12 +87,13 @@ class Dataset:
         user_data: whether it stands for a user's own files, which may be called anything: where they are is
             said by ``--annotations`` and ``--images``, and results are named after the records too.
         options: flags of its own. The conversion that brings it to COCO format gets their values.
+        adapted: function of the dataset and of these values; returns the dataset as they make it.
     """
 
     name: str
     skeleton: Skeleton | None
     layout: Layout
-    metrics: tuple[str, ...] = ("coco",)
+    metrics: tuple[str, ...]
     evaluation_boxes: str = "detections"
     input_size: tuple[int, int] = (192, 256)
     recipe: Recipe = COCO_RECIPE
@@ -96,6 +102,7 @@ class Dataset:
     exif_orientation: str = "ignore"
     user_data: bool = False
     options: tuple[Option, ...] = ()
+    adapted: Callable[["Dataset", Mapping[str, Any]], "Dataset"] = _as_it_is
 
     @property
     def splits(self) -> tuple[str, ...]:

@@ -1,9 +1,21 @@
 """MPII Human Pose: http://human-pose.mpi-inf.mpg.de."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 from hrpose.options import Option
 from records.augment import Augmentation
 from records.datasets.dataset import Dataset, Layout, Recipe, each_split
 from records.skeletons import MPII
+
+
+def _adapted(dataset: Dataset, options: Mapping[str, Any]) -> Dataset:
+    """The older files name images from the dataset's folder, and their boxes are ordinary ones."""
+    if options["mpii_boxes"] != "keypoints":
+        return dataset
+    return replace(dataset, layout=replace(dataset.layout, name_prefix="images/"), clean_boxes=True)
+
 
 DATASET = Dataset(
     name="mpii",
@@ -41,4 +53,5 @@ DATASET = Dataset(
             "annorect], or file names. Without it everybody is in train; the division is never guessed.",
         ),
     ),
+    adapted=_adapted,
 )

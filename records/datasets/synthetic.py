@@ -12,6 +12,7 @@ DATASET = Dataset(
         annotations=each_split("annotations/person_keypoints_{split}.json"),
         images="images/{split}",
     ),
+    metrics=("coco",),
     options=(
         Option("train_images", 1500, "images to render for train.", least=1, most=999_999),
         Option("val_images", 150, "images to render for val.", least=1, most=999_999),
