@@ -11,9 +11,7 @@ from hrpose.command import UsageError, captured_stderr, run
 from hrpose.flag_values import input_size_note, parse_input_size
 from hrpose.options import Option, define_options, options_of
 from hrpose.storage import is_remote
-from records.datasets import DATASETS, DEFAULT_DATASET
-from records.datasets.dataset import BOXES, SPLITS, Dataset
-from records.datasets.paths import dataset_paths
+from records.datasets import BOXES, DATASETS, DEFAULT_DATASET, SPLITS, Dataset, dataset_paths
 from records.plausibility import placement_rows
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from evaluate.inference import Predictions, join, make_predict_step, predict, to_image
+from evaluate.inference import make_predict_step, predict, to_image
+from evaluate.predictions import Predictions, join
 from model.codecs.conventions import codec_named
 from model.codecs.heatmaps import decode, encode
 from records.augment import augment
