@@ -15,7 +15,6 @@ from evaluate.rescoring import as_results, keep_poses
 from evaluate.skeletons import other_facts
 from hrpose.command import CommandError
 from hrpose.storage import path_of, remote_errors
-from model.codecs.conventions import codec_named
 from records.checking.damage import damage_reported
 from records.datasets import LAYOUTS, records_folder
 from records.manifest import MANIFEST, Manifest, RecordsError, read_manifest
@@ -115,18 +114,18 @@ def predict_boxes(steps, boxes, config, batch_size, parts=None, done=None):
         RecordsError: if a record is damaged.
         CommandError: if a batch does not fit into a device's memory.
     """
-    unbiased = codec_named(config.codec).unbiased
+    codec = config.make_codec()
 
     def predicted(skip_batches=0, batches=-1):
         dataset = read_records(
             boxes.folder,
             batch_size,
             input_size=config.input_size,
-            unbiased=unbiased,
+            unbiased=codec.unbiased,
             skip_batches=skip_batches,
             fingerprint=boxes.manifest.fingerprint,
         )
-        for part in predict(steps, dataset.take(batches), config.heatmap_size, unbiased):
+        for part in predict(steps, dataset.take(batches), config.heatmap_size, codec):
             bar.update(len(part))
             yield part
 

@@ -6,18 +6,11 @@ from absl import flags
 
 from hrpose.command import UsageError, integers, parse_input_size
 from hrpose.storage import local_only, path_of
-from model.codecs.conventions import CODECS, SIGMAS
+from model.codecs import CODECS, DEFAULT_CODEC, SIGMAS
+from model.networks import DEFAULT_NETWORK, NETWORKS, PRECISIONS
 from records.datasets import LAYOUTS, records_folder
 from train.options import TrainOptions
 from train.schedule import SHAPES, Schedule
-
-#: Names of `model.hrnet.ARCHITECTURES`; written again here because --help must not wait for TensorFlow (a
-#: test compares the two).
-MODELS = ("w30", "w32", "w48", "w24_tiny")
-
-
-#: As `model.hrnet.PRECISIONS`, for the same reason.
-PRECISIONS = ("float32", "bfloat16")
 
 #: Flags of what the dataset's recipe augments with: name, what it does, upper bound.
 AUGMENTATION = (
@@ -50,7 +43,7 @@ def define_flags(values):
     flags.DEFINE_enum(
         "precision",
         "float32",
-        PRECISIONS,
+        tuple(PRECISIONS),
         "What the network computes in; bfloat16 needs half the memory. Weights stay float32.",
         **add,
     )
@@ -64,7 +57,11 @@ def define_flags(values):
         **add,
     )
     flags.DEFINE_enum(
-        "model", "w32", MODELS, "The network: HRNet-W30, -W32, -W48, or a small one for trials.", **add
+        "model",
+        DEFAULT_NETWORK,
+        tuple(NETWORKS),
+        "The network: HRNet-W30, -W32, -W48, or a small one for trials.",
+        **add,
     )
     flags.DEFINE_string(
         "input_size",
@@ -82,7 +79,7 @@ def define_flags(values):
     )
     flags.DEFINE_enum(
         "codec",
-        "standard",
+        DEFAULT_CODEC,
         tuple(CODECS),
         "How keypoints become heatmaps and are read from them: as in the paper, as DARK or as UDP has it.",
         **add,

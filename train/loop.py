@@ -50,7 +50,7 @@ def train_run(run):
         print(f"{run.checkpoints.folder}: all {options.epochs} epochs are done")
         return run.step
     train_step = make_train_step(
-        run.strategy, run.model, run.optimizer, run.config, options.accumulate, run.average
+        run.strategy, run.model, run.optimizer, run.config.make_codec(), options.accumulate, run.average
     )
     validator = make_validator(options, run.config) if run.cluster.is_chief else None
     before = (run.done.epoch * run.steps_per_epoch + run.done.update) * run.global_batch

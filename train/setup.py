@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from hrpose.command import UsageError
 from hrpose.lock import only_one
-from model.hrnet import ARCHITECTURES, build
-from model.run_folder import Progress, RunConfig, checkpoint_folder
+from model.run_config import RunConfig
+from model.run_folder import Progress, checkpoint_folder
 from model.weight_import.initial_weights import load_initial_weights
 from records.checking.damage import Damage, find_damage
 from records.manifest import Manifest, RecordsError, read_manifest
@@ -119,12 +119,14 @@ def prepare(options, held):
 
     keras.utils.set_random_seed(options.seed)
     with strategy.scope():
-        model = build(ARCHITECTURES[config.model], config.input_size, config.num_keypoints, options.precision)
+        model = config.network.build(config.input_size, config.num_keypoints, options.precision)
         if options.sync_batch_norm and replicas > 1:
             model = synchronised(model)
         origin = "from random weights"
         if options.initial_weights and not plan.begun:
-            fit = alike(strategy, cluster, lambda: load_weights(model, options.initial_weights))
+            fit = alike(
+                strategy, cluster, lambda: load_weights(model, config.network, options.initial_weights)
+            )
             origin = f"from {options.initial_weights}: " + fit.report().replace("\n", "; ")
         optimizer = Adam(
             model.trainable_variables,
@@ -223,9 +225,9 @@ def look_over(options, cluster, replicas, held):
     return _Plan(manifest, config, global_batch, damage, folder, begun), facts
 
 
-def load_weights(model, path):
+def load_weights(model, network, path):
     """Loads initial weights into this machine's copies; returns the fit, and facts as `look_over`."""
-    fit = load_initial_weights(model, path)
+    fit = load_initial_weights(model, path, network)
     return fit, {"initial weights, CRC-32": _crc32(model)}
 
 

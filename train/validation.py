@@ -13,7 +13,6 @@ from evaluate.options import EvaluateOptions
 from evaluate.predict_split import choose_poses, find_boxes, predict_boxes
 from evaluate.report.contact_sheet import draw_people
 from hrpose.command import CommandError
-from model.hrnet import ARCHITECTURES, build
 from model.run_folder import RunError, read_checkpoint
 from train.metrics_log import read_metrics
 
@@ -69,9 +68,9 @@ class Validator:
         self._boxes = find_boxes(self._options, config)
         self.notes = self._boxes.notes
         self._files = Path(options.output) / "log" / "validation"
-        self._model = build(ARCHITECTURES[config.model], config.input_size, config.num_keypoints)
+        self._model = config.network.build(config.input_size, config.num_keypoints)
         self._step = make_predict_step(
-            self._model, config.codec, config.sigma, self._boxes.skeleton.flip_permutation
+            self._model, config.make_codec(), self._boxes.skeleton.flip_permutation
         )
 
     def warm_up(self):

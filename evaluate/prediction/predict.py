@@ -16,7 +16,6 @@ from evaluate.prediction.files import result_names, shown_name, write_results
 from evaluate.rescoring import keep_poses
 from hrpose.atomic_files import OF_THE_NAME, WriteError
 from hrpose.command import CommandError, UsageError
-from model.codecs.conventions import codec_named
 from model.image_files import PictureError, read_picture
 from records.cutting import cut_part
 from records.geometry import (
@@ -85,8 +84,7 @@ def predict_pictures(pictures, boxes, options):
     config, skeleton = network.config, Skeleton.from_json(network.config.skeleton)
     step = make_predict_step(
         network.models[0],
-        config.codec,
-        config.sigma,
+        config.make_codec(),
         skeleton.flip_permutation if options.flip_test else None,
         constant=True,
     )
@@ -191,13 +189,13 @@ def predict_people(step, pixels, boxes, config, skeleton, batch_size):
     if not len(boxes):
         return []
     center, scale = box_to_center_scale(boxes, config.input_size)
-    unbiased = codec_named(config.codec).unbiased
+    codec = config.make_codec()
     parts = []
     for start in range(0, len(boxes), batch_size):
         part = slice(start, start + batch_size)
-        inputs = cut_inputs(pixels, center[part], scale[part], config.input_size, unbiased)
+        inputs = cut_inputs(pixels, center[part], scale[part], config.input_size, codec.unbiased)
         keypoints_heatmap = step(inputs).numpy()
-        parts.append(to_image(keypoints_heatmap, center[part], scale[part], config.heatmap_size, unbiased))
+        parts.append(to_image(keypoints_heatmap, center[part], scale[part], config.heatmap_size, codec))
     keypoints = np.concatenate(parts)
     try:
         kept, scores = keep_poses(

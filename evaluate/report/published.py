@@ -1,7 +1,7 @@
 """Numbers that the authors of HRNet have published, to stand beside one's own.
 
 Source of both tables: the README of the official code (leoxiaobin/deep-high-resolution-net.pytorch, "Main
-Results"), with flip test and the standard codec. Its COCO rows are those of Table 1 of "Deep High-Resolution
+Results"), with flip test and its own codec. Its COCO rows are those of Table 1 of "Deep High-Resolution
 Representation Learning for Human Pose Estimation" (Sun, Xiao, Liu, Wang; CVPR 2019) with more columns.
 
 For PoseTrack there are none: the paper has the test set of PoseTrack 2017 only.
@@ -26,12 +26,14 @@ class Published:
         source: who says so.
         setting: under which conditions.
         boxes: whose boxes were used, as records' manifests call it.
+        codec: as a run's configuration calls it.
     """
 
     metrics: dict
     source: str
     setting: str
     boxes: str
+    codec: str = "msra"
 
 
 def _coco(*values):

@@ -23,7 +23,7 @@ def write_report(path, evaluated, measured, run, folder, timing, *, epoch, flip_
         path: of the HTML file.
         evaluated: `evaluate.metrics.registry.Evaluated`.
         measured: `evaluate.metrics.registry.Measured`.
-        run: `model.run_folder.RunConfig`.
+        run: `model.run_config.RunConfig`.
         folder: the records that were predicted.
         timing: {phase: seconds}, in order; "predict" is shown per person too.
         epoch: of the checkpoint.
@@ -132,7 +132,7 @@ def _unlike(evaluated, run, flip_test, published):
         differences.append(f"{BOX_SOURCES[evaluated.manifest.boxes]} boxes")
     if not flip_test:
         differences.append("no flip test")
-    if run.codec != "standard":
+    if run.codec != published.codec:
         differences.append(f"codec {run.codec}")
     if evaluated.truth.image_ids is not None:
         differences.append("a list of pictures")

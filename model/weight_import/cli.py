@@ -9,8 +9,10 @@ import numpy as np
 from safetensors.numpy import save
 
 from hrpose.quiet import prepare_process, quiet_stderr
+from model.networks import NETWORKS
 from model.official_weights import official_shapes
-from model.run_folder import CONFIG, Progress, RunError, checkpoint_folder, require_saved
+from model.run_config import CONFIG
+from model.run_folder import Progress, RunError, checkpoint_folder, require_saved
 from model.weight_choice import add_weight_choice, choose_epoch
 from model.weight_import.initial_weights import fit_backbone, head_size, is_named_for, network_of, summarise
 from model.weight_import.readers import AVERAGE, LEARNT, WeightsError, read_weights, sha256, weights_file
@@ -114,23 +116,22 @@ def import_weights(source, target, averaged=None):
     """
     state = read_weights(source, averaged)
     with quiet_stderr(expected=(WeightsError,)):
-        from model.hrnet import ARCHITECTURES, build
-
-        network = network_of(state, ARCHITECTURES)
-        others = [other for other in ARCHITECTURES if other != network and is_named_for(other, target)]
-        if others and not is_named_for(network, target):
+        network = network_of(state)
+        others = [other for other in NETWORKS if other != network.name and is_named_for(other, target)]
+        if others and not is_named_for(network.name, target):
             raise WeightsError(
-                f"it holds a {network}, but --model={others[0]} would start from a file named {target.name}; "
-                f"name it hrnet_{network}"
+                f"it holds a {network.name}, but --model={others[0]} would start from a file named "
+                f"{target.name}; name it hrnet_{network.name}"
             )
-        keypoints = head_size(state)
-        model = build(ARCHITECTURES[network], (64, 64), keypoints or 1)
-    fit = fit_backbone(state, official_shapes(model))
+        shapes = official_shapes(network.build((64, 64), 1), network.official_names)
+    keypoints = head_size(state, shapes, network.head)
+    shapes |= {name: (keypoints, *shapes[name][1:]) for name in network.head}
+    fit = fit_backbone(state, shapes, network.head)
     keypoints = 0 if fit.missing else keypoints
     file = weights_file(source, averaged)
     metadata = {
         "format": "hrpose weights: the authors' names, PyTorch's layout",
-        "network": network,
+        "network": network.name,
         "num_keypoints": str(keypoints),
         "source": file.name,
         "source_sha256": sha256(file),
@@ -153,7 +154,7 @@ def import_weights(source, target, averaged=None):
             f"{target} could not be written: {error.strerror or error}; see to it that there is room in "
             f"{target.parent} and that it may be written"
         ) from error
-    return network, keypoints, fit.unused, is_checkpoint and file.name == AVERAGE
+    return network.name, keypoints, fit.unused, is_checkpoint and file.name == AVERAGE
 
 
 def _run(options):

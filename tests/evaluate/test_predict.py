@@ -21,7 +21,8 @@ from evaluate.prediction.files import passed_over, result_names, write_results
 from evaluate.prediction.predict import cut_inputs, predict_people
 from hrpose.command import CommandError
 from model.image_files import PictureError, read_picture
-from model.run_folder import RunConfig, RunError, save_checkpoint, write_config
+from model.run_config import RunConfig, write_config
+from model.run_folder import RunError, save_checkpoint
 from records.reader import read_records
 from records.skeletons import COCO
 from tests.helpers.builders import draw_picture, make_build, make_dataset, quiet
@@ -31,7 +32,7 @@ from tests.helpers.shared import ROOT, shared_data
 from tests.project.test_imports import ASK
 
 INPUT = (96, 128)
-CONFIG = RunConfig("coco", "", COCO.to_json(), "w24_tiny", INPUT, "standard", 2.0, {})
+CONFIG = RunConfig("coco", "", COCO.to_json(), "w24_tiny", INPUT, "msra", 2.0, {})
 
 
 def centroids(images):
@@ -46,9 +47,9 @@ def centroids(images):
 
 def largest_difference(records, images, picture_of, config=CONFIG):
     """Input pixels between the evaluator's keypoints and those predicted on the pictures, per box record."""
-    unbiased = config.codec == "udp"
-    (batch,) = read_records(records, 1000, input_size=INPUT, unbiased=unbiased)
-    (expected,) = predict([centroids], [batch], config.heatmap_size, unbiased)
+    codec = config.make_codec()
+    (batch,) = read_records(records, 1000, input_size=INPUT, unbiased=codec.unbiased)
+    (expected,) = predict([centroids], [batch], config.heatmap_size, codec)
     differences = []
     for row, image_id in enumerate(expected.image_ids.tolist()):
         pixels = read_picture(images / picture_of[image_id], exif_orientation=False)
@@ -60,7 +61,7 @@ def largest_difference(records, images, picture_of, config=CONFIG):
     return max(differences)
 
 
-@pytest.mark.parametrize("codec", ["standard", "udp"])
+@pytest.mark.parametrize("codec", ["msra", "udp"])
 def test_the_keypoints_are_those_of_the_evaluator_for_the_same_box(tmp_path, codec):
     data = make_dataset(tmp_path)
     crop = {"quality": 100, "scale_factor": None, "input_size": INPUT}

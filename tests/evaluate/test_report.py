@@ -20,7 +20,7 @@ from evaluate.report.examples import best_and_worst, describe_pair, read_people
 from evaluate.report.published import TABLE, published_for
 from evaluate.report.report import write_report
 from evaluate.rescoring import as_results, keep_poses
-from model.run_folder import RunConfig
+from model.run_config import RunConfig
 from records.manifest import read_manifest
 from records.reader import read_records
 from records.skeletons import COCO
@@ -29,7 +29,7 @@ from tests.helpers.shared import ROOT
 
 HOSTILE = "\"'><script>alert(1)<&>.jpg"
 TIMING = {"records": 0.5, "predict": 2.0, "metric": 1.5}
-RUN = RunConfig("coco", "", {}, "w32", (192, 256), "standard", 2.0, {})
+RUN = RunConfig("coco", "", {}, "w32", (192, 256), "msra", 2.0, {})
 
 
 @pytest.fixture(scope="module")

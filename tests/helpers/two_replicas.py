@@ -9,12 +9,12 @@ a process of its own.
 
 import json
 import sys
-from types import SimpleNamespace
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from model.codecs import codec
 from model.layers import BatchNorm, conv
 from train.ema import WeightAverage
 from train.optimizer import Adam
@@ -22,7 +22,6 @@ from train.sync_batch_norm import synchronised
 from train.train_step import make_train_step
 
 RATE = 0.01
-CONFIG = SimpleNamespace(input_size=(32, 32), heatmap_size=(8, 8), sigma=2, codec="standard")
 
 
 def batch(people=4):
@@ -58,7 +57,7 @@ def train_once(strategy, train_norm, people=slice(None), sync=False, accumulate=
         optimizer = Adam(model.trainable_variables, RATE, clip_norm=clip_norm)
         average = WeightAverage(strategy, model, 0.5)
     before = {variable.path: variable.numpy() for variable in model.trainable_variables}
-    train_step = make_train_step(strategy, model, optimizer, CONFIG, accumulate, average)
+    train_step = make_train_step(strategy, model, optimizer, codec("msra"), accumulate, average)
     images, keypoints = (array[people] for array in batch())
     dataset = tf.data.Dataset.from_tensor_slices((images, keypoints)).batch(len(images))
     (shares,) = strategy.experimental_distribute_dataset(dataset)

@@ -14,11 +14,13 @@ import tensorflow as tf
 from model.best_epoch import write_best
 from model.exporting.cli import command
 from model.exporting.cli import parser as export_parser
-from model.run_folder import Progress, save_checkpoint, variable_arrays, write_checkpoint, write_config
+from model.run_config import write_config
+from model.run_folder import Progress, save_checkpoint, variable_arrays, write_checkpoint
 from model.weight_import.cli import parser as weights_parser
+from tests.helpers.exports import description, pictures, random_network
 from tests.helpers.full_disk import full_disk_at
+from tests.helpers.networks import make_config
 from tests.helpers.shared import ROOT
-from tests.model.test_export import description, make_config, pictures, random_network
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +222,7 @@ def test_without_tf2onnx_the_command_says_what_to_install(run_folder, monkeypatc
     ("changes", "says"),
     [
         (dict(model="w64"), "is of the network 'w64'; there are w30, w32"),
-        (dict(codec="simcc"), "is of the codec 'simcc'; there are standard, dark, udp"),
+        (dict(codec="simcc"), "is of the codec 'simcc'; there are msra, dark, udp"),
     ],
 )
 def test_a_run_of_an_unknown_network_or_codec_is_named(tmp_path, monkeypatch, capfd, changes, says):

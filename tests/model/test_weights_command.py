@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from model.best_epoch import forget_best, write_best
 from model.official_weights import load_state_dict, official_shapes
+from model.run_config import write_config
 from model.run_folder import (
     Progress,
     RunError,
@@ -22,15 +23,20 @@ from model.run_folder import (
     save_checkpoint,
     variable_arrays,
     write_checkpoint,
-    write_config,
 )
 from model.weight_import.cli import checkpoint_of, command, import_weights
 from model.weight_import.initial_weights import find_initial_weights, load_initial_weights
 from model.weight_import.readers import WeightsError, sha256
 from tests.helpers.full_disk import full_disk_at
-from tests.helpers.networks import classifier_state, network, official_case, published, random_state
+from tests.helpers.networks import (
+    classifier_state,
+    make_config,
+    network,
+    official_case,
+    published,
+    random_state,
+)
 from tests.helpers.shared import ROOT
-from tests.model.test_export import make_config
 
 
 def call(folder, *arguments):

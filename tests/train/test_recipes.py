@@ -5,7 +5,7 @@ import re
 import pytest
 from absl import flags
 
-from model.hrnet import ARCHITECTURES
+from model.networks import NETWORKS
 from pipelines.cli import define_flags as define_build_flags
 from records.datasets import LAYOUTS
 from tests.helpers.shared import ROOT
@@ -42,7 +42,7 @@ def test_a_recipe_is_read_by_the_command_s_flags_and_is_what_its_name_says(path)
     if named:  # as published: height x width
         assert (options.dataset, options.model) == (named[1], named[2])
         assert options.input_size == (int(named[4]), int(named[3]))
-    assert options.model in ARCHITECTURES
+    assert options.model in NETWORKS
     assert options.schedule.milestones[-1] < options.epochs or options.schedule.shape == "cosine"
 
 
@@ -96,4 +96,4 @@ def test_flags_after_the_file_win():
 def test_the_defaults_of_the_options_are_the_paper_s_recipe():
     options = TrainOptions("coco", "records", "output")
     assert options.schedule == Schedule(1e-3, "step", (170, 200), 0.1, 0)
-    assert (options.epochs, options.batch_size, options.sigma, options.codec) == (210, 32, 2.0, "standard")
+    assert (options.epochs, options.batch_size, options.sigma, options.codec) == (210, 32, 2.0, "msra")

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from hrpose.command import CommandError, UsageError
 from hrpose.lock import only_one
+from model.networks import NETWORKS
 from model.run_folder import RunError, saved_epochs, saved_progress
 from records.manifest import RecordsError, read_manifest
 from tests.helpers.shared import ROOT
@@ -227,13 +228,13 @@ def test_machines_start_from_the_same_weights_and_each_says_its_own_failure(monk
         return [text, json.dumps(other)]
 
     monkeypatch.setattr("train.worker_consistency.gather_texts", gather)
-    model = small_network(None, (32, 64), 17)
-    monkeypatch.setattr("train.setup.load_initial_weights", lambda model, path: f"a fit of {path}")
+    model = small_network((32, 64), 17)
+    monkeypatch.setattr("train.setup.load_initial_weights", lambda model, path, network: f"a fit of {path}")
 
     def load():
-        return alike(None, Cluster(2, 0), lambda: load_weights(model, "a.pth"))
+        return alike(None, Cluster(2, 0), lambda: load_weights(model, NETWORKS["w32"], "a.pth"))
 
-    other["facts"] = load_weights(model, "a.pth")[1]
+    other["facts"] = load_weights(model, NETWORKS["w32"], "a.pth")[1]
     assert load() == "a fit of a.pth"
     model.get_layer("head").kernel.assign_add(tf.ones_like(model.get_layer("head").kernel))
     with pytest.raises(
