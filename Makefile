@@ -14,7 +14,7 @@ DEMO_EPOCHS := $(shell sed -n 's/^--epochs=//p' $(DEMO_RECIPE))
 BENCHMARKS := reader crops build memory scale model network replicas oks_nms evaluation
 PEOPLE := ../shared/dataset/COCO
 
-.PHONY: help setup demo test test-fast smoke bench overfit lint clean asked-for
+.PHONY: help setup demo test test-fast smoke bench overfit lint docs clean asked-for
 
 help:
 	@echo "make setup   create $(VENV), install what is needed, build the native extension"
@@ -24,7 +24,8 @@ help:
 	@echo "make smoke   what CI runs on every Python: the commands' help, a tiny build, training, evaluation (2 min)"
 	@echo "make bench   the benchmarks: ratios against bare loops, NumPy, pycocotools … (15 min at most)"
 	@echo "make overfit 86 real people of $(PEOPLE) learnt by heart (about 4 min)"
-	@echo "make lint    ruff: lint and format check"
+	@echo "make lint    ruff: lint and format check; mypy: types"
+	@echo "make docs    the pages of docs/ and a reference out of the docstrings, as HTML in build/docs (half a minute)"
 	@echo "make clean   remove $(VENV), build files, the demo's data and its results"
 	@echo
 	@echo "Variables: PYTHON=$(PYTHON), one of Python $(PYTHONS); VENV=$(VENV), where its packages go: with more than one"
@@ -75,6 +76,12 @@ overfit: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m mypy
+
+docs: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt -c constraints.txt
+	$(BIN)/python docs/reference.py
+	@echo "open build/docs/index.html"
 
 clean:
 	rm -rf $(VENV) .venv-* build dist *.egg-info nms/_kernels.c nms/*.so $(DEMO_DATA) $(DEMO_RUN)

@@ -186,9 +186,7 @@ def cpu_seconds():
 
 def command(argv=None):
     """Runs the command and returns its exit code."""
-    from model.run_folder import RunError
-
-    return run(NAME, DESCRIPTION, define_flags, main, argv, user_errors=(RunError,))
+    return run(NAME, DESCRIPTION, define_flags, main, argv)
 
 
 if __name__ == "__main__":

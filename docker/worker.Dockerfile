@@ -12,5 +12,5 @@ COPY constraints.txt dist/hrpose-*.tar.gz /tmp/hrpose/
 RUN cd /tmp/hrpose \
  && grep -E '^(numpy|opencv-python-headless)==' constraints.txt > pins.txt \
  && pip install --no-cache-dir -c pins.txt hrpose-*.tar.gz \
- && cd / && python -c 'import nms, pipelines.transforms' \
+ && cd / && python -c 'import hrpose.worker, nms, pipelines.transforms' \
  && rm -r /tmp/hrpose

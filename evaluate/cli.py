@@ -6,7 +6,6 @@ from evaluate.options import LARGEST_BATCH, MIN_VISIBILITY, OKS_NMS_THRESHOLD, E
 from evaluate.weight_flags import define_weight_flags
 from hrpose.command import UsageError, import_tensorflow, run
 from hrpose.storage import local_only
-from model.run_folder import RunError
 from records.datasets import BOXES, SPLITS
 
 NAME = "python evaluate/main.py"
@@ -146,4 +145,4 @@ def main(values, rest):
 
 def command(argv=None):
     """Runs the command and returns its exit code."""
-    return run(NAME, DESCRIPTION, define_flags, main, argv, user_errors=(RunError,))
+    return run(NAME, DESCRIPTION, define_flags, main, argv)

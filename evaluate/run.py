@@ -58,7 +58,7 @@ def evaluate_run(options):
     parts = parts_of(network, boxes, options, name.parent / "parts" / name.name)
     # With --continue it may be the pictures only that read the records.
     with (
-        only_one(parts.folder, "evaluation of this name", print),
+        only_one(parts.folder, "evaluation of this name"),
         damage_reported(boxes.folder, fingerprint=boxes.manifest.fingerprint),
     ):
         try:

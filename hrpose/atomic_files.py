@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 from pathlib import Path
+from typing import Any
 
 from hrpose.command import CommandError
 
@@ -16,7 +17,7 @@ class WriteError(CommandError):
     """A file that could not be written. What stood there before is intact."""
 
 
-def write_whole(path, content):
+def write_whole(path: Path | str, content: bytes | str) -> Path:
     """Writes a file so that it appears under its name only when it is complete.
 
     Args:
@@ -50,6 +51,6 @@ def write_whole(path, content):
     return path
 
 
-def write_json(path, content, indent=None):
+def write_json(path: Path | str, content: Any, indent: int | None = None) -> Path:
     """Writes a JSON file as `write_whole` does, and returns its path."""
     return write_whole(path, json.dumps(content, indent=indent))

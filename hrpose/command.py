@@ -9,16 +9,18 @@ import re
 import sys
 import tempfile
 import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TextIO
 
 from absl import flags
 
+from hrpose import logs
 from hrpose.proxies import bypass_proxies
+
+_HELP = ("--help", "-help", "-h", "--helpfull")
 
 #: What people write for a switch's value.
 _WORDS = ("true", "false", "yes", "no", "on", "off", "0", "1", "t", "f", "y", "n")
-
-#: The longest side of a network input, pixels: any longer one is a slip, and needs memory that nobody has.
-LARGEST_INPUT_SIDE = 2**14
 
 
 class CommandError(Exception):
@@ -33,34 +35,41 @@ class UsageError(CommandError):
     exit_code = 2
 
 
-def run(name, description, define_flags, main, argv=None, user_errors=(), positional=()):
+def run(
+    name: str,
+    description: str,
+    define_flags: Callable[[flags.FlagValues], None],
+    main: Callable[..., int | None],
+    argv: Sequence[str] | None = None,
+    positional: Sequence[str] = (),
+) -> int:
     """Runs a command to its exit code, without a stack trace for anything the user can cause.
 
     Args:
         name: how the command is called, e.g. ``python train/main.py``.
         description: what ``--help`` says before the list of flags.
-        define_flags: function of an absl `FlagValues`, defines the command's flags in it.
-        main: function of those values, of the list of arguments after ``--``, and of one more argument for
-            each of `positional`. May return an exit code.
+        define_flags: defines the command's flags in what it is given; every command has --verbosity too.
+        main: function of the flags' values, of the list of arguments after ``--``, and of one more argument
+            for each of `positional`. May return an exit code.
         argv: the arguments without the program's name; `sys.argv`'s by default.
-        user_errors: further exception types to show as one line (exit code 1).
         positional: what the arguments that are no flags are called in the help, e.g. ``("DIR",)``; each has
             to be given.
 
     Returns:
         0, or main's exit code; 2 for a usage error, 1 for a failed run, 130 after Ctrl-C.
     """
-    _write_everywhere()
+    prepare_process()
     bypass_proxies()
     argv = list(sys.argv[1:] if argv is None else argv)
     split = argv.index("--") if "--" in argv else len(argv)
     own, rest = argv[:split], argv[split + 1 :]
     values = flags.FlagValues()
     define_flags(values)
+    define_verbosity(values)
     # absl would take everything after the first argument that is no flag for such arguments.
     values.set_gnu_getopt(bool(positional))
     try:
-        if any(argument in ("--help", "-help", "-h", "--helpfull") for argument in own):
+        if any(argument in _HELP for argument in own):
             print(format_help(name, description, values, positional), flush=True)
             return 0
         given = values([name, *own])[1:]
@@ -76,13 +85,12 @@ def run(name, description, define_flags, main, argv=None, user_errors=(), positi
             raise UsageError(f"unexpected argument {given[len(positional)]!r}: {other} option is a --flag")
         if len(given) < len(positional):
             raise UsageError(f"{positional[len(given)]} is missing\nTry {name} --help")
+        logs.start(values["verbosity"].value)
         return main(values, rest, *given) or 0
     except flags.Error as error:
         return _fail(name, f"{_explained(error, values)}\nTry {name} --help", UsageError.exit_code)
     except CommandError as error:
         return _fail(name, error, error.exit_code)
-    except user_errors as error:
-        return _fail(name, error, CommandError.exit_code)
     except KeyboardInterrupt:
         return _fail(name, "interrupted", 130)
     except BrokenPipeError:  # the reader of our output has left, e.g. `--help | head`
@@ -92,19 +100,62 @@ def run(name, description, define_flags, main, argv=None, user_errors=(), positi
         return _fail(name, error, CommandError.exit_code)
 
 
-def _write_everywhere():
-    """Lets standard output and error take any text: what their encoding lacks is written as an escape."""
+def run_one_of(
+    name: str,
+    description: str,
+    commands: Mapping[str, Callable[[Sequence[str]], int]],
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Runs the one of several commands that the first argument names.
+
+    Args:
+        name: how all of them are called, e.g. ``python model/weights.py``.
+        description: what ``--help`` says; it names the commands.
+        commands: {first argument: function of those after it, which calls `run` and returns its exit code}.
+        argv: as for `run`.
+
+    Returns:
+        What the command does, as `run`; 2 if there is no such command.
+    """
+    prepare_process()
+    word, *rest = sys.argv[1:] if argv is None else argv or [""]
+    if word in commands:
+        return commands[word](rest)
+    names = "|".join(commands)
+    if word in _HELP:
+        text = textwrap.dedent(description).strip()
+        print(f"usage: {name} {names} [--flag=value ...]\n\n{text}\n\n{name} {names} --help says more")
+        return 0
+    received = f"received {word!r}" if word else "nothing is given"
+    return _fail(name, f"{received}, expected {names}\nTry {name} --help", UsageError.exit_code)
+
+
+def define_verbosity(values: flags.FlagValues) -> None:
+    """Defines --verbosity, which every command has, on absl's scale."""
+    flags.DEFINE_integer(
+        "verbosity",
+        0,
+        "How much is said on the way: -1 warnings only, 0 what is done, 1 everything.",
+        lower_bound=min(logs.LEVELS),
+        upper_bound=max(logs.LEVELS),
+        flag_values=values,
+    )
+
+
+def prepare_process() -> None:
+    """Before anything is imported or printed: Keras on TensorFlow, and output that takes any text."""
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever the user has for other work
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 
-def _expanded(path):
+def _expanded(path: str) -> str:
     """A path with the home folder in the place of ``~``; as it is if there is no such user."""
     return os.path.expanduser(path)  # noqa: PTH111 - pathlib would raise, and lose a store's slashes
 
 
-def _explain_switches(arguments, values):
+def _explain_switches(arguments: Sequence[str], values: flags.FlagValues) -> None:
     """Raises UsageError for ``--flip_test False``, which absl takes for the switch and a stray word."""
     for argument, word in itertools.pairwise(arguments):
         flag = argument.lstrip("-")
@@ -115,12 +166,14 @@ def _explain_switches(arguments, values):
             )
 
 
-def _explained(error, values):
+def _explained(error: flags.Error, values: flags.FlagValues) -> str:
     """What absl says of a wrong flag, in words a user knows."""
     found = re.match(r"flag --(\w+)=(.*?): ", str(error))
     if not found or found[1] not in values:
-        return error
+        return str(error)
     flag, text = found.groups()
+    if "must have a value other than None" in str(error):
+        return f"--{flag} is missing"
     if flag == "gpus" and re.fullmatch(r"\d+(,\d+)*", text):
         return (
             f"--gpus={text}: expected how many GPUs; the environment variable CUDA_VISIBLE_DEVICES chooses "
@@ -130,20 +183,23 @@ def _explained(error, values):
         return f"--{flag}={text}: expected a whole number"
     if "could not convert string to float" in str(error):
         return f"--{flag}={text}: expected a number"
-    return error
+    return str(error)
 
 
-def _fail(name, message, exit_code):
+def _fail(name: str, message: object, exit_code: int) -> int:
     print(f"{name}: {message}", file=sys.stderr)
     return exit_code
 
 
 @contextlib.contextmanager
-def captured_stderr():
-    """Holds back what native code and child processes write to standard error.
+def captured_stderr(foreseen: tuple[type[Exception], ...] = (CommandError,)) -> Iterator[TextIO]:
+    """Holds back what native code, libraries and child processes write to standard error; our messages pass.
 
     It is shown only if the body fails in a way that nobody foresaw: TensorFlow greets with a dozen lines
     before any setting is read, and Beam's local workers report every step of their lives.
+
+    Args:
+        foreseen: exceptions that say all there is to say.
 
     Yields:
         A text stream to the real standard error, for what the user shall see meanwhile.
@@ -154,8 +210,9 @@ def captured_stderr():
     with real_stderr as real, tempfile.TemporaryFile() as captured:
         os.dup2(captured.fileno(), 2)
         try:
-            yield real
-        except CommandError:  # says all there is to say
+            with logs.ours_to(real):
+                yield real
+        except foreseen:
             raise
         except Exception:
             sys.stderr.flush()
@@ -168,10 +225,10 @@ def captured_stderr():
             os.dup2(real.fileno(), 2)
 
 
-def import_tensorflow():
+def import_tensorflow() -> None:
     """Imports TensorFlow and finds its devices, without its greeting."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever the user has for other work
+    prepare_process()
     with captured_stderr():
         import tensorflow as tf
 
@@ -179,7 +236,7 @@ def import_tensorflow():
     gc.freeze()  # modules stay: not looking through them again is a tenth of the time to build a network
 
 
-def format_help(name, description, values, positional=()):
+def format_help(name: str, description: str, values: flags.FlagValues, positional: Sequence[str] = ()) -> str:
     """The text of ``--help``: the description and every flag in the order of definition."""
     usage = " ".join(["usage:", name, *positional, "[--flag=value ...]"])
     lines = [usage, "", textwrap.dedent(description).strip(), "", "flags:"]
@@ -195,53 +252,3 @@ def format_help(name, description, values, positional=()):
             text += f" (default: {default})" if default else ""
             lines += [head, textwrap.fill(text, 100, initial_indent=" " * 8, subsequent_indent=" " * 8)]
     return "\n".join(lines)
-
-
-def integers(text, count, separator, what):
-    """Parses e.g. ``192x256``: `count` positive whole numbers between separators.
-
-    Raises:
-        UsageError: naming `what` if the text is anything else.
-    """
-    parts = text.split(separator)
-    if len(parts) != count or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
-        form = f"{count} positive whole numbers as {separator.join(['N'] * count)}"
-        raise UsageError(f"--{what}={text}: expected {form if count > 1 else 'positive whole numbers'}")
-    return tuple(int(part) for part in parts)
-
-
-def parse_input_size(text):
-    """Parses --input_size: (width, height) of a network input in pixels.
-
-    Raises:
-        UsageError: if it is not two multiples of 32, or larger than records can be for.
-    """
-    size = integers(text, 2, "x", "input_size")
-    if max(size) > LARGEST_INPUT_SIDE:
-        raise UsageError(
-            f"--input_size={text}: expected a width and height of up to {LARGEST_INPUT_SIDE} pixels"
-        )
-    if any(side % 32 for side in size):
-        raise UsageError(
-            f"--input_size={text}: width and height must be multiples of 32, because the network's lowest "
-            "resolution is a thirty-second of its input"
-        )
-    return size
-
-
-def input_size_note(size):
-    """A line for the user if a network input is wider than high, as publications' height x width reads here.
-
-    Args:
-        size: (width, height), from `parse_input_size`.
-
-    Returns:
-        The line, or None.
-    """
-    width, height = size
-    if width <= height:
-        return None
-    return (
-        f"note: --input_size={width}x{height} is {width} wide and {height} high; a publication's "
-        f"{width}x{height} is height x width, and is --input_size={height}x{width} here"
-    )

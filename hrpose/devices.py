@@ -5,7 +5,7 @@ import tensorflow as tf
 from hrpose.command import UsageError
 
 
-def use_gpus(gpus, verb):
+def use_gpus(gpus: int | None, verb: str) -> tuple[str, ...]:
     """Finds as many devices as asked for and makes GPUs take only the memory they need.
 
     Args:

@@ -3,8 +3,11 @@
 Pure functions of arrays; nothing here knows about datasets or models. Images are (h, w, 3) uint8 RGB.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 SIDE_COLORS = {"left": (86, 180, 233), "right": (230, 159, 0), "center": (240, 240, 240)}
 """RGB of the person's own left and right: the sky blue and orange of Okabe and Ito's palette (2008), which
@@ -24,34 +27,40 @@ SUBPIXEL_BITS = 4  # OpenCV draws at fixed-point coordinates; 4 bits are sixteen
 FAR = 1e5  # pixels; joints farther out are drawn from here, well inside OpenCV's integers
 
 
-def joint_sides(names):
+def joint_sides(names: Sequence[str]) -> tuple[str, ...]:
     """The side of each joint by its name, as the skeletons spell it: ("nose", "l_hip") -> ("center", "left").
 
     Args:
         names: joint names; ``left_``, ``l_``, ``right_`` and ``r_`` in front tell the side.
 
     Returns:
-        Tuple of "left", "right" or "center".
+        "left", "right" or "center" for each.
     """
     prefixes = {"left": "left", "l": "left", "right": "right", "r": "right"}
     return tuple(prefixes.get(name.lower().split("_")[0], "center") for name in names)
 
 
-def draw_skeleton(image, keypoints, limbs, sides, threshold=0.2):
+def draw_skeleton(
+    image: npt.NDArray[np.uint8],
+    keypoints: npt.ArrayLike,
+    limbs: Sequence[tuple[int, int]],
+    sides: Sequence[str],
+    threshold: float = 0.2,
+) -> npt.NDArray[np.uint8]:
     """A copy of the image with the skeleton over it, outlined so that it shows on any background.
 
     A limb has the colour of its side, and the centre's where it joins two sides (such as the shoulders).
 
     Args:
-        image: (h, w, 3) uint8 RGB.
-        keypoints: (K, 3) float, x and y in pixels of this image, and score or visibility.
-        limbs: sequence of (i, j), joint indices.
-        sides: sequence of K sides, see `joint_sides`.
+        image: (h, w, 3) RGB.
+        keypoints: (K, 3) x and y in pixels of this image, and score or visibility.
+        limbs: (i, j), joint indices.
+        sides: K of them, see `joint_sides`.
         threshold: joints with a score above it are drawn, and limbs between two of them. Joints that are not
             finite are left out.
 
     Returns:
-        (h, w, 3) uint8 RGB.
+        (h, w, 3) RGB.
 
     Raises:
         ValueError: on an image of another kind, or keypoints and sides that do not match.
@@ -74,7 +83,7 @@ def draw_skeleton(image, keypoints, limbs, sides, threshold=0.2):
         for i, j in limbs
         if shown[i] and shown[j]
     ]
-    dots = [(points[k], SIDE_COLORS[sides[k]]) for k in np.flatnonzero(shown)]
+    dots = [(points[k], SIDE_COLORS[sides[k]]) for k in np.flatnonzero(shown).tolist()]
     # All outlines before all colours, so that no limb's outline cuts through another limb.
     for start, end, _ in lines:
         cv2.line(canvas, start, end, OUTLINE, line + 2, cv2.LINE_AA, SUBPIXEL_BITS)
@@ -87,19 +96,25 @@ def draw_skeleton(image, keypoints, limbs, sides, threshold=0.2):
     return canvas
 
 
-def contact_sheet(tiles, captions, columns, tile_size, title=None):
+def contact_sheet(
+    tiles: Sequence[npt.NDArray[np.uint8]],
+    captions: Sequence[str],
+    columns: int,
+    tile_size: tuple[int, int],
+    title: str | None = None,
+) -> npt.NDArray[np.uint8]:
     """One image of all tiles in rows, a caption under each, and a title line with the legend of the colours.
 
     Args:
-        tiles: list of (h, w, 3) uint8 RGB images of any size; each is scaled to fit and centred in its place.
-        captions: list of as many short texts, such as "img 123  score .87  OKS .91". Text too long for its
+        tiles: (h, w, 3) RGB images of any size; each is scaled to fit and centred in its place.
+        captions: as many short texts, such as "img 123  score .87  OKS .91". Text too long for its
             tile is set smaller and, if that is not enough, cut with "...". ASCII only; the rest becomes "?".
-        columns: int, >= 1, tiles per row; fewer tiles make a narrower sheet.
+        columns: >= 1, tiles per row; fewer tiles make a narrower sheet.
         tile_size: (width, height) in pixels of a tile without its caption.
         title: text over the tiles; None: no title line and no legend.
 
     Returns:
-        (H, W, 3) uint8 RGB.
+        (H, W, 3) RGB.
 
     Raises:
         ValueError: without tiles, or when tiles and captions do not match.
@@ -132,14 +147,14 @@ def contact_sheet(tiles, captions, columns, tile_size, title=None):
     return sheet
 
 
-def _limb_side(first, second):
+def _limb_side(first: str, second: str) -> str:
     """The side of a limb: that of both joints, of the one that is not in the center, or else the center."""
     if first == "center":
         return second
     return first if second in (first, "center") else "center"
 
 
-def _check_image(name, image):
+def _check_image(name: str, image: npt.NDArray[np.uint8]) -> None:
     received = (getattr(image, "dtype", type(image).__name__), np.shape(image))
     if received[0] != np.uint8 or len(received[1]) != 3 or received[1][2] != 3 or 0 in received[1]:
         raise ValueError(
@@ -147,7 +162,7 @@ def _check_image(name, image):
         )
 
 
-def _fit(tile, width, height):
+def _fit(tile: npt.NDArray[np.uint8], width: int, height: int) -> npt.NDArray[np.uint8]:
     """The tile scaled to fit (height, width), centred on a plain ground."""
     scale = min(width / tile.shape[1], height / tile.shape[0])
     size = (max(1, round(tile.shape[1] * scale)), max(1, round(tile.shape[0] * scale)))
@@ -158,8 +173,8 @@ def _fit(tile, width, height):
     return placed
 
 
-def _text_line(text, width, height, scale):
-    """(height, width, 3) uint8: the text on paper, from the left and centred in height, made to fit."""
+def _text_line(text: str, width: int, height: int, scale: float) -> npt.NDArray[np.uint8]:
+    """(height, width, 3): the text on paper, from the left and centred in height, made to fit."""
     text, scale = _fitting_text(text, width, scale)
     line = np.full((height, width, 3), PAPER, np.uint8)
     baseline = (height + _text_size("0", scale)[1]) // 2
@@ -167,7 +182,7 @@ def _text_line(text, width, height, scale):
     return line
 
 
-def _fitting_text(text, width, scale):
+def _fitting_text(text: str, width: int, scale: float) -> tuple[str, float]:
     """(text, scale) that fit the width in pixels: first smaller, then shorter."""
     text = text.encode("ascii", "replace").decode()
     scale = max(SMALLEST_SCALE, min(scale, scale * width / max(1, _text_size(text, scale)[0])))
@@ -178,13 +193,14 @@ def _fitting_text(text, width, scale):
     return text, scale
 
 
-def _text_size(text, scale):
+def _text_size(text: str, scale: float) -> tuple[int, int]:
     """(width, height) in pixels."""
-    return cv2.getTextSize(text, FONT, scale, 1)[0]
+    (width, height), _ = cv2.getTextSize(text, FONT, scale, 1)
+    return width, height
 
 
-def _title_line(title, width):
-    """(TITLE_HEIGHT, width, 3) uint8: the title at the left, what the colours mean at the right."""
+def _title_line(title: str, width: int) -> npt.NDArray[np.uint8]:
+    """(TITLE_HEIGHT, width, 3): the title at the left, what the colours mean at the right."""
     line = np.full((TITLE_HEIGHT, width, 3), PAPER, np.uint8)
     middle, swatch = TITLE_HEIGHT // 2, 14
     right = width - MARGIN

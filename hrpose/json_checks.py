@@ -1,6 +1,7 @@
 """Which numbers of an annotation file can be used: one rule for the build and for the evaluation."""
 
-from collections.abc import Iterable, Sized
+from collections.abc import Collection, Iterable, Sized
+from typing import Any, TypeGuard
 
 #: COCO's id of the category "person".
 PERSON_CATEGORY = 1
@@ -9,7 +10,7 @@ PERSON_CATEGORY = 1
 SMALLEST_SIDE = 1e-6
 
 
-def wrong_box(box):
+def wrong_box(box: Any) -> str | None:
     """Why a box cannot be used, or None.
 
     Args:
@@ -22,7 +23,7 @@ def wrong_box(box):
     return None
 
 
-def wrong_keypoints(keypoints, num_keypoints):
+def wrong_keypoints(keypoints: Any, num_keypoints: int) -> str | None:
     """Why a flat keypoint list cannot be used, or None.
 
     Args:
@@ -39,17 +40,17 @@ def wrong_keypoints(keypoints, num_keypoints):
     return None
 
 
-def is_number(value):
+def is_number(value: object) -> TypeGuard[float]:
     """Whether a parsed JSON value is a number that float32, even of a product of two, can hold."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18
 
 
-def is_id(value):
+def is_id(value: object) -> TypeGuard[int]:
     """Whether a parsed JSON value is a whole number that int64 can hold."""
     return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
 
 
-def is_crowd(value):
+def is_crowd(value: object) -> bool:
     """Whether an annotation's "iscrowd" says that it is one; text is read as what it spells.
 
     Args:
@@ -64,6 +65,6 @@ def is_crowd(value):
 _NO = ("", "0", "0.0", "false", "no", "none", "null")
 
 
-def is_list(value):
+def is_list(value: object) -> TypeGuard[Collection[Any]]:
     """Whether a parsed JSON value is a list, or something that stands for one in less memory."""
     return isinstance(value, Iterable) and isinstance(value, Sized) and not isinstance(value, str | dict)

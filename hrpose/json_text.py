@@ -11,7 +11,8 @@ import json
 import struct
 import zipfile
 import zlib
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, BinaryIO, Protocol, Self
 
 from hrpose.nesting import loads
 
@@ -43,20 +44,28 @@ _OTHERS = {
 _HEAD = 512
 
 
-def open_json(file):
+class Reader(Protocol):
+    """What bytes can be read from; `BinaryIO` can do more."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next `size` bytes, fewer only at the end; all that are left without a size."""
+
+
+def open_json(file: BinaryIO) -> Reader:
     """The JSON in a file that was opened: the file itself, or what is packed in it.
 
     Args:
         file: a binary file at its beginning, which can seek.
 
     Returns:
-        An object with `read`, whose bytes are those of the JSON. It is valid until `file` is closed.
+        What gives the bytes of the JSON. It is valid until `file` is closed.
 
     Raises:
         ValueError: saying what the file is, if it is no JSON by its beginning, or holds not exactly one JSON
             file. Reading on raises it too, for damage, and past `MAX_UNPACKED` bytes of what is packed.
     """
     head = _head(file)
+    packed: Reader
     if head.startswith(_GZIP):
         packed = gzip.GzipFile(fileobj=file)
     elif head.startswith(_ZIP):
@@ -72,7 +81,7 @@ def open_json(file):
     return inner.back(head)
 
 
-def json_text(content):
+def json_text(content: bytes) -> str:
     """Text of a file that ought to be JSON or a list of numbers.
 
     Args:
@@ -87,7 +96,7 @@ def json_text(content):
         raise ValueError(f"no text in UTF-8 or UTF-16 ({error}); save it as UTF-8") from error
 
 
-def parse_json(path, content):
+def parse_json(path: Path | str, content: bytes) -> Any:
     """Parses a JSON file's content.
 
     Args:
@@ -106,13 +115,13 @@ def parse_json(path, content):
         raise ValueError(f"{path}: not valid JSON: {error}") from error
 
 
-def _head(file):
+def _head(file: BinaryIO) -> bytes:
     head = file.read(_HEAD)
     file.seek(0)
     return head
 
 
-def _refuse_others(head):
+def _refuse_others(head: bytes) -> None:
     """Raises ValueError, saying what it is, for the beginning of a file that is no JSON."""
     for sign, what in _OTHERS.items():
         if head.startswith(sign):
@@ -134,7 +143,7 @@ def _refuse_others(head):
         raise ValueError("XML; export the annotations as JSON in COCO format")
 
 
-def _only_json(file):
+def _only_json(file: BinaryIO) -> IO[bytes]:
     """The one .json file of a zip archive, opened; Mac's own notes about files, ._x.json, are none."""
     try:
         archive = zipfile.ZipFile(file)
@@ -160,15 +169,15 @@ def _only_json(file):
 class _Unpacked:
     """What is packed in a file, with a limit."""
 
-    def __init__(self, packed):
+    def __init__(self, packed: Reader) -> None:
         self._packed, self._waiting, self._count = packed, b"", 0
 
-    def back(self, block):
+    def back(self, block: bytes) -> Self:
         """Lets `read` begin with a block that was read already; returns this object."""
         self._waiting = block
         return self
 
-    def read(self, size=-1):
+    def read(self, size: int = -1) -> bytes:
         """The next `size` bytes, fewer only at the end; all that are left without a size."""
         size = MAX_UNPACKED + 1 if size < 0 else size
         block, self._waiting = self._waiting[:size], self._waiting[size:]

@@ -1,6 +1,8 @@
 """One writer of a folder at a time: two would write the same files."""
 
 import contextlib
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 from hrpose.command import CommandError
@@ -10,9 +12,13 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
+log = logging.getLogger(__name__)
+
 
 @contextlib.contextmanager
-def only_one(folder, what, say, instead="wait until it is done, or end it"):
+def only_one(
+    folder: Path | str, what: str, instead: str = "wait until it is done, or end it"
+) -> Iterator[None]:
     """Holds the lock of a folder while the body runs; the folder is made if it is not there.
 
     The lock is the kernel's (flock of the file ``lock`` in the folder), so it ends with the process, whatever
@@ -21,7 +27,6 @@ def only_one(folder, what, say, instead="wait until it is done, or end it"):
     Args:
         folder: that only one may write.
         what: of which there may be one, in words: "evaluation of this name".
-        say: function of a line for the user.
         instead: what the user can do if there is another.
 
     Raises:
@@ -44,7 +49,7 @@ def only_one(folder, what, say, instead="wait until it is done, or end it"):
             except BlockingIOError as error:
                 raise CommandError(f"another {what} is running: {folder}; {instead}") from error
             except OSError as error:
-                say(
-                    f"note: {folder} cannot be locked ({error.strerror}); see to it that no other {what} runs"
+                log.warning(
+                    "%s cannot be locked (%s); see to it that no other %s runs", folder, error.strerror, what
                 )
         yield

@@ -1,16 +1,18 @@
 """Where messages go: `logging` to the console and to a run's log file; results go to stdout.
 
 Modules say what they have to say with ``logging.getLogger(__name__)``. Their names begin with the package's,
-so that only ours are shown: what libraries log below a warning is theirs.
+so that only ours are shown: what libraries log below a warning is theirs. Worker processes of a build say
+nothing here; what they have to say is in what they return.
 """
 
 import contextlib
 import logging
-import logging.handlers
 import sys
 import threading
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -35,17 +37,52 @@ class _Line(logging.Formatter):
 
 
 class _Console(logging.Handler):
-    """Writes to standard error, above progress bars. A terminal that is gone ends nothing."""
+    """Writes to standard error, above progress bars. A terminal that is gone ends nothing.
+
+    Attributes:
+        ours: where messages of ours go while standard error is held back; None for the same place.
+    """
+
+    ours: TextIO | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
+        ours = record.name.partition(".")[0] in PACKAGES
+        stream = (ours and self.ours) or sys.stderr
+        if stream is None:  # closed by who started us; tqdm would take stdout
+            return
         try:
-            tqdm.write(self.format(record), file=sys.stderr)
+            tqdm.write(self.format(record), file=stream)
         except OSError:
             # Where writing fails, tqdm's own lock stays held: bars in other threads would wait for ever.
             tqdm.set_lock(threading.RLock())
+        except Exception:  # a message that cannot be formatted ends nothing either
+            self.handleError(record)
 
 
-_early = logging.handlers.MemoryHandler(_EARLY, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
+class _Early(logging.Handler):
+    """Keeps the last messages."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: deque[logging.LogRecord] = deque(maxlen=_EARLY)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+class _File(logging.FileHandler):
+    """Adds lines to a file. That a line cannot be written, as on a full disk, is said once."""
+
+    _said = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
+        if not self._said:
+            self._said = True
+            logging.getLogger(__name__).warning("%s lacks lines: %s", self.baseFilename, sys.exc_info()[1])
+
+
+_console, _early = _Console(), _Early()
+_console.setFormatter(_Line())
 
 
 def start(verbosity: int = 0) -> None:
@@ -55,16 +92,21 @@ def start(verbosity: int = 0) -> None:
         verbosity: absl's, a key of `LEVELS`.
     """
     root = logging.getLogger()
-    for handler in (*root.handlers,):
-        root.removeHandler(handler)
-    console = _Console()
-    console.setFormatter(_Line())
-    _early.buffer.clear()
-    root.addHandler(console)
-    root.addHandler(_early)
-    root.setLevel(logging.WARNING)
+    _early.records.clear()
+    for handler in (_console, _early):
+        root.addHandler(handler)  # once, however often it is added
     for package in PACKAGES:
         logging.getLogger(package).setLevel(LEVELS[verbosity])
+
+
+@contextlib.contextmanager
+def ours_to(stream: TextIO) -> Iterator[None]:
+    """Sends messages of ours to a stream while the body runs; libraries' go where they went."""
+    before, _console.ours = _console.ours, stream
+    try:
+        yield
+    finally:
+        _console.ours = before
 
 
 @contextlib.contextmanager
@@ -75,21 +117,22 @@ def log_file(path: Path) -> Iterator[None]:
         path: of the file, to which lines are added. That it cannot be written is said, and ends nothing.
     """
     root = logging.getLogger()
+    root.removeHandler(_early)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+        handler = _File(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         logging.getLogger(__name__).warning("%s cannot be written: %s", path, error.strerror or error)
         yield
         return
     handler.setFormatter(_Line("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
-    _early.setTarget(handler)
-    _early.flush()
-    _early.setTarget(None)
-    root.removeHandler(_early)
+    for record in _early.records:
+        handler.handle(record)
+    _early.records.clear()
     root.addHandler(handler)
     try:
         yield
     finally:
         root.removeHandler(handler)
-        handler.close()
+        with contextlib.suppress(OSError):  # of what is not written yet
+            handler.close()

@@ -7,6 +7,8 @@ few levels earlier. A limit of our own, far below all of these, leaves no such p
 
 import json
 import re
+from collections.abc import Callable
+from typing import Any
 
 #: Levels of lists and objects. COCO's files have 5, exports of annotation tools seldom more than 10.
 MAX_DEPTH = 100
@@ -15,8 +17,8 @@ MAX_DEPTH = 100
 _SIGNS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 
 
-def loads(text, object_hook=None):
-    """Parses a JSON text, a str, as `json.loads` does, within `MAX_DEPTH`.
+def loads(text: str, object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+    """Parses a JSON text as `json.loads` does, within `MAX_DEPTH`.
 
     Raises:
         ValueError: if it is not JSON, or as `check_nesting`.
@@ -25,11 +27,11 @@ def loads(text, object_hook=None):
     return json.loads(text, object_hook=object_hook)
 
 
-def check_nesting(text, inside=0):
+def check_nesting(text: str, inside: int = 0) -> None:
     """Sees to it that a JSON text is nested no deeper than `MAX_DEPTH`.
 
     Args:
-        text: str. It need not be right, or end where it should.
+        text: It need not be right, or end where it should.
         inside: how many lists and objects the text stands in.
 
     Raises:

@@ -47,17 +47,19 @@ def define_options(values: flags.FlagValues, owners: Mapping[str, Sequence[Optio
             whose.setdefault(option, []).append(owner)
     for option, names in whose.items():
         text = f"{', '.join(names)}: {option.help}"
-        bounds = {"lower_bound": option.least, "upper_bound": option.most}
+        # absl asks for a whole number's, a text's or no default and bounds, as the branches below have them.
+        default: Any = option.default
+        bounds: dict[str, Any] = {"lower_bound": option.least, "upper_bound": option.most}
         if option.choices:
-            flags.DEFINE_enum(option.name, option.default, option.choices, text, flag_values=values)
-        elif isinstance(option.default, bool):
-            flags.DEFINE_bool(option.name, option.default, text, flag_values=values)
-        elif isinstance(option.default, int):
-            flags.DEFINE_integer(option.name, option.default, text, flag_values=values, **bounds)
-        elif isinstance(option.default, float):
-            flags.DEFINE_float(option.name, option.default, text, flag_values=values, **bounds)
+            flags.DEFINE_enum(option.name, default, option.choices, text, flag_values=values)
+        elif isinstance(default, bool):
+            flags.DEFINE_bool(option.name, default, text, flag_values=values)
+        elif isinstance(default, int):
+            flags.DEFINE_integer(option.name, default, text, flag_values=values, **bounds)
+        elif isinstance(default, float):
+            flags.DEFINE_float(option.name, default, text, flag_values=values, **bounds)
         else:
-            flags.DEFINE_string(option.name, option.default, text, flag_values=values)
+            flags.DEFINE_string(option.name, default, text, flag_values=values)
 
 
 def options_of(

@@ -9,11 +9,12 @@ gRPC, by which Beam's workers and TensorFlow's machines talk, takes a proxy from
 import json
 import os
 import socket
+from collections.abc import Iterable
 
 _PROXIES = ("grpc_proxy", "https_proxy", "http_proxy", "all_proxy")
 
 
-def bypass_proxies(hosts=()):
+def bypass_proxies(hosts: Iterable[str] = ()) -> None:
     """Excepts this machine, those that TF_CONFIG names, and `hosts` from proxies, also for child processes.
 
     To be called before anybody connects. Without a proxy in the environment nothing is changed.
@@ -33,16 +34,16 @@ def bypass_proxies(hosts=()):
         os.environ["no_grpc_proxy"] = ",".join(dict.fromkeys([*own, *wanted]))  # noqa: SIM112
 
 
-def host_of(address):
+def host_of(address: str) -> str:
     """The host of ``host:port`` or ``[IPv6 address]:port``."""
     return address.rpartition(":")[0].strip("[]") or address
 
 
-def _listed(name):
+def _listed(name: str) -> list[str]:
     return [part.strip() for part in os.environ.get(name, "").split(",") if part.strip()]
 
 
-def _machines(tf_config):
+def _machines(tf_config: str | None) -> list[str]:
     """The hosts in a value of TF_CONFIG; none of one that is of another form, which the trainer refuses."""
     try:
         addresses = [one for kind in json.loads(tf_config or "{}")["cluster"].values() for one in kind]

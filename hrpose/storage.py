@@ -6,8 +6,10 @@ import logging
 import os
 import stat
 import uuid
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, Protocol
 
 from tqdm import tqdm
 
@@ -17,7 +19,7 @@ from hrpose.command import CommandError, UsageError
 _COPIES = 8
 
 
-def is_remote(path):
+def is_remote(path: Path | str) -> bool:
     """Whether a path is one of a store such as ``gs://bucket/folder``."""
     return "://" in str(path)
 
@@ -34,7 +36,7 @@ _IRREGULAR = {
 }
 
 
-def irregular_kind(path):
+def irregular_kind(path: Path | str) -> str | None:
     """What stands at a path that is no regular file, such as "a pipe"; None if it is one, or is not there.
 
     Whoever opens what a user names asks this first: a pipe is waited for until somebody writes into it, a
@@ -49,7 +51,7 @@ def irregular_kind(path):
     return next((kind for test, kind in _IRREGULAR.items() if test(mode)), None)
 
 
-def path_of(text):
+def path_of(text: Path | str) -> Path:
     """A `pathlib.Path`, ``~`` expanded; for a store's what stands for one, a `upath.UPath` that fsspec opens.
 
     Raises:
@@ -73,12 +75,12 @@ def path_of(text):
         ) from error
 
 
-def absolute(path):
+def absolute(path: Path | str) -> str:
     """A path as text that means the same from every working directory."""
     return str(path) if is_remote(path) else str(Path(path).resolve())
 
 
-def local_only(path, flag):
+def local_only(path: str | None, flag: str) -> str | None:
     """`path`, unless it is a store's.
 
     Raises:
@@ -92,7 +94,7 @@ def local_only(path, flag):
 
 
 @contextlib.contextmanager
-def remote_errors(path):
+def remote_errors(path: Path | str) -> Iterator[None]:
     """Makes one clear line of whatever a store's library raises while the body reads from it.
 
     A file that is not there stays a FileNotFoundError, and so does everything on this machine.
@@ -119,16 +121,17 @@ def remote_errors(path):
         ) from error
 
 
-def _not_installed(path, error):
+def _not_installed(path: Path | str, error: ImportError) -> str:
     return f"{path} needs packages that are not installed ({error}): pip install -r requirements-cloud.txt"
 
 
-def file_sizes(folder):
+def file_sizes(folder: Path | str) -> dict[str, int]:
     """The files of a folder, with one request: {name: size in bytes}; empty if there is no such folder."""
     folder = path_of(folder)
     try:
         if is_remote(folder):
-            found = folder.fs.ls(str(folder), detail=True, refresh=True)
+            store: Any = folder  # a UPath
+            found = store.fs.ls(str(folder), detail=True, refresh=True)
             return {Path(entry["name"]).name: entry["size"] for entry in found if entry["type"] == "file"}
         paths = list(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
@@ -141,12 +144,32 @@ def file_sizes(folder):
     return sizes
 
 
-def copies_folder():
+def copies_folder() -> Path:
     """Where copies of stores' shards stand: below ``$XDG_CACHE_HOME``, by default ``~/.cache``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hrpose" / "records"
 
 
-def local_folder(folder, manifest, missing_ok=False):
+class _ShardFile(Protocol):
+    """What is known of a shard: file name, size in bytes, SHA-256."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def sha256(self) -> str: ...
+
+
+class _Build(Protocol):
+    """What `local_folder` has to know of a build; `records.manifest.Manifest` does."""
+
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def shards(self) -> Sequence[_ShardFile]: ...
+
+
+def local_folder(folder: Path | str, manifest: _Build, missing_ok: bool = False) -> Path | str:
     """A folder on this machine with a build's shards: copies of them if they stand in a store.
 
     TensorFlow opens `gs://` only with Google's own servers and most other stores not at all, and every epoch
@@ -170,7 +193,7 @@ def local_folder(folder, manifest, missing_ok=False):
     there = file_sizes(copies)
     missing = [shard for shard in manifest.shards if there.get(shard.name) != shard.size]
 
-    def copy(shard):
+    def copy(shard: _ShardFile) -> None:
         try:
             with remote_errors(source / shard.name):
                 content = (source / shard.name).read_bytes()

@@ -3,8 +3,9 @@
 import json
 import math
 
+from hrpose.flag_values import LARGEST_INPUT_SIDE
 from model.codecs import check_sigma
-from records.manifest_checks import LARGEST_INPUT_SIDE, wrong_skeleton
+from records.manifest_checks import wrong_skeleton
 
 
 def wrong_config(data: object, version: int) -> str | None:

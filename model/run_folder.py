@@ -24,10 +24,11 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from hrpose.command import CommandError
 from model.config_checks import is_whole
 
 
-class RunError(Exception):
+class RunError(CommandError):
     """A run folder that cannot be used as asked. The message says what is there and what to do."""
 
 

@@ -21,6 +21,7 @@ raises ValueError naming the argument, what was received and what was expected.
 """
 
 import numpy as np
+import numpy.typing as npt
 
 try:
     from nms import _kernels
@@ -42,19 +43,19 @@ SOFT_MAX_KEPT = 20
 """Poses kept per image by soft NMS: as many as COCO's keypoint evaluation looks at."""
 
 
-def box_nms(boxes, scores, threshold):
+def box_nms(boxes: npt.ArrayLike, scores: npt.ArrayLike, threshold: float) -> npt.NDArray[np.intp]:
     """Greedy NMS: take the best box, drop those that overlap it by more than ``threshold``, repeat.
 
     Boxes are inclusive pixel ranges, so widths are x2 - x1 + 1 (the convention of Fast R-CNN's NMS, which the
     official HRNet code uses); a box with x1 == x2 and y1 == y2 covers one pixel.
 
     Args:
-        boxes: (N, 4) float, x1 y1 x2 y2 in pixels, x1 <= x2 and y1 <= y2.
-        scores: (N,) float.
-        threshold: float, >= 0; a box whose intersection over union with a kept box is exactly this, stays.
+        boxes: (N, 4) x1 y1 x2 y2 in pixels, x1 <= x2 and y1 <= y2.
+        scores: (N,).
+        threshold: >= 0; a box whose intersection over union with a kept box is exactly this, stays.
 
     Returns:
-        (M,) intp: indices of the kept boxes, best score first.
+        (M,) indices of the kept boxes, best score first.
     """
     boxes = _array("boxes", boxes, (None, 4))
     scores = _array("scores", scores, (len(boxes),))
@@ -69,22 +70,30 @@ def box_nms(boxes, scores, threshold):
     return _kernels.box_nms(boxes, _best_first(scores), threshold)
 
 
-def oks_nms(keypoints, scores, areas, threshold, sigmas=None, min_visibility=None, image_ids=None):
+def oks_nms(
+    keypoints: npt.ArrayLike,
+    scores: npt.ArrayLike,
+    areas: npt.ArrayLike,
+    threshold: float,
+    sigmas: npt.ArrayLike | None = None,
+    min_visibility: float | None = None,
+    image_ids: npt.ArrayLike | None = None,
+) -> npt.NDArray[np.intp]:
     """Greedy NMS: take the best pose, drop those whose OKS with it is above ``threshold``, repeat.
 
     Args:
-        keypoints: (N, K, 3) float, x and y in image pixels and the joint's score.
-        scores: (N,) float, one per pose.
-        areas: (N,) float, >= 0, the people's areas in square pixels (the official code: of the padded box).
-        threshold: float, >= 0; a pose whose OKS with a kept pose is exactly this, stays.
-        sigmas: (K,) float, > 0, in parts of the person's scale; None: COCO's, for COCO's 17 joints only.
+        keypoints: (N, K, 3) x and y in image pixels and the joint's score.
+        scores: (N,) one per pose.
+        areas: (N,) >= 0, the people's areas in square pixels (the official code: of the padded box).
+        threshold: >= 0; a pose whose OKS with a kept pose is exactly this, stays.
+        sigmas: (K,) > 0, in parts of the person's scale; None: COCO's, for COCO's 17 joints only.
         min_visibility: None: all joints count. A float: only joints whose score *in the pose that may be
             dropped* is above it count, as in the official code; a pose without any is similar to nothing.
-        image_ids: (N,) int, in any order: the poses of many images at once, each image for itself. One call
-            for all is several times faster than one for each. None: all poses are of one image.
+        image_ids: (N,) integers, in any order: the poses of many images at once, each image for itself.
+            One call for all is several times faster than one for each. None: all poses are of one image.
 
     Returns:
-        (M,) intp: indices of the kept poses, best score first; with ``image_ids`` one image after the other,
+        (M,) indices of the kept poses, best score first; with ``image_ids`` one image after the other,
         in the order first met.
     """
     poses = _pose_arguments(keypoints, areas, sigmas, min_visibility)
@@ -95,15 +104,15 @@ def oks_nms(keypoints, scores, areas, threshold, sigmas=None, min_visibility=Non
 
 
 def soft_oks_nms(
-    keypoints,
-    scores,
-    areas,
-    threshold,
-    sigmas=None,
-    min_visibility=None,
-    max_kept=SOFT_MAX_KEPT,
-    image_ids=None,
-):
+    keypoints: npt.ArrayLike,
+    scores: npt.ArrayLike,
+    areas: npt.ArrayLike,
+    threshold: float,
+    sigmas: npt.ArrayLike | None = None,
+    min_visibility: float | None = None,
+    max_kept: int = SOFT_MAX_KEPT,
+    image_ids: npt.ArrayLike | None = None,
+) -> npt.NDArray[np.intp]:
     """Soft NMS (Bodla et al., 2017, Gaussian): take the best pose, lower the others' scores, repeat.
 
     A pose with similarity o to the one just taken has its score multiplied by exp(-o^2 / threshold). Nothing
@@ -112,11 +121,11 @@ def soft_oks_nms(
 
     Args:
         keypoints, scores, areas, sigmas, min_visibility, image_ids: as for `oks_nms`.
-        threshold: float, > 0: the decay's width, smaller lowers more.
-        max_kept: int, >= 1, of an image.
+        threshold: > 0: the decay's width, smaller lowers more.
+        max_kept: >= 1, of an image.
 
     Returns:
-        (min(N, max_kept),) intp: indices in the order taken; with ``image_ids`` one image after the other, in
+        (min(N, max_kept),) indices in the order taken; with ``image_ids`` one image after the other, in
         the order first met, of each at most ``max_kept``.
     """
     poses = _pose_arguments(keypoints, areas, sigmas, min_visibility)
@@ -131,25 +140,37 @@ def soft_oks_nms(
     return _kernels.soft_oks_nms(*poses, scores, *_by_image(image_ids, count), threshold, max_kept)
 
 
-def oks_matrix(keypoints, areas, sigmas=None, min_visibility=None):
+def oks_matrix(
+    keypoints: npt.ArrayLike,
+    areas: npt.ArrayLike,
+    sigmas: npt.ArrayLike | None = None,
+    min_visibility: float | None = None,
+) -> npt.NDArray[np.float64]:
     """OKS of every pose with every other.
 
     Args:
         keypoints, areas, sigmas, min_visibility: as for `oks_nms`.
 
     Returns:
-        (N, N) float64 in [0, 1]: row i against column j, where the column's joint scores decide which joints
+        (N, N) in [0, 1]: row i against column j, where the column's joint scores decide which joints
         count; symmetric without ``min_visibility``.
     """
     return _kernels.oks_matrix(*_pose_arguments(keypoints, areas, sigmas, min_visibility))
 
 
-def _best_first(scores):
-    """Order of the scores, highest first and equal ones by index: (N,) float64 -> (N,) intp."""
+def _best_first(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
+    """Order of the scores, highest first and equal ones by index: (N,) -> (N,)."""
     return np.argsort(-scores, kind="stable")
 
 
-def _pose_arguments(keypoints, areas, sigmas, min_visibility):
+def _pose_arguments(
+    keypoints: npt.ArrayLike,
+    areas: npt.ArrayLike,
+    sigmas: npt.ArrayLike | None,
+    min_visibility: float | None,
+) -> tuple[
+    npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64], float, npt.NDArray[np.intp]
+]:
     """What all OKS functions share, checked and in the kernels' form.
 
     Returns:
@@ -181,16 +202,18 @@ def _pose_arguments(keypoints, areas, sigmas, min_visibility):
     return keypoints, areas, (2 * sigmas) ** 2, min_visibility, counted
 
 
-def _by_image(image_ids, count):
+def _by_image(
+    image_ids: npt.ArrayLike | None, count: int
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """The poses' indices image by image, and where each image's end.
 
     Args:
-        image_ids: (count,) int, or None for one image.
+        image_ids: (count,) integers, or None for one image.
         count: number of poses.
 
     Returns:
-        members: (count,) intp, images in the order first met, indices rising within one.
-        ends: (I,) intp.
+        members: (count,) images in the order first met, indices rising within one.
+        ends: (I,).
     """
     if image_ids is None:
         return np.arange(count), np.array([count])
@@ -204,8 +227,8 @@ def _by_image(image_ids, count):
     return np.argsort(met, kind="stable"), np.cumsum(np.bincount(met, minlength=len(first)))
 
 
-def _array(name, value, shape):
-    """A contiguous float64 array of this shape (None: any length), all finite, or ValueError."""
+def _array(name: str, value: npt.ArrayLike, shape: tuple[int | None, ...]) -> npt.NDArray[np.float64]:
+    """A contiguous array of this shape (None: any length), all finite, or ValueError."""
     try:
         array = np.ascontiguousarray(value, np.float64)
     except (TypeError, ValueError) as error:
@@ -225,12 +248,12 @@ def _array(name, value, shape):
     return array
 
 
-def _shape_text(shape):
+def _shape_text(shape: tuple[int | None, ...]) -> str:
     """For people: (None, 4) -> "(any, 4)"."""
     return str(shape).replace("None", "any")
 
 
-def _finite(name, value):
+def _finite(name: str, value: float) -> float:
     """A finite float, or ValueError."""
     try:
         number = float(value)
@@ -241,7 +264,7 @@ def _finite(name, value):
     return number
 
 
-def _similarity(name, value):
+def _similarity(name: str, value: float) -> float:
     """A finite number from 0 (above 1 nothing is alike), or ValueError."""
     number = _finite(name, value)
     if number < 0:

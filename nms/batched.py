@@ -10,7 +10,9 @@ import tensorflow as tf
 TILE = 512  # boxes that TensorFlow compares with each other at once: the default of tf.image
 
 
-def batched_box_nms(boxes, scores, threshold, max_kept):
+def batched_box_nms(
+    boxes: tf.Tensor, scores: tf.Tensor, threshold: float, max_kept: int
+) -> tuple[tf.Tensor, tf.Tensor]:
     """What `nms.box_nms` keeps of each image of a batch, at most ``max_kept`` boxes.
 
     Boxes are inclusive pixel ranges, as for `nms.box_nms`: widths are x2 - x1 + 1. Of equal scores the lower
@@ -22,8 +24,8 @@ def batched_box_nms(boxes, scores, threshold, max_kept):
         boxes: (B, N, 4) float, x1 y1 x2 y2 in pixels, x1 <= x2 and y1 <= y2. Not checked, nor for NaN: that
             would stop a GPU at every batch.
         scores: (B, N) float; -inf marks rows that are no boxes, where images have different numbers of them.
-        threshold: float, 0 to 1: intersection over union.
-        max_kept: int, at least 1.
+        threshold: 0 to 1: intersection over union.
+        max_kept: at least 1.
 
     Returns:
         indices: (B, max_kept) int32, best score first, filled up with -1.
@@ -73,7 +75,7 @@ def batched_box_nms(boxes, scores, threshold, max_kept):
     return tf.ensure_shape(indices, (None, max_kept)), counts
 
 
-def _next_above(threshold):
+def _next_above(threshold: float) -> np.float32:
     """The least float32 above it: tf.image drops boxes that overlap by its threshold or more, we by more.
 
     At least the least normal one: GPUs take smaller numbers for 0.

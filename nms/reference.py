@@ -4,12 +4,18 @@ Same arguments and results as in `nms`, where they are documented, but one image
 """
 
 import numpy as np
+import numpy.typing as npt
 
 from nms import COCO_SIGMAS, SOFT_MAX_KEPT
 
 
-def oks_matrix(keypoints, areas, sigmas=None, min_visibility=None):
-    """(N, N) float64: OKS of row i and column j over the joints the column's scores let count."""
+def oks_matrix(
+    keypoints: npt.ArrayLike,
+    areas: npt.ArrayLike,
+    sigmas: npt.ArrayLike | None = None,
+    min_visibility: float | None = None,
+) -> npt.NDArray[np.float64]:
+    """(N, N) OKS of row i and column j over the joints the column's scores let count."""
     keypoints = np.asarray(keypoints, np.float64)
     areas = np.asarray(areas, np.float64)
     sigmas = COCO_SIGMAS if sigmas is None else np.asarray(sigmas, np.float64)
@@ -26,8 +32,8 @@ def oks_matrix(keypoints, areas, sigmas=None, min_visibility=None):
     return total / np.maximum(counts.sum(axis=-1), 1)
 
 
-def iou_matrix(boxes):
-    """(N, N) float64: intersection over union of boxes (N, 4) x1 y1 x2 y2 of inclusive pixels."""
+def iou_matrix(boxes: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """(N, N) intersection over union of boxes (N, 4) x1 y1 x2 y2 of inclusive pixels."""
     x1, y1, x2, y2 = np.asarray(boxes, np.float64).T
     area = (x2 - x1 + 1) * (y2 - y1 + 1)
     width = np.minimum(x2[:, None], x2) - np.maximum(x1[:, None], x1) + 1
@@ -36,24 +42,37 @@ def iou_matrix(boxes):
     return intersection / (area[:, None] + area - intersection)
 
 
-def oks_nms(keypoints, scores, areas, threshold, sigmas=None, min_visibility=None):
-    """(M,) intp: indices kept by greedy NMS on OKS."""
+def oks_nms(
+    keypoints: npt.ArrayLike,
+    scores: npt.ArrayLike,
+    areas: npt.ArrayLike,
+    threshold: float,
+    sigmas: npt.ArrayLike | None = None,
+    min_visibility: float | None = None,
+) -> npt.NDArray[np.intp]:
+    """(M,) indices kept by greedy NMS on OKS."""
     return _greedy(oks_matrix(keypoints, areas, sigmas, min_visibility), scores, threshold)
 
 
-def box_nms(boxes, scores, threshold):
-    """(M,) intp: indices kept by greedy NMS on intersection over union."""
+def box_nms(boxes: npt.ArrayLike, scores: npt.ArrayLike, threshold: float) -> npt.NDArray[np.intp]:
+    """(M,) indices kept by greedy NMS on intersection over union."""
     return _greedy(iou_matrix(boxes), scores, threshold)
 
 
 def soft_oks_nms(
-    keypoints, scores, areas, threshold, sigmas=None, min_visibility=None, max_kept=SOFT_MAX_KEPT
-):
-    """(min(N, max_kept),) intp: indices in the order taken by soft NMS."""
+    keypoints: npt.ArrayLike,
+    scores: npt.ArrayLike,
+    areas: npt.ArrayLike,
+    threshold: float,
+    sigmas: npt.ArrayLike | None = None,
+    min_visibility: float | None = None,
+    max_kept: int = SOFT_MAX_KEPT,
+) -> npt.NDArray[np.intp]:
+    """(min(N, max_kept),) indices in the order taken by soft NMS."""
     similarity = oks_matrix(keypoints, areas, sigmas, min_visibility)
     scores = np.array(scores, np.float64)
     remaining = np.arange(len(scores))
-    kept = []
+    kept: list[np.intp] = []
     while len(remaining) and len(kept) < max_kept:
         best = remaining[np.argmax(scores[remaining])]  # argmax: the first, so the lowest index, of equals
         kept.append(best)
@@ -62,10 +81,12 @@ def soft_oks_nms(
     return np.array(kept, np.intp)
 
 
-def _greedy(overlap, scores, threshold):
+def _greedy(
+    overlap: npt.NDArray[np.float64], scores: npt.ArrayLike, threshold: float
+) -> npt.NDArray[np.intp]:
     """Keeps the best, drops those that overlap it by more than the threshold, repeats."""
     remaining = np.argsort(-np.asarray(scores, np.float64), kind="stable")
-    kept = []
+    kept: list[np.intp] = []
     while len(remaining):
         best, remaining = remaining[0], remaining[1:]
         kept.append(best)

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from absl import flags
 
-from hrpose.command import UsageError, captured_stderr, input_size_note, parse_input_size, run
+from hrpose.command import UsageError, captured_stderr, run
+from hrpose.flag_values import input_size_note, parse_input_size
 from hrpose.storage import is_remote
 from records.datasets import BOXES, LAYOUTS, SPLITS
 from records.plausibility import placement_rows

@@ -18,6 +18,9 @@ from pipelines.instances import BuildError
 #: One process on this machine, or with ``--direct_running_mode=multi_processing`` several.
 LOCAL_RUNNER = "FnApiRunner"
 
+#: What workers that were started elsewhere import before they unpack their work.
+WORKER_MODULE = "hrpose.worker"
+
 #: Names that Beam takes otherwise. Its DirectRunner first tries to download a Go program (Prism), and without
 #: one is the FnApiRunner; the DaskRunner is part of Beam, but not of its list of short names.
 _RUNNERS = {
@@ -85,6 +88,8 @@ def beam_arguments(rest, workers):
     if options.no_wait_until_finish and ends_with_us:
         raise UsageError("--no_wait_until_finish: on this engine all work ends with the command")
     arguments = [*rest, f"--runner={name}"]
+    if not ends_with_us:
+        arguments.append(f"--beam_plugins={WORKER_MODULE}")  # Beam takes all of several
     if workers > 1:
         if any(argument.startswith(("--direct_num_workers", "--direct_running_mode")) for argument in rest):
             raise UsageError("--workers sets --direct_num_workers and --direct_running_mode: leave those out")
@@ -154,7 +159,8 @@ def check_dask(options):
                 if value != pkgutil.resolve_name(name):
                     raise BuildError(
                         f"{machine} of Dask cannot run the job ({name} there: {value}): the project and what "
-                        "it requires have to be installed on the scheduler and all workers, as they are here"
+                        "it requires have to be installed on the scheduler and all workers, as they are here "
+                        f"(--preload {WORKER_MODULE} with each)"
                     )
 
 

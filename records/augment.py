@@ -8,9 +8,12 @@ The rules are those of the official HRNet code (JointsDataset.__getitem__ and ha
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypedDict
 
 import numpy as np
+import numpy.typing as npt
 
 from records.geometry import (
     affine_to_input,
@@ -20,6 +23,7 @@ from records.geometry import (
     mirror_affine,
     transform_points,
 )
+from records.skeletons import Skeleton
 
 
 @dataclass(frozen=True)
@@ -46,18 +50,36 @@ class Augmentation:
     half_body_probability: float = 0.3
     half_body_min_keypoints: int = 8
 
-    def __post_init__(self):
-        for name, fits, expected in (
+    def __post_init__(self) -> None:
+        bounds: tuple[tuple[str, Callable[[float], bool], str], ...] = (
             ("scale_factor", lambda value: 0 <= value < 1, "from 0 to below 1"),
             ("rotation_factor", lambda value: 0 <= value < math.inf, "of degrees from 0"),
             ("rotation_probability", lambda value: 0 <= value <= 1, "from 0 to 1"),
             ("flip_probability", lambda value: 0 <= value <= 1, "from 0 to 1"),
             ("half_body_probability", lambda value: 0 <= value <= 1, "from 0 to 1"),
             ("half_body_min_keypoints", lambda value: value >= 0, "of keypoints from 0"),
-        ):
+        )
+        for name, fits, expected in bounds:
             value = getattr(self, name)
             if not fits(value):
                 raise ValueError(f"{name}: received {value!r}; expected a number {expected}")
+
+
+class People(TypedDict):
+    """What of N people decides where they land in the network input, and whose draws they get.
+
+    Attributes:
+        center, scale: (N, 2) image pixels.
+        keypoints: (N, K, 3) x, y in image pixels and visibility.
+        image_size: (N, 2) width and height in pixels.
+        person_id: (N,).
+    """
+
+    center: npt.NDArray[np.floating[Any]]
+    scale: npt.NDArray[np.floating[Any]]
+    keypoints: npt.NDArray[np.floating[Any]]
+    image_size: npt.NDArray[np.integer[Any]]
+    person_id: npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
@@ -65,37 +87,37 @@ class Draws:
     """What was drawn for each of N people.
 
     Attributes:
-        half_body: (N,) bool: show half of the body, if enough keypoints are labelled.
-        upper_first: (N,) bool: prefer the upper half.
-        scale: (N,) float64 factor.
-        rotation: (N,) float64 degrees, positive counter-clockwise.
-        flip: (N,) bool.
+        half_body: (N,) show half of the body, if enough keypoints are labelled.
+        upper_first: (N,) prefer the upper half.
+        scale: (N,) factor.
+        rotation: (N,) degrees, positive counter-clockwise.
+        flip: (N,) mirror the picture.
     """
 
-    half_body: np.ndarray
-    upper_first: np.ndarray
-    scale: np.ndarray
-    rotation: np.ndarray
-    flip: np.ndarray
+    half_body: npt.NDArray[np.bool_]
+    upper_first: npt.NDArray[np.bool_]
+    scale: npt.NDArray[np.float64]
+    rotation: npt.NDArray[np.float64]
+    flip: npt.NDArray[np.bool_]
 
 
-def draw(augmentation, seed, epoch, person_ids):
+def draw(augmentation: Augmentation, seed: int, epoch: int, person_ids: npt.ArrayLike) -> Draws:
     """Draws for each person from its own stream, keyed by (seed, epoch, person).
 
     So what a person gets depends neither on the order of the records nor on the batch, and can be replayed.
 
     Args:
-        augmentation: an `Augmentation`.
-        seed, epoch: non-negative ints.
-        person_ids: (N,) int64.
+        augmentation: how strongly.
+        seed, epoch: not negative.
+        person_ids: (N,) integers.
 
     Returns:
         `Draws` for the N people.
     """
-    uniform = np.empty((len(person_ids), 3))
-    normal = np.empty((len(person_ids), 3))
+    ids = np.asarray(person_ids, np.int64)
+    uniform, normal = np.empty((len(ids), 3)), np.empty((len(ids), 3))
     key, counter = np.array([seed, epoch], np.uint64), np.zeros(4, np.uint64)
-    for row, person in enumerate(np.asarray(person_ids, np.int64).view(np.uint64)):
+    for row, person in enumerate(ids.view(np.uint64)):
         counter[3] = person
         stream = np.random.Generator(np.random.Philox(key=key, counter=counter))
         uniform[row], normal[row] = stream.random(3), stream.standard_normal(3)
@@ -110,18 +132,24 @@ def draw(augmentation, seed, epoch, person_ids):
     )
 
 
-def choose_half_body(people, draws, skeleton, input_size, min_keypoints):
+def choose_half_body(
+    people: People,
+    draws: Draws,
+    skeleton: Skeleton,
+    input_size: tuple[int, int],
+    min_keypoints: int,
+) -> People:
     """Replaces centre and scale by those of half of the body where drawn and possible.
 
     Args:
-        people: {"keypoints": (N, K, 3), "center": (N, 2), "scale": (N, 2), …} in image pixels.
-        draws: `Draws`.
+        people: N of them.
+        draws: what was drawn for them.
         skeleton: whose upper body to use.
         input_size: (width, height) of the network input.
         min_keypoints: only people with more labelled keypoints than this.
 
     Returns:
-        A dict like `people`.
+        The same people.
     """
     enough = (people["keypoints"][..., 2] > 0).sum(1) > min_keypoints
     valid, center, scale = half_body_box(
@@ -129,28 +157,36 @@ def choose_half_body(people, draws, skeleton, input_size, min_keypoints):
     )
     spans = scale[:, 0] > 0  # keypoints in one point are a valid half without a box
     use = (draws.half_body & enough & valid & spans)[:, None]
-    return people | {
+    return {
+        **people,
         "center": np.where(use, center, people["center"]),
         "scale": np.where(use, scale, people["scale"]),
     }
 
 
-def place(people, scale, rotation, flip, skeleton, input_size, unbiased=False):
+def place(
+    people: People,
+    scale: npt.NDArray[np.float64],
+    rotation: npt.NDArray[np.float64],
+    flip: npt.NDArray[np.bool_],
+    skeleton: Skeleton,
+    input_size: tuple[int, int],
+    unbiased: bool = False,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
     """The map from the picture onto the network input, and the keypoints there.
 
     Args:
-        people: {"keypoints": (N, K, 3), "center": (N, 2), "scale": (N, 2), "image_size": (N, 2)} in image
-            pixels.
+        people: N of them.
         scale: (N,) factor on the person's scale.
         rotation: (N,) degrees.
-        flip: (N,) bool: mirror the picture first, and swap left and right keypoints.
+        flip: (N,) mirror the picture first, and swap left and right keypoints.
         skeleton: whose keypoints to swap.
         input_size: (width, height) of the network input.
         unbiased: the affine's convention, see `affine_to_input`.
 
     Returns:
-        input_affine: (N, 2, 3) float64: image pixels -> input pixels, mirroring included.
-        keypoints_input: (N, K, 3) float32: x, y in input pixels and visibility; all 0 where not labelled.
+        input_affine: (N, 2, 3): image pixels -> input pixels, mirroring included.
+        keypoints_input: (N, K, 3) x, y in input pixels and visibility; all 0 where not labelled.
     """
     width, center = people["image_size"][:, 0], people["center"]
     mirrored_center = np.stack([width - 1 - center[:, 0], center[:, 1]], axis=-1)
@@ -168,10 +204,18 @@ def place(people, scale, rotation, flip, skeleton, input_size, unbiased=False):
     return np.where(flip[:, None, None], mirrored, affine), keypoints_input.astype(np.float32)
 
 
-def augment(people, augmentation, seed, epoch, skeleton, input_size, unbiased=False):
+def augment(
+    people: People,
+    augmentation: Augmentation | None,
+    seed: int,
+    epoch: int,
+    skeleton: Skeleton,
+    input_size: tuple[int, int],
+    unbiased: bool = False,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
     """Draws and applies the whole augmentation; with ``augmentation=None`` the plain view of each person.
 
-    Arguments and result as for `place` and `draw`; `people` also needs "person_id".
+    Arguments and result as for `place` and `draw`.
     """
     if augmentation is None:
         count = len(people["center"])

@@ -1,6 +1,7 @@
 """The skeleton that an entry of a COCO annotation file's "categories" describes, and what it leaves out."""
 
 import warnings
+from typing import Any
 
 from records.mirrored_names import mirrored_names, plain_name, warning_of
 from records.skeletons import COCO, Skeleton
@@ -9,7 +10,7 @@ from records.skeletons import COCO, Skeleton
 DEFAULT_SIGMA = round(sum(COCO.sigmas) / COCO.num_keypoints, 3)
 
 
-def skeleton_from_coco_category(category, name="custom"):
+def skeleton_from_coco_category(category: Any, name: str = "custom") -> Skeleton:
     """The skeleton that an entry of a COCO annotation file's `categories` describes.
 
     Args:
@@ -72,7 +73,7 @@ def skeleton_from_coco_category(category, name="custom"):
 _OPTIONAL = ("flip_pairs", "skeleton", "sigmas", "upper_body")
 
 
-def _known(names, given):
+def _known(names: list[str], given: dict[str, Any]) -> dict[str, Any]:
     """What COCO says of keypoints that are its seventeen, by field; empty for others.
 
     Args:
@@ -103,14 +104,15 @@ def _known(names, given):
     return known
 
 
-def _pairs(pairs, names):
+def _pairs(pairs: Any, names: list[str]) -> tuple[tuple[int, int], ...]:
     """ "flip_pairs" as a tuple of pairs of indices."""
     if not isinstance(pairs, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
         raise ValueError(f'"flip_pairs" must be a list of pairs, received {str(pairs)[:200]}')
-    return tuple(_indices(pair, "flip_pairs", names) for pair in pairs)
+    read = (_indices(pair, "flip_pairs", names) for pair in pairs)
+    return tuple((left, right) for left, right in read)
 
 
-def _indices(keypoints, field, names):
+def _indices(keypoints: Any, field: str, names: list[str]) -> tuple[int, ...]:
     """Keypoints, each given by its name or its index, as a tuple of indices."""
     if not isinstance(keypoints, list):
         raise ValueError(f'"{field}" must be a list, received {str(keypoints)[:200]}')
@@ -124,26 +126,28 @@ def _indices(keypoints, field, names):
     return tuple(k if type(k) is int else names.index(k) for k in keypoints)
 
 
-def _lines(lines, names):
+def _lines(lines: Any, names: list[str]) -> tuple[tuple[int, int], ...]:
     """ "skeleton" as a tuple of pairs of indices. It is for drawing only, so a bad line spoils nothing."""
     if not isinstance(lines, list):
         raise ValueError(f'"skeleton" must be a list of pairs, received {str(lines)[:200]}')
     numbers = [end for line in lines if isinstance(line, list) for end in line if type(end) in (int, float)]
     first = 0 if 0 in numbers else 1
 
-    def index(end):
+    def index(end: Any) -> int | None:
         if isinstance(end, str):
             return names.index(end) if end in names else None
         is_place = type(end) in (int, float) and first <= end < first + len(names) and end == int(end)
         return int(end) - first if is_place else None
 
-    understood, left_out = [], []
+    understood: list[tuple[int, int]] = []
+    left_out = []
     for line in lines:
         ends = [index(end) for end in line] if isinstance(line, list) and len(line) == 2 else [None]
-        if None in ends:
-            left_out.append(line)
-        else:
-            understood.append(tuple(ends))
+        match ends:
+            case [int(start), int(end)]:
+                understood.append((start, end))
+            case _:
+                left_out.append(line)
     if left_out:
         warnings.warn(
             f'{len(left_out)} of the {len(lines)} lines in "skeleton" are left out, for example '

@@ -2,25 +2,28 @@
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 
-def cut_part(pixels, rectangle, shrink=1.0):
+def cut_part(
+    pixels: npt.NDArray[np.uint8], rectangle: tuple[int, int, int, int], shrink: float = 1.0
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
     """A part of a picture, and how to find it again.
 
     Args:
-        pixels: (height, width, 3) uint8: the whole picture.
-        rectangle: (x, y, width, height) ints in image pixels, inside the picture.
+        pixels: (height, width, 3): the whole picture.
+        rectangle: (x, y, width, height) in image pixels, inside the picture.
         shrink: factor on its size, 0..1; by averaging.
 
     Returns:
-        part: (h, w, 3) uint8; a view of the picture if it is not made smaller.
-        to_part: (2, 3) float64: image pixels -> pixels of the part.
+        part: (h, w, 3); a view of the picture if it is not made smaller.
+        to_part: (2, 3): image pixels -> pixels of the part.
     """
     left, top, width, height = rectangle
     part = pixels[top : top + height, left : left + width]
     if shrink < 1:
         size = max(1, round(width * shrink)), max(1, round(height * shrink))
-        part = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
+        part = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), np.uint8)
     # OpenCV's resize aligns the pixels' outer edges, half a pixel outside of their centres.
     factor = np.array([part.shape[1] / width, part.shape[0] / height])
     offset = (0.5 - np.array([left, top])) * factor - 0.5

@@ -4,8 +4,11 @@ The message is that of tensorflow/core/example/example.proto and feature.proto, 
 same names, in a descriptor pool of its own, so that TensorFlow may be imported beside it.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 _FIELD = descriptor_pb2.FieldDescriptorProto
 
@@ -18,7 +21,7 @@ _LISTS = {
 _KINDS = {"bytes_list": "BytesList", "float_list": "FloatList", "int64_list": "Int64List"}
 
 
-def _example_class():
+def _example_class() -> type[Message]:
     """The class of `tensorflow.Example`."""
     file = descriptor_pb2.FileDescriptorProto(
         name="records/example.proto", package="tensorflow", syntax="proto3"
@@ -43,7 +46,14 @@ def _example_class():
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("tensorflow.Example"))
 
 
-def _add_message(parent, name, number, type_name, label=_FIELD.LABEL_OPTIONAL, **options):
+def _add_message(
+    parent: descriptor_pb2.DescriptorProto,
+    name: str,
+    number: int,
+    type_name: str,
+    label: int = _FIELD.LABEL_OPTIONAL,
+    **options: int,
+) -> None:
     """A field that holds a message."""
     kind = _FIELD.TYPE_MESSAGE
     parent.field.add(name=name, number=number, type=kind, type_name=type_name, label=label, **options)
@@ -52,14 +62,14 @@ def _add_message(parent, name, number, type_name, label=_FIELD.LABEL_OPTIONAL, *
 _Example = _example_class()
 
 
-def serialize_example(features):
+def serialize_example(features: Mapping[str, tuple[str, Sequence[Any]]]) -> bytes:
     """The bytes of an example, always the same for the same values.
 
     Args:
         features: {name: (kind, values)}, kind one of bytes_list, float_list, int64_list.
 
     Returns:
-        bytes: what `tf.train.Example` of these features serialises to with ``deterministic=True``.
+        What `tf.train.Example` of these features serialises to with ``deterministic=True``.
     """
     example = _Example()
     example.features.SetInParent()  # also where there are none
@@ -68,14 +78,14 @@ def serialize_example(features):
     return example.SerializeToString(deterministic=True)
 
 
-def parse_example(payload):
+def parse_example(payload: bytes) -> dict[str, tuple[str | None, Sequence[Any]]]:
     """The inverse of `serialize_example`.
 
     TensorFlow's own parser believes every length it is told and reads beyond the end of a damaged message,
     which ends the process; protobuf's does not.
 
     Args:
-        payload: bytes; anything.
+        payload: anything.
 
     Returns:
         {name: (kind, values)}, kind None and no values where a feature has none.

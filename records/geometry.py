@@ -8,17 +8,20 @@ The rules are those of the official HRNet code (leoxiaobin/deep-high-resolution-
 utils.transforms, dataset.JointsDataset, dataset.coco); its scales are divided by 200, ours are in pixels.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+import numpy.typing as npt
 
 
-def check_positive(name, values):
+def check_positive(name: str, values: npt.ArrayLike) -> None:
     """Refuses numbers that are not finite and above 0, with a ValueError that begins with `name`."""
     array = np.asarray(values, np.float64)
     if not (np.isfinite(array).all() and (array > 0).all()):
         raise ValueError(f"{name}: received {str(values)[:100]}; expected finite numbers above 0")
 
 
-def clean_box(box_xywh, image_size):
+def clean_box(box_xywh: npt.ArrayLike, image_size: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Cuts an annotated box to its picture as the official loader does.
 
     Args:
@@ -35,7 +38,7 @@ def clean_box(box_xywh, image_size):
     return np.concatenate([low, high - low], axis=-1)
 
 
-def fit_aspect(size, input_size):
+def fit_aspect(size: npt.ArrayLike, input_size: tuple[float, float]) -> npt.NDArray[np.float64]:
     """Grows width or height until their ratio is the network input's.
 
     Args:
@@ -51,7 +54,9 @@ def fit_aspect(size, input_size):
     return np.stack([width, width / aspect], axis=-1)
 
 
-def box_to_center_scale(box_xywh, input_size, padding=1.25):
+def box_to_center_scale(
+    box_xywh: npt.ArrayLike, input_size: tuple[float, float], padding: float = 1.25
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """The region of the picture that is shown to the network for a person box.
 
     (Where the official code finds a centre at x = -1 exactly, its mark for "missing" in MPII, it leaves the
@@ -63,8 +68,8 @@ def box_to_center_scale(box_xywh, input_size, padding=1.25):
         padding: factor on the size (official: 1.25).
 
     Returns:
-        center: (..., 2) float64, image pixels.
-        scale: (..., 2) float64, width and height in image pixels of the padded, aspect-corrected box.
+        center: (..., 2) image pixels.
+        scale: (..., 2) width and height in image pixels of the padded, aspect-corrected box.
 
     Raises:
         ValueError: for boxes of another shape or with a width or height below 0 (corners, perhaps), for NaN,
@@ -80,7 +85,13 @@ def box_to_center_scale(box_xywh, input_size, padding=1.25):
     return box[..., :2] + 0.5 * box[..., 2:], fit_aspect(box[..., 2:], input_size) * padding
 
 
-def affine_to_input(center, scale, rotation_degrees, output_size, unbiased=False):
+def affine_to_input(
+    center: npt.ArrayLike,
+    scale: npt.ArrayLike,
+    rotation_degrees: npt.ArrayLike,
+    output_size: tuple[int, int],
+    unbiased: bool = False,
+) -> npt.NDArray[np.float64]:
     """The map from the picture onto the network input (or onto a heatmap).
 
     Two conventions, for the codecs of `model`. The official one counts pixels: the box `scale` covers
@@ -102,7 +113,7 @@ def affine_to_input(center, scale, rotation_degrees, output_size, unbiased=False
         unbiased: which of the two; True for the codec "udp".
 
     Returns:
-        (..., 2, 3) float64: image pixels -> output pixels.
+        (..., 2, 3): image pixels -> output pixels.
 
     Raises:
         ValueError: for what is not a number, and for a scale or an output size that is not above 0 (unbiased,
@@ -127,14 +138,14 @@ def affine_to_input(center, scale, rotation_degrees, output_size, unbiased=False
     return np.stack([np.stack(np.broadcast_arrays(*row), axis=-1) for row in rows], axis=-2)
 
 
-def mirror_affine(width):
+def mirror_affine(width: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """The map that mirrors a picture left to right: x -> width - 1 - x.
 
     Args:
         width: (...) picture width in pixels.
 
     Returns:
-        (..., 2, 3) float64.
+        (..., 2, 3).
     """
     width = np.asarray(width, np.float64)
     affine = np.zeros((*width.shape, 2, 3))
@@ -144,7 +155,7 @@ def mirror_affine(width):
     return affine
 
 
-def compose_affine(outer, inner):
+def compose_affine(outer: npt.ArrayLike, inner: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """The map that applies `inner` (..., 2, 3) first and `outer` (..., 2, 3) then."""
     outer, inner = np.asarray(outer, np.float64), np.asarray(inner, np.float64)
     result = outer[..., :2] @ inner
@@ -152,8 +163,8 @@ def compose_affine(outer, inner):
     return result
 
 
-def invert_affine(affine):
-    """The inverse of a map, (..., 2, 3) float64.
+def invert_affine(affine: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """The inverse of a map, (..., 2, 3).
 
     Raises:
         numpy.linalg.LinAlgError: if it has none.
@@ -163,7 +174,7 @@ def invert_affine(affine):
     return np.concatenate([linear, -linear @ affine[..., 2:]], axis=-1)
 
 
-def transform_points(points, affine):
+def transform_points(points: npt.ArrayLike, affine: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Maps points.
 
     Args:
@@ -171,22 +182,24 @@ def transform_points(points, affine):
         affine: (..., 2, 3).
 
     Returns:
-        (..., P, 2) float64.
+        (..., P, 2).
     """
     affine = np.asarray(affine, np.float64)
     return np.asarray(points, np.float64) @ np.swapaxes(affine[..., :2], -1, -2) + affine[..., None, :, 2]
 
 
-def flip_keypoints(keypoints, width, flip_permutation):
+def flip_keypoints(
+    keypoints: npt.ArrayLike, width: npt.ArrayLike, flip_permutation: npt.NDArray[np.intp]
+) -> npt.NDArray[np.float64]:
     """Mirrors keypoints with their picture and swaps left and right.
 
     Args:
         keypoints: (..., K, 3) x, y in image pixels and visibility.
         width: (...) picture width in pixels.
-        flip_permutation: (K,) int: for each keypoint the index of its mirror image.
+        flip_permutation: (K,) for each keypoint the index of its mirror image.
 
     Returns:
-        (..., K, 3) float64; x and y are 0 where the visibility is 0.
+        (..., K, 3); x and y are 0 where the visibility is 0.
     """
     flipped = np.array(keypoints, np.float64)[..., flip_permutation, :]
     flipped[..., 0] = np.asarray(width, np.float64)[..., None] - 1 - flipped[..., 0]
@@ -194,7 +207,12 @@ def flip_keypoints(keypoints, width, flip_permutation):
     return flipped
 
 
-def half_body_box(keypoints, upper_body, upper_first, input_size):
+def half_body_box(
+    keypoints: npt.ArrayLike,
+    upper_body: Sequence[int],
+    upper_first: npt.NDArray[np.bool_],
+    input_size: tuple[float, float],
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """The box of the upper or the lower half of a person (Wang et al. 2018, "Mscoco keypoints challenge").
 
     The preferred half is taken if it has more than two labelled keypoints, otherwise the other under the same
@@ -203,13 +221,13 @@ def half_body_box(keypoints, upper_body, upper_first, input_size):
     Args:
         keypoints: (N, K, 3) x, y in image pixels and visibility.
         upper_body: indices of the upper half's keypoints; empty if the skeleton has no halves.
-        upper_first: (N,) bool: whether the upper half is preferred. (The lower is taken first otherwise.)
+        upper_first: (N,) whether the upper half is preferred. (The lower is taken first otherwise.)
         input_size: (width, height) of the network input; only the ratio counts.
 
     Returns:
-        valid: (N,) bool: False where the chosen half has fewer than two keypoints, or there are no halves.
-        center: (N, 2) float64 image pixels; NaN where not valid.
-        scale: (N, 2) float64 image pixels; NaN where not valid.
+        valid: (N,) False where the chosen half has fewer than two keypoints, or there are no halves.
+        center: (N, 2) image pixels; NaN where not valid.
+        scale: (N, 2) image pixels; NaN where not valid.
     """
     keypoints = np.asarray(keypoints, np.float64)
     labelled = keypoints[..., 2] > 0
@@ -226,7 +244,13 @@ def half_body_box(keypoints, upper_body, upper_first, input_size):
     return valid, np.where(valid[:, None], center, np.nan), scale
 
 
-def covering_rectangle(center, scale, image_size, any_rotation, margin=0.0):
+def covering_rectangle(
+    center: npt.ArrayLike,
+    scale: npt.ArrayLike,
+    image_size: tuple[int, int],
+    any_rotation: bool,
+    margin: float = 0.0,
+) -> tuple[int, int, int, int] | None:
     """The smallest pixel-aligned part of a picture from which some crops can be resampled.
 
     A bilinear sample reads the four pixels around it, which rounding outwards includes.
@@ -240,7 +264,7 @@ def covering_rectangle(center, scale, image_size, any_rotation, margin=0.0):
             since samples between the outermost stored centres and the edge would mix with what is not there.
 
     Returns:
-        (x, y, width, height) ints in image pixels, inside the picture; None if they lie outside of it.
+        (x, y, width, height) in image pixels, inside the picture; None if they lie outside of it.
     """
     center, scale = np.asarray(center, np.float64), np.asarray(scale, np.float64)
     reach = np.linalg.norm(scale, axis=1, keepdims=True) / 2 if any_rotation else scale / 2

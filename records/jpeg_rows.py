@@ -9,6 +9,7 @@ import struct
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 #: Pixels along a block's side, where no colour has more blocks than another (T.81, section A.1.1).
 BLOCK = 8
@@ -29,16 +30,16 @@ class RestartRows(NamedTuple):
     Attributes:
         height: of the picture, pixels.
         height_at: offset of the two bytes that say so.
-        starts: (rows + 1,) ints: offset of each row's bytes, and two beyond the last one's end. What ends a
+        starts: (rows + 1,) offset of each row's bytes, and two beyond the last one's end. What ends a
             row takes two bytes: a restart marker, or the end of the picture.
     """
 
     height: int
     height_at: int
-    starts: np.ndarray
+    starts: npt.NDArray[np.intp]
 
 
-def restart_interval(width):
+def restart_interval(width: int) -> int:
     """Blocks between restart markers that put one after each row of blocks.
 
     Args:
@@ -47,11 +48,11 @@ def restart_interval(width):
     return -(-width // BLOCK)
 
 
-def find_rows(jpeg):
+def find_rows(jpeg: bytes) -> RestartRows | None:
     """Finds the rows of blocks of a JPEG.
 
     Args:
-        jpeg: bytes; anything.
+        jpeg: anything.
 
     Returns:
         `RestartRows`; None for what is not a baseline JPEG of one scan, with as many blocks of one colour as
@@ -93,16 +94,16 @@ def find_rows(jpeg):
     return RestartRows(height, height_at, np.append(starts, end))
 
 
-def cut_rows(jpeg, rows, first, last):
+def cut_rows(jpeg: bytes, rows: RestartRows, first: int, last: int) -> npt.NDArray[np.uint8]:
     """A JPEG of some of the rows of blocks of another, whose pixels are exactly the same.
 
     Args:
-        jpeg: bytes.
+        jpeg: the whole one.
         rows: what `find_rows` says of it.
-        first, last: ints, 0 <= first < last: the rows of blocks from `first` to before `last`.
+        first, last: 0 <= first < last: the rows of blocks from `first` to before `last`.
 
     Returns:
-        (n,) uint8: the JPEG, min(8 last, height) - 8 first pixels high.
+        (n,) bytes: the JPEG, min(8 last, height) - 8 first pixels high.
     """
     header, begin, end = rows.starts[0], rows.starts[first], rows.starts[last] - 2
     part = np.empty(header + end - begin + 2, np.uint8)

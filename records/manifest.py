@@ -6,8 +6,10 @@ import itertools
 import json
 import os
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, Self
 
 import google_crc32c
 
@@ -34,12 +36,12 @@ class RecordsError(CommandError):
     """Records that are missing, damaged, or not what the caller needs."""
 
 
-def shard_name(dataset, split, index, count):
+def shard_name(dataset: str, split: str, index: int, count: int) -> str:
     """A shard's file name, in the form TensorFlow Datasets uses."""
     return f"{dataset}-{split}.tfrecord-{index:05d}-of-{count:05d}"
 
 
-def frame(payload):
+def frame(payload: bytes) -> bytes:
     """One record in TFRecord framing: length, masked CRC-32C of it, payload, masked CRC-32C of that.
 
     The format is the one of TensorFlow's `RecordWriter` (tensorflow/core/lib/io/record_writer.h); written
@@ -50,7 +52,7 @@ def frame(payload):
     return b"".join((length, _masked_crc(length), payload, _masked_crc(payload)))
 
 
-def unframe(content):
+def unframe(content: bytes | BinaryIO) -> Iterator[bytes]:
     """The inverse of `frame` for a whole file.
 
     Args:
@@ -63,7 +65,7 @@ def unframe(content):
     Raises:
         RecordsError: at the first record that is damaged or cut off, with its number from 0 and its place.
     """
-    file = content if hasattr(content, "read") else io.BytesIO(content)
+    file = io.BytesIO(content) if isinstance(content, bytes) else content
     end = file.seek(0, os.SEEK_END)
     start = file.seek(0)
     for number in itertools.count():
@@ -85,7 +87,7 @@ def unframe(content):
         start += length + FRAME
 
 
-def _masked_crc(data):
+def _masked_crc(data: bytes) -> bytes:
     crc = google_crc32c.value(data)
     return struct.pack("<I", (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
 
@@ -123,31 +125,32 @@ class Manifest:
     split: str
     boxes: str
     skeleton: Skeleton
-    options: dict
+    options: dict[str, Any]
     shards: tuple[Shard, ...]
-    dropped: dict = field(default_factory=dict)
-    rejected: dict = field(default_factory=dict)
+    dropped: dict[str, int] = field(default_factory=dict)
+    rejected: dict[str, int] = field(default_factory=dict)
     images: int = 0
-    source: dict = field(default_factory=dict)
-    placement: dict = field(default_factory=dict)
+    source: dict[str, Any] = field(default_factory=dict)
+    placement: dict[str, int] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     @property
-    def records(self):
+    def records(self) -> int:
         """Number of records in all shards."""
         return sum(shard.records for shard in self.shards)
 
     @property
-    def input_size(self):
+    def input_size(self) -> tuple[int, int]:
         """(width, height) of the network input the build was for."""
-        return tuple(self.options["input_size"])
+        width, height = self.options["input_size"]
+        return width, height
 
     @property
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """A hash of the shards' hashes: two folders with the same one hold the same records."""
         return hashlib.sha256("".join(shard.sha256 for shard in self.shards).encode()).hexdigest()[:16]
 
-    def to_json(self):
+    def to_json(self) -> dict[str, Any]:
         """A dict of plain values."""
         return {
             "schema_version": self.schema_version,
@@ -166,7 +169,7 @@ class Manifest:
         }
 
     @classmethod
-    def from_json(cls, data):
+    def from_json(cls, data: dict[str, Any]) -> Self:
         """The inverse of `to_json`.
 
         Raises:
@@ -198,7 +201,7 @@ class Manifest:
         )
 
 
-def read_manifest(folder, missing_ok=False, fingerprint=None):
+def read_manifest(folder: Path | str, missing_ok: bool = False, fingerprint: str | None = None) -> Manifest:
     """Reads a records folder's manifest.
 
     Args:

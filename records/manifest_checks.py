@@ -1,13 +1,14 @@
 """What a manifest's JSON has to be before anything of it is believed: types and ranges, not meaning."""
 
 from collections import Counter
+from typing import Any
 
-from hrpose.command import LARGEST_INPUT_SIDE
+from hrpose.flag_values import LARGEST_INPUT_SIDE
 from hrpose.json_checks import is_id, is_number
 from records.skeletons import Skeleton
 
 
-def wrong_manifest(data):
+def wrong_manifest(data: dict[str, Any]) -> str | None:
     """Why parsed JSON is no manifest of this schema version, or None.
 
     Args:
@@ -32,7 +33,7 @@ def wrong_manifest(data):
     )
 
 
-def wrong_skeleton(data):
+def wrong_skeleton(data: Any) -> str | None:
     """Why parsed JSON is no skeleton, or None.
 
     Args:
@@ -58,7 +59,7 @@ def wrong_skeleton(data):
     return None
 
 
-def _wrong_options(options):
+def _wrong_options(options: Any) -> str | None:
     if not isinstance(options, dict):
         return _received("options", "an object", options)
     size, scale = options["input_size"], options.get("max_crop_scale")
@@ -76,7 +77,7 @@ def _wrong_options(options):
     return None
 
 
-def _wrong_shard(shard):
+def _wrong_shard(shard: Any) -> str | None:
     if not isinstance(shard, dict) or shard.keys() != {"name", "records", "size", "sha256"}:
         return _received("a shard", "name, records, size and sha256", shard)
     if not isinstance(shard["name"], str) or not shard["name"] or not shard["name"].isprintable():
@@ -88,22 +89,22 @@ def _wrong_shard(shard):
     return None
 
 
-def _named_twice(names):
+def _named_twice(names: list[str]) -> str | None:
     twice = [name for name, count in Counter(names).items() if count > 1]
     return f"the shard {twice[0]} is named twice, and would be read twice" if twice else None
 
 
-def _is_count(value):
+def _is_count(value: Any) -> bool:
     return is_id(value) and value >= 0
 
 
-def _is_side(value):
+def _is_side(value: Any) -> bool:
     return is_id(value) and 0 < value <= LARGEST_INPUT_SIDE
 
 
-def _is_pair(value):
+def _is_pair(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(map(is_id, value))
 
 
-def _received(what, expected, value):
+def _received(what: str, expected: str, value: object) -> str:
     return f"{what} should be {expected}, received {repr(value)[:100]}"

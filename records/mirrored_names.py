@@ -1,6 +1,7 @@
 """Which keypoints mirror each other, by their names."""
 
 import re
+from collections.abc import Sequence
 
 #: Words that name a side; the first letter tells which.
 _SIDES = ("left", "l", "right", "r")
@@ -33,11 +34,17 @@ _MIDDLE = (
 )
 _SINGLE = re.compile(rf"(?:{'|'.join(_MIDDLE)})(?:{'|'.join((*_WHICH, *_MIDDLE))})*")
 
+#: A side, "l", "r" or "", and words.
+Reading = tuple[str, tuple[str, ...]]
+
+#: {words: {side: indices}}.
+_Groups = dict[tuple[str, ...], dict[str, list[int]]]
+
 #: Names in a message.
 _LISTED = 20
 
 
-def readings(name):
+def readings(name: str) -> tuple[Reading | None, list[Reading]]:
     """How a keypoint's name may be understood: the side, and the other words with "*" in the side's place.
 
     Args:
@@ -67,7 +74,7 @@ def readings(name):
     return None, glued
 
 
-def mirrored_names(names):
+def mirrored_names(names: Sequence[str]) -> tuple[list[list[int]], list[str]]:
     """The keypoints whose names differ in their side only.
 
     Args:
@@ -79,14 +86,14 @@ def mirrored_names(names):
             not what is in the middle of a body, nor a single other name, which can have none.
     """
     plain, glued = zip(*map(readings, names), strict=True) if names else ((), ())
-    groups = {}
+    groups: _Groups = {}
     for index, reading in enumerate(plain):
         if reading:
             _join(groups, index, reading)
     pairs = _pairs_of(groups)
     paired = {index for pair in pairs for index in pair}
     # What is spelled together is looked at only then, beside what is alone so far.
-    wider = {}
+    wider: _Groups = {}
     for index in range(len(names)):
         for reading in [plain[index]] if plain[index] else glued[index]:
             if index not in paired:
@@ -105,7 +112,7 @@ def mirrored_names(names):
     return pairs, [names[index] for index in doubtful]
 
 
-def warning_of(names, pairs, doubtful):
+def warning_of(names: Sequence[str], pairs: list[list[int]], doubtful: list[str]) -> str | None:
     """What to say of the outcome of `mirrored_names`, or None if there is nothing to doubt."""
     told = 'is mirrored; "flip_pairs" in the category, or --skeleton, says otherwise'
     if doubtful:
@@ -122,7 +129,7 @@ def warning_of(names, pairs, doubtful):
     return None
 
 
-def plain_name(name):
+def plain_name(name: str) -> Reading:
     """What is the same for every spelling of a keypoint's name: its side, if it has one, and its other words.
 
     Args:
@@ -136,15 +143,15 @@ def plain_name(name):
     return side, tuple(word for word in words if word != "*")
 
 
-def _words(name):
+def _words(name: str) -> list[str]:
     """The words of a name: letters of one case after another, in lower case."""
     return [word.lower() for word in _WORD.findall(name.lower() if name.isupper() else name)]
 
 
-def _join(groups, index, reading):
+def _join(groups: _Groups, index: int, reading: Reading) -> None:
     side, words = reading
     groups.setdefault(words, {"l": [], "r": []})[side].append(index)
 
 
-def _pairs_of(groups):
+def _pairs_of(groups: _Groups) -> list[list[int]]:
     return [[*group["l"], *group["r"]] for group in groups.values() if [*map(len, group.values())] == [1, 1]]

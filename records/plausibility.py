@@ -5,8 +5,10 @@ Everything is counted, so that parts of a dataset can be looked at one after the
 """
 
 from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
+import numpy.typing as npt
 
 from records.geometry import box_to_center_scale
 
@@ -34,13 +36,21 @@ _LOOKED_AT = 256
 _NO_BOX = 2.0
 
 
-def _corners(boxes, points, sizes):
+def _corners(
+    boxes: npt.NDArray[np.float64], points: npt.NDArray[np.float64], sizes: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1), points
 
 
 #: {what may be wrong: function of (N, 4) boxes, (N, K, 2) points and (N, 2) sizes that gives boxes and points
 #: in pixels, if it is}.
-_READINGS = {
+_READINGS: dict[
+    str,
+    Callable[
+        [npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]],
+        tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]],
+    ],
+] = {
     "the keypoints look like fractions of the picture's width and height": (
         lambda boxes, points, sizes: (boxes, points * sizes[:, None])
     ),
@@ -68,7 +78,7 @@ _READINGS = {
 _CORNERS = "the boxes look like x1, y1, x2, y2"
 
 
-def count_areas(boxes, areas):
+def count_areas(boxes: npt.ArrayLike, areas: npt.ArrayLike) -> Counter[str]:
     """How many areas are no areas of what is in the boxes.
 
     Args:
@@ -88,7 +98,7 @@ def count_areas(boxes, areas):
     )
 
 
-def area_warning(counts):
+def area_warning(counts: Counter[str]) -> str | None:
     """What to say of the areas, or None.
 
     Args:
@@ -107,7 +117,13 @@ def area_warning(counts):
     return None
 
 
-def count_placement(boxes, keypoints, sizes, areas, input_size):
+def count_placement(
+    boxes: npt.ArrayLike,
+    keypoints: npt.ArrayLike,
+    sizes: npt.ArrayLike,
+    areas: npt.ArrayLike,
+    input_size: tuple[float, float],
+) -> Counter[str]:
     """Where keypoints and boxes are.
 
     Args:
@@ -142,14 +158,22 @@ def count_placement(boxes, keypoints, sizes, areas, input_size):
     return counts
 
 
-def _count_readings(boxes, points, labelled, sizes, input_size):
+def _count_readings(
+    boxes: npt.NDArray[np.float64],
+    points: npt.NDArray[np.float64],
+    labelled: npt.NDArray[np.bool_],
+    sizes: npt.NDArray[np.float64],
+    input_size: tuple[float, float],
+) -> Counter[str]:
     """How many keypoints are in no box, and how many of these are in their box by each of `_READINGS`.
 
     Of people without a keypoint only the box can be in its place or not: one mark.
     """
-    bare = ~labelled.any(axis=1)
+    bare = ~np.any(labelled, axis=1)
 
-    def fits(read_boxes, read_points):
+    def fits(
+        read_boxes: npt.NDArray[np.float64], read_points: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.bool_]:
         sound = _sound(read_boxes, sizes)
         inside = sound[:, None] & labelled & _inside(read_boxes, read_points, input_size)
         return np.concatenate([inside, (sound & bare)[:, None]], axis=1)
@@ -162,20 +186,27 @@ def _count_readings(boxes, points, labelled, sizes, input_size):
     return counts
 
 
-def _inside(boxes, points, input_size):
-    """(N, K) bool: whether points are in their padded box, if it has an extent."""
+def _inside(
+    boxes: npt.NDArray[np.float64], points: npt.NDArray[np.float64], input_size: tuple[float, float]
+) -> npt.NDArray[np.bool_]:
+    """(N, K) whether points are in their padded box, if it has an extent."""
     center, scale = box_to_center_scale(np.maximum(boxes, [-np.inf, -np.inf, 0, 0]), input_size)
-    return (np.abs(points - center[:, None]) <= scale[:, None] / 2).all(axis=-1)
+    return np.all(np.abs(points - center[:, None]) <= scale[:, None] / 2, axis=-1)
 
 
-def _sound(boxes, sizes):
-    """(N,) bool: whether boxes are some, and of something in the picture."""
+def _sound(boxes: npt.NDArray[np.float64], sizes: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """(N,) whether boxes are some, and of something in the picture."""
     low, high, slack = boxes[:, :2], boxes[:, :2] + boxes[:, 2:], 1 + 0.1 * boxes[:, 2:]
     in_image = ((low >= -slack) & (high <= sizes + slack)).all(axis=1)
     return in_image & (boxes[:, 2:] > 0).all(axis=1) & (boxes[:, 2:].max(axis=1) >= _NO_BOX)
 
 
-def _count_corners(boxes, points, labelled, sizes):
+def _count_corners(
+    boxes: npt.NDArray[np.float64],
+    points: npt.NDArray[np.float64],
+    labelled: npt.NDArray[np.bool_],
+    sizes: npt.NDArray[np.float64],
+) -> Counter[str]:
     """What tells boxes that are corners: x1, y1, x2, y2 taken for x, y, w, h are too large, not elsewhere.
 
     An axis of a box tells something where corners are clearly another box, and where the box was not cut at
@@ -209,14 +240,14 @@ def _count_corners(boxes, points, labelled, sizes):
     return counts
 
 
-def placement_warnings(counts):
+def placement_warnings(counts: Counter[str]) -> list[str]:
     """What to say of some people's keypoints and boxes.
 
     Args:
         counts: the sum of what `count_placement` gave.
 
     Returns:
-        A list of texts, empty if all is plausible.
+        Texts; none if all is plausible.
     """
     labelled = counts["labelled"]
     where = (
@@ -242,7 +273,7 @@ def placement_warnings(counts):
     return [*warnings, *filter(None, [area_warning(counts)])]
 
 
-def _cause(counts):
+def _cause(counts: Counter[str]) -> str | None:
     """What explains most, or None if the numbers are well as they are or nothing explains them."""
     telling = [axis for axis in (0, 1) if counts[f"{axis} marks"] >= _ENOUGH]
     if telling and all(_like_corners(counts, axis) for axis in telling):
@@ -262,7 +293,7 @@ def _cause(counts):
     return best if many and counts[best] >= _EXPLAINED * misplaced else None
 
 
-def _like_corners(counts, axis):
+def _like_corners(counts: Counter[str], axis: int) -> bool:
     """Whether along this axis keypoints are between the corners, and their middle where it should be."""
     people, before, before_corners = (
         counts[f"{axis} {name}"] for name in ("people", "before", "before_corners")
@@ -274,20 +305,20 @@ def _like_corners(counts, axis):
     )
 
 
-def sum_counts(parts):
+def sum_counts(parts: Iterable[Mapping[str, int]]) -> Counter[str]:
     """The sum of several counts, as one `Counter`."""
-    total = Counter()
+    total = Counter[str]()
     for part in parts:
         total.update(part)
     return total
 
 
-def placement_summary(counts):
+def placement_summary(counts: Mapping[str, int]) -> dict[str, int]:
     """Those of the counts that are shown and kept: {"labelled", "outside_box", "outside_image": number}."""
     return {name: counts[name] for name in ("labelled", "outside_box", "outside_image")}
 
 
-def placement_rows(summary):
+def placement_rows(summary: Mapping[str, int]) -> list[tuple[int, str]]:
     """Rows of a table: (number, text) of the labelled keypoints that are elsewhere; none if all are inside.
 
     Args:

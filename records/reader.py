@@ -1,39 +1,69 @@
 """The `tf.data` reader: shards in, augmented network inputs out."""
 
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any, TypedDict, cast
+
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from hrpose.storage import local_folder
-from records.augment import augment
-from records.examine import examine_once
-from records.manifest import RecordsError, read_manifest
+from records.augment import Augmentation, People, augment
+from records.examine import Damage, examine_once
+from records.manifest import Manifest, RecordsError, read_manifest
 from records.resample import NoPictureError, draw_inputs
 from records.schema import parse_examples
 
 #: Shards that are read at the same time, so that a batch mixes people of several.
 _INTERLEAVED_SHARDS = 8
 
-#: What decides where a person's crop lands in the network input.
+#: What decides where a person's crop lands in the network input, in the order in which `resample` takes it.
 _PLACING_FIELDS = ("crop_affine", "center", "scale", "keypoints", "image_size", "person_id")
 
 
+class Batch(TypedDict):
+    """What the reader gives of B people: the fields of `records.schema` but "crop", and three more.
+
+    Attributes:
+        image: (B, height, width, 3) uint8, RGB; black outside of the picture.
+        keypoints_input: (B, K, 3) float32: x, y in input pixels and visibility; 0 where not labelled.
+        input_affine: (B, 2, 3) float32: image pixels -> input pixels.
+    """
+
+    image: tf.Tensor
+    keypoints_input: tf.Tensor
+    input_affine: tf.Tensor
+    crop_affine: tf.Tensor
+    box: tf.Tensor
+    center: tf.Tensor
+    scale: tf.Tensor
+    keypoints: tf.Tensor
+    area: tf.Tensor
+    score: tf.Tensor
+    image_id: tf.Tensor
+    person_id: tf.Tensor
+    image_size: tf.Tensor
+    file_name: tf.Tensor
+
+
 def read_records(
-    folder,
-    batch_size,
+    folder: Path | str,
+    batch_size: int,
     *,
-    input_size=None,
-    augmentation=None,
-    seed=0,
-    epoch=0,
-    shuffle_buffer=0,
-    drop_remainder=False,
-    unbiased=False,
-    part=(0, 1),
-    skip_batches=0,
-    num_batches=None,
-    damage=(),
-    fingerprint=None,
-):
+    input_size: tuple[int, int] | None = None,
+    augmentation: Augmentation | None = None,
+    seed: int = 0,
+    epoch: int = 0,
+    shuffle_buffer: int = 0,
+    drop_remainder: bool = False,
+    unbiased: bool = False,
+    part: tuple[int, int] = (0, 1),
+    skip_batches: int = 0,
+    num_batches: int | None = None,
+    damage: Collection[Damage] = (),
+    fingerprint: str | None = None,
+) -> tf.data.Dataset:
     """Streams one pass over a folder of records, or a number of batches.
 
     The order depends on (seed, epoch), the folder and TensorFlow's global seed, which `Dataset.shuffle` mixes
@@ -60,11 +90,7 @@ def read_records(
         fingerprint: of the records that shall be there, as for `records.manifest.read_manifest`.
 
     Returns:
-        A `tf.data.Dataset` of dicts with, besides the fields of `records.schema` but "crop":
-
-        * image: (B, height, width, 3) uint8, RGB; black outside of the picture.
-        * keypoints_input: (B, K, 3) float32: x, y in input pixels and visibility; 0 where not labelled.
-        * input_affine: (B, 2, 3) float32: image pixels -> input pixels.
+        Of `Batch`.
 
         Reading a damaged shard raises a `tf.errors.InvalidArgumentError` that names the record, or what the
         file system says of it, before TensorFlow opens it; `records.checking.damage.damage_reported` makes
@@ -77,8 +103,9 @@ def read_records(
     """
     _check_arguments(batch_size, input_size, seed, epoch, shuffle_buffer, part, skip_batches, num_batches)
     manifest = read_manifest(folder, missing_ok=bool(damage), fingerprint=fingerprint)
-    input_size = tuple(input_size or manifest.input_size)
-    check_usable(manifest, input_size, augmentation)
+    width, height = input_size or manifest.input_size
+    size = width, height
+    check_usable(manifest, size, augmentation)
     skeleton = manifest.skeleton
     rng = np.random.default_rng([seed, epoch])
     readable = usable_shards(manifest, damage)
@@ -88,18 +115,21 @@ def read_records(
     readable = readable[index::readers]
     folder = local_folder(folder, manifest, missing_ok=bool(damage))
 
-    def resample(crops, *values):
-        people = dict(zip(_PLACING_FIELDS, values, strict=True))
-        input_affine, keypoints_input = augment(
-            people, augmentation, seed, epoch, skeleton, input_size, unbiased
+    def resample(
+        crops: npt.NDArray[np.object_], *values: npt.NDArray[Any]
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        crop_affine, center, scale, keypoints, image_size, person_id = values
+        people = People(
+            center=center, scale=scale, keypoints=keypoints, image_size=image_size, person_id=person_id
         )
+        input_affine, keypoints_input = augment(people, augmentation, seed, epoch, skeleton, size, unbiased)
         try:
-            images = draw_inputs(crops, people["crop_affine"], input_affine, input_size)
+            images = draw_inputs(crops, crop_affine, input_affine, size)
         except NoPictureError as error:
-            raise ValueError(f"the crop of person {people['person_id'][error.row]} is no picture") from error
+            raise ValueError(f"the crop of person {person_id[error.row]} is no picture") from error
         return images, keypoints_input, input_affine.astype(np.float32)
 
-    def prepare(batch):
+    def prepare(batch: dict[str, tf.Tensor]) -> Batch:
         crops = batch.pop("crop")
         images, keypoints_input, input_affine = tf.numpy_function(
             resample,
@@ -107,12 +137,13 @@ def read_records(
             [tf.uint8, tf.float32, tf.float32],
             stateful=False,
         )
-        size = crops.shape[0]
-        return batch | {
-            "image": tf.ensure_shape(images, (size, input_size[1], input_size[0], 3)),
-            "keypoints_input": tf.ensure_shape(keypoints_input, (size, skeleton.num_keypoints, 3)),
-            "input_affine": tf.ensure_shape(input_affine, (size, 2, 3)),
+        count = crops.shape[0]
+        prepared = batch | {
+            "image": tf.ensure_shape(images, (count, height, width, 3)),
+            "keypoints_input": tf.ensure_shape(keypoints_input, (count, skeleton.num_keypoints, 3)),
+            "input_affine": tf.ensure_shape(input_affine, (count, 2, 3)),
         }
+        return cast("Batch", prepared)
 
     records = serialized_records(folder, manifest, readable, damage)
     if shuffle_buffer:
@@ -130,7 +161,12 @@ def read_records(
     )
 
 
-def serialized_records(folder, manifest, readable, damage=()):
+def serialized_records(
+    folder: Path | str,
+    manifest: Manifest,
+    readable: Sequence[tuple[str, int]],
+    damage: Collection[Damage] = (),
+) -> tf.data.Dataset:
     """The records of some shards as they are stored, several shards in turn.
 
     Args:
@@ -144,19 +180,19 @@ def serialized_records(folder, manifest, readable, damage=()):
         through; if more is wrong with it than `damage` says, that is an InvalidArgumentError.
     """
     shards = {f"{folder}/{shard.name}": shard for shard in manifest.shards}
-    known = {None, *damage}
+    known = {*damage}
 
-    def examined(file):
+    def examined(file: bytes) -> bytes:
         path = file.decode()
         try:
             found = examine_once(path, shards[path], manifest.skeleton.num_keypoints)
         except OSError as error:
             raise ValueError(f"{path}: {error.strerror}") from error
-        if found not in known:
+        if found is not None and found not in known:
             raise ValueError(f"{path}: {found.problem}")
         return file
 
-    def open_shard(file, count):
+    def open_shard(file: tf.Tensor, count: tf.Tensor) -> tf.data.Dataset:
         file = tf.ensure_shape(tf.numpy_function(examined, [file], tf.string), ())
         return tf.data.TFRecordDataset(file).take(count)
 
@@ -167,7 +203,16 @@ def serialized_records(folder, manifest, readable, damage=()):
     )
 
 
-def _check_arguments(batch_size, input_size, seed, epoch, shuffle_buffer, part, skip_batches, num_batches):
+def _check_arguments(
+    batch_size: int,
+    input_size: tuple[int, int] | None,
+    seed: int,
+    epoch: int,
+    shuffle_buffer: int,
+    part: tuple[int, int],
+    skip_batches: int,
+    num_batches: int | None,
+) -> None:
     """Refuses numbers of which `tf.data` would make nobody, everybody or an endless pass."""
     for name, value, least in (
         ("batch_size", batch_size, 1),
@@ -185,15 +230,15 @@ def _check_arguments(batch_size, input_size, seed, epoch, shuffle_buffer, part, 
         raise ValueError(f"input_size: received {input_size!r}; expected (width, height) in pixels")
 
 
-def _are_whole(pair):
+def _are_whole(pair: object) -> bool:
     return isinstance(pair, tuple | list) and len(pair) == 2 and all(map(_is_whole, pair))
 
 
-def _is_whole(value):
+def _is_whole(value: object) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
-def usable_shards(manifest, damage=()):
+def usable_shards(manifest: Manifest, damage: Collection[Damage] = ()) -> list[tuple[str, int]]:
     """[(file name, number of records that can be read), …] of the shards of a manifest that have any.
 
     Args:
@@ -205,7 +250,7 @@ def usable_shards(manifest, damage=()):
     return [(name, count) for name, count in counted if count]
 
 
-def check_usable(manifest, input_size, augmentation):
+def check_usable(manifest: Manifest, input_size: tuple[int, int], augmentation: Augmentation | None) -> None:
     """Refuses records whose crops do not hold what the reader would have to draw from them.
 
     Raises:
@@ -239,7 +284,7 @@ def check_usable(manifest, input_size, augmentation):
         raise RecordsError(f"the records folder holds no people{f'; left out: {why}' if why else ''}")
 
 
-def resolution_note(manifest, input_size):
+def resolution_note(manifest: Manifest, input_size: tuple[int, int]) -> str | None:
     """What a user shall know who asks for a larger network input than the records were built for, or None.
 
     Args:

@@ -1,7 +1,10 @@
 """From the bytes of crops to network inputs."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from records.geometry import compose_affine, invert_affine, transform_points
 from records.jpeg_rows import BLOCK, cut_rows, find_rows
@@ -13,12 +16,17 @@ _ROUNDING = 1
 class NoPictureError(ValueError):
     """The bytes of a crop are not a picture. `row` is which of the batch's."""
 
-    def __init__(self, row):
+    def __init__(self, row: int) -> None:
         super().__init__(f"the crop in row {row} of the batch is not a picture")
         self.row = row
 
 
-def draw_inputs(crops, crop_affine, input_affine, input_size):
+def draw_inputs(
+    crops: Sequence[bytes] | npt.NDArray[np.object_],
+    crop_affine: npt.ArrayLike,
+    input_affine: npt.ArrayLike,
+    input_size: tuple[int, int],
+) -> npt.NDArray[np.uint8]:
     """Decodes what each view shows of its crop and resamples it once to the network input.
 
     OpenCV does both, because its warp is an order of magnitude faster on a CPU than TensorFlow's
@@ -26,13 +34,13 @@ def draw_inputs(crops, crop_affine, input_affine, input_size):
     meanwhile, so batches are prepared in parallel.
 
     Args:
-        crops: (B,) bytes, JPEG or PNG.
+        crops: (B,) JPEG or PNG.
         crop_affine: (B, 2, 3): image pixels -> crop pixels.
         input_affine: (B, 2, 3): image pixels -> input pixels.
         input_size: (width, height).
 
     Returns:
-        (B, height, width, 3) uint8 RGB; black outside of the crop.
+        (B, height, width, 3) RGB; black outside of the crop.
 
     Raises:
         NoPictureError: if a crop is not a picture.
@@ -57,7 +65,7 @@ def draw_inputs(crops, crop_affine, input_affine, input_size):
     return images
 
 
-def shown_parts(to_crop, input_size):
+def shown_parts(to_crop: npt.NDArray[np.float64], input_size: tuple[int, int]) -> npt.NDArray[np.intp]:
     """The crop pixels that views may touch.
 
     Args:
@@ -65,7 +73,7 @@ def shown_parts(to_crop, input_size):
         input_size: (width, height).
 
     Returns:
-        (B, 4) ints, not negative: left, top, right, bottom in crop pixels; the last two are beyond.
+        (B, 4) not negative: left, top, right, bottom in crop pixels; the last two are beyond.
     """
     right, bottom = input_size[0] - 1, input_size[1] - 1
     corners = transform_points(np.array([[0, 0], [right, 0], [0, bottom], [right, bottom]]), to_crop)
@@ -78,15 +86,15 @@ def shown_parts(to_crop, input_size):
     return np.clip(parts, 0, 2**20).astype(int)
 
 
-def decode_rows(crop, top, bottom):
+def decode_rows(crop: bytes, top: int, bottom: int) -> tuple[npt.NDArray[np.uint8] | None, int]:
     """Decodes at least the rows of a crop from `top` to before `bottom`, and at least one.
 
     Args:
-        crop: bytes, JPEG or PNG. All of it is decoded where `find_rows` does not find rows.
-        top, bottom: ints, not negative: rows of crop pixels; they may lie outside.
+        crop: JPEG or PNG. All of it is decoded where `find_rows` does not find rows.
+        top, bottom: not negative: rows of crop pixels; they may lie outside.
 
     Returns:
-        (rows (h, w, 3) uint8 RGB, the number of rows above them); (None, 0) if it is not a picture.
+        (rows (h, w, 3) RGB, the number of rows above them); (None, 0) if it is not a picture.
     """
     rows, first = find_rows(crop), 0
     if rows is None:
@@ -99,4 +107,4 @@ def decode_rows(crop, top, bottom):
         decoded = cv2.imdecode(content, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:  # no bytes, or more pixels than OpenCV takes
         decoded = None
-    return (None, 0) if decoded is None else (decoded, BLOCK * first)
+    return (None, 0) if decoded is None else (np.asarray(decoded, np.uint8), BLOCK * first)

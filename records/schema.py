@@ -1,11 +1,17 @@
 """The record: one table that the writer, the parser and the documentation derive from."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from records.example import parse_example, serialize_example
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 #: Raised whenever the table below or the meaning of a field changes; a reader refuses another version.
 SCHEMA_VERSION = 1
@@ -17,7 +23,7 @@ class Field:
 
     name: str
     dtype: str
-    shape: tuple
+    shape: tuple[int | Literal["K"], ...]
     meaning: str
 
 
@@ -39,18 +45,35 @@ FIELDS = (
 )
 
 
+class Record(TypedDict):
+    """One record as it is read: the table's fields, numbers as arrays of its shapes."""
+
+    crop: bytes
+    crop_affine: npt.NDArray[np.float32]
+    box: npt.NDArray[np.float32]
+    center: npt.NDArray[np.float32]
+    scale: npt.NDArray[np.float32]
+    keypoints: npt.NDArray[np.float32]
+    area: npt.NDArray[np.float32]
+    score: npt.NDArray[np.float32]
+    image_id: npt.NDArray[np.int64]
+    person_id: npt.NDArray[np.int64]
+    image_size: npt.NDArray[np.int64]
+    file_name: bytes
+
+
 #: How a `tf.train.Example` holds each element type.
 _KINDS = {"bytes": "bytes_list", "float32": "float_list", "int64": "int64_list"}
 
 
-def field_shapes(num_keypoints):
+def field_shapes(num_keypoints: int) -> dict[str, tuple[int, ...]]:
     """{name: shape} with K filled in."""
     return {
         field.name: tuple(num_keypoints if size == "K" else size for size in field.shape) for field in FIELDS
     }
 
 
-def to_example(values, num_keypoints):
+def to_example(values: Mapping[str, Any], num_keypoints: int) -> bytes:
     """Serialises one record, always to the same bytes for the same values.
 
     Args:
@@ -79,15 +102,12 @@ def to_example(values, num_keypoints):
     return serialize_example(features)
 
 
-def from_example(payload, num_keypoints):
+def from_example(payload: bytes, num_keypoints: int) -> Record:
     """The inverse of `to_example`, for bytes that may be anything.
 
     Args:
         payload: a serialised `tf.train.Example`.
         num_keypoints: K.
-
-    Returns:
-        {field name: value}: bytes, or arrays of the table's types and shapes.
 
     Raises:
         ValueError: if they are not those of a record; the message says what is wrong.
@@ -96,7 +116,7 @@ def from_example(payload, num_keypoints):
     if features.keys() != shapes.keys():
         wrong = sorted(shapes.keys() - features.keys()) or sorted(features.keys() - shapes.keys())
         raise ValueError(f"it {'lacks' if wrong[0] in shapes else 'has an unknown'} field {wrong[0][:50]!r}")
-    record = {}
+    record: dict[str, Any] = {}
     for field in FIELDS:
         kind, values = features[field.name]
         shape = shapes[field.name]
@@ -108,10 +128,10 @@ def from_example(payload, num_keypoints):
         record[field.name] = (
             values[0] if field.dtype == "bytes" else np.array(values, field.dtype).reshape(shape)
         )
-    return record
+    return cast("Record", record)
 
 
-def parse_examples(serialized, num_keypoints):
+def parse_examples(serialized: "tf.Tensor", num_keypoints: int) -> "dict[str, tf.Tensor]":
     """Parses a batch of records inside or outside of a TensorFlow graph.
 
     Args:
@@ -131,7 +151,7 @@ def parse_examples(serialized, num_keypoints):
     )
 
 
-def markdown_table():
+def markdown_table() -> str:
     """The table as documentation shows it."""
     rows = ["| field | type | shape | meaning |", "|---|---|---|---|"]
     for field in FIELDS:

@@ -1,14 +1,17 @@
 """Which keypoints a dataset has, which mirror each other, and what their metric assumes of them."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 
 #: Anybody's keypoints are known less exactly, and OKS divides by the square.
 _SMALLEST_SIGMA = 1e-6
 
 
-def _is_text(name):
+def _is_text(name: str) -> bool:
     """Whether a name can be written down: JSON can also name halves of characters."""
     return not any(0xD800 <= ord(character) < 0xE000 for character in name)
 
@@ -37,10 +40,10 @@ class Skeleton:
     upper_body: tuple[int, ...]
     sigmas: tuple[float, ...]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         count = len(self.keypoints)
 
-        def check(condition, what):
+        def check(condition: bool, what: str) -> None:
             if not condition:
                 raise ValueError(f"skeleton {self.name!r} with {count} keypoints: {what}")
 
@@ -60,19 +63,19 @@ class Skeleton:
         check(fit, f"sigmas must lie between 0 and 1, and not below {_SMALLEST_SIGMA}")
 
     @property
-    def num_keypoints(self):
+    def num_keypoints(self) -> int:
         """K."""
         return len(self.keypoints)
 
     @property
-    def flip_permutation(self):
+    def flip_permutation(self) -> npt.NDArray[np.intp]:
         """(K,) int: for each keypoint the index of its mirror image (itself where it has none)."""
         permutation = np.arange(self.num_keypoints)
         for left, right in self.flip_pairs:
             permutation[[left, right]] = right, left
         return permutation
 
-    def to_json(self):
+    def to_json(self) -> dict[str, Any]:
         """A dict of plain lists, for manifests and run configurations."""
         return {
             "name": self.name,
@@ -84,7 +87,7 @@ class Skeleton:
         }
 
     @classmethod
-    def from_json(cls, data):
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
         """The inverse of `to_json`."""
         return cls(
             name=data["name"],
@@ -96,7 +99,7 @@ class Skeleton:
         )
 
 
-def keypoint_difference(ours, theirs):
+def keypoint_difference(ours: Sequence[str], theirs: Sequence[str]) -> str | None:
     """Where two lists of keypoint names differ, in words; None if they do not.
 
     Args:

@@ -9,9 +9,12 @@ only the tests need.
 """
 
 import json
+from pathlib import Path
+from typing import Any
 
 from hrpose.nesting import loads
 from hrpose.storage import path_of, remote_errors
+from records.manifest import Manifest
 from records.schema import FIELDS, field_shapes
 
 FEATURES = "features.json"
@@ -23,13 +26,13 @@ _FEATURE_CLASSES = "tensorflow_datasets.core.features"
 _SHARD_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 
 
-def tfds_files(manifest):
+def tfds_files(manifest: Manifest) -> dict[str, str]:
     """What lets `tfds.builder_from_directory` read a build's folder.
 
     The folder is a dataset of one split, called as in the manifest: `val_detections` holds the split "val".
 
     Args:
-        manifest: the build's `records.manifest.Manifest`.
+        manifest: the build's.
 
     Returns:
         {file name: text}, always the same for the same manifest.
@@ -40,12 +43,12 @@ def tfds_files(manifest):
     }
 
 
-def wrong_tfds_files(folder, manifest):
+def wrong_tfds_files(folder: Path | str, manifest: Manifest) -> dict[str, str]:
     """What is wrong with a build's two files, besides descriptions, which only people read.
 
     Args:
         folder: of the build.
-        manifest: its `Manifest`.
+        manifest: its manifest.
 
     Returns:
         {file name: problem}; empty if TFDS reads the records that the manifest names.
@@ -68,7 +71,7 @@ def wrong_tfds_files(folder, manifest):
     return problems
 
 
-def _without_descriptions(value):
+def _without_descriptions(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_descriptions(item) for item in value]
     if isinstance(value, dict):
@@ -76,7 +79,7 @@ def _without_descriptions(value):
     return value
 
 
-def _features(num_keypoints):
+def _features(num_keypoints: int) -> dict[str, Any]:
     """The record's table as a `FeaturesDict`.
 
     Fields of bytes are strings there as they are here. `crop` is not an `Image`: TFDS decodes those with
@@ -104,7 +107,7 @@ def _features(num_keypoints):
     }
 
 
-def _dataset_info(manifest):
+def _dataset_info(manifest: Manifest) -> dict[str, Any]:
     width, height = manifest.input_size
     boxes = manifest.boxes.replace("_", " ")
     return {
@@ -125,5 +128,5 @@ def _dataset_info(manifest):
     }
 
 
-def _dump(data, indent):
+def _dump(data: dict[str, Any], indent: int) -> str:
     return json.dumps(data, indent=indent, sort_keys=True)

@@ -7,7 +7,8 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from hrpose.command import UsageError, import_tensorflow, input_size_note, run
+from hrpose.command import UsageError, import_tensorflow, run
+from hrpose.flag_values import input_size_note
 from model.networks import NETWORKS
 from train.flags import IMAGENET_WEIGHTS, define_flags, options_from
 
@@ -102,7 +103,4 @@ def commit():
 
 def command(argv=None):
     """Runs the command and returns its exit code."""
-    from model.run_folder import RunError
-    from model.weight_import.readers import WeightsError
-
-    return run(NAME, DESCRIPTION, define_flags, main, argv, user_errors=(RunError, WeightsError))
+    return run(NAME, DESCRIPTION, define_flags, main, argv)

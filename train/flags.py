@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from absl import flags
 
-from hrpose.command import UsageError, integers, parse_input_size
+from hrpose.command import UsageError
+from hrpose.flag_values import integers, parse_input_size
 from hrpose.storage import local_only, path_of
 from model.codecs import CODECS, DEFAULT_CODEC, SIGMAS
 from model.networks import DEFAULT_NETWORK, NETWORKS, PRECISIONS

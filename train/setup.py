@@ -14,7 +14,8 @@ from hrpose.lock import only_one
 from model.run_config import RunConfig
 from model.run_folder import Progress, checkpoint_folder
 from model.weight_import.initial_weights import load_initial_weights
-from records.checking.damage import Damage, find_damage
+from records.checking.damage import find_damage
+from records.examine import Damage
 from records.manifest import Manifest, RecordsError, read_manifest
 from records.reader import check_usable, resolution_note, usable_shards
 from train.checkpoints import Checkpoints, note_continuation, refuse_other_weights, settle_run
@@ -208,7 +209,7 @@ def look_over(options, cluster, replicas, held):
     folder = Path(options.output) / "model_dump"
     if cluster.is_chief:  # the machines of a run share the folder
         instead = "wait until it is done, end it, or give another --output_dir"
-        held.enter_context(only_one(folder, "training", print, instead))
+        held.enter_context(only_one(folder, "training", instead))
     begun = settle_run(folder, config, options.resume, write=cluster.is_chief)
     if begun and options.weights_given:
         line = refuse_other_weights(folder, options.initial_weights)

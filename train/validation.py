@@ -13,7 +13,7 @@ from evaluate.options import EvaluateOptions
 from evaluate.predict_split import choose_poses, find_boxes, predict_boxes
 from evaluate.report.contact_sheet import draw_people
 from hrpose.command import CommandError
-from model.run_folder import RunError, read_checkpoint
+from model.run_folder import read_checkpoint
 from train.metrics_log import read_metrics
 
 PICTURES = 16
@@ -152,7 +152,7 @@ def validate(validator, run, epoch, learnt, journal, measured=False):
         journal.record("validation", epoch, outcome.values, picture=outcome.picture)  # last: see is_owed
     # What was learnt is saved, and days of training are worth more than a file that cannot be read or
     # written, for which TensorFlow has errors of its own.
-    except (CommandError, RunError, OSError, tf.errors.OpError) as error:
+    except (CommandError, OSError, tf.errors.OpError) as error:
         journal.say(f"epoch {epoch}: not validated: {error}")
         return None
     weights = ", averaged weights" if run.average else ""

@@ -10,7 +10,6 @@ from hrpose.command import UsageError, import_tensorflow, run
 from hrpose.json_checks import PERSON_CATEGORY
 from hrpose.storage import local_only
 from model.run_config import read_config
-from model.run_folder import RunError
 from records.datasets import LAYOUTS
 
 NAME = "python evaluate/predict.py"
@@ -128,4 +127,4 @@ def _category(values):
 
 def command(argv=None):
     """Runs the command and returns its exit code."""
-    return run(NAME, DESCRIPTION, define_flags, main, argv, user_errors=(RunError,))
+    return run(NAME, DESCRIPTION, define_flags, main, argv)

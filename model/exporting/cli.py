@@ -6,7 +6,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-from hrpose.quiet import prepare_process, quiet_stderr
+from hrpose.command import captured_stderr, prepare_process
 from model.exporting.errors import ExportError
 from model.run_config import read_known_config
 from model.run_folder import RunError, load_checkpoint
@@ -178,7 +178,7 @@ def _run(options):
     epoch = choose_epoch(folder, options.epoch)
     averaged = choose_averaged(config, folder, options.averaged)
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a conversion computes next to nothing
-    with quiet_stderr(USER_ERRORS):
+    with captured_stderr(USER_ERRORS):
         _export(options, config, folder, epoch, averaged)
     size = sum(path.stat().st_size for path in [options.to, *options.to.rglob("*")] if path.is_file())
     skeleton = f"{config.num_keypoints} keypoints of {config.skeleton['name']}"

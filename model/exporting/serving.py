@@ -1,12 +1,12 @@
 """What is exported: one TensorFlow function from pictures to heatmaps or keypoints, and what describes it."""
 
 import contextlib
-from importlib.metadata import PackageNotFoundError, version
 
 import keras
 import tensorflow as tf
 from keras import ops
 
+from hrpose import __version__
 from model.exporting.errors import ExportError
 from model.inputs import IMAGENET_MEAN, IMAGENET_STD, normalize
 from model.layers import Upsample
@@ -121,13 +121,9 @@ def describe(config, epoch, averaged, decode, batch, precision="float32"):
         decode, batch: as for `serving_function`.
         precision: of the weights.
     """
-    try:
-        our_version = version("hrpose")
-    except PackageNotFoundError:  # a checkout that was never installed
-        our_version = "unknown"
     formula = "(value / 255 - mean) / std, per RGB channel"
     return {
-        "hrpose": our_version,
+        "hrpose": __version__,
         "model": config.model,
         "epoch": epoch,
         "averaged": averaged,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save
 
-from hrpose.quiet import prepare_process, quiet_stderr
+from hrpose.command import captured_stderr, prepare_process
 from model.networks import NETWORKS
 from model.official_weights import official_shapes
 from model.run_config import CONFIG
@@ -115,7 +115,7 @@ def import_weights(source, target, averaged=None):
         RunError: as `model.weight_import.readers.read_weights`.
     """
     state = read_weights(source, averaged)
-    with quiet_stderr(expected=(WeightsError,)):
+    with captured_stderr():
         network = network_of(state)
         others = [other for other in NETWORKS if other != network.name and is_named_for(other, target)]
         if others and not is_named_for(network.name, target):

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
+from hrpose.command import CommandError
 from model.networks import NETWORKS, Network
 from model.official_weights import official_name
 from model.run_folder import read_parts, saved_parts
@@ -41,7 +42,7 @@ FLOATS = ("F64", "F32", "F16", "BF16")
 NESTED_IN = ("state_dict", "model_state_dict", "model")
 
 
-class WeightsError(Exception):
+class WeightsError(CommandError):
     """Weights that cannot be used as asked. The message says what was received, expected, and what to do."""
 
 

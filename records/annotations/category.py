@@ -1,14 +1,20 @@
 """Which category of an annotation file is meant, where a file has several or does not name its keypoints."""
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
+from typing import Any
 
 from hrpose.json_checks import PERSON_CATEGORY, is_id
-from records.annotations.forms import as_key, fits, shape_of
+from records.annotations.forms import Key, Shape, as_key, fits, shape_of
 from records.annotations.image_ids import whole_number
 from records.manifest import RecordsError
-from records.skeletons import COCO
+from records.skeletons import COCO, Skeleton
+
+#: An entry of "categories", as it was parsed.
+_Category = dict[str, Any]
 
 #: Categories and counts that a message lists.
 _LISTED = 8
@@ -24,8 +30,8 @@ class Chosen:
         assumed: sentences that say what was assumed.
     """
 
-    category: dict
-    ids: frozenset
+    category: _Category
+    ids: frozenset[Key | None]
     assumed: tuple[str, ...]
 
 
@@ -37,31 +43,37 @@ class Annotated:
         shapes: {`category_key`: Counter of `shape_of`} of the annotations with a labelled keypoint.
     """
 
-    shapes: dict = field(default_factory=dict)
+    shapes: dict[Key | None, Counter[Shape]] = field(default_factory=dict)
 
-    def add(self, entry):
+    def add(self, entry: Mapping[str, Any]) -> None:
         """Looks at an annotation, an object."""
         shape = shape_of(entry.get("keypoints"))
         if shape:
             self.shapes.setdefault(category_key(entry.get("category_id")), Counter())[shape] += 1
 
-    def of(self, ids):
+    def of(self, ids: Iterable[Key | None]) -> Counter[Shape]:
         """The Counter of shapes of several categories together; who states none is of any."""
-        return sum((self.shapes.get(one, Counter()) for one in {*ids, None}), Counter())
+        return sum((self.shapes.get(one, Counter()) for one in {*ids, None}), Counter[Shape]())
 
 
-def category_key(value):
+def category_key(value: Any) -> Key | None:
     """What stands for a category id: a whole number where it says one, in any form; None for none."""
     whole = whole_number(value)
     return as_key(value) if whole is None else whole
 
 
-def _key_of(category):
+def _key_of(category: Mapping[str, Any]) -> Key | None:
     """The `category_key` of an entry of "categories"."""
     return category_key(category.get("id", PERSON_CATEGORY))
 
 
-def choose_category(categories, annotated, path, wanted=None, skeleton=None):
+def choose_category(
+    categories: Any,
+    annotated: Annotated,
+    path: Path | str,
+    wanted: str | None = None,
+    skeleton: Skeleton | None = None,
+) -> Chosen:
     """Chooses the category of a file whose people count.
 
     Categories with the same list of keypoints are one. Of several kinds the only one that is annotated is
@@ -84,7 +96,7 @@ def choose_category(categories, annotated, path, wanted=None, skeleton=None):
     """
     categories = _as_list(categories)
     candidates = categories if wanted is None else _wanted(categories, wanted, path)
-    kinds = {}
+    kinds: dict[tuple[str, ...], list[_Category]] = {}
     for category in candidates:
         if names := _names(category):
             kinds.setdefault(tuple(names), []).append(category)
@@ -109,7 +121,7 @@ def choose_category(categories, annotated, path, wanted=None, skeleton=None):
     return Chosen(category, ids, tuple(assumed))
 
 
-def _as_list(categories):
+def _as_list(categories: Any) -> list[_Category]:
     """The objects in "categories": of a list, or of an object, which is one itself or has them by id."""
     if isinstance(categories, dict):
         one = "keypoints" in categories or not any(isinstance(c, dict) for c in categories.values())
@@ -118,19 +130,19 @@ def _as_list(categories):
     return [c for c in categories if isinstance(c, dict)] if isinstance(categories, list) else []
 
 
-def _unused(ids):
+def _unused(ids: Iterable[object]) -> int:
     """The smallest number from 1 that is none of some ids."""
     taken = set(ids)
     return next(number for number in count(1) if number not in taken)
 
 
-def _names(category):
+def _names(category: _Category) -> list[str]:
     """The names of a category's keypoints; empty without any."""
     names = category.get("keypoints")
     return list(map(str, names)) if isinstance(names, list) else []
 
 
-def _refuse_other_names(candidates, path, skeleton):
+def _refuse_other_names(candidates: list[_Category], path: Path | str, skeleton: Skeleton | None) -> None:
     """Raises RecordsError for names in another form than a list, unless a `skeleton` replaces them."""
     for category in () if skeleton else candidates:
         if (names := category.get("keypoints")) and not isinstance(names, list):
@@ -140,7 +152,7 @@ def _refuse_other_names(candidates, path, skeleton):
             )
 
 
-def _wanted(categories, wanted, path):
+def _wanted(categories: list[_Category], wanted: str, path: Path | str) -> list[_Category]:
     """The categories of that name, or else of that id."""
     found = [c for c in categories if c.get("name") == wanted]
     found = found or [c for c in categories if str(_key_of(c)) == wanted]
@@ -151,7 +163,9 @@ def _wanted(categories, wanted, path):
     return found
 
 
-def _kind_that_is_annotated(kinds, annotated, path):
+def _kind_that_is_annotated(
+    kinds: list[list[_Category]], annotated: Annotated, path: Path | str
+) -> tuple[list[_Category], list[str]]:
     """(categories of one list of keypoints, what was assumed), of a list of such lists."""
     assumed = []
     chosen = [kind for kind in kinds if annotated.of(map(_key_of, kind))]
@@ -181,11 +195,19 @@ def _kind_that_is_annotated(kinds, annotated, path):
     return chosen[0], assumed
 
 
-def _without_names(candidates, annotated, path, wanted, skeleton):
+def _without_names(
+    candidates: list[_Category],
+    annotated: Annotated,
+    path: Path | str,
+    wanted: str | None,
+    skeleton: Skeleton | None,
+) -> tuple[list[_Category], list[str]]:
     """(categories without names of keypoints, what was assumed): those that the annotations belong to."""
     known = {_key_of(c): c for c in reversed(candidates)}
-    ids = [one for one in (known if wanted is not None else annotated.shapes) if one is not None]
-    numbers = {}
+    ids: list[Key | None] = [
+        one for one in (known if wanted is not None else annotated.shapes) if one is not None
+    ]
+    numbers: dict[int, list[Key | None]] = {}
     for one in ids or [*known][:1] or [PERSON_CATEGORY]:
         shapes = annotated.of([one])
         count = max(shapes, key=lambda shape: (shapes[shape], shape))[1] if shapes else 0
@@ -219,7 +241,7 @@ def _without_names(candidates, annotated, path, wanted, skeleton):
     ]
 
 
-def _check_numbers(category, shapes, path, whose):
+def _check_numbers(category: _Category, shapes: Counter[Shape], path: Path | str, whose: str) -> None:
     """Raises RecordsError if no annotation has as many keypoints as the category has names."""
     named = len(category["keypoints"])
     if not shapes or any(fits(shape, named) for shape in shapes):
@@ -231,9 +253,9 @@ def _check_numbers(category, shapes, path, whose):
     raise RecordsError(f"{path}: the annotations have {received} keypoints each, {whose} {named}; {hint}")
 
 
-def _list(categories):
+def _list(categories: Iterable[_Category | None]) -> str:
     """Categories as text: names and ids."""
-    categories = [c or {} for c in categories]
-    listed = [f"{str(c.get('name', 'unnamed'))[:50]} (id {str(c.get('id'))[:20]})" for c in categories]
+    entries = [c or {} for c in categories]
+    listed = [f"{str(c.get('name', 'unnamed'))[:50]} (id {str(c.get('id'))[:20]})" for c in entries]
     more = f" and {len(listed) - _LISTED:,} more" if len(listed) > _LISTED else ""
     return (", ".join(listed[:_LISTED]) + more) or "none"

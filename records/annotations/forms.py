@@ -2,6 +2,7 @@
 
 import math
 import re
+from typing import Any
 
 from hrpose.json_checks import SMALLEST_SIDE, is_number, wrong_keypoints
 
@@ -17,11 +18,17 @@ SMALLEST_BOX = 32
 #: Fields of pictures, annotations and boxes that are numbers or lists of them.
 _NUMBERS = ("width", "height", "bbox", "area", "keypoints", "score")
 
+#: What ids can be looked up by.
+Key = int | float | str
+
+#: Numbers per keypoint, or 0 if each has a list; how many keypoints. See `shape_of`.
+Shape = tuple[int, int]
+
 #: A number as text.
 _NUMBER = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?\s*", re.ASCII)
 
 
-def with_numbers(entry):
+def with_numbers(entry: dict[str, Any]) -> dict[str, Any]:
     """An entry whose numbers may be text, as what comes from CSV files has them, with numbers in their place.
 
     Args:
@@ -35,7 +42,7 @@ def with_numbers(entry):
     return entry | changed if changed else entry
 
 
-def _read_numbers(value):
+def _read_numbers(value: Any) -> Any:
     """A value with numbers in the place of text that is one, also in lists; `value` itself without such."""
     if isinstance(value, str):
         return float(value) if _NUMBER.fullmatch(value) else value
@@ -45,18 +52,18 @@ def _read_numbers(value):
     return value if all(new is old for new, old in zip(read, value, strict=True)) else read
 
 
-def as_key(value):
+def as_key(value: Any) -> Key | None:
     """An id of any kind as something to look up: a number or a text; None for what can be no id."""
     usable = isinstance(value, int | float | str) and not isinstance(value, bool)
     return value if usable and value == value else None
 
 
-def is_blank(value):
+def is_blank(value: object) -> bool:
     """Whether a parsed JSON value stands for nothing: null or NaN."""
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def read_visibility(value):
+def read_visibility(value: Any) -> Any:
     """COCO's visibility of what tools write for it; `value` itself if it is none of that.
 
     Args:
@@ -68,7 +75,7 @@ def read_visibility(value):
     return 2 if value is True else value
 
 
-def shape_of(keypoints):
+def shape_of(keypoints: Any) -> Shape | None:
     """How many keypoints of which form an annotation's list seems to hold.
 
     Args:
@@ -93,13 +100,13 @@ def shape_of(keypoints):
     return (2, len(keypoints) // 2) if len(keypoints) % 2 == 0 else None
 
 
-def fits(shape, num_keypoints):
+def fits(shape: Shape, num_keypoints: int) -> bool:
     """Whether a list of that `shape_of` can be one of K keypoints, in any of the forms."""
     numbers, count = shape
     return count == num_keypoints or (numbers == 3 and 3 * count == 2 * num_keypoints)
 
 
-def flat_keypoints(keypoints, num_keypoints):
+def flat_keypoints(keypoints: Any, num_keypoints: int) -> tuple[Any, set[str]]:
     """An annotation's keypoints in COCO's form.
 
     Args:
@@ -113,7 +120,7 @@ def flat_keypoints(keypoints, num_keypoints):
     """
     if wrong_keypoints(keypoints, num_keypoints) is None:
         return keypoints, set()
-    assumed = set()
+    assumed: set[str] = set()
     if not isinstance(keypoints, list) or not keypoints:
         return keypoints, assumed
     if _is_nested(keypoints):
@@ -126,7 +133,7 @@ def flat_keypoints(keypoints, num_keypoints):
         rows = [keypoints[place : place + numbers] for place in range(0, len(keypoints), numbers)]
     if len(rows) != num_keypoints or not all(len(row) in (2, 3) for row in rows):
         return keypoints, set()
-    flat = []
+    flat: list[Any] = []
     for x, y, *visibility in rows:
         if visibility:
             read = read_visibility(visibility[0])
@@ -140,7 +147,7 @@ def flat_keypoints(keypoints, num_keypoints):
     return flat, assumed
 
 
-def lacks_box(box):
+def lacks_box(box: Any) -> bool:
     """Whether a "bbox" is missing, or states none, or one without extent."""
     if box is None or box == []:
         return True
@@ -149,7 +156,7 @@ def lacks_box(box):
     return all(map(is_blank, box)) or (all(map(is_number, box)) and min(box[2:]) < SMALLEST_SIDE)
 
 
-def box_of_keypoints(keypoints):
+def box_of_keypoints(keypoints: list[float]) -> list[float]:
     """The box that stands for one that is missing: the labelled keypoints' extent, grown.
 
     Args:
@@ -169,19 +176,19 @@ def box_of_keypoints(keypoints):
     return [x, y, width, height]
 
 
-def _is_nested(keypoints):
+def _is_nested(keypoints: list[Any]) -> bool:
     """Whether a list holds lists, of which some may be null."""
     return any(isinstance(row, list) for row in keypoints) and all(
         row is None or isinstance(row, list) for row in keypoints
     )
 
 
-def _may_be_scores(keypoints):
+def _may_be_scores(keypoints: list[Any]) -> bool:
     """Whether every third value of a flat list is from 0 to 3, and not all of the others, as of fractions."""
     small = [isinstance(value, bool) or (is_number(value) and 0 <= value <= 3) for value in keypoints]
     return all(small[2::3]) and not all(small)
 
 
-def _is_labelled(row):
+def _is_labelled(row: list[Any] | None) -> bool:
     """Whether a keypoint's list says that it is labelled."""
-    return bool(row) and (read_visibility(row[2]) != 0 if len(row) == 3 else not all(map(is_blank, row)))
+    return bool(row and (read_visibility(row[2]) != 0 if len(row) == 3 else not all(map(is_blank, row))))

@@ -1,7 +1,10 @@
 """Ids of pictures as tools write them, as whole numbers."""
 
+from collections.abc import Collection, Iterable, Set
+from typing import Any
+
 from hrpose.json_checks import is_id
-from records.annotations.forms import as_key
+from records.annotations.forms import Key, as_key
 from records.annotations.image_ids import find_names, find_texts, whole_number
 
 
@@ -17,13 +20,14 @@ class PictureIds:
             name of a picture's file, see `find`.
     """
 
-    def __init__(self, images):
+    def __init__(self, images: Collection[Any]) -> None:
         """Args: the file's "images", parsed JSON of any kind in a sequence."""
-        self._images, self.names = images, {}
+        self._images = images
+        self.names: dict[str, int] = {}
         self._places = _places(images)
         self.by_place = self._places is not None
 
-    def number(self, value):
+    def number(self, value: Any) -> Any:
         """The whole number that stands for a picture's id, here or in a file that belongs to this one.
 
         A value that stands for no picture stays as it is, for messages, and is never a number of another one;
@@ -32,12 +36,13 @@ class PictureIds:
         if isinstance(value, str) and value in self.names:
             return self.names[value]
         whole = whole_number(value)
-        if self.by_place:
+        if self._places is not None:
             key = as_key(value)
-            whole = self._places.get(key if key in self._places else whole)
+            key = key if key in self._places else whole
+            whole = None if key is None else self._places.get(key)
         return value if whole is None and not is_id(value) else whole
 
-    def find(self, texts):
+    def find(self, texts: Set[str]) -> None:
         """Finds the pictures whose file names some texts are: `names` from now on.
 
         What is written as a picture's id is, stands for that picture; of the rest "0001" is the file 0001.jpg
@@ -51,7 +56,7 @@ class PictureIds:
         """
         entries = [entry for entry in self._images if isinstance(entry, dict)] if texts else []
         texts = texts - {entry["id"] for entry in entries if isinstance(entry.get("id"), str)}
-        file_names = {}
+        file_names: dict[int, str] = {}
         for entry in entries if texts else ():
             number = self.number(entry.get("id"))
             if is_id(number) and isinstance(entry.get("file_name"), str):
@@ -63,13 +68,13 @@ class PictureIds:
         self.names = {text: found for text, found in named.items() if found != whole_number(text)}
 
 
-def _places(images):
+def _places(images: Iterable[Any]) -> dict[Key, int] | None:
     """{id as the file has it: its place, from 1} of all pictures, if not all ids are whole numbers, or None.
 
     Ids that say the same number in two ways, "1" and "01", are told apart by their place as well. A picture
     without any id has no place.
     """
-    places = {}
+    places: dict[Key, int] = {}
     for place, entry in enumerate(images, start=1):
         key = as_key(entry.get("id")) if isinstance(entry, dict) else None
         if key is not None:

@@ -3,7 +3,9 @@
 import io
 import json
 import re
-from pathlib import PurePosixPath
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from hrpose.json_checks import is_id
 from hrpose.json_text import json_text, open_json
@@ -12,7 +14,7 @@ from hrpose.storage import path_of, remote_errors
 from records.manifest import RecordsError
 
 
-def read_image_ids(path):
+def read_image_ids(path: Path | str) -> frozenset[int]:
     """Reads a list of image ids: a JSON list, or text with one a line.
 
     Text that is a number stands for it, as does 3.0 for 3: tools write ids in all three forms.
@@ -45,10 +47,10 @@ def read_image_ids(path):
             f"{path}: expected image ids, the whole numbers that the annotations' images have as id, "
             f"received {received}"
         )
-    return frozenset(numbers)
+    return frozenset(number for number in numbers if number is not None)
 
 
-def whole_number(value):
+def whole_number(value: Any) -> int | None:
     """The whole number of 64 bits that a parsed JSON value is or stands for: 3, 3.0, "3", "0003"; or None."""
     if (isinstance(value, float) and value.is_integer()) or (
         isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]{1,20}", value)
@@ -57,13 +59,13 @@ def whole_number(value):
     return value if is_id(value) else None
 
 
-def described(value):
+def described(value: object) -> str:
     """A parsed JSON value and its type, for messages: 3 (a number), "3" (text)."""
     kind = next((kind for types, kind in _KINDS if isinstance(value, types)), "no value")
     return f"{json.dumps(value)[:100]} ({kind})"
 
 
-_KINDS = (
+_KINDS: tuple[tuple[Any, str], ...] = (
     (bool, "true or false"),
     (int | float, "a number"),
     (str, "text"),
@@ -72,7 +74,7 @@ _KINDS = (
 )
 
 
-def find_texts(texts, file_names):
+def find_texts(texts: Iterable[str], file_names: Mapping[int, str]) -> tuple[dict[str, int], dict[str, int]]:
     """Which pictures are meant by image ids that are text, as detectors and their scripts write them.
 
     A text is a file's name or path, with or without its suffix, or else a number: "0001" is the file 0001.jpg
@@ -91,7 +93,8 @@ def find_texts(texts, file_names):
         ValueError: if as many are the one as the other and they are different pictures.
     """
     named = find_names(texts, file_names)
-    numbered = {text: found for text in texts if (found := whole_number(text)) in file_names}
+    numbers = ((text, whole_number(text)) for text in texts)
+    numbered = {text: found for text, found in numbers if found is not None and found in file_names}
     doubtful = sorted(
         text for text in named.keys() & numbered.keys() if text == str(numbered[text]) != str(named[text])
     )
@@ -106,7 +109,7 @@ def find_texts(texts, file_names):
     return named, {text: found for text, found in numbered.items() if text not in named}
 
 
-def find_names(texts, file_names):
+def find_names(texts: Iterable[str], file_names: Mapping[int, str]) -> dict[str, int]:
     """Which pictures are meant by texts that are a file's name or path, with or without its suffix.
 
     Args:
@@ -120,12 +123,12 @@ def find_names(texts, file_names):
     return {text: found for text in texts if (found := _find(text, by_name)) is not None}
 
 
-def _names(file_names):
+def _names(file_names: Mapping[int, str]) -> dict[str, int | None]:
     """{what a picture may be called: its id}; None for what several may be called."""
-    by_name = {}
+    by_name: dict[str, int | None] = {}
     # What is more exact comes first and stands.
     for spell in (lambda path: path, lambda path: path.with_suffix(""), _name, lambda path: path.stem):
-        level = {}
+        level: dict[str, set[int]] = {}
         for image_id, file_name in file_names.items():
             path = PurePosixPath(file_name.replace("\\", "/"))
             if path.name:
@@ -134,11 +137,11 @@ def _names(file_names):
     return by_name
 
 
-def _name(path):
+def _name(path: PurePosixPath) -> str:
     return path.name
 
 
-def _find(text, by_name):
+def _find(text: str, by_name: Mapping[str, int | None]) -> int | None:
     """The id of the picture of this name; of another folder's path the last part counts."""
     text = text.replace("\\", "/")
     return by_name[text] if text in by_name else by_name.get(PurePosixPath(text).name)

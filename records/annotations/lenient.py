@@ -7,12 +7,16 @@ that both see the same people with the same ids.
 """
 
 from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import Any
 
 from hrpose.json_checks import is_id, is_list, is_number, wrong_box, wrong_keypoints
 from records.annotations.category import Annotated, category_key, choose_category
 from records.annotations.forms import (
     BOX_MARGIN,
     SMALLEST_BOX,
+    Key,
     as_key,
     box_of_keypoints,
     flat_keypoints,
@@ -22,6 +26,7 @@ from records.annotations.forms import (
 from records.annotations.ids import PictureIds
 from records.annotations.image_ids import whole_number
 from records.manifest import RecordsError
+from records.skeletons import Skeleton
 
 #: What is said of each kind of assumption about single entries.
 _WORDS = {
@@ -46,14 +51,14 @@ _WORDS = {
 class View:
     """A list of parsed JSON that is made anew, an entry at a time, whenever somebody iterates over it."""
 
-    def __init__(self, make, length):
+    def __init__(self, make: Callable[[], Iterator[Any]], length: int) -> None:
         """Args: function without arguments that gives an iterator; how many entries the file has."""
         self._make, self._length = make, length
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self._length
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Any]:
         return self._make()
 
 
@@ -67,7 +72,13 @@ class Lenient:
         used: frozenset of the ids, as in `content`, of the pictures that annotations belong to.
     """
 
-    def __init__(self, annotations, path, category=None, skeleton=None):
+    def __init__(
+        self,
+        annotations: Any,
+        path: Path | str,
+        category: str | None = None,
+        skeleton: Skeleton | None = None,
+    ) -> None:
         """Looks at a file once.
 
         Args:
@@ -81,13 +92,16 @@ class Lenient:
             RecordsError: if the file does not say which category is meant, or has not as many keypoints as
                 names.
         """
-        self.content, self.used, self._said = annotations, frozenset(), ()
-        self._counts = {"images": Counter(), "annotations": Counter()}
+        self.content = annotations
+        self.used: frozenset[int] = frozenset()
+        self._said: tuple[str, ...] = ()
+        self._counts: dict[str, Counter[str]] = {"images": Counter(), "annotations": Counter()}
         if not isinstance(annotations, dict) or not is_list(annotations.get("images")):
             return
         images, people = annotations["images"], annotations.get("annotations")
         self._ids, self._number_people = PictureIds(images), False
-        annotated, written = Annotated(), set()
+        annotated = Annotated()
+        written: set[Key | None] = set()
         for entry in people if is_list(people) else ():
             if isinstance(entry, dict):
                 annotated.add(with_numbers(entry))
@@ -107,7 +121,7 @@ class Lenient:
         if is_list(people):
             self.content["annotations"] = View(lambda: self._people(people), len(people))
 
-    def result(self, entry, one_category=False):
+    def result(self, entry: Any, one_category: bool = False) -> Any:
         """An entry of a detector's results for these pictures, its ids new where those in `content` are.
 
         Args:
@@ -122,16 +136,16 @@ class Lenient:
             changed["category_id"] = self._chosen.category["id"]
         return entry | changed
 
-    def assumptions(self):
+    def assumptions(self) -> list[str]:
         """What was assumed: a list of sentences, one for each kind, of all that has been iterated over."""
         counts = self._counts["images"] + self._counts["annotations"]
         said = (sentence.format(f"{counts[kind]:,}") for kind, sentence in _WORDS.items() if counts[kind])
         return [*self._said, *said]
 
-    def _images(self, images):
+    def _images(self, images: Collection[Any]) -> Iterator[dict[str, Any]]:
         """The pictures in strict form; what can be none, and nobody uses, is passed over."""
-        counts, seen = Counter(), set()
-        self._counts["images"] = counts
+        counts = self._counts["images"] = Counter()
+        seen: set[int] = set()
         for entry in images:
             number = self._ids.number(entry.get("id")) if isinstance(entry, dict) else None
             if not is_id(number):
@@ -147,13 +161,13 @@ class Lenient:
             stated = all(is_number(side) and side > 0 for side in size)
             yield read | {"id": number} | ({} if stated else {"width": 0, "height": 0})
 
-    def _people(self, people):
+    def _people(self, people: Collection[Any]) -> Iterator[Any]:
         """The annotations in strict form; an entry that is no object stays as it is."""
         counts = self._counts["annotations"] = Counter()
         for place, entry in enumerate(people, start=1):
             yield self._person(entry, place, counts) if isinstance(entry, dict) else entry
 
-    def _person(self, entry, place, counts):
+    def _person(self, entry: dict[str, Any], place: int, counts: Counter[str]) -> dict[str, Any]:
         """One annotation in strict form."""
         read = with_numbers(entry)
         counts["text"] += read is not entry
@@ -174,9 +188,10 @@ class Lenient:
             changed |= self._keypoints_and_box(entry, counts)
         return entry | changed
 
-    def _keypoints_and_box(self, entry, counts):
+    def _keypoints_and_box(self, entry: dict[str, Any], counts: Counter[str]) -> dict[str, Any]:
         """What is different in strict form of an annotation that counts: keypoints, box and area."""
-        num_keypoints, changed = len(self._chosen.category["keypoints"]), {}
+        num_keypoints = len(self._chosen.category["keypoints"])
+        changed: dict[str, Any] = {}
         if "keypoints" in entry:
             if entry["keypoints"] is None:
                 counts["no_keypoints"] += 1
@@ -184,7 +199,7 @@ class Lenient:
             else:
                 changed["keypoints"], assumed = flat_keypoints(entry["keypoints"], num_keypoints)
                 counts.update(assumed)
-        keypoints = changed.get("keypoints")
+        keypoints: Any = changed.get("keypoints")
         without_area = is_number(entry.get("area")) and entry["area"] <= 0
         if (
             lacks_box(entry.get("bbox"))

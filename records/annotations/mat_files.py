@@ -12,6 +12,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 #: Seconds and bytes of memory after which the child is ended: meant to be far above what MPII's release takes
 #: (which was not measured).
@@ -21,7 +23,7 @@ _SECONDS, _MEMORY = 600, 8 << 30
 CELLS = ""
 
 
-def read_mat(content, names):
+def read_mat(content: bytes, names: Sequence[str]) -> dict[str, Any]:
     """Variables of a MATLAB file as plain values.
 
     A struct is a dict of its fields; a struct array or cell array `{CELLS: [element, ...]}`, row by row; text
@@ -59,7 +61,7 @@ def read_mat(content, names):
     return found["variables"]
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     """A value as SciPy returns it in the form of `read_mat`."""
     import numpy as np
     from scipy.io.matlab import mat_struct
@@ -75,7 +77,7 @@ def _plain(value):
     return value.tolist() if value.dtype.kind in "biuf" and value.size else [] if not value.size else None
 
 
-def _read(content, names):
+def _read(content: bytes, names: Sequence[str]) -> dict[str, Any]:
     """What the child says: {"variables": {name: value}} or {"error": text}."""
     from scipy.io import loadmat
 
@@ -86,7 +88,7 @@ def _read(content, names):
         return {"error": " ".join(f"{type(error).__name__}: {error}".split())[:300]}
 
 
-def main():
+def main() -> None:
     """The child: reads a file from its standard input and writes JSON to its standard output."""
     with contextlib.suppress(ImportError, ValueError, OSError):  # no such limits on Windows
         import resource

@@ -4,7 +4,9 @@ It is the official HRNet code's (lib/dataset/coco.py): no crowds, nobody without
 without area, boxes cut to the picture. Of several people with one id the first who counts is meant.
 """
 
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from hrpose.json_checks import SMALLEST_SIDE, is_crowd, is_id, is_number, wrong_box, wrong_keypoints
 from records.geometry import clean_box
@@ -24,8 +26,8 @@ class Verdict:
 
     left_out: str | None = None
     rejected: tuple[str, str] | None = None
-    box: list | None = None
-    keypoints: list | None = None
+    box: list[float] | None = None
+    keypoints: list[float] | None = None
     area: float | None = None
 
 
@@ -33,8 +35,15 @@ class Selection:
     """Judges the annotations of a file, one after the other in the file's order."""
 
     def __init__(
-        self, category, num_keypoints, size_of, *, clean_boxes=True, unlabelled=False, image_ids=None
-    ):
+        self,
+        category: int,
+        num_keypoints: int,
+        size_of: Callable[[int], tuple[int, int] | None],
+        *,
+        clean_boxes: bool = True,
+        unlabelled: bool = False,
+        image_ids: Collection[int] | None = None,
+    ) -> None:
         """Begins a file.
 
         Args:
@@ -48,11 +57,13 @@ class Selection:
         """
         self._category, self._num_keypoints, self._size_of = category, num_keypoints, size_of
         self._clean_boxes, self._unlabelled, self._image_ids = clean_boxes, unlabelled, image_ids
-        self._seen = set()
+        self._seen: set[int] = set()
 
-    def judge(self, entry):
+    def judge(self, entry: Mapping[str, Any]) -> Verdict:
         """The `Verdict` on an annotation, a parsed JSON object."""
-        image_id, person_id, keypoints = (entry.get(key) for key in ("image_id", "id", "keypoints"))
+        image_id = entry.get("image_id")
+        person_id: Any = entry.get("id")
+        keypoints: Any = entry.get("keypoints")
         if self._unlabelled and not keypoints:
             keypoints = [0] * (3 * self._num_keypoints)
         bad_keypoints = wrong_keypoints(keypoints, self._num_keypoints)
@@ -62,6 +73,7 @@ class Selection:
         if not self._unlabelled and ("keypoints" not in entry or keypoints == [] or nothing_labelled):
             return Verdict(left_out="no_keypoints")
         size = self._size_of(image_id) if is_id(image_id) else None
+        problem: tuple[str, str] | None
         if not is_id(person_id):
             problem = "bad_id", f"expected a whole number of 64 bits, received {str(person_id)[:100]}"
         elif person_id in self._seen:
@@ -84,7 +96,7 @@ class Selection:
         area = entry["area"] if is_number(entry.get("area")) else box[2] * box[3]
         return Verdict(box=box, keypoints=keypoints, area=area)
 
-    def _reason_to_leave_out(self, entry):
+    def _reason_to_leave_out(self, entry: Mapping[str, Any]) -> str | None:
         """Why an annotation is left out on purpose whatever its keypoints are, or None."""
         if entry.get("category_id", self._category) != self._category:
             return "not_a_person"
@@ -97,7 +109,7 @@ class Selection:
         return None
 
 
-def _cut(box, size):
+def _cut(box: list[float], size: tuple[int, int]) -> tuple[list[float], tuple[str, str] | None]:
     """A box cut to a picture of (width, height), and (reason, detail) if nothing is left of it."""
     cut = clean_box(box, size).tolist()
     detail = f"{box} in a picture of {size[0]}x{size[1]} pixels"

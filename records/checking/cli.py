@@ -3,12 +3,15 @@
 import os
 import sys
 import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from absl import flags
 
 from hrpose.command import UsageError, run
 from hrpose.storage import file_sizes, path_of
-from records.manifest import read_manifest
+from records.manifest import Manifest, read_manifest
 
 NAME = "python records/check.py"
 
@@ -26,9 +29,9 @@ Exits with 0 if all is well, else with 1 and one line for each damaged file.
 """
 
 
-def define_flags(values):
+def define_flags(values: flags.FlagValues) -> None:
     """Defines the command's flags in an absl `FlagValues`."""
-    add = dict(flag_values=values)
+    add: dict[str, Any] = dict(flag_values=values)
     flags.DEFINE_string("picture", None, "Where the picture goes; by default DIR/contact_sheet.png.", **add)
     flags.DEFINE_integer(
         "people", 24, "How many people the picture shows; 0 for no picture.", lower_bound=0, **add
@@ -42,7 +45,7 @@ def define_flags(values):
     )
 
 
-def main(values, rest, folder):
+def main(values: flags.FlagValues, rest: Sequence[str], folder: str) -> int:
     """Checks the folder; returns the exit code."""
     if rest:
         raise UsageError(f"nothing is expected after --, received {rest[0]!r}")
@@ -89,13 +92,13 @@ def main(values, rest, folder):
     return 1 if problems else 0
 
 
-def stray_shards(folder, manifest):
+def stray_shards(folder: Path | str, manifest: Manifest) -> list[str]:
     """Names of files in a folder that look like the manifest's shards but are none."""
     named = {shard.name for shard in manifest.shards}
     prefix = f"{manifest.dataset}-{manifest.split}.tfrecord-"
     return sorted(name for name in file_sizes(folder) if name.startswith(prefix) and name not in named)
 
 
-def command(argv=None):
+def command(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     return run(NAME, DESCRIPTION, define_flags, main, argv, positional=POSITIONAL)

@@ -1,12 +1,17 @@
 """A contact sheet of records: the stored crops, what the network sees of them, and the annotation."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from hrpose.drawing import TILE_PAPER, contact_sheet, draw_skeleton, joint_sides
 from records.checking.verify import decode_crop
 from records.geometry import compose_affine, transform_points
-from records.manifest import RecordsError
+from records.manifest import Manifest, RecordsError
+from records.schema import Record
 
 TILE_SIZE = (240, 280)
 COLUMNS = 6
@@ -19,12 +24,12 @@ _BORDER = 6
 _SUBPIXEL_BITS = 4
 
 
-def write_sheet(path, records, manifest):
+def write_sheet(path: Path, records: Sequence[Record], manifest: Manifest) -> Path:
     """Draws some records and writes the PNG.
 
     Args:
-        path: a `Path`.
-        records: list of {field: value}.
+        path: of the file.
+        records: good ones.
         manifest: of their folder.
 
     Returns:
@@ -60,20 +65,27 @@ def write_sheet(path, records, manifest):
     return path
 
 
-def draw_record(record, limbs, sides, tile_size=TILE_SIZE):
+def draw_record(
+    record: Record,
+    limbs: Sequence[tuple[int, int]],
+    sides: Sequence[str],
+    tile_size: tuple[int, int] = TILE_SIZE,
+) -> npt.NDArray[np.uint8]:
     """The stored crop with the network-input frame, the person's box and the labelled keypoints.
 
     Inside the frame the tile is what the network sees, black where the picture ends; the rest is faded.
 
     Args:
-        record: {field: value} as `records.schema` has it.
+        record: a good one.
         limbs, sides: see `hrpose.drawing.draw_skeleton`.
         tile_size: (width, height) in pixels that the crop and the frame shall fit into.
 
     Returns:
-        (h, w, 3) uint8 RGB, no larger than `tile_size`.
+        (h, w, 3) RGB, no larger than `tile_size`.
     """
-    crop = cv2.cvtColor(decode_crop(record["crop"]), cv2.COLOR_BGR2RGB)
+    stored = decode_crop(record["crop"])
+    assert stored is not None  # what is no picture is nobody's sample
+    crop = cv2.cvtColor(stored, cv2.COLOR_BGR2RGB)
     half = record["scale"] / 2
     frame_image = np.stack([record["center"] - half, record["center"] + half])
     frame_crop = transform_points(frame_image, record["crop_affine"])
@@ -109,9 +121,14 @@ def draw_record(record, limbs, sides, tile_size=TILE_SIZE):
     return draw_skeleton(tile, on_tile, limbs, sides, threshold=0)
 
 
-def _rectangle(tile, corners_image, image_to_tile, color):
+def _rectangle(
+    tile: npt.NDArray[np.uint8],
+    corners_image: npt.ArrayLike,
+    image_to_tile: npt.NDArray[np.float64],
+    color: tuple[int, int, int],
+) -> None:
     """Draws a rectangle, given by two corners in image pixels, into the tile."""
     corners = transform_points(np.asarray(corners_image, np.float64), image_to_tile).clip(-1e5, 1e5)
-    corners = np.rint(corners * 2**_SUBPIXEL_BITS).astype(int).tolist()
+    start, end = np.rint(corners * 2**_SUBPIXEL_BITS).astype(int).tolist()
     for line, thickness in ((OUTLINE, 3), (color, 1)):
-        cv2.rectangle(tile, *corners, line, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
+        cv2.rectangle(tile, start, end, line, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)

@@ -2,14 +2,16 @@
 
 import contextlib
 import re
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import tensorflow as tf
 from tqdm import tqdm
 
 from hrpose.storage import copies_folder, is_remote, local_folder, path_of
 from records.examine import Damage, examine_shard
-from records.manifest import RecordsError, read_manifest
+from records.manifest import RecordsError, Shard, read_manifest
 
 #: Shards that are read at the same time.
 _WORKERS = 4
@@ -19,7 +21,7 @@ _CONTENT = (tf.errors.DataLossError, tf.errors.InvalidArgumentError)
 _READING = (*_CONTENT, tf.errors.NotFoundError, tf.errors.PermissionDeniedError, tf.errors.UnknownError)
 
 
-def find_damage(folder):
+def find_damage(folder: Path | str) -> tuple[Damage, ...]:
     """Reads every shard of a folder and looks through its records, see `records.examine`.
 
     A shard in a store that is not what the manifest says is lost as a whole: only whole ones are copied.
@@ -36,7 +38,7 @@ def find_damage(folder):
     manifest = read_manifest(folder, missing_ok=True)
     shards = path_of(local_folder(folder, manifest, missing_ok=True))
 
-    def check(shard):
+    def check(shard: Shard) -> Damage | None:
         try:
             return examine_shard(shards / shard.name, shard, manifest.skeleton.num_keypoints)
         except OSError as error:
@@ -45,7 +47,7 @@ def find_damage(folder):
                 problem = "missing, or not what the manifest says"
             return Damage(shard.name, 0, shard.records, problem)
 
-    found = []
+    found: list[Damage] = []
     with (
         ThreadPoolExecutor(_WORKERS) as pool,
         tqdm(total=manifest.records, desc="check", unit=" people", dynamic_ncols=True, delay=2) as bar,
@@ -57,7 +59,7 @@ def find_damage(folder):
 
 
 @contextlib.contextmanager
-def damage_reported(folder, way_out="", fingerprint=None):
+def damage_reported(folder: Path | str, way_out: str = "", fingerprint: str | None = None) -> Iterator[None]:
     """Makes one clear error of what is said when a damaged record is read, or one that is gone.
 
     Args:
@@ -93,7 +95,7 @@ def damage_reported(folder, way_out="", fingerprint=None):
         ) from error
 
 
-def _reason(error):
+def _reason(error: tf.errors.OpError) -> str:
     """What an error of TensorFlow says, in one line, without where in the graph it came up."""
     line = (error.message.splitlines() or [""])[0]
     return re.sub(r"\{\{.*?\}\}\s*|Error in user-defined function .*? Iterator::\S+ |ValueError: ", "", line)

@@ -1,13 +1,20 @@
 """The statistics of a folder of records, as text."""
 
-import numpy as np
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from records.checking.verify import People
+from records.manifest import Manifest
 from records.plausibility import placement_rows, placement_summary, placement_warnings
 
 QUANTILES = (0, 5, 25, 50, 75, 95, 100)
 
 
-def format_summary(manifest, people, placement):
+def format_summary(manifest: Manifest, people: People, placement: Counter[str]) -> str:
     """What was built and what is in it.
 
     Args:
@@ -40,7 +47,7 @@ def format_summary(manifest, people, placement):
     return "\n".join(lines)
 
 
-def size_table(people):
+def size_table(people: People) -> str:
     """How large boxes and crops are and how many keypoints people have, by quantiles."""
     rows = {
         "box width (image px)": people.box_sizes[:, 0],
@@ -58,7 +65,7 @@ def size_table(people):
     return "\n".join(lines)
 
 
-def joint_table(names, visibility):
+def joint_table(names: Sequence[str], visibility: npt.NDArray[np.integer[Any]]) -> str:
     """How often each keypoint is visible, occluded (COCO visibility 2, 1) and not labelled (0).
 
     Args:
@@ -80,5 +87,5 @@ def joint_table(names, visibility):
     return "\n".join(lines)
 
 
-def _counts(reasons):
+def _counts(reasons: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {reason}" for reason, count in reasons.items()) or "nobody"

@@ -2,17 +2,21 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from tqdm import tqdm
 
 from hrpose.storage import path_of, remote_errors
 from records.examine import examine_payloads, person_of
-from records.manifest import RecordsError, unframe
+from records.manifest import Manifest, RecordsError, Shard, unframe
 from records.plausibility import count_placement
+from records.schema import Record
 
 
 @dataclass(frozen=True)
@@ -20,18 +24,18 @@ class People:
     """What statistics need of N people.
 
     Attributes:
-        box_sizes: (N, 2) float32, width and height in image pixels.
-        visibility: (N, K) int8, COCO's 0, 1, 2.
-        crop_sizes: (N, 2) int32, width and height of the stored crops in pixels.
-        crop_bytes: (N,) int64, size of the stored crops.
+        box_sizes: (N, 2) width and height in image pixels.
+        visibility: (N, K) COCO's 0, 1, 2.
+        crop_sizes: (N, 2) width and height of the stored crops in pixels.
+        crop_bytes: (N,) bytes, size of the stored crops.
     """
 
-    box_sizes: np.ndarray
-    visibility: np.ndarray
-    crop_sizes: np.ndarray
-    crop_bytes: np.ndarray
+    box_sizes: npt.NDArray[np.float32]
+    visibility: npt.NDArray[np.int8]
+    crop_sizes: npt.NDArray[np.int32]
+    crop_bytes: npt.NDArray[np.int64]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.crop_bytes)
 
 
@@ -50,11 +54,13 @@ class ShardReport:
     name: str
     problems: tuple[str, ...]
     people: People
-    samples: list
-    placement: Counter
+    samples: list[Record]
+    placement: Counter[str]
 
 
-def check_shards(folder, manifest, samples=0, workers=1):
+def check_shards(
+    folder: Path | str, manifest: Manifest, samples: int = 0, workers: int = 1
+) -> list[ShardReport]:
     """Checks every shard of a folder, with a progress bar.
 
     Args:
@@ -68,7 +74,7 @@ def check_shards(folder, manifest, samples=0, workers=1):
     """
     reports = []
 
-    def check(shard):
+    def check(shard: Shard) -> ShardReport:
         return check_shard(folder, shard, manifest.skeleton.num_keypoints, samples)
 
     with (
@@ -82,7 +88,7 @@ def check_shards(folder, manifest, samples=0, workers=1):
     return reports
 
 
-def check_shard(folder, shard, num_keypoints, samples=0):
+def check_shard(folder: Path | str, shard: Shard, num_keypoints: int, samples: int = 0) -> ShardReport:
     """Checks one shard.
 
     Args:
@@ -113,18 +119,23 @@ def check_shard(folder, shard, num_keypoints, samples=0):
         problems.append(str(error))
     if len(payloads) != shard.records:
         problems.append(f"{len(payloads)} readable records, the manifest says {shard.records}")
-    people, kept, bad, placed = [], [], [], []
-    for number, (record, problem) in enumerate(examine_payloads(payloads, num_keypoints)):
-        of_record = None if problem else _measure(record)
-        if of_record is None:
-            problem = problem or f"the crop is not a picture, {person_of(record)}"
-            bad.append(f"record {number}: {problem}")
+    people, bad, placed = [], [], []
+    kept: list[Record] = []
+    for number, (record, wrong) in enumerate(examine_payloads(payloads, num_keypoints)):
+        of_record = None
+        if record and not wrong:
+            of_record = _measure(record)
+            wrong = None if of_record else f"the crop is not a picture, {person_of(record)}"
+        if record is None or of_record is None:
+            bad.append(f"record {number}: {wrong}")
             continue
         people.append(of_record)
-        placed.append([record[name] for name in ("box", "keypoints", "image_size", "area", "scale")])
+        placed.append(
+            (record["box"], record["keypoints"], record["image_size"], record["area"], record["scale"])
+        )
         if len(kept) < samples:
             kept.append(record)
-    placement = Counter()
+    placement = Counter[str]()
     if placed:
         boxes, keypoints, sizes, areas, scales = zip(*placed, strict=True)
         placement = count_placement(boxes, keypoints, sizes, areas, scales[0])  # whose ratio is the input's
@@ -133,7 +144,7 @@ def check_shard(folder, shard, num_keypoints, samples=0):
     return ShardReport(shard.name, tuple(problems), join_people(people, num_keypoints), kept, placement)
 
 
-def join_people(parts, num_keypoints):
+def join_people(parts: Sequence[People], num_keypoints: int) -> People:
     """One `People` of several."""
     empty = People(
         np.zeros((0, 2), np.float32),
@@ -145,7 +156,7 @@ def join_people(parts, num_keypoints):
     return People(*(np.concatenate([getattr(part, name) for part in parts]) for name in vars(empty)))
 
 
-def _measure(record):
+def _measure(record: Record) -> People | None:
     """The `People` of a record, one; None if its crop is not a picture."""
     pixels = decode_crop(record["crop"])
     if pixels is None:
@@ -158,10 +169,11 @@ def _measure(record):
     )
 
 
-def decode_crop(crop):
-    """The stored crop as (h, w, 3) uint8 BGR, or None if the bytes are not a picture."""
+def decode_crop(crop: bytes) -> npt.NDArray[np.uint8] | None:
+    """The stored crop as (h, w, 3) BGR, or None if the bytes are not a picture."""
     try:
         content = np.frombuffer(crop, np.uint8)
-        return cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        decoded = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:  # no bytes, or more pixels than OpenCV takes
-        return None
+        decoded = None
+    return None if decoded is None else np.asarray(decoded, np.uint8)

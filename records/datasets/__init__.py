@@ -71,7 +71,7 @@ class Layout:
     exif_orientation: str = "ignore"
     recipe: Recipe = COCO_RECIPE
 
-    def default_dir(self):
+    def default_dir(self) -> Path:
         """The dataset's folder if the user names none."""
         return Path("dataset") / self.folder
 
@@ -79,7 +79,7 @@ class Layout:
 SPLITS = ("train", "val", "test")
 
 
-def _each_split(pattern):
+def _each_split(pattern: str) -> dict[str, str]:
     return {split: pattern.format(split=split) for split in SPLITS}
 
 
@@ -136,6 +136,6 @@ LAYOUTS = {
 BOXES = ("ground_truth", "detections")
 
 
-def records_folder(records_dir, split, boxes):
+def records_folder(records_dir: Path | str, split: str, boxes: str) -> Path:
     """The folder of one build: ``train``, ``val``, ``val_detections`` …"""
     return path_of(records_dir) / (split if boxes == "ground_truth" else f"{split}_{boxes}")

@@ -35,13 +35,13 @@ def end(process):
 
 
 @contextlib.contextmanager
-def started(folder, name, *arguments, path=ROOT):
+def started(folder, name, *arguments, path=ROOT, python=sys.executable):
     """A Python process with `path` on its path, that works in a folder and writes NAME.log there."""
     folder.mkdir(exist_ok=True)
     programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # the pool's `python`
     with (folder / f"{name}.log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, *map(str, arguments)],
+            [python, *map(str, arguments)],
             cwd=folder,
             env=os.environ | {"PYTHONPATH": str(path), "PATH": programs},
             stdout=log,
@@ -66,19 +66,20 @@ class Dask:
 
 
 @contextlib.contextmanager
-def dask_cluster(folder, *worker_options):
-    """A `Dask` of two workers with one thread each, on free ports."""
+def dask_cluster(folder, *worker_options, scheduler_options=(), **process):
+    """A `Dask` of two workers with one thread each, on free ports; `process` is for `started`."""
     from distributed import Client
 
     file = folder / "scheduler.json"
     quiet = ("--no-dashboard", "--scheduler-file", file)
     with contextlib.ExitStack() as stack:
         scheduler = ("-m", "dask", "scheduler", "--host", "127.0.0.1", "--port", 0, "--no-jupyter", *quiet)
-        stack.enter_context(started(folder, "scheduler", *scheduler))
+        stack.enter_context(started(folder, "scheduler", *scheduler, *scheduler_options, **process))
         worker = ("-m", "dask", "worker", "--nthreads", 1, "--no-nanny", "--local-directory", folder, *quiet)
         wait_for(file.exists, "no scheduler")
         workers = [
-            stack.enter_context(started(folder, f"worker-{n}", *worker, *worker_options)) for n in (1, 2)
+            stack.enter_context(started(folder, f"worker-{n}", *worker, *worker_options, **process))
+            for n in (1, 2)
         ]
         address = json.loads(file.read_text())["address"]
         with Client(address) as client:

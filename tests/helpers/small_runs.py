@@ -21,7 +21,6 @@ import train.setup
 from hrpose.command import CommandError
 from model.layers import BatchNorm, conv
 from model.networks import DEFAULT_NETWORK, NETWORKS, Network
-from model.run_folder import RunError
 from pipelines.build import build_records
 from tests.helpers.builders import make_build, make_dataset
 from train.input_pipeline import people_of
@@ -126,7 +125,7 @@ def main():
         train.loop.epoch_batches = seen_batches
     try:
         train.loop.train(options)
-    except (CommandError, RunError) as error:
+    except CommandError as error:
         print(error)
         sys.exit(getattr(error, "exit_code", 1))
 

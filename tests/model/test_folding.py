@@ -58,7 +58,7 @@ def test_a_step_of_constant_weights_finds_the_same_keypoints(precision, toleranc
     model, images = trained_network(precision), tf.constant(pictures(4))
     found = []
     for constant in (False, True):
-        step = make_predict_step(model, "dark", 2.0, COCO.flip_permutation, constant=constant)
+        step = make_predict_step(model, codec("dark"), COCO.flip_permutation, constant=constant)
         found.append(step(images).numpy())
     scale = np.abs(found[0][..., 2]).max()
     # Where a map has two peaks of nearly the same height, rounding may choose the other one.

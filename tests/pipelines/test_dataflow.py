@@ -239,6 +239,8 @@ def test_the_command_makes_a_template_of_a_store_s_dataset_and_finishes_it_later
             blob.name.split("/")[-1]: blob.download_as_bytes()
             for blob in client.list_blobs(BUCKET, prefix="COCO/records/")
         }
+        template = json.loads(bucket.blob("template").download_as_bytes())
+    assert "hrpose.worker" in template["environment"]["sdkPipelineOptions"]["options"]["beam_plugins"]
     assert "handed over" in said[0]
     assert {name: blob for name, blob in blobs.items() if ".tfrecord-" in name} == shard_bytes(
         tmp_path / "here/train"

@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 
 from hrpose.command import UsageError
 from pipelines.cli import command
@@ -13,6 +14,7 @@ from tests.helpers.engines import free_port
 pytest.importorskip("dask")
 
 DASK = "--runner=apache_beam.runners.dask.dask_runner.DaskRunner"
+PLUGIN = "--beam_plugins=hrpose.worker"
 
 
 @pytest.mark.parametrize(
@@ -29,17 +31,29 @@ DASK = "--runner=apache_beam.runners.dask.dask_runner.DaskRunner"
         (
             ["--runner=PortableRunner", "--job_endpoint=a:1"],
             1,
+            ["--runner=PortableRunner", PLUGIN, "--job_server_timeout=60"],
+        ),
+        (
+            ["--runner=PortableRunner", "--job_endpoint=a:1", "--environment_type=LOOPBACK"],
+            1,
             ["--runner=PortableRunner", "--job_server_timeout=60"],
         ),
         (
             ["--runner=FlinkRunner", "--job_endpoint=a:1", "--job_server_timeout=9"],
             1,
-            ["--runner=FlinkRunner"],
+            ["--runner=FlinkRunner", PLUGIN],
         ),
+        (["--runner=SparkRunner"], 1, ["--runner=SparkRunner", PLUGIN]),
+        (["--runner=DataflowRunner", "--region=r"], 1, ["--runner=DataflowRunner", PLUGIN]),
     ],
 )
-def test_the_runner_is_named_for_beam(rest, workers, added):
+def test_the_runner_is_named_for_beam_and_the_plugin_of_workers_elsewhere(rest, workers, added):
     assert beam_arguments(rest, workers) == (*rest, *added)
+
+
+def test_a_plugin_of_the_user_s_own_is_kept_beside_ours():
+    arguments = beam_arguments(["--runner=SparkRunner", "--beam_plugins=mine"], 1)
+    assert PipelineOptions(arguments).view_as(SetupOptions).beam_plugins == ["mine", "hrpose.worker"]
 
 
 @pytest.mark.parametrize(

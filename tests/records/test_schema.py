@@ -1,10 +1,13 @@
 """The record's table: what the writer puts in is what the parser gives back."""
 
+from typing import get_args, get_type_hints
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from records.schema import FIELDS, field_shapes, markdown_table, parse_examples, to_example
+from records.reader import Batch
+from records.schema import FIELDS, Record, field_shapes, markdown_table, parse_examples, to_example
 
 K = 5
 
@@ -22,6 +25,16 @@ def values(seed=0, keypoints=K):
         else:
             made[name] = rng.normal(0, 1e6, shape).astype(np.float32)
     return made
+
+
+def test_the_types_of_a_record_and_a_batch_are_those_of_the_table():
+    def dtype(hint):
+        return "bytes" if hint is bytes else np.dtype(get_args(get_args(hint)[1])[0]).name
+
+    fields = {field.name: field.dtype for field in FIELDS}
+    assert {name: dtype(hint) for name, hint in get_type_hints(Record).items()} == fields
+    prepared = {"image", "keypoints_input", "input_affine"}
+    assert get_type_hints(Batch).keys() == fields.keys() - {"crop"} | prepared
 
 
 def test_every_field_comes_back_as_it_went_in():

@@ -69,7 +69,7 @@ def test_a_second_training_in_the_folder_ends_with_one_line_and_writes_nothing(o
 
     new = small_options(records, tmp_path / "new")
     for second in (replace(options, resume=True, epochs=4), new):
-        with only_one(folder_of(second), "training", print):
+        with only_one(folder_of(second), "training"):
             before = files(second.output)
             with pytest.raises(
                 CommandError,

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 from absl import flags
 
-from hrpose.command import UsageError, input_size_note
+from hrpose.command import UsageError
+from hrpose.flag_values import input_size_note
 from model import hrnet
 from model.weight_import.readers import WeightsError
 from pipelines.cli import command as build_command

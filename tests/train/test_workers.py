@@ -85,7 +85,7 @@ def test_fewer_shards_than_machines_are_refused(records, tmp_path):
 
 def test_only_the_chief_claims_the_folder_that_all_share(records, tmp_path):
     options = small_options(records, tmp_path / "run")
-    with only_one(tmp_path / "run/model_dump", "training", print):
+    with only_one(tmp_path / "run/model_dump", "training"):
         look_over(options, Cluster(2, 1), 2, contextlib.ExitStack())
         with pytest.raises(CommandError, match="another training is running"):
             look_over(options, Cluster(2, 0), 2, contextlib.ExitStack())
