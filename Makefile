@@ -12,18 +12,18 @@ DEMO_RUN := output/demo
 DEMO_RECIPE := train/recipes/synthetic_tiny.cfg
 DEMO_EPOCHS := $(shell sed -n 's/^--epochs=//p' $(DEMO_RECIPE))
 BENCHMARKS := reader crops build memory scale model network replicas oks_nms evaluation
-PEOPLE := ../shared/dataset/COCO
+INSTANCES := ../shared/dataset/COCO
 
 .PHONY: help setup demo test test-fast smoke bench overfit lint docs clean asked-for
 
 help:
 	@echo "make setup   create $(VENV), install what is needed, build the native extension"
-	@echo "make demo    the whole path on drawn people: records, training, evaluation, a report (10 min at most)"
+	@echo "make demo    the whole path on synthetic people: records, training, evaluation, a report (10 min at most)"
 	@echo "make test    the test suite (29 min on 2 busy cores)"
 	@echo "make test-fast  those of its tests that take no more than a few seconds each (about 8 min)"
 	@echo "make smoke   what CI runs on every Python: the commands' help, a tiny build, training, evaluation (2 min)"
 	@echo "make bench   the benchmarks: ratios against bare loops, NumPy, pycocotools … (15 min at most)"
-	@echo "make overfit 86 real people of $(PEOPLE) learnt by heart (about 4 min)"
+	@echo "make overfit 86 real people of $(INSTANCES) learnt by heart (about 4 min)"
 	@echo "make lint    ruff: lint and format check; mypy: types"
 	@echo "make docs    the pages of docs/ and a reference out of the docstrings, as HTML in build/docs (half a minute)"
 	@echo "make clean   remove $(VENV), build files, the demo's data and its results"
@@ -54,8 +54,8 @@ demo: $(READY)
 	$(BIN)/python pipelines/build_records.py --dataset synthetic --dataset_dir $(DEMO_DATA) \
 		--input_size 128x192 --max_crop_scale 1.25 --workers 2
 	$(BIN)/python train/main.py --flagfile $(DEMO_RECIPE) --dataset_dir $(DEMO_DATA) \
-		--output_dir $(DEMO_RUN) --continue
-	$(BIN)/python evaluate/main.py --dataset_dir $(DEMO_DATA) --output_dir $(DEMO_RUN) --epoch=$(DEMO_EPOCHS)
+		--run_dir $(DEMO_RUN) --continue
+	$(BIN)/python evaluate/main.py --dataset_dir $(DEMO_DATA) --run_dir $(DEMO_RUN) --epoch=$(DEMO_EPOCHS)
 
 test: $(READY)
 	$(BIN)/python -m pytest
@@ -71,7 +71,7 @@ bench: $(READY)
 		$(BIN)/python benchmarks/$$benchmark.py $$peer || exit 1; done
 
 overfit: $(READY)
-	@$(BIN)/python benchmarks/overfit.py --dataset_dir $(PEOPLE)
+	@$(BIN)/python benchmarks/overfit.py --dataset_dir $(INSTANCES)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -1,13 +1,13 @@
 """Building records: the Beam job over a bare two-process loop, and two workers over one.
 
-The bare loop is the limit: two processes read, decode, crop, encode and write the same people with the
+The bare loop is the limit: two processes read, decode, crop, encode and write the same instances with the
 project's own functions and nothing else, and their start does not count. The build counts from the annotation
 file to the manifest ("whole"), and, since its workers' start takes seconds whatever the dataset's size, once
 more from the moment each worker has finished a shard ("running", what a large dataset sees). All take turns;
-ratios are medians over the rounds. On a busy machine the ratio of the CPU seconds a person is the steadier
-one: of the loop over those of the build without its start, which is a build of a few people.
+ratios are medians over the rounds. On a busy host the ratio of the CPU seconds an instance is the steadier
+one: of the loop over those of the build without its start, which is a build of a few instances.
 
-The pictures are COCO's train split in ``--dataset_dir`` (by default ../shared/dataset/COCO beside the
+The images are COCO's train split in ``--dataset_dir`` (by default ../shared/dataset/COCO beside the
 repository), each listed many times over; drawn ones stand in where it is absent. Run alone with
 ``python benchmarks/build.py``; ``--smoke`` takes seconds and its ratios mean little.
 """
@@ -43,17 +43,17 @@ OPTIONS = CropOptions((192, 256))
 
 @dataclass(frozen=True)
 class Timing:
-    """A run: people made, people/s from start to end and once running, CPU seconds of its processes."""
+    """A run: instances made, people/s from start to end and once running, CPU seconds of its processes."""
 
-    people: int
+    instances: int
     whole: float
     running: float
     cpu: float
 
 
-def repeat(annotations, people, path):
-    """Writes an annotation file that lists another's pictures over and over, for about so many people."""
-    times = round(people / len(annotations["annotations"])) or 1
+def repeat(annotations, instances, path):
+    """Writes an annotation file that lists another's images over and over, for about so many instances."""
+    times = round(instances / len(annotations["annotations"])) or 1
     repeated = {"categories": annotations["categories"], "images": [], "annotations": []}
     for n in range(times):
         repeated["images"] += [entry | {"id": times * entry["id"] + n} for entry in annotations["images"]]
@@ -65,20 +65,20 @@ def repeat(annotations, people, path):
 
 
 @contextlib.contextmanager
-def dataset(folder, people):
-    """(annotation file, one of a few people, picture folder) of about so many people."""
+def dataset(folder, instances):
+    """(annotation file, one of a few instances, image folder) of about so many instances."""
     with tempfile.TemporaryDirectory() as made:
         source = folder / "annotations/person_keypoints_train2017.json"
         images = folder / "images/train2017"
         if not source.exists():
-            print(f"{source} is not here: drawn pictures instead")
+            print(f"{source} is not here: synthetic images instead")
             generate(Path(made, "drawn"), SyntheticOptions(train_images=40, val_images=1))
             source = Path(made, "drawn/annotations/person_keypoints_train.json")
             images = Path(made, "drawn/images/train")
         annotations = json.loads(source.read_text())
-        labelled = [entry for entry in annotations["annotations"] if entry.get("num_keypoints")]
-        repeat(annotations | {"annotations": labelled}, people, f"{made}/repeated.json")
-        repeat(annotations | {"annotations": labelled}, 0, f"{made}/few.json")
+        labeled = [entry for entry in annotations["annotations"] if entry.get("num_keypoints")]
+        repeat(annotations | {"annotations": labeled}, instances, f"{made}/repeated.json")
+        repeat(annotations | {"annotations": labeled}, 0, f"{made}/few.json")
         yield f"{made}/repeated.json", f"{made}/few.json", str(images)
 
 
@@ -95,38 +95,38 @@ def bare_loop(annotations, images):
         ]
         for process in processes:
             process.start()
-        people, seconds, cpu = zip(*(results.get() for _ in processes), strict=True)
+        instances, seconds, cpu = zip(*(results.get() for _ in processes), strict=True)
         for process in processes:
             process.join()
-    rate = sum(people) / max(seconds)
-    return Timing(sum(people), rate, rate, sum(cpu))
+    rate = sum(instances) / max(seconds)
+    return Timing(sum(instances), rate, rate, sum(cpu))
 
 
-def bare_worker(annotations, images, path, part, barrier, results):
-    """Every second picture's people; begins when both have made a first picture's, so nothing starts late."""
+def bare_worker(annotations, image_folder, path, part, barrier, results):
+    """Every second image's instances; begins when both have made a first image's, so nothing starts late."""
     cv2.setNumThreads(1)
-    pictures = read_ground_truth(read_annotations(annotations), annotations, COCO).pictures[part::WORKERS]
-    bare_people(pictures[:1], images, path)
+    images = read_ground_truth(read_annotations(annotations), annotations, COCO).images[part::WORKERS]
+    bare_instances(images[:1], image_folder, path)
     barrier.wait()
     start, cpu = time.perf_counter(), time.process_time()
-    people = bare_people(pictures, images, path)
-    results.put((people, time.perf_counter() - start, time.process_time() - cpu))
+    instances = bare_instances(images, image_folder, path)
+    results.put((instances, time.perf_counter() - start, time.process_time() - cpu))
 
 
-def bare_people(pictures, images, path):
+def bare_instances(images, image_folder, path):
     """Decodes, crops, encodes, writes; returns how many."""
     with Path(path).open("wb") as file:
-        for picture in pictures:
+        for image in images:
             pixels = cv2.imread(
-                f"{images}/{picture.file_name}", cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+                f"{image_folder}/{image.file_name}", cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
             )
-            for person in picture.people:
-                values = make_record(pixels, picture, person, COCO, OPTIONS)
+            for instance in image.instances:
+                values = make_record(pixels, image, instance, COCO, OPTIONS)
                 file.write(frame(to_example(values, COCO.num_keypoints)))
-    return sum(len(picture.people) for picture in pictures)
+    return sum(len(image.instances) for image in images)
 
 
-def build(annotations, images, workers, people_per_shard):
+def build(annotations, images, workers, instances_per_shard):
     """The `Timing` of a build with so many workers, as the command makes it."""
     with tempfile.TemporaryDirectory() as out:
         asked = Build(
@@ -139,7 +139,7 @@ def build(annotations, images, workers, people_per_shard):
             detections="",
             folder=f"{out}/records",
             options=OPTIONS,
-            people_per_shard=people_per_shard,
+            instances_per_shard=instances_per_shard,
             beam_args=beam_arguments([], workers),
         )
         start, cpu = time.perf_counter(), cpu_seconds()
@@ -164,29 +164,31 @@ def main():
     """Prints the table and the ratios."""
     parser = argument_parser(__doc__)
     parser.add_argument("--dataset_dir", type=Path, default=COCO_DIR)
-    parser.add_argument("--people", type=int, default=4000, help="about how many people a build has")
+    parser.add_argument("--instances", type=int, default=4000, help="about how many instances a build has")
     parser.add_argument("--rounds", type=int, default=3)
     values = parser.parse_args()
-    people, rounds = (200, 1) if values.smoke else (values.people, values.rounds)
-    with dataset(values.dataset_dir, people) as (annotations, few, images):
+    instances, rounds = (200, 1) if values.smoke else (values.num_images, values.rounds)
+    with dataset(values.dataset_dir, instances) as (annotations, few, images):
         ways = {
             "bare loop, 2 processes": lambda: bare_loop(annotations, images),
-            "build, 2 workers": lambda: build(annotations, images, WORKERS, people // 40),
-            "build, 1 worker": lambda: build(annotations, images, 1, people // 40),
+            "build, 2 workers": lambda: build(annotations, images, WORKERS, instances // 40),
+            "build, 1 worker": lambda: build(annotations, images, 1, instances // 40),
             "start, 2 workers": lambda: build(few, images, WORKERS, 50),
         }
         timings = [[way() for way in ways.values()] for _ in range(rounds)]
     print(f"Building records, median of {rounds} rounds")
     for name, runs in zip(ways, zip(*timings, strict=True), strict=True):
-        whole, running, cpu = np.median([(r.whole, r.running, 1e3 * r.cpu / r.people) for r in runs], axis=0)
+        whole, running, cpu = np.median(
+            [(r.whole, r.running, 1e3 * r.cpu / r.instances) for r in runs], axis=0
+        )
         print(
-            f"  {name:24}{runs[0].people:7,} people {whole:7.0f} people/s whole {running:7.0f} running"
-            f" {cpu:7.2f} ms CPU a person"
+            f"  {name:24}{runs[0].instances:7,} instances {whole:7.0f} people/s whole {running:7.0f} running"
+            f" {cpu:7.2f} ms CPU an instance"
         )
     ratios = {
         "build_over_bare_loop": [two.running / bare.running for bare, two, _, _ in timings],
         "build_over_bare_loop_cpu": [
-            bare.cpu / bare.people * (two.people - start.people) / (two.cpu - start.cpu)
+            bare.cpu / bare.instances * (two.instances - start.instances) / (two.cpu - start.cpu)
             for bare, two, _, start in timings
         ],
         "build_whole_over_bare_loop": [two.whole / bare.whole for bare, two, _, _ in timings],

@@ -1,9 +1,9 @@
-"""How crops are stored: bytes a person against fidelity of the network input, over real people.
+"""How crops are stored: bytes an instance against fidelity of the network input, over real people.
 
-The people are the labelled ones of COCO's train split in `--dataset_dir` (by default ../shared/dataset/COCO
-beside the repository); drawn people stand in where it is absent, and the numbers are then not comparable.
-The error is that of the input drawn from the record against the one drawn from the full picture by the same
-map, in grey levels, averaged over pixels, colours, views and people. Run alone with
+The instances are the labeled ones of COCO's train split in `--dataset_dir` (by default ../shared/dataset/COCO
+beside the repository); synthetic people stand in where it is absent, and the numbers are then not comparable.
+The error is that of the input drawn from the record against the one drawn from the full image by the same
+map, in gray levels, averaged over pixels, colors, views and instances. Run alone with
 ``python benchmarks/crops.py``.
 """
 
@@ -27,13 +27,13 @@ EPOCHS = range(3)  # draws of the official augmentation, seed 0
 DECODE_ROUNDS = 3
 
 SUBSAMPLED = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420)
-FULL_COLOUR = (
+FULL_COLOR = (
     cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
     cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
     cv2.IMWRITE_JPEG_OPTIMIZE,
     1,
 )
-PROGRESSIVE = (*FULL_COLOUR, cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+PROGRESSIVE = (*FULL_COLOR, cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
 
 #: What is not the project's own: (name, quality for everybody, max_crop_scale, OpenCV's other settings).
 OTHERS = (
@@ -41,10 +41,10 @@ OTHERS = (
     ("4:2:0", 95, 1.25, SUBSAMPLED),
     ("4:2:0", 95, 1.0, SUBSAMPLED),
     ("4:2:0", 95, 1e9, SUBSAMPLED),
-    ("4:4:4", 90, 2.0, FULL_COLOUR),
-    ("4:4:4", 85, 2.0, FULL_COLOUR),
-    ("4:4:4", 88, 1.5, FULL_COLOUR),
-    ("4:4:4", 90, 1.25, FULL_COLOUR),
+    ("4:4:4", 90, 2.0, FULL_COLOR),
+    ("4:4:4", 85, 2.0, FULL_COLOR),
+    ("4:4:4", 88, 1.5, FULL_COLOR),
+    ("4:4:4", 90, 1.25, FULL_COLOR),
     ("4:4:4, progressive", 90, 1.25, PROGRESSIVE),
 )
 
@@ -57,39 +57,41 @@ OURS = (
 
 @contextlib.contextmanager
 def dataset(folder):
-    """(annotation file, picture folder) of the train split there; of a drawn one where it is absent."""
+    """(annotation file, image folder) of the train split there; of a drawn one where it is absent."""
     from pipelines.synthetic import SyntheticOptions, generate
 
     annotations = folder / "annotations/person_keypoints_train2017.json"
     if annotations.exists():
         yield annotations, folder / "images/train2017"
         return
-    print(f"{annotations} is not here: drawn people instead, whose numbers BUILD.md's table does not show")
-    with tempfile.TemporaryDirectory() as drawn:
-        generate(Path(drawn), SyntheticOptions(train_images=40, val_images=1))
-        yield f"{drawn}/annotations/person_keypoints_train.json", f"{drawn}/images/train"
+    print(
+        f"{annotations} is not here: synthetic people instead, whose numbers BUILD.md's table does not show"
+    )
+    with tempfile.TemporaryDirectory() as sampled:
+        generate(Path(sampled), SyntheticOptions(train_images=40, val_images=1))
+        yield f"{sampled}/annotations/person_keypoints_train.json", f"{sampled}/images/train"
 
 
-def read_people(annotations, images):
-    """[(pixels, Picture, Person)] of everybody labelled."""
+def read_instances(annotations, images):
+    """[(pixels, Image, Instance)] of everybody labeled."""
     from pipelines.annotations.coco import read_annotations, read_ground_truth
-    from pipelines.images import read_picture
+    from pipelines.images import read_image
     from records.skeletons import COCO
 
-    people = []
-    for picture in read_ground_truth(read_annotations(annotations), annotations, COCO).pictures:
-        pixels, _, detail = read_picture(str(images), picture)
+    instances = []
+    for image in read_ground_truth(read_annotations(annotations), annotations, COCO).images:
+        pixels, _, detail = read_image(str(images), image)
         if pixels is None:
             raise SystemExit(f"benchmarks/crops.py: {detail}")
-        people += [(pixels, picture, person) for person in picture.people]
-    return people
+        instances += [(pixels, image, instance) for instance in image.instances]
+    return instances
 
 
-def measure(people, options, encode=None):
+def measure(instances, options, encode=None):
     """How one way of storing does.
 
     Args:
-        people: as `read_people` returns them.
+        instances: as `read_instances` returns them.
         options: `CropOptions`.
         encode: function of a crop (h, w, 3) that makes its bytes; the project's own by default.
 
@@ -101,13 +103,13 @@ def measure(people, options, encode=None):
     from pipelines.crops import cut_crop, make_record
     from records.augment import Augmentation, augment
     from records.manifest import frame
-    from records.resample import draw_inputs
+    from records.resample import warp_inputs
     from records.schema import parse_examples, to_example
     from records.skeletons import COCO
 
     records = []
-    for pixels, picture, person in people:
-        values = make_record(pixels, picture, person, COCO, options)
+    for pixels, image, instance in instances:
+        values = make_record(pixels, image, instance, COCO, options)
         if encode:
             crop, _ = cut_crop(pixels, values["center"], values["scale"], values["keypoints"], COCO, options)
             values["crop"] = encode(crop)
@@ -118,10 +120,10 @@ def measure(people, options, encode=None):
     errors = []
     for augmentation, epoch in [(None, 0), *((Augmentation(), epoch) for epoch in EPOCHS)]:
         input_affine, _ = augment(batch, augmentation, 0, epoch, COCO, INPUT_SIZE)
-        inputs = draw_inputs(batch["crop"], batch["crop_affine"], input_affine, INPUT_SIZE)
+        inputs = warp_inputs(batch["crop"], batch["crop_affine"], input_affine, INPUT_SIZE)
         whole = [
             cv2.cvtColor(cv2.warpAffine(pixels, affine, INPUT_SIZE), cv2.COLOR_BGR2RGB)
-            for (pixels, _, _), affine in zip(people, input_affine, strict=True)
+            for (pixels, _, _), affine in zip(instances, input_affine, strict=True)
         ]
         errors.append(
             np.mean([cv2.absdiff(ours, theirs).mean() for ours, theirs in zip(inputs, whole, strict=True)])
@@ -149,14 +151,14 @@ def main():
 
     default = CropOptions(INPUT_SIZE)
     with dataset(arguments.dataset_dir) as (annotations, images):
-        people = read_people(annotations, images)
+        instances = read_instances(annotations, images)
     others, ours = OTHERS, OURS
     if arguments.smoke:
-        people, others, ours = people[:3], OTHERS[:1], OURS[:1]
-    print(f"Crops of {len(people)} people for {INPUT_SIZE[0]}x{INPUT_SIZE[1]} inputs\n")
-    print("| encoding | quality | max. scale | KB a person | plain | augmented | decoding |")
+        instances, others, ours = instances[:3], OTHERS[:1], OURS[:1]
+    print(f"Crops of {len(instances)} instances for {INPUT_SIZE[0]}x{INPUT_SIZE[1]} inputs\n")
+    print("| encoding | quality | max. scale | KB an instance | plain | augmented | decoding |")
     print("|---|---|---|---|---|---|---|")
-    stored, plain, augmented, base = measure(people, default)
+    stored, plain, augmented, base = measure(instances, default)
 
     def row(name, quality, scale, size, one, many, seconds):
         largest = "–" if scale is None or scale > 1e6 else f"{scale:g}"
@@ -166,7 +168,7 @@ def main():
     for name, quality, scale, settings in others:
         flags = (cv2.IMWRITE_JPEG_QUALITY, quality, *settings)
         measured = measure(
-            people,
+            instances,
             replace(default, max_crop_scale=scale),
             lambda crop, flags=flags: cv2.imencode(".jpg", crop, flags)[1].tobytes(),
         )
@@ -175,8 +177,8 @@ def main():
         changes = {"quality": quality, "max_crop_scale": scale} if encoding == "jpeg" else {}
         options = replace(default, encoding=encoding, **changes)
         mark = "**" if options == default else ""
-        row(f"{mark}{encoding}{mark}", quality, scale, *measure(people, options))
-    print(f"\ncrop_kb_per_person {stored / 1e3:.2f}")
+        row(f"{mark}{encoding}{mark}", quality, scale, *measure(instances, options))
+    print(f"\ncrop_kb_per_instance {stored / 1e3:.2f}")
     print(f"crop_error_plain {plain:.3f}\ncrop_error_augmented {augmented:.3f}\n")
 
 

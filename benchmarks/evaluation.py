@@ -1,6 +1,6 @@
 """COCO's metric: this project's evaluation over pycocotools', from files to the ten numbers.
 
-Run alone with ``python benchmarks/evaluation.py``; ``--smoke`` only tries it, on few pictures.
+Run alone with ``python benchmarks/evaluation.py``; ``--smoke`` only tries it, on few images.
 """
 
 import contextlib
@@ -20,32 +20,34 @@ from pycocotools.cocoeval import COCOeval
 from benchmarks.turns import argument_parser
 from evaluate.metrics.coco import evaluate_coco
 
-IMAGES, RESULTS, PEOPLE = 2500, 43_000, 11_000
+IMAGES, RESULTS, INSTANCES = 2500, 43_000, 11_000
 SMOKE = 50
 ROUNDS = 3
-JOINTS = 17
+KEYPOINTS = 17
 
 
 def write_files(folder, share):
-    """Writes random people, and poses of which a half is near one of them, as COCO has them.
+    """Writes random instances, and poses of which a half is near one of them, as COCO has them.
 
     Args:
         folder: for truth.json and results.json.
-        share: 1 for all pictures, people and results, less for a part of each.
+        share: 1 for all images, instances and results, less for a part of each.
 
     Returns:
         The two paths.
     """
     rng = np.random.default_rng(0)
-    images, results, people = (round(share * count) for count in (IMAGES, RESULTS, PEOPLE))
-    annotations, people_of = [], [[] for _ in range(images)]
-    for number in range(1, people + 1):
+    images, results, instances = (round(share * count) for count in (IMAGES, RESULTS, INSTANCES))
+    annotations, instances_of = [], [[] for _ in range(images)]
+    for number in range(1, instances + 1):
         side, corner = rng.uniform(20, 300), rng.uniform(0, 340, 2)
-        points = np.round(corner + rng.uniform(0, side, (JOINTS, 2)))
-        visibility = rng.integers(0, 3, JOINTS) * (rng.random() < 0.6)  # of COCO's people, 4 in 10 have none
+        points = np.round(corner + rng.uniform(0, side, (KEYPOINTS, 2)))
+        visibility = rng.integers(0, 3, KEYPOINTS) * (
+            rng.random() < 0.6
+        )  # of COCO's instances, 4 in 10 have none
         keypoints = np.where(visibility[:, None] > 0, np.column_stack([points, visibility]), 0)
         image = int(rng.integers(images))
-        people_of[image].append((points, side))
+        instances_of[image].append((points, side))
         annotations.append(
             {
                 "id": number,
@@ -61,27 +63,27 @@ def write_files(folder, share):
     poses = []
     for number in range(results):
         image = number % images
-        points = rng.uniform(0, 640, (JOINTS, 2))
-        if people_of[image] and rng.random() < 0.5:
-            near, side = people_of[image][rng.integers(len(people_of[image]))]
-            points = near + rng.normal(0, side * rng.choice([0.01, 0.05, 0.2]), (JOINTS, 2))
-        keypoints = np.column_stack([points, rng.random(JOINTS)]).ravel().tolist()
+        points = rng.uniform(0, 640, (KEYPOINTS, 2))
+        if instances_of[image] and rng.random() < 0.5:
+            near, side = instances_of[image][rng.integers(len(instances_of[image]))]
+            points = near + rng.normal(0, side * rng.choice([0.01, 0.05, 0.2]), (KEYPOINTS, 2))
+        keypoints = np.column_stack([points, rng.random(KEYPOINTS)]).ravel().tolist()
         poses.append({"image_id": image, "category_id": 1, "keypoints": keypoints, "score": rng.random()})
-    truth = {
+    ground_truth = {
         "images": [{"id": image} for image in range(images)],
         "annotations": annotations,
         "categories": [{"id": 1, "name": "person"}],
     }
     paths = Path(folder) / "truth.json", Path(folder) / "results.json"
-    for path, content in zip(paths, (truth, poses), strict=True):
+    for path, content in zip(paths, (ground_truth, poses), strict=True):
         path.write_text(json.dumps(content))
     return paths
 
 
-def official(truth, results):
+def official(ground_truth, results):
     """The ten numbers as everybody calls pycocotools for them."""
     with contextlib.redirect_stdout(io.StringIO()):
-        index = COCO(truth)
+        index = COCO(ground_truth)
         evaluation = COCOeval(index, index.loadRes(str(results)), "keypoints")
         evaluation.evaluate()
         evaluation.accumulate()
@@ -89,9 +91,9 @@ def official(truth, results):
     return evaluation.stats
 
 
-def ours(truth, results):
+def ours(ground_truth, results):
     """The ten numbers as `evaluate.metrics.coco` has them."""
-    return list(evaluate_coco(truth, results).values())
+    return list(evaluate_coco(ground_truth, results).values())
 
 
 def main(smoke):

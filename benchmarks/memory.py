@@ -1,8 +1,9 @@
-"""Memory of a build: the largest resident sets of a worker and of the command, of 10,000 and 100,000 people.
+"""Memory of a build: the largest resident sets of a worker and of the command, of 10,000 and 100,000
+instances.
 
-The annotation files are made up; all people are in a few small drawn pictures that are listed many times
-over, so that the number of people is all that grows. Each build is the real command with two workers. Run
-alone with ``python benchmarks/memory.py`` (some minutes); ``--smoke`` takes a few hundred people.
+The annotation files are made up; all instances are in a few small synthetic images that are listed many times
+over, so that the number of instances is all that grows. Each build is the real command with two workers. Run
+alone with ``python benchmarks/memory.py`` (some minutes); ``--smoke`` takes a few hundred instances.
 """
 
 import json
@@ -20,24 +21,24 @@ import psutil
 from benchmarks.turns import argument_parser
 from pipelines.synthetic import SyntheticOptions, generate
 
-PEOPLE = (10_000, 100_000)
-PEOPLE_PER_PICTURE = 4
+INSTANCES = (10_000, 100_000)
+INSTANCES_PER_IMAGE = 4
 WORKERS = 2
 INTERVAL = 0.05  # seconds between looks at the processes that are running
 
 
-def write_annotations(annotations, people, path):
-    """An annotation file of so many people, made of another's pictures and people over and over."""
+def write_annotations(annotations, instances, path):
+    """An annotation file of so many instances, made of another's images and instances over and over."""
     images, originals = annotations["images"], annotations["annotations"]
     sizes = {entry["id"]: entry for entry in images}
-    pictures = -(-people // PEOPLE_PER_PICTURE)
+    num_images = -(-instances // INSTANCES_PER_IMAGE)
     made = {"categories": annotations["categories"], "images": [], "annotations": []}
-    for picture in range(pictures):
-        original = originals[picture % len(originals)]
-        made["images"].append(sizes[original["image_id"]] | {"id": picture + 1})
-        for n in range(min(PEOPLE_PER_PICTURE, people - len(made["annotations"]))):
-            person_id = PEOPLE_PER_PICTURE * picture + n + 1
-            made["annotations"].append(original | {"id": person_id, "image_id": picture + 1})
+    for image in range(num_images):
+        original = originals[image % len(originals)]
+        made["images"].append(sizes[original["image_id"]] | {"id": image + 1})
+        for n in range(min(INSTANCES_PER_IMAGE, instances - len(made["annotations"]))):
+            instance_id = INSTANCES_PER_IMAGE * image + n + 1
+            made["annotations"].append(original | {"id": instance_id, "image_id": image + 1})
     path.write_text(json.dumps(made))
 
 
@@ -84,16 +85,16 @@ def high_water(pid):
 
 def main():
     """Prints the table and the figures."""
-    sizes = (200, 400) if argument_parser(__doc__).parse_args().smoke else PEOPLE
+    sizes = (200, 400) if argument_parser(__doc__).parse_args().smoke else INSTANCES
     measured = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        drawn = SyntheticOptions(train_images=20, val_images=1, min_height=40, max_height=60)
-        generate(folder / "drawn", drawn)
+        generated = SyntheticOptions(train_images=20, val_images=1, min_height=40, max_height=60)
+        generate(folder / "drawn", generated)
         annotations = json.loads((folder / "drawn/annotations/person_keypoints_train.json").read_text())
-        for people in sizes:
-            path = folder / f"{people}.json"
-            write_annotations(annotations, people, path)
+        for instances in sizes:
+            path = folder / f"{instances}.json"
+            write_annotations(annotations, instances, path)
             command = [
                 sys.executable,
                 "pipelines/build_records.py",
@@ -103,24 +104,24 @@ def main():
                 f"--dataset_dir={folder}",
                 f"--annotations={path}",
                 f"--images={folder}/drawn/images/train",
-                f"--records_dir={folder}/{people}",
+                f"--records_dir={folder}/{instances}",
                 "--input_size=96x128",
                 f"--workers={WORKERS}",
-                *(["--people_per_shard=50"] if sizes != PEOPLE else []),
+                *(["--instances_per_shard=50"] if sizes != INSTANCES else []),
             ]
             own, worker = peaks(command)
-            measured[people] = own, worker, path.stat().st_size / 1e6
+            measured[instances] = own, worker, path.stat().st_size / 1e6
     print(f"Building records with {WORKERS} workers: largest resident set")
-    for people, (own, worker, size) in measured.items():
+    for instances, (own, worker, size) in measured.items():
         print(
-            f"  {people:9,} people, {size:6.1f} MB of annotations:"
+            f"  {instances:9,} instances, {size:6.1f} MB of annotations:"
             f"  worker {worker:6.0f} MB  command {own:6.0f} MB"
         )
     (small, (own_small, worker_small, _)), (large, (own_large, worker_large, _)) = measured.items()
-    print(f"build_worker_peak_mb_{large}_people {worker_large:.0f}")
-    print(f"build_worker_growth_mb_{small}_to_{large}_people {worker_large - worker_small:.0f}")
-    print(f"build_command_peak_mb_{large}_people {own_large:.0f}")
-    print(f"build_command_growth_mb_{small}_to_{large}_people {own_large - own_small:.0f}\n")
+    print(f"build_worker_peak_mb_{large}_instances {worker_large:.0f}")
+    print(f"build_worker_growth_mb_{small}_to_{large}_instances {worker_large - worker_small:.0f}")
+    print(f"build_command_peak_mb_{large}_instances {own_large:.0f}")
+    print(f"build_command_growth_mb_{small}_to_{large}_instances {own_large - own_small:.0f}\n")
 
 
 if __name__ == "__main__":

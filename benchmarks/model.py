@@ -70,7 +70,7 @@ def main():
     )
     steps = [make_train_step(strategy, model, optimizer, codec("msra")) for optimizer in optimizers]
     first = [timed(lambda step=step: step(images, keypoints)["loss"].numpy())[1] for step in steps]
-    # In turns, so that a busy neighbour slows both.
+    # In turns, so that a busy neighbor slows both.
     turns = [
         [timed(lambda step=step: step(images, keypoints)["loss"].numpy())[1] for step in steps]
         for _ in range(rounds)
@@ -91,7 +91,7 @@ def main():
     print(f"model_step_operations {sizes[0]}")
     print(f"model_step_operations_over_keras_adam {sizes[0] / sizes[1]:.2f}")
     print(f"model_first_step_over_keras_adam {first[0] / first[1]:.2f}")
-    print(f"model_people_per_second_over_keras_adam {later[1] / later[0]:.2f}\n")
+    print(f"model_instances_per_second_over_keras_adam {later[1] / later[0]:.2f}\n")
 
 
 if __name__ == "__main__":

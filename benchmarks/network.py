@@ -30,7 +30,7 @@ CHANNELS = 32
 
 
 def predict_once(batch, precision):
-    """A function that predicts a batch of random pictures as the evaluator does; returns people.
+    """A function that predicts a batch of random images as the evaluator does; returns instances.
 
     For the weights see `benchmarks.peer.forward`.
     """
@@ -56,10 +56,10 @@ def predict_once(batch, precision):
 
 
 def train_once(batch, strategy=None):
-    """A function that does a training step of `batch` random people on each replica; returns people.
+    """A function that does a training step of `batch` random instances on each replica; returns instances.
 
     Args:
-        batch: people of a replica.
+        batch: instances of a replica.
         strategy: a `tf.distribute.Strategy`; by default the trainer's for the CPU.
     """
     import tensorflow as tf
@@ -76,13 +76,13 @@ def train_once(batch, strategy=None):
         optimizer = Adam(model.trainable_variables, 1e-3)
     step = make_train_step(strategy, model, optimizer, codec("msra"))
     keypoints = np.random.default_rng(0).uniform(0, 192, (batch, 17, 3)).astype(np.float32)
-    people = [
+    instances = [
         strategy.experimental_distribute_values_from_function(lambda _, part=part: part)
         for part in map(tf.constant, (random_images(batch), keypoints))
     ]
 
     def once():
-        step(*people)["loss"].numpy()
+        step(*instances)["loss"].numpy()
         return batch * strategy.num_replicas_in_sync
 
     return once

@@ -1,7 +1,7 @@
 """OKS-NMS: one call for all images, as the evaluator makes it, over the NumPy reference image by image.
 
 Twice: of poses at random places, of which nearly all stay, and of crowds, in which every third pose is a new
-person and the others are doubles. The public call for a single image is measured too. Run alone with
+instance and the others are doubles. The public call for a single image is measured too. Run alone with
 ``python benchmarks/oks_nms.py``; ``--smoke`` takes a second and its ratios mean little.
 """
 
@@ -17,19 +17,19 @@ import nms
 from benchmarks.turns import argument_parser
 from nms import reference
 
-IMAGES, BOXES, JOINTS = 5000, 21, 17
+IMAGES, BOXES, KEYPOINTS = 5000, 21, 17
 THRESHOLD = 0.9  # official: OKS_THRE
 ROUNDS = 5
 
 
 def random_poses(rng, images):
     """(keypoints, scores, areas) of unrelated poses, each with a first axis of images and one of boxes."""
-    keypoints = rng.uniform(0, 100, (images, BOXES, JOINTS, 3))
+    keypoints = rng.uniform(0, 100, (images, BOXES, KEYPOINTS, 3))
     return keypoints, rng.uniform(0, 1, (images, BOXES)), rng.uniform(1e3, 1e4, (images, BOXES))
 
 
 def crowds(rng, images):
-    """The same of people with two doubles each, whose joints are about a pixel off."""
+    """The same of instances with two doubles each, whose keypoints are about a pixel off."""
     keypoints, scores, areas = random_poses(rng, images)
     keypoints = np.repeat(keypoints[:, ::3], 3, axis=1) + rng.normal(size=keypoints.shape)
     return keypoints, scores, np.repeat(areas[:, ::3], 3, axis=1)
@@ -49,7 +49,7 @@ def measure(keypoints, scores, areas, rounds):
         SystemExit: if they keep different poses.
     """
     images, boxes = scores.shape
-    everything = keypoints.reshape(-1, JOINTS, 3), scores.ravel(), areas.ravel(), THRESHOLD
+    everything = keypoints.reshape(-1, KEYPOINTS, 3), scores.ravel(), areas.ravel(), THRESHOLD
     image_ids = np.repeat(np.arange(images), boxes)
 
     def one_by_one(function):

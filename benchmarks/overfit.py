@@ -1,8 +1,8 @@
 """A few real people learnt by heart: do records, network, codec and metric fit together on real annotations?
 
-A small network is trained on the labelled people of COCO's train split in `--dataset_dir`, on the CPU without
-augmentation but mirroring, and measured on the same people with their annotated boxes and the flip test. What
-misplaces keypoints on the way, by part of a heatmap cell or to the wrong side, keeps AP below 0.9.
+A small network is trained on the labeled instances of COCO's train split in `--dataset_dir`, on the CPU
+without augmentation but mirroring, and measured on the same instances with their annotated boxes and the flip
+test. What misplaces keypoints on the way, by part of a heatmap cell or to the wrong side, keeps AP below 0.9.
 
 Takes 3 core-minutes. Run with ``make overfit`` or ``python benchmarks/overfit.py``; ``--smoke`` does a few
 updates only.
@@ -30,7 +30,8 @@ from records.manifest import MANIFEST
 
 NAME = "python benchmarks/overfit.py"
 DESCRIPTION = """
-Trains a small network on a few real people until it knows them by heart, and measures it on the same people.
+Trains a small network on a few real people until it knows them by heart, and measures it on the same
+instances.
 
   python benchmarks/overfit.py
   python benchmarks/overfit.py --smoke
@@ -42,7 +43,7 @@ GOAL = 0.90
 INPUT_SIZE = (128, 192)
 BATCH = 16
 EPOCHS = 15
-#: Times that an epoch shows each person. A checkpoint costs as much as one pass over so few people.
+#: Times that an epoch shows each instance. A checkpoint costs as much as one pass over so few instances.
 PASSES = 10
 
 
@@ -52,7 +53,7 @@ def define_flags(values):
     flags.DEFINE_string(
         "dataset_dir",
         str(COCO_DIR),
-        "A folder in COCO's layout with a few people in it; nothing is written there.",
+        "A folder in COCO's layout with a few instances in it; nothing is written there.",
         **add,
     )
     flags.DEFINE_bool("smoke", False, "Only see whether it runs: one pass, after which AP is about 0.", **add)
@@ -65,7 +66,7 @@ def main(values, rest):
     """Builds, trains, measures; prints the table and the numbers."""
     if rest:
         raise UsageError(f"nothing is expected after --, received {rest[0]!r}")
-    annotations, images = find_people(values.dataset_dir)
+    annotations, images = find_instances(values.dataset_dir)
     passes, epochs = (1, 1) if values.smoke else (PASSES, EPOCHS)
     import_tensorflow()
     from evaluate.options import EvaluateOptions
@@ -74,10 +75,10 @@ def main(values, rest):
 
     with tempfile.TemporaryDirectory() as folder:
         records = Path(folder) / "records"
-        people = build(annotations, images, records / "train").records
+        instances = build(annotations, images, records / "train").records
         repeat(records / "train", Path(folder) / "repeated", passes)
         options = train_options(Path(folder) / "repeated", Path(folder) / "run", epochs, values.seed)
-        print(f"{people} people, each about {passes * epochs} times; the bar shows how far it is")
+        print(f"{instances} instances, each about {passes * epochs} times; the bar shows how far it is")
         started, used = time.perf_counter(), cpu_seconds()
         with contextlib.redirect_stdout(io.StringIO()):  # the bar, on standard error, says enough
             updates = train(options)
@@ -94,8 +95,10 @@ def main(values, rest):
 
     width, height = INPUT_SIZE
     verdict = "reached" if metrics["AP"] >= GOAL else "NOT reached"
-    print(f"\nOverfitting {people} people of {annotations.name}, {options.model} at {width}x{height}, CPU")
-    print(f"  training   {updates:,} updates of {BATCH} people, {seconds / 60:.1f} minutes")
+    print(
+        f"\nOverfitting {instances} instances of {annotations.name}, {options.model} at {width}x{height}, CPU"
+    )
+    print(f"  training   {updates:,} updates of {BATCH} instances, {seconds / 60:.1f} minutes")
     print(f"  speed      {updates * BATCH / seconds:.0f} people/s, {used / 60:.1f} core-minutes in all")
     numbers = ", ".join(f"{name} {metrics[name]:.3f}" for name in ("AP", "AP .5", "AP .75", "AR"))
     print(f"  measured   {numbers}")
@@ -104,8 +107,8 @@ def main(values, rest):
     print(f"overfit_ap {metrics['AP']:.3f}\n")
 
 
-def find_people(dataset_dir):
-    """(annotation file, picture folder) of the train split.
+def find_instances(dataset_dir):
+    """(annotation file, image folder) of the train split.
 
     Raises:
         UsageError: if one is not there.
@@ -117,13 +120,13 @@ def find_people(dataset_dir):
         if not path.exists():
             raise UsageError(
                 f"{path} does not exist; --dataset_dir={dataset_dir} should name a folder in COCO's layout, "
-                "with its 2017 annotations and pictures of the train split"
+                "with its 2017 annotations and images of the train split"
             )
     return annotations, images
 
 
 def build(annotations, images, folder):
-    """Builds records of everybody labelled; returns their `Manifest`."""
+    """Builds records of everybody labeled; returns their `Manifest`."""
     from pipelines.build import Build, build_records
     from pipelines.crops import CropOptions
 
@@ -169,12 +172,12 @@ def train_options(records, output, epochs, seed):
         batch_size=BATCH,
         gpus=0,
         schedule=Schedule(initial=3e-3, shape="cosine", warmup_steps=100),
-        # Mirrored pictures are learnt too because the flip test shows them.
+        # Mirrored images are learnt too because the flip test shows them.
         augmentation=Augmentation(
             scale_factor=0, rotation_factor=0, rotation_probability=0, half_body_probability=0
         ),
         seed=seed,
-        keep=1,
+        max_to_keep=1,
     )
 
 

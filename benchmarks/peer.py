@@ -5,7 +5,7 @@
     python benchmarks/peer.py CHECKOUT step --batch 8
 
 CHECKOUT is one of leoxiaobin/deep-high-resolution-net.pytorch; PyTorch's CPU build has to be installed. The
-process says "ready", and then answers each line on its standard input by one measurement: people, seconds.
+process says "ready", and then answers each line on its standard input by one measurement: instances, seconds.
 The first answer of "forward" and "step" includes whatever a first call costs; "ready" comes before it.
 `benchmarks.turns.Peer` starts it.
 """
@@ -39,7 +39,7 @@ def read_config(checkout):
 
     config = Config(yaml.safe_load((Path(checkout) / EXPERIMENT).read_text()))
     config["MODEL"]["INIT_WEIGHTS"] = False
-    config["LOSS"]["USE_DIFFERENT_JOINTS_WEIGHT"] = False
+    config["LOSS"]["USE_DIFFERENT_KEYPOINTS_WEIGHT"] = False
     config["DATASET"]["SELECT_DATA"] = False
     config["TEST"]["SOFT_NMS"] = False
     return config
@@ -101,8 +101,8 @@ def network(checkout, arguments):
 def forward(checkout, arguments):
     """Two forward passes, of the batch and of its mirror image, as the official validation has.
 
-    Weights are larger than those a network starts with, whose activations shrink to what is hardly a number,
-    which is slow on some processors; and batch norms shift, as trained ones do.
+    Weights are larger than those a network starts with, whose activations downscale to what is hardly a
+    number, which is slow on some processors; and batch norms shift, as trained ones do.
     """
     import torch
 
@@ -163,10 +163,10 @@ def main():
     once = {"reader": reader, "forward": forward, "step": step}[arguments.what](arguments.checkout, arguments)
     print("ready", flush=True)
     for line in sys.stdin:
-        start, people = time.perf_counter(), 0
-        while not people or (line.strip() != "once" and time.perf_counter() - start < arguments.seconds):
-            people += once()
-        print(json.dumps([people, time.perf_counter() - start]), flush=True)
+        start, instances = time.perf_counter(), 0
+        while not instances or (line.strip() != "once" and time.perf_counter() - start < arguments.seconds):
+            instances += once()
+        print(json.dumps([instances, time.perf_counter() - start]), flush=True)
 
 
 if __name__ == "__main__":

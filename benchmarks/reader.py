@@ -2,9 +2,9 @@
 
 The bare loop is the limit of reading whole crops: decode and warp of each in one thread, nothing else. The
 reader has more to do, but decodes only the rows that a view shows. It ends with 8-bit inputs and leaves the
-rest to the device; in the row "with targets", which counts, the CPU normalises and makes the heatmaps, too.
-Figures that end in "cpu" compare processor seconds a person; they are the steadier ones on a busy machine.
-With --peer DIR also over the official DataLoader, which does the same, on the COCO people in
+rest to the device; in the row "with targets", which counts, the CPU normalizes and makes the heatmaps, too.
+Figures that end in "cpu" compare processor seconds an instance; they are the steadier ones on a busy host.
+With --peer DIR also over the official DataLoader, which does the same, on the COCO instances in
 ../shared/dataset/COCO.
 """
 
@@ -32,8 +32,8 @@ WARM_UP = 10  # batches
 #: The sides. OURS is the one that counts.
 BARE = "bare OpenCV loop, one thread"
 PLAIN = "reader"
-OURS = "reader, normalised and with targets"
-PEER = "official DataLoader, full pictures"
+OURS = "reader, normalized and with targets"
+PEER = "official DataLoader, full images"
 
 
 def build(dataset, data, split, folder):
@@ -55,7 +55,7 @@ def build(dataset, data, split, folder):
             detections="",
             folder=str(folder),
             options=CropOptions(INPUT_SIZE),
-            people_per_shard=64,
+            instances_per_shard=64,
         ),
         say=lambda line: None,
     )
@@ -63,7 +63,7 @@ def build(dataset, data, split, folder):
 
 
 def bare_loop(folder, manifest):
-    """One pass of decode and warp over the crops of a folder in this thread; returns people."""
+    """One pass of decode and warp over the crops of a folder in this thread; returns instances."""
     import tensorflow as tf
 
     from records.augment import Augmentation, augment
@@ -73,10 +73,10 @@ def bare_loop(folder, manifest):
     files = [f"{folder}/{shard.name}" for shard in manifest.shards]
     serialized = tf.stack(list(tf.data.TFRecordDataset(files).as_numpy_iterator()))
     parsed = parse_examples(serialized, manifest.skeleton.num_keypoints)
-    people = {name: value.numpy() for name, value in parsed.items()}
-    crops = [np.frombuffer(crop, np.uint8) for crop in people["crop"]]
-    input_affine, _ = augment(people, Augmentation(), 0, 0, manifest.skeleton, INPUT_SIZE)
-    affines = compose_affine(input_affine, invert_affine(people["crop_affine"]))
+    instances = {name: value.numpy() for name, value in parsed.items()}
+    crops = [np.frombuffer(crop, np.uint8) for crop in instances["crop"]]
+    input_affine, _ = augment(instances, Augmentation(), 0, 0, manifest.skeleton, INPUT_SIZE)
+    affines = compose_affine(input_affine, invert_affine(instances["crop_affine"]))
 
     def once():
         cv2.setNumThreads(1)
@@ -98,14 +98,14 @@ def finish(images, keypoints_input):
 
 
 def reader(folder, targets):
-    """A function that reads one batch of an endless pass; returns people.
+    """A function that reads one batch of an endless pass; returns instances.
 
     The pass begins anew with each such function and has been going for some batches; it ends with the
     function, because what still fills its buffers would slow down the next side.
 
     Args:
         folder: of records.
-        targets: whether to normalise the inputs and make the heatmaps, too.
+        targets: whether to normalize the inputs and make the heatmaps, too.
     """
     import tensorflow as tf
 
@@ -147,7 +147,7 @@ def compare(key, kind, built, seconds, rounds, peer=None):
 
     Args:
         key: what the names of its figures begin with.
-        kind: of people, for the title.
+        kind: of instances, for the title.
         built: (folder, manifest) of the records.
         seconds, rounds: how long to measure.
         peer: checkout of the official implementation, or None.
@@ -170,8 +170,8 @@ def compare(key, kind, built, seconds, rounds, peer=None):
         in_turns(sides, 1)  # first calls are not counted
         found = in_turns(sides, rounds)
     busy = in_turns(sides_by(time.process_time), rounds)
-    people = built[1].records
-    print(f"Reader at {INPUT_SIZE[0]}x{INPUT_SIZE[1]}, {people} {kind} people, {cores} cores")
+    instances = built[1].records
+    print(f"Reader at {INPUT_SIZE[0]}x{INPUT_SIZE[1]}, {instances} {kind} instances, {cores} cores")
     for side, numbers in found.items():
         print(f"  {side:36} {np.median(numbers):7.0f} people/s")
     for name, side in (("inputs_over", PLAIN), ("over", OURS)):

@@ -1,4 +1,4 @@
-"""Training HRNet-W32 at 192x256 with two replicas on this machine's CPU, over training with one.
+"""Training HRNet-W32 at 192x256 with two replicas on this host's CPU, over training with one.
 
 Both have the same cores. A second replica computes a batch of its own, and their gradients are added up, so
 that the ratio says what keeping replicas in step costs; on GPUs each would bring its own cores. Run alone

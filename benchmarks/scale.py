@@ -1,15 +1,16 @@
-"""How the driver of a build grows: its seconds and memory for 10,000, 100,000 and, if asked for, more people.
+"""How the driver of a build grows: its seconds and memory for 10,000, 100,000 and, if asked for, more
+instances.
 
 The driver is the process of the command: it reads the annotations, writes a plan file per shard, waits for
 the workers, and checks what they left. A row "driver" or "detections" is such a build in a process of its own
 whose shards are not made: empty files and side files with the right counts stand in for them, so that all
 that the driver does is measured, and nothing else. Whole builds with two workers come beside it up to
-``--build_up_to`` people; more would repeat their people/s for many minutes. The row "read" is of a file like
-COCO's largest: 118,000 pictures, 260,000 people, 150,000 of them labelled, with addresses and polygons.
+``--build_up_to`` instances; more would repeat their people/s for many minutes. The row "read" is of a file
+like COCO's largest: 118,000 images, 260,000 instances, 150,000 of them labeled, with addresses and polygons.
 
-The files are made up as COCO's are, with people in no order; all pictures are eight of 64x64 pixels. A ratio
-of (CPU) seconds is over that of the people, so 1 is linear. Run alone with ``python benchmarks/scale.py``,
-of other sizes with ``--people 100000 --people 1000000`` (two minutes more); ``--smoke`` takes seconds.
+The files are made up as COCO's are, with instances in no order; all images are eight of 64x64 pixels. A ratio
+of (CPU) seconds is over that of the instances, so 1 is linear. Run alone with ``python benchmarks/scale.py``,
+of other sizes with ``--instances 100000 --instances 1000000`` (two minutes more); ``--smoke`` takes seconds.
 """
 
 import itertools
@@ -33,24 +34,24 @@ from benchmarks.memory import high_water
 from benchmarks.turns import argument_parser
 from records.skeletons import COCO
 
-PEOPLE = (10_000, 100_000)
-PEOPLE_PER_PICTURE = 4
-#: Pictures, labelled people, others, and corners of a polygon: 468 MB.
+INSTANCES = (10_000, 100_000)
+INSTANCES_PER_IMAGE = 4
+#: Images, labeled instances, others, and corners of a polygon: 468 MB.
 COCO_SIZE = 118_000, 150_000, 110_000, 99
 CORNERS = 30
 WORKERS = 2
-SIDE = 64  # pixels of a picture
+SIDE = 64  # pixels of an image
 FILES = 8
 #: So many different boxes, poses and polygons are drawn, and listed over and over.
-DRAWN = 500
+GENERATED = 500
 ADDRESS = (
     '"coco_url": "http://images.example.org/train2017/%012d.jpg", "date_captured": "2013-11-14 11:18:45", '
     '"flickr_url": "http://farm9.example.com/8186/%010d_0d1ab2f3c4_z.jpg"'
 )
 
 
-def write_pictures(folder):
-    """The few pictures."""
+def write_images(folder):
+    """The few images."""
     folder.mkdir()
     for number in range(FILES):
         coarse = np.random.default_rng(number).integers(0, 256, (6, 6, 3), dtype=np.uint8)
@@ -59,10 +60,10 @@ def write_pictures(folder):
 
 
 def draw_texts(corners):
-    """JSON texts of `DRAWN` boxes, poses and polygons."""
+    """JSON texts of `GENERATED` boxes, poses and polygons."""
     rng = np.random.default_rng(0)
     boxes, poses, polygons = [], [], []
-    for _ in range(DRAWN):
+    for _ in range(GENERATED):
         box = np.concatenate([rng.uniform(0, SIDE / 2, 2), rng.uniform(8, SIDE / 2, 2)])
         points = rng.integers(0, [SIDE, SIDE, 3], (17, 3))
         points[points[:, 2] == 0] = 0
@@ -73,41 +74,41 @@ def draw_texts(corners):
     return boxes, poses, polygons
 
 
-def write_annotations(path, pictures, labelled, others, corners):
-    """An annotation file of so many pictures and people, in no order."""
+def write_annotations(path, images, labeled, others, corners):
+    """An annotation file of so many images and instances, in no order."""
     boxes, poses, polygons = draw_texts(corners)
     nothing = json.dumps([0] * 3 * COCO.num_keypoints)
-    people = labelled + others
+    instances = labeled + others
     category = {"id": 1, "name": "person", "keypoints": COCO.keypoints, "skeleton": []}
     with path.open("w") as file:
         file.write('{"info": {"description": "made up"}, "images": [')
-        for n in range(pictures):
+        for n in range(images):
             file.write(
                 f'{", " if n else ""}{{"license": 3, "file_name": "{n % FILES:012d}.jpg", '
                 f'{ADDRESS % (n, n)}, "height": {SIDE}, "width": {SIDE}, "id": {n + 1}}}'
             )
         file.write('], "annotations": [')
-        for n, k in enumerate(np.random.default_rng(1).permutation(people).tolist()):
-            known = k < labelled
+        for n, k in enumerate(np.random.default_rng(1).permutation(instances).tolist()):
+            known = k < labeled
             file.write(
-                f'{", " if n else ""}{{"segmentation": {polygons[n % DRAWN]}, '
+                f'{", " if n else ""}{{"segmentation": {polygons[n % GENERATED]}, '
                 f'"num_keypoints": {9 if known else 0}, "area": {n % 997}.5, "iscrowd": 0, '
-                f'"keypoints": {poses[n * 7 % DRAWN] if known else nothing}, '
-                f'"image_id": {k * pictures // people + 1}, "bbox": {boxes[n * 3 % DRAWN]}, '
+                f'"keypoints": {poses[n * 7 % GENERATED] if known else nothing}, '
+                f'"image_id": {k * images // instances + 1}, "bbox": {boxes[n * 3 % GENERATED]}, '
                 f'"category_id": 1, "id": {n + 1}}}'
             )
         file.write(f'], "categories": [{json.dumps(category)}]}}')
 
 
-def write_detections(path, pictures, count):
+def write_detections(path, images, count):
     """A detector's results file of so many boxes."""
     boxes, _, _ = draw_texts(corners=0)
     with path.open("w") as file:
         file.write("[")
         for n in range(count):
             file.write(
-                f'{", " if n else ""}{{"image_id": {n % pictures + 1}, "category_id": 1, '
-                f'"bbox": {boxes[n * 3 % DRAWN]}, "score": {(n % 1000 + 1) / 1001}}}'
+                f'{", " if n else ""}{{"image_id": {n % images + 1}, "category_id": 1, '
+                f'"bbox": {boxes[n * 3 % GENERATED]}, "score": {(n % 1000 + 1) / 1001}}}'
             )
         file.write("]")
 
@@ -120,15 +121,15 @@ def stand_in(job, *_):
 
     for index in range(job.count):
         plan = Path(job.plan_path(index)).read_bytes()
-        side = {
-            "records": sum(len(picture.people) for picture in job.planned(plan)),
+        result = {
+            "records": sum(len(image.instances) for image in job.planned(plan)),
             "size": 0,
             "sha256": hashlib.sha256(b"").hexdigest(),
             "rejected": [],
             "notes": {},
             "plan_sha256": hashlib.sha256(plan).hexdigest(),
         }
-        write_whole(job.side_path(index), json.dumps(side).encode())
+        write_whole(job.result_path(index), json.dumps(result).encode())
         write_whole(job.shard_path(index), b"")
 
 
@@ -137,7 +138,7 @@ def measure(what, folder, name):
 
     Args:
         what: "driver", "detections" (a driver, too), "build" or "read".
-        folder: where the pictures and files are.
+        folder: where the images and files are.
         name: of the annotation file.
     """
     from pipelines.annotations.source import read_source
@@ -161,20 +162,20 @@ def measure(what, folder, name):
     figures = {"what": what, "start_mb": high_water(os.getpid()), "plan_mb": 0, "shards": 0}
     marks = [(time.perf_counter(), time.process_time())]
 
-    def run(job, beam_args, people):
+    def run(job, beam_args, instances):
         marks.append((time.perf_counter(), time.process_time()))
         figures["plan_mb"] = sum(Path(job.plan_path(n)).stat().st_size for n in range(job.count)) / 1e6
         figures["shards"] = job.count
-        (run_pipeline if what == "build" else stand_in)(job, beam_args, people)
+        (run_pipeline if what == "build" else stand_in)(job, beam_args, instances)
         marks.append((time.perf_counter(), time.process_time()))
 
     if what == "read":
-        people = read_source(build).count
+        instances = read_source(build).count
     else:
-        people = build_records(build, say=lambda _: None, run=run).records
+        instances = build_records(build, say=lambda _: None, run=run).records
     marks.append((time.perf_counter(), time.process_time()))
     seconds, cpu = np.diff(marks, axis=0).T.tolist()
-    figures |= {"people": people, "seconds": seconds, "cpu": cpu, "peak_mb": high_water(os.getpid())}
+    figures |= {"instances": instances, "seconds": seconds, "cpu": cpu, "peak_mb": high_water(os.getpid())}
     print(json.dumps(figures))
 
 
@@ -188,7 +189,7 @@ def measured(what, folder, name):
     figures["file_mb"] = (folder / name).stat().st_size / 1e6
     seconds, cpu = figures["seconds"], figures["cpu"]
     figures["driver_cpu"] = sum(cpu[::2])
-    row = f"  {what:10} {figures['people']:9,} people {figures['file_mb']:4.0f} MB"
+    row = f"  {what:10} {figures['instances']:9,} instances {figures['file_mb']:4.0f} MB"
     row += f"  to the plan {seconds[0]:5.1f} s"
     if what != "read":
         row += f"  to the manifest {seconds[2]:5.2f} s"
@@ -196,7 +197,7 @@ def measured(what, folder, name):
     if what != "read":
         row += f"  {figures['shards']} plans of {figures['plan_mb']:.1f} MB"
     if what == "build":
-        row += f"  {figures['people'] / seconds[1]:.0f} people/s"
+        row += f"  {figures['instances'] / seconds[1]:.0f} people/s"
     print(row, flush=True)
     return figures
 
@@ -205,7 +206,7 @@ def main():
     """Prints the table and the figures."""
     parser = argument_parser(__doc__)
     parser.add_argument(
-        "--people", type=int, action="append", help=f"a size; may be repeated (default {PEOPLE})"
+        "--instances", type=int, action="append", help=f"a size; may be repeated (default {INSTANCES})"
     )
     parser.add_argument(
         "--build_up_to", type=int, default=100_000, help="the largest size that is built as a whole, too"
@@ -215,23 +216,25 @@ def main():
     if values.measure:
         measure(*values.measure)
         return
-    sizes = sorted(values.people or PEOPLE)
-    pictures, labelled, others, corners = COCO_SIZE
+    sizes = sorted(values.num_images or INSTANCES)
+    images, labeled, others, corners = COCO_SIZE
     if values.smoke:
-        sizes, pictures, labelled, others = (40, 400), 118, 150, 110
+        sizes, images, labeled, others = (40, 400), 118, 150, 110
         values.build_up_to = 40
     rows = {}
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        write_pictures(folder / "images")
+        write_images(folder / "images")
         print(f"The driver of a build, and whole builds with {WORKERS} workers")
-        for people in sizes:
-            write_annotations(folder / "people.json", -(-people // PEOPLE_PER_PICTURE), people, 0, CORNERS)
-            write_detections(folder / "detections.json", -(-people // PEOPLE_PER_PICTURE), people)
-            for what in ("driver", "detections", *(["build"] if people <= values.build_up_to else [])):
-                rows[what, people] = measured(what, folder, "people.json")
+        for instances in sizes:
+            write_annotations(
+                folder / "people.json", -(-instances // INSTANCES_PER_IMAGE), instances, 0, CORNERS
+            )
+            write_detections(folder / "detections.json", -(-instances // INSTANCES_PER_IMAGE), instances)
+            for what in ("driver", "detections", *(["build"] if instances <= values.build_up_to else [])):
+                rows[what, instances] = measured(what, folder, "people.json")
                 shutil.rmtree(folder / f"records-{what}")
-        write_annotations(folder / "coco.json", pictures, labelled, others, corners)
+        write_annotations(folder / "coco.json", images, labeled, others, corners)
         rows["read", 0] = measured("read", folder, "coco.json")
     print_figures(rows, sizes)
 
@@ -241,12 +244,15 @@ def print_figures(rows, sizes):
     for what in ("driver", "detections"):
         for small, large in itertools.pairwise(sizes):
             growth = rows[what, large]["driver_cpu"] / rows[what, small]["driver_cpu"]
-            print(f"{what}_seconds_{small}_to_{large}_people_over_people {growth * small / large:.2f}")
-        print(f"{what}_peak_mb_{sizes[-1]}_people {rows[what, sizes[-1]]['peak_mb']:.0f}")
-        print(f"{what}_plan_bytes_a_person {1e6 * rows[what, sizes[-1]]['plan_mb'] / sizes[-1]:.0f}")
-    for what, people in rows:
+            print(f"{what}_seconds_{small}_to_{large}_instances_over_instances {growth * small / large:.2f}")
+        print(f"{what}_peak_mb_{sizes[-1]}_instances {rows[what, sizes[-1]]['peak_mb']:.0f}")
+        print(f"{what}_plan_bytes_a_instance {1e6 * rows[what, sizes[-1]]['plan_mb'] / sizes[-1]:.0f}")
+    for what, instances in rows:
         if what == "build":
-            print(f"build_people_per_second_{people}_people {people / rows[what, people]['seconds'][1]:.0f}")
+            print(
+                f"build_instances_per_second_{instances}_instances "
+                f"{instances / rows[what, instances]['seconds'][1]:.0f}"
+            )
     read = rows["read", 0]
     print(f"coco_read_peak_over_file {read['peak_mb'] / read['file_mb']:.2f}\n")
 

@@ -1,4 +1,4 @@
-"""How the benchmarks measure: sides take turns, so that a busy neighbour slows all alike."""
+"""How the benchmarks measure: sides take turns, so that a busy neighbor slows all alike."""
 
 import argparse
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-#: Where the COCO dataset lies for those benchmarks that use real pictures when there are any.
+#: Where the COCO dataset lies for those benchmarks that use real images when there are any.
 COCO_DIR = ROOT.parent / "shared" / "dataset" / "COCO"
 
 
@@ -64,7 +64,7 @@ def ratio(over, under):
 
 
 def rate(once, seconds, clock=time.perf_counter):
-    """A function that measures people/s: it repeats `once`, which returns people, for so many seconds.
+    """A function that measures people/s: it repeats `once`, which returns instances, for so many seconds.
 
     Args:
         once: the function.
@@ -73,10 +73,10 @@ def rate(once, seconds, clock=time.perf_counter):
     """
 
     def measure():
-        start, people, begin = time.perf_counter(), 0, clock()
-        while not people or time.perf_counter() - start < seconds:
-            people += once()
-        return people / (clock() - begin)
+        start, instances, begin = time.perf_counter(), 0, clock()
+        while not instances or time.perf_counter() - start < seconds:
+            instances += once()
+        return instances / (clock() - begin)
 
     return measure
 
@@ -116,8 +116,8 @@ class Peer:
 
     def rate(self):
         """People/s over some seconds."""
-        people, seconds = self._ask("go")
-        return people / seconds
+        instances, seconds = self._ask("go")
+        return instances / seconds
 
     def _ask(self, line):
         self._process.stdin.write(f"{line}\n")

@@ -1,5 +1,5 @@
 # Workers of a record job on Flink, Spark or Dataflow: Beam's own image, whose entry point stays, with this project.
-# Python and Beam have to be those of the machine that submits the job: --build-arg PYTHON=3.12 for another than 3.11.
+# Python and Beam have to be those of the host that submits the job: --build-arg PYTHON=3.12 for another than 3.11.
 #
 #   python setup.py sdist
 #   docker build -f docker/worker.Dockerfile -t IMAGE .

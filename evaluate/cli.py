@@ -18,20 +18,20 @@ dataset's metric. Dataset, network and input size are those of the run.
   python evaluate/main.py --epoch=best
   python evaluate/main.py --epoch=210 --boxes=ground_truth
   python evaluate/main.py --epoch=210 --gpus=4
-  python evaluate/main.py --output_dir output/tiny --noflip_test
+  python evaluate/main.py --run_dir output/tiny --noflip_test
 
 The metric is COCO's AP; for MPII, on annotated boxes, PCKh; for PoseTrack its AP, with --tracking also MOTA.
 
 Written to output/result/, by a NAME of annotations, split where these do not say it, network, epoch,
 "averaged" if it is, boxes, and "noflip" without flip test (and of digits that say which records, where
-they are of custom data, of a list of pictures, or in a --records_dir not called "records"):
+they are of custom data, of a list of images, or in a --records_dir not called "records"):
   NAME_results.json    the poses in COCO results form
   NAME_metrics.json    the metric
-  NAME.html            the report: curves, kinds of people and of errors; the latest is report.html too
-  NAME.png             some people with the predicted skeletons
+  NAME.html            the report: curves, kinds of instances and of errors; the latest is report.html too
+  NAME.png             some instances with the predicted skeletons
   *.zip, NAME.mat, NAME/  what the dataset's server wants: a zip for COCO's test-dev, MPII's .mat, a JSON per
                        video for PoseTrack
-  parts/NAME/          the predictions, in parts of about a thousand people
+  parts/NAME/          the predictions, in parts of about a thousand instances
 
 A part is written as soon as it is predicted. The same command with --continue goes on after an interruption,
 and with another --oks_threshold, --min_visibility or --soft_nms it predicts nothing anew. Without --continue
@@ -44,7 +44,7 @@ def define_flags(values):
     """Defines the command's flags in an absl `FlagValues`."""
     add = dict(flag_values=values)
     define_weight_flags(values)
-    flags.DEFINE_string("output_dir", "output", "The run's folder.", **add)
+    flags.DEFINE_string("run_dir", "output", "The run's folder.", **add)
     flags.DEFINE_enum("split", "val", SPLITS, "Which records to evaluate on.", **add)
     flags.DEFINE_enum(
         "boxes",
@@ -72,7 +72,7 @@ def define_flags(values):
     flags.DEFINE_integer(
         "batch_size",
         32,
-        "People per GPU and forward pass.",
+        "Instances per GPU and forward pass.",
         lower_bound=1,
         upper_bound=LARGEST_BATCH,
         **add,
@@ -84,7 +84,7 @@ def define_flags(values):
         "and --batch_size have to be the same; the number of GPUs may differ.",
         **add,
     )
-    flags.DEFINE_bool("flip_test", True, "Average with the heatmaps of the mirrored picture.", **add)
+    flags.DEFINE_bool("flip_test", True, "Average with the heatmaps of the mirrored image.", **add)
     flags.DEFINE_float(
         "oks_threshold",
         OKS_NMS_THRESHOLD,
@@ -100,10 +100,12 @@ def define_flags(values):
     )
     flags.DEFINE_bool("soft_nms", False, "Lower the scores of doubles instead of dropping them.", **add)
     flags.DEFINE_integer(
-        "pictures", 24, "How many people the picture shows.", lower_bound=1, upper_bound=200, **add
+        "num_images", 24, "How many instances the image shows.", lower_bound=1, upper_bound=200, **add
     )
 
-    flags.DEFINE_bool("tracking", False, "PoseTrack: number people over time, and measure MOTA too.", **add)
+    flags.DEFINE_bool(
+        "tracking", False, "PoseTrack: number instances over time, and measure MOTA too.", **add
+    )
     flags.DEFINE_bool(
         "official_tenth",
         False,
@@ -121,7 +123,7 @@ def main(values, rest):
 
     evaluate_run(
         EvaluateOptions(
-            output=local_only(values.output_dir, "output_dir"),
+            output=local_only(values.run_dir, "run_dir"),
             epoch=values.epoch,
             averaged=values.averaged,
             split=values.split,
@@ -136,7 +138,7 @@ def main(values, rest):
             oks_threshold=values.oks_threshold,
             min_visibility=values.min_visibility,
             soft_nms=values.soft_nms,
-            pictures=values.pictures,
+            num_images=values.num_images,
             tracking=values.tracking,
             official_tenth=values.official_tenth,
         )

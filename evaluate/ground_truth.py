@@ -24,39 +24,39 @@ from records.plausibility import area_warning, count_areas
 
 
 @dataclass(frozen=True)
-class Truth:
+class GroundTruth:
     """One split's annotations, ready for a metric.
 
     Attributes:
         path: of the annotation file.
-        content: the parsed file, with the people of the category that has keypoints only, and of these the
-            usable ones. "iscrowd" is 0 or 1, "num_keypoints" is counted, and people without an "area" have
-            their box's. Without people if the file is a mere list of pictures.
-        people: {id: annotation} of those in `content` that the build makes records of: with a labelled
-            keypoint, no crowd, of a picture in `image_ids`.
+        content: the parsed file, with the instances of the category that has keypoints only, and of these the
+            usable ones. "iscrowd" is 0 or 1, "num_keypoints" is counted, and instances without an "area" have
+            their box's. Without instances if the file is a mere list of images.
+        instances: {id: annotation} of those in `content` that the build makes records of: with a labeled
+            keypoint, no crowd, of an image in `image_ids`.
         listed: ids of everybody annotated, usable or not, each once: in the order of the list that chose them
             ("list_row", see `pipelines.annotations.mpii`), those without one after it, by id.
         category: that category's id.
-        image_ids: the pictures the records were built from; None for all.
-        unusable: number of annotations left out because box, keypoints, picture or id are none.
-        labelled: whether the file has people at all.
-        has_areas: whether all people in `content` came with an area.
+        image_ids: the images the records were built from; None for all.
+        unusable: number of annotations left out because box, keypoints, image or id are none.
+        labeled: whether the file has instances at all.
+        has_areas: whether all instances in `content` came with an area.
         area_warning: what makes these areas unlikely, or None.
     """
 
     path: Path
     content: dict
-    people: dict
+    instances: dict
     listed: tuple
     category: int
     image_ids: frozenset | None
     unusable: int
-    labelled: bool
+    labeled: bool
     has_areas: bool
     area_warning: str | None
 
 
-def find_truth(options, manifest):
+def find_ground_truth(options, manifest):
     """Finds and reads the annotation file of some records.
 
     Args:
@@ -64,7 +64,7 @@ def find_truth(options, manifest):
         manifest: of the records.
 
     Returns:
-        A `Truth`.
+        A `GroundTruth`.
 
     Raises:
         RecordsError: if the file is missing, or has changed since the records were built, or is no JSON.
@@ -86,75 +86,77 @@ def find_truth(options, manifest):
         lenient = Lenient(annotations, path, manifest.options.get("category"), manifest.skeleton)
         annotations = lenient.content
     clean_boxes = manifest.options.get("clean_boxes", layout.clean_boxes)
-    return read_truth(path, annotations, manifest.skeleton, _image_ids(manifest), clean_boxes=clean_boxes)
+    return read_ground_truth(
+        path, annotations, manifest.skeleton, _image_ids(manifest), clean_boxes=clean_boxes
+    )
 
 
-def read_truth(path, annotations, skeleton, image_ids=None, *, clean_boxes=True):
+def read_ground_truth(path, annotations, skeleton, image_ids=None, *, clean_boxes=True):
     """Brings a parsed annotation file, in strict COCO form, into the form that metrics take.
 
     Who is usable is the build's rule, `records.annotations.selection`: whom it rejects, nobody could have
-    predicted, and of several people with one id it is the same who counts.
+    predicted, and of several instances with one id it is the same who counts.
 
     Args:
         path: where it was read.
-        annotations: the parsed file, from which records were built: its pictures and categories are in order,
-            of its people any number may be unusable.
+        annotations: the parsed file, from which records were built: its images and categories are in order,
+            of its instances any number may be unusable.
         skeleton: whose keypoints it has.
-        image_ids: the pictures to look at; None for all. Ids that the file does not have are passed over, as
+        image_ids: the images to look at; None for all. Ids that the file does not have are passed over, as
             by the build, which warns of them.
-        clean_boxes: whether the build cuts boxes to their picture; here they stay as annotated.
+        clean_boxes: whether the build cuts boxes to their image; here they stay as annotated.
 
     Returns:
-        A `Truth`.
+        A `GroundTruth`.
     """
     category = _category(annotations)
     entries = annotations.get("annotations")
-    labelled = is_list(entries)
+    labeled = is_list(entries)
     images = list(annotations["images"])
     # The test split's lists of PoseTrack and others need not state sizes; boxes are not cut to these then.
     sides = ("width", "height")
-    pictures = {image["id"]: tuple(int(image.get(side) or 0) for side in sides) for image in images}
-    image_ids = None if image_ids is None else image_ids & pictures.keys()
+    image_sizes = {image["id"]: tuple(int(image.get(side) or 0) for side in sides) for image in images}
+    image_ids = None if image_ids is None else image_ids & image_sizes.keys()
     selection = Selection(
-        category["id"], skeleton.num_keypoints, pictures.get, clean_boxes=clean_boxes, image_ids=image_ids
+        category["id"], skeleton.num_keypoints, image_sizes.get, clean_boxes=clean_boxes, image_ids=image_ids
     )
-    rows, people, usable, unusable, has_areas = {}, {}, [], 0, True
-    for entry in entries if labelled else ():
+    rows, instances, usable, unusable, has_areas = {}, {}, [], 0, True
+    for entry in entries if labeled else ():
         if not isinstance(entry, dict):
             unusable += 1
             continue
         verdict = selection.judge(entry)
-        if verdict.left_out == "not_a_person":
+        if verdict.filtered == "not_a_person":
             continue
-        person_id = entry.get("id")
-        if is_id(person_id):
-            rows.setdefault(person_id, entry.get("list_row"))
-        person = _completed(entry, category["id"], skeleton.num_keypoints, pictures)
-        if person is None or verdict.rejected:
+        instance_id = entry.get("id")
+        if is_id(instance_id):
+            rows.setdefault(instance_id, entry.get("list_row"))
+        instance = _completed(entry, category["id"], skeleton.num_keypoints, image_sizes)
+        if instance is None or verdict.rejected:
             unusable += 1
             continue
-        if not verdict.left_out:
-            people[person_id] = person
-        usable.append(person)
+        if not verdict.filtered:
+            instances[instance_id] = instance
+        usable.append(instance)
         has_areas &= is_number(entry.get("area"))
-    return Truth(
+    return GroundTruth(
         path=path,
         content={"images": images, "annotations": usable, "categories": [category]},
-        people=people,
+        instances=instances,
         listed=tuple(sorted(rows, key=lambda one: _place_in_list(rows[one], one))),
         category=category["id"],
         image_ids=image_ids,
         unusable=unusable,
-        labelled=labelled,
+        labeled=labeled,
         has_areas=has_areas,
         area_warning=area_warning(
-            count_areas([p["bbox"] for p in people.values()], [p["area"] for p in people.values()])
+            count_areas([p["bbox"] for p in instances.values()], [p["area"] for p in instances.values()])
         ),
     )
 
 
 def _category(annotations):
-    """The category that has keypoints; COCO's person where a list of pictures describes none."""
+    """The category that has keypoints; COCO's person where a list of images describes none."""
     categories = annotations.get("categories")
     for category in categories if isinstance(categories, list) else ():
         if (
@@ -166,12 +168,12 @@ def _category(annotations):
     return {"id": PERSON_CATEGORY, "name": "person"}
 
 
-def _completed(entry, category, num_keypoints, pictures):
-    """An annotation in the form of COCO's metric; None if box, keypoints or picture are none."""
+def _completed(entry, category, num_keypoints, images):
+    """An annotation in the form of COCO's metric; None if box, keypoints or image are none."""
     keypoints, box, area, image_id = (entry.get(key) for key in ("keypoints", "bbox", "area", "image_id"))
     if wrong_box(box) or wrong_keypoints(keypoints, num_keypoints):
         return None
-    if not is_id(image_id) or image_id not in pictures:
+    if not is_id(image_id) or image_id not in images:
         return None
     return entry | {
         "category_id": category,
@@ -181,8 +183,8 @@ def _completed(entry, category, num_keypoints, pictures):
     }
 
 
-def _place_in_list(row, person_id):
-    return (0, row, person_id) if is_id(row) else (1, 0, person_id)
+def _place_in_list(row, instance_id):
+    return (0, row, instance_id) if is_id(row) else (1, 0, instance_id)
 
 
 def _find(options, manifest):
@@ -215,7 +217,7 @@ def _is_of(path, manifest):
 
 
 def _image_ids(manifest):
-    """The list of pictures the records were built from, if they were built from a list."""
+    """The list of images the records were built from, if they were built from a list."""
     expected = manifest.options.get("image_ids_sha256")
     if expected is None:
         return None

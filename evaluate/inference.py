@@ -17,21 +17,21 @@ from records.geometry import affine_to_input, invert_affine, transform_points
 
 @dataclass(frozen=True)
 class Predictions:
-    """What the network says of N people, in the order of the records.
+    """What the network says of N instances, in the order of the records.
 
     Attributes:
         keypoints: (N, K, 3) float64: x, y in image pixels, and score.
         areas: (N,) float64, square image pixels, of the padded boxes.
         box_scores: (N,) float64.
         image_ids: (N,) int64.
-        person_ids: (N,) int64: of the annotation, or the detection's place in its file.
+        instance_ids: (N,) int64: of the annotation, or the detection's place in its file.
     """
 
     keypoints: np.ndarray
     areas: np.ndarray
     box_scores: np.ndarray
     image_ids: np.ndarray
-    person_ids: np.ndarray
+    instance_ids: np.ndarray
 
     def __len__(self):
         """N."""
@@ -44,10 +44,10 @@ def make_predict_step(model, codec: Codec, flip_permutation=None, device=None, c
     Args:
         model: an HRNet.
         codec: of the heatmaps the network learned.
-        flip_permutation: (K,) int for the flip test: the heatmaps of the picture and, brought back by the
+        flip_permutation: (K,) int for the flip test: the heatmaps of the image and, brought back by the
             codec, of its mirror image are averaged, as the official `validate` does. None leaves it out.
         device: of the model, as TensorFlow names it; None leaves the choice to TensorFlow.
-        constant: whether the weights are taken as they are now, once and for all: batch normalisation is
+        constant: whether the weights are taken as they are now, once and for all: batch normalization is
             folded into the convolutions, and TensorFlow prepares constants for its kernels only once.
     """
     network = _constant_network(model) if constant else lambda: functools.partial(model, training=False)
@@ -82,7 +82,7 @@ def _constant_network(model):
 
 
 def to_image(keypoints_heatmap, center, scale, heatmap_size, codec: Codec):
-    """Maps decoded keypoints back to the picture.
+    """Maps decoded keypoints back to the image.
 
     The inverse of the map that shows the padded box on the heatmap, as the official `transform_preds`. How
     large the record's crop was stored cancels out.
@@ -96,8 +96,8 @@ def to_image(keypoints_heatmap, center, scale, heatmap_size, codec: Codec):
     Returns:
         (N, K, 3) float64: x, y in image pixels, and score.
     """
-    to_picture = invert_affine(affine_to_input(center, scale, 0.0, heatmap_size, codec.unbiased))
-    points = transform_points(keypoints_heatmap[..., :2], to_picture)
+    to_full_image = invert_affine(affine_to_input(center, scale, 0.0, heatmap_size, codec.unbiased))
+    points = transform_points(keypoints_heatmap[..., :2], to_full_image)
     return np.concatenate([points, keypoints_heatmap[..., 2:]], axis=-1)
 
 
@@ -124,7 +124,7 @@ def predict(steps, dataset, heatmap_size, codec: Codec):
             areas=scale.prod(axis=1),
             box_scores=batch["score"].astype(np.float64),
             image_ids=batch["image_id"],
-            person_ids=batch["person_id"],
+            instance_ids=batch["instance_id"],
         )
 
     # A step keeps its thread busy, so each device has its own, in which one more batch waits for it.

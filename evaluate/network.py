@@ -60,7 +60,7 @@ def load_network(output, epoch=None, averaged=None, devices=(None,)):
     for device in devices:
         with tf.device(device):
             model = config.network.build(config.input_size, config.num_keypoints)
-            load_checkpoint(checkpoints, epoch, model, average=averaged)
+            load_checkpoint(checkpoints, epoch, model, ema=averaged)
         models.append(model)
     file = checkpoint_folder(checkpoints, epoch) / f"{'average' if averaged else 'model'}.safetensors"
     return Network(config, epoch, averaged, zlib.crc32(file.read_bytes()), tuple(models))

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 OKS_NMS_THRESHOLD = 0.9
-"""Default of the OKS above which two poses are one person (the official configuration's OKS_THRE)."""
+"""Default of the OKS above which two poses are one instance (the official configuration's OKS_THRE)."""
 
 MIN_VISIBILITY = 0.2
-"""Default of the score above which a joint counts for its pose's (the official IN_VIS_THRE)."""
+"""Default of the score above which a keypoint counts for its pose's (the official IN_VIS_THRE)."""
 
 LARGEST_BATCH = 2**16
-"""People per forward pass; far above what any device's memory could take."""
+"""Instances per forward pass; far above what any device's memory could take."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,12 @@ class EvaluateOptions:
         records_dir: folder of the records; None for the dataset folder's records/.
         annotations: annotation file; None for the dataset's own.
         gpus: number of GPUs; 0 is the CPU, None for one GPU where there is one.
-        batch_size: people per GPU and forward pass.
-        flip_test: whether to average with the mirrored picture's heatmaps.
+        batch_size: instances per GPU and forward pass.
+        flip_test: whether to average with the mirrored image's heatmaps.
         resume: whether to take the parts that an interrupted evaluation has finished.
         oks_threshold, min_visibility, soft_nms: see `evaluate.rescoring.to_results`.
-        pictures: how many people the contact sheet shows.
-        tracking, official_tenth: see `evaluate.metrics.registry.Evaluated`.
+        num_images: how many instances the contact sheet shows.
+        tracking, official_tenth: see `evaluate.metrics.registry.MetricInput`.
     """
 
     output: str
@@ -49,6 +49,6 @@ class EvaluateOptions:
     oks_threshold: float = OKS_NMS_THRESHOLD
     min_visibility: float = MIN_VISIBILITY
     soft_nms: bool = False
-    pictures: int = 24
+    num_images: int = 24
     tracking: bool = False
     official_tenth: bool = False

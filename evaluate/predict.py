@@ -1,4 +1,4 @@
-"""Draws a run's skeletons on pictures: see ``--help``."""
+"""Draws a run's skeletons on images: see ``--help``."""
 
 import sys
 from pathlib import Path

@@ -8,10 +8,10 @@ from pathlib import Path
 import tensorflow as tf
 from tqdm import tqdm
 
-from evaluate.ground_truth import Truth, find_truth
+from evaluate.ground_truth import GroundTruth, find_ground_truth
 from evaluate.inference import join, predict
-from evaluate.metrics.registry import Evaluated, check_measurable
-from evaluate.rescoring import as_results, keep_poses
+from evaluate.metrics.registry import MetricInput, check_measurable
+from evaluate.rescoring import as_results, rescore_and_nms
 from evaluate.skeletons import other_facts
 from hrpose.command import CommandError
 from hrpose.storage import path_of, remote_errors
@@ -23,14 +23,14 @@ from records.skeletons import Skeleton, keypoint_difference
 
 
 @dataclass(frozen=True)
-class Boxes:
+class EvaluationSplit:
     """Records to predict, and what they are measured against.
 
     Attributes:
         folder: of the records.
         manifest: theirs.
         skeleton: the run's, by which poses are mirrored, measured and drawn.
-        truth: the annotations they were built with.
+        ground_truth: the annotations they were built with.
         sequences: PoseTrack's folder of annotation files, one per video.
         notes: lines for the user, of what the records say otherwise.
     """
@@ -38,12 +38,12 @@ class Boxes:
     folder: Path
     manifest: Manifest
     skeleton: Skeleton
-    truth: Truth
+    ground_truth: GroundTruth
     sequences: Path
     notes: tuple[str, ...] = ()
 
 
-def find_boxes(options, config):
+def find_evaluation_split(options, config):
     """Finds the records and the annotations of an evaluation.
 
     Args:
@@ -51,10 +51,10 @@ def find_boxes(options, config):
         config: the run's `RunConfig`.
 
     Returns:
-        `Boxes`.
+        `EvaluationSplit`.
 
     Raises:
-        RecordsError: if there are no records with people, or they do not belong to the run, or their
+        RecordsError: if there are no records with instances, or they do not belong to the run, or their
             annotations are missing or have changed.
         CommandError: if the dataset's metric could not measure them.
     """
@@ -73,14 +73,14 @@ def find_boxes(options, config):
     if not manifest.records:
         raise RecordsError(
             f"the records in {folder} hold nobody, so there is nothing to predict; records/check.py {folder} "
-            "says why people were left out"
+            "says why instances were left out"
         )
     skeleton = Skeleton.from_json(config.skeleton)
-    truth = find_truth(options, manifest)
+    ground_truth = find_ground_truth(options, manifest)
     sequences = dataset_dir / "original_annotations" / options.split
-    check_measurable(manifest, truth, sequences, options.tracking)
-    return Boxes(
-        folder, manifest, skeleton, truth, sequences, tuple(other_facts(skeleton, manifest.skeleton))
+    check_measurable(manifest, ground_truth, sequences, options.tracking)
+    return EvaluationSplit(
+        folder, manifest, skeleton, ground_truth, sequences, tuple(other_facts(skeleton, manifest.skeleton))
     )
 
 
@@ -88,7 +88,7 @@ def _records(options, config, dataset_dir):
     """The records folder to evaluate on."""
     records_dir = options.records_dir or dataset_dir / "records"
     detections = records_folder(records_dir, options.split, "detections")
-    # PCKh compares each annotated person with one prediction, so MPII is measured on annotated boxes.
+    # PCKh compares each annotated instance with one prediction, so MPII is measured on annotated boxes.
     with remote_errors(detections):
         by_default = options.boxes is None and config.dataset != "mpii" and (detections / MANIFEST).exists()
     if options.boxes == "detections" or by_default:
@@ -96,15 +96,15 @@ def _records(options, config, dataset_dir):
     return records_folder(records_dir, options.split, "ground_truth")
 
 
-def predict_boxes(steps, boxes, config, batch_size, parts=None, done=None):
+def predict_split(steps, evaluation_split, config, batch_size, cache=None, done=None):
     """Predicts everybody, with a progress bar.
 
     Args:
         steps: from `evaluate.inference.make_predict_step`, one for each device.
-        boxes: `Boxes`.
+        evaluation_split: `EvaluationSplit`.
         config: the run's `RunConfig`.
-        batch_size: people per forward pass.
-        parts: an `evaluate.prediction_cache.Parts` to keep the predictions in, or None.
+        batch_size: instances per forward pass.
+        cache: an `evaluate.prediction_cache.PredictionCache` to keep the predictions in, or None.
         done: what its `begin` has found done.
 
     Returns:
@@ -118,75 +118,75 @@ def predict_boxes(steps, boxes, config, batch_size, parts=None, done=None):
 
     def predicted(skip_batches=0, batches=-1):
         dataset = read_records(
-            boxes.folder,
+            evaluation_split.folder,
             batch_size,
             input_size=config.input_size,
             unbiased=codec.unbiased,
             skip_batches=skip_batches,
-            fingerprint=boxes.manifest.fingerprint,
+            fingerprint=evaluation_split.manifest.fingerprint,
         )
         for part in predict(steps, dataset.take(batches), config.heatmap_size, codec):
             bar.update(len(part))
             yield part
 
     with (
-        damage_reported(boxes.folder, fingerprint=boxes.manifest.fingerprint),
+        damage_reported(evaluation_split.folder, fingerprint=evaluation_split.manifest.fingerprint),
         tqdm(
-            total=boxes.manifest.records,
+            total=evaluation_split.manifest.records,
             initial=sum(map(len, done.values())) if done else 0,
             desc="predict",
-            unit=" people",
+            unit=" instances",
             dynamic_ncols=True,
             mininterval=1,
         ) as bar,
     ):
         try:
-            return join(list(predicted())) if parts is None else parts.complete(done, predicted)
+            return join(list(predicted())) if cache is None else cache.complete(done, predicted)
         except tf.errors.ResourceExhaustedError as error:
             raise CommandError(
-                f"a batch of {batch_size} people does not fit into a device's memory; --batch_size makes it "
-                "smaller"
+                f"a batch of {batch_size} instances does not fit into a device's memory; --batch_size makes "
+                "it smaller"
             ) from error
 
 
-def choose_poses(boxes, predictions, options, name, title):
+def make_metric_input(evaluation_split, predictions, options, name, title):
     """Rescores the poses and leaves out doubled ones.
 
     Args:
-        boxes: the `Boxes` that were predicted.
+        evaluation_split: the `EvaluationSplit` that were predicted.
         predictions: `Predictions` of them.
         options: `evaluate.options.EvaluateOptions`.
         name: path without extension for the files that a metric writes.
         title: whose predictions they are, for messages.
 
     Returns:
-        An `evaluate.metrics.registry.Evaluated`.
+        An `evaluate.metrics.registry.MetricInput`.
 
     Raises:
         CommandError: if the network says NaN.
     """
-    people, truth = predictions, boxes.truth
+    instances, ground_truth = predictions, evaluation_split.ground_truth
     try:
-        kept, scores = keep_poses(
-            people.keypoints,
-            people.areas,
-            people.box_scores,
-            people.image_ids,
+        kept, scores = rescore_and_nms(
+            instances.keypoints,
+            instances.areas,
+            instances.box_scores,
+            instances.image_ids,
             options.oks_threshold,
             options.min_visibility,
             options.soft_nms,
-            boxes.skeleton.sigmas,
+            evaluation_split.skeleton.sigmas,
         )
     except ValueError as error:
-        raise CommandError(f"{title} on {truth.path}: {error}") from error
-    return Evaluated(
-        manifest=boxes.manifest,
-        skeleton=boxes.skeleton,
-        truth=truth,
+        raise CommandError(f"{title} on {ground_truth.path}: {error}") from error
+    return MetricInput(
+        manifest=evaluation_split.manifest,
+        skeleton=evaluation_split.skeleton,
+        ground_truth=ground_truth,
         predictions=predictions,
         kept=kept,
-        results=as_results(people.keypoints, people.image_ids, kept, scores, truth.category),
-        sequences=boxes.sequences,
+        results=as_results(instances.keypoints, instances.image_ids, kept, scores, ground_truth.category),
+        sequences=evaluation_split.sequences,
         name=name,
         tracking=options.tracking,
         official_tenth=options.official_tenth,

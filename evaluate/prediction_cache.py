@@ -1,6 +1,6 @@
 """Predictions kept in parts, so that an evaluation that was interrupted can go on.
 
-    output/result/parts/NAME/part-00000.npz     of the first 1,024 people, by default, and so on
+    output/result/parts/NAME/part-00000.npz     of the first 1,024 instances, by default, and so on
 
 A part appears under its name only when it is complete, and one evaluation at a time has the folder (see
 `hrpose.lock`). It says what decides its content, and holds arrays
@@ -23,8 +23,8 @@ from evaluate.inference import Predictions, join
 from hrpose.atomic_files import write_whole
 from model.run_folder import RunError
 
-#: About how many people make a part: some seconds on a GPU, some minutes on a CPU.
-PEOPLE_PER_PART = 1024
+#: About how many instances make a part: some seconds on a GPU, some minutes on a CPU.
+INSTANCES_PER_PART = 1024
 
 #: What numpy, zipfile and json raise on content that is damaged.
 _DAMAGE = (
@@ -34,35 +34,35 @@ _DAMAGE = (
 
 
 @dataclass(frozen=True)
-class Parts:
+class PredictionCache:
     """The parts of one evaluation.
 
     Attributes:
         folder: where they are.
         settings: {name: value}, JSON-ready: what decides the predictions, besides the fields below.
-        people: how many there are in all.
-        batch_size: people per batch.
+        instances: how many there are in all.
+        batch_size: instances per batch.
         num_keypoints: K.
-        people_per_part: about how many people make a part, which are whole batches and at least one.
+        instances_per_part: about how many instances make a part, which are whole batches and at least one.
     """
 
     folder: Path
     settings: dict
-    people: int
+    instances: int
     batch_size: int
     num_keypoints: int
-    people_per_part: int
+    instances_per_part: int
 
     @property
     def batches(self):
         """How many batches make a part; the last one may have fewer."""
-        return max(1, self.people_per_part // self.batch_size)
+        return max(1, self.instances_per_part // self.batch_size)
 
     @property
     def sizes(self):
-        """List of the number of people in each part."""
+        """List of the number of instances in each part."""
         size = self.batches * self.batch_size
-        return [min(size, self.people - first) for first in range(0, self.people, size)]
+        return [min(size, self.instances - first) for first in range(0, self.instances, size)]
 
     def path(self, number):
         """Of a part's file, by its number from 0."""
@@ -86,7 +86,7 @@ class Parts:
         if not resume:
             return {}
         done = {}
-        for number, people in enumerate(self.sizes):
+        for number, instances in enumerate(self.sizes):
             path = self.path(number)
             if not path.is_file():
                 continue
@@ -98,7 +98,7 @@ class Parts:
                     "to begin anew"
                 ) from error
             try:
-                done[number] = self._read(path, content, people)
+                done[number] = self._read(path, content, instances)
             except _DAMAGE as error:
                 say(f"{path} is damaged ({error!r}) and is predicted again")
         then = "going on" if len(done) < len(self.sizes) else "nothing is left to predict"
@@ -139,14 +139,14 @@ class Parts:
         return join([done[number] for number in range(len(self.sizes))])
 
     def _fingerprint(self):
-        return self.settings | {"batch_size": self.batch_size, "people_per_part": self.people_per_part}
+        return self.settings | {"batch_size": self.batch_size, "instances_per_part": self.instances_per_part}
 
     def _write(self, number, predictions):
         content = io.BytesIO()
         np.savez(content, fingerprint=np.array(json.dumps(self._fingerprint())), **vars(predictions))
         write_whole(self.path(number), content.getvalue())
 
-    def _read(self, path, content, people):
+    def _read(self, path, content, instances):
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             theirs, ours = json.loads(str(file["fingerprint"])), self._fingerprint()
             if differences := [
@@ -160,7 +160,7 @@ class Parts:
                 )
             arrays = {field.name: file[field.name] for field in fields(Predictions)}
         for name, array in arrays.items():
-            shape = (people, self.num_keypoints, 3) if name == "keypoints" else (people,)
+            shape = (instances, self.num_keypoints, 3) if name == "keypoints" else (instances,)
             dtype = np.int64 if name.endswith("_ids") else np.float64
             if array.shape != shape or array.dtype != dtype:
                 raise ValueError(f"{name} is {array.dtype} {array.shape}, expected {dtype.__name__} {shape}")

@@ -1,7 +1,7 @@
 """From the network's poses to COCO results: rescoring and OKS NMS per image, as in the official HRNet code.
 
-A top-down pose has two sources of confidence, the box's and the joints'. The official
-``COCODataset.evaluate`` multiplies them, then removes the poses that say the same person twice.
+A top-down pose has two sources of confidence, the box's and the keypoints'. The official
+``COCODataset.evaluate`` multiplies them, then removes the poses that say the same instance twice.
 """
 
 import numpy as np
@@ -27,28 +27,29 @@ def to_results(
     The defaults are the official configuration's (OKS_THRE 0.9, IN_VIS_THRE 0.2, SOFT_NMS off).
 
     Args:
-        keypoints: (N, K, 3) float, x and y in image pixels and the joint's score.
+        keypoints: (N, K, 3) float, x and y in image pixels and the keypoint's score.
         areas: (N,) float, square pixels, of the padded boxes (``prod(scale)``), as the official code has it.
         box_scores: (N,) float, the detector's; 1 for ground-truth boxes.
         image_ids: (N,) int; the poses of an image need not stand together.
         oks_threshold: poses whose OKS with a better one is above this are dropped; with ``soft`` the width of
             the decay (see `nms.soft_oks_nms`).
-        min_visibility: the joints with a score above it make the pose's score. As in the official code it has
-            no part in the OKS, where all joints count.
+        min_visibility: the keypoints with a score above it make the pose's score. As in the official code it
+            has no part in the OKS, where all keypoints count.
         soft: lower the scores of overlapping poses instead of dropping them. Lowered scores decide the order
             and which 20 poses of an image stay; the scores written are those before.
-        sigmas: (K,) float for the OKS; None: COCO's, for 17 joints only.
+        sigmas: (K,) float for the OKS; None: COCO's, for 17 keypoints only.
         category: the category id to write.
 
     Returns:
         List of JSON-ready dicts ``{"image_id", "category_id", "keypoints", "score"}``, ``keypoints`` flat
-        x, y, score of each joint. Images in the order first met, within an image in the order kept. The score
-        is the box score times the mean of the joint scores above ``min_visibility`` (0 if there is none).
+        x, y, score of each keypoint. Images in the order first met, within an image in the order kept. The
+        score is the box score times the mean of the keypoint scores above ``min_visibility`` (0 if there is
+        none).
 
     Raises:
         ValueError: on wrong shapes, numbers that are not finite, image ids that are not integers.
     """
-    kept, scores = keep_poses(
+    kept, scores = rescore_and_nms(
         keypoints, areas, box_scores, image_ids, oks_threshold, min_visibility, soft, sigmas
     )
     return as_results(keypoints, image_ids, kept, scores, category)
@@ -68,13 +69,13 @@ def as_results(keypoints, image_ids, kept, scores, category=PERSON_CATEGORY):
     ]
 
 
-def keep_poses(keypoints, areas, box_scores, image_ids, oks_threshold, min_visibility, soft, sigmas):
+def rescore_and_nms(keypoints, areas, box_scores, image_ids, oks_threshold, min_visibility, soft, sigmas):
     """Which poses `to_results` keeps, and their scores; arguments, order and errors are its.
 
     Of equal scores the later pose comes first, as the official `oks_nms` has it (``scores.argsort()[::-1]``;
     beyond 16 poses of an image NumPy's order of equals is no rule). Equal are above all the scores of poses
-    without a joint above ``min_visibility``, which are 0. The official `soft_oks_nms` sorts again after each
-    pose that it takes, which turns equals around; of those that are 0 this order is kept too.
+    without a keypoint above ``min_visibility``, which are 0. The official `soft_oks_nms` sorts again after
+    each pose that it takes, which turns equals around; of those that are 0 this order is kept too.
 
     Returns:
         kept: (M,) intp, indices of poses.
@@ -114,7 +115,8 @@ def keep_poses(keypoints, areas, box_scores, image_ids, oks_threshold, min_visib
 
 
 def _official_order(scores, image_ids, soft):
-    """The order in which our NMS, which takes the first of equals, has to see the poses; see `keep_poses`.
+    """The order in which our NMS, which takes the first of equals, has to see the poses; see
+    `rescore_and_nms`.
 
     Returns:
         (N,) intp: poses image by image, in the order images are first met.
@@ -134,18 +136,18 @@ def _official_order(scores, image_ids, soft):
     return order
 
 
-def rescore(joint_scores, box_scores, min_visibility):
-    """Pose scores: the box score times the mean of the joint scores above ``min_visibility``.
+def rescore(keypoint_scores, box_scores, min_visibility):
+    """Pose scores: the box score times the mean of the keypoint scores above ``min_visibility``.
 
     Args:
-        joint_scores: (N, K) float.
+        keypoint_scores: (N, K) float.
         box_scores: (N,) float.
         min_visibility: float.
 
     Returns:
-        (N,) float64; 0 where no joint score is above ``min_visibility``.
+        (N,) float64; 0 where no keypoint score is above ``min_visibility``.
     """
-    joint_scores = np.asarray(joint_scores, np.float64)
-    visible = joint_scores > min_visibility
-    total = np.where(visible, joint_scores, 0).sum(axis=1)
+    keypoint_scores = np.asarray(keypoint_scores, np.float64)
+    visible = keypoint_scores > min_visibility
+    total = np.where(visible, keypoint_scores, 0).sum(axis=1)
     return total / np.maximum(visible.sum(axis=1), 1) * np.asarray(box_scores, np.float64)

@@ -19,7 +19,7 @@ from hrpose.proxies import bypass_proxies
 
 _HELP = ("--help", "-help", "-h", "--helpfull")
 
-#: What people write for a switch's value.
+#: What instances write for a switch's value.
 _WORDS = ("true", "false", "yes", "no", "on", "off", "0", "1", "t", "f", "y", "n")
 
 

@@ -1,4 +1,4 @@
-"""The GPUs of this machine, as training and evaluation ask for them."""
+"""The GPUs of this host, as training and evaluation ask for them."""
 
 import tensorflow as tf
 
@@ -21,7 +21,7 @@ def use_gpus(gpus: int | None, verb: str) -> tuple[str, ...]:
     there = tf.config.list_physical_devices("GPU")
     gpus = min(len(there), 1) if gpus is None else gpus
     if gpus > len(there):
-        have = f"this machine has {len(there)}" if there else "TensorFlow finds none here"
+        have = f"this host has {len(there)}" if there else "TensorFlow finds none here"
         hint = f"--gpus=0 {verb} on the CPU" if not there else f"--gpus={len(there)} uses all of them"
         raise UsageError(f"--gpus={gpus}: {have}; {hint}")
     if not gpus:

@@ -1,4 +1,4 @@
-"""Pictures of predicted people: a skeleton over a crop, and a sheet of such crops with captions.
+"""Images of predicted instances: a skeleton over a crop, and a sheet of such crops with captions.
 
 Pure functions of arrays; nothing here knows about datasets or models. Images are (h, w, 3) uint8 RGB.
 """
@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 SIDE_COLORS = {"left": (86, 180, 233), "right": (230, 159, 0), "center": (240, 240, 240)}
-"""RGB of the person's own left and right: the sky blue and orange of Okabe and Ito's palette (2008), which
-people with any common colour blindness tell apart, and a near-white for what is in the middle."""
+"""RGB of the instance's own left and right: the sky blue and orange of Okabe and Ito's palette (2008), which
+people with any common color blindness tell apart, and a near-white for what is in the middle."""
 
 OUTLINE = (20, 20, 20)
 PAPER, INK = (255, 255, 255), (32, 32, 32)
@@ -24,14 +24,15 @@ CAPTION_SCALE, SMALLEST_SCALE = 0.45, 0.38
 TITLE_HEIGHT, TITLE_SCALE = 40, 0.65
 
 SUBPIXEL_BITS = 4  # OpenCV draws at fixed-point coordinates; 4 bits are sixteenths of a pixel
-FAR = 1e5  # pixels; joints farther out are drawn from here, well inside OpenCV's integers
+FAR = 1e5  # pixels; keypoints farther out are drawn from here, well inside OpenCV's integers
 
 
-def joint_sides(names: Sequence[str]) -> tuple[str, ...]:
-    """The side of each joint by its name, as the skeletons spell it: ("nose", "l_hip") -> ("center", "left").
+def keypoint_sides(names: Sequence[str]) -> tuple[str, ...]:
+    """The side of each keypoint by its name, as the skeletons spell it: ("nose", "l_hip") -> ("center",
+    "left").
 
     Args:
-        names: joint names; ``left_``, ``l_``, ``right_`` and ``r_`` in front tell the side.
+        names: keypoint names; ``left_``, ``l_``, ``right_`` and ``r_`` in front tell the side.
 
     Returns:
         "left", "right" or "center" for each.
@@ -49,15 +50,15 @@ def draw_skeleton(
 ) -> npt.NDArray[np.uint8]:
     """A copy of the image with the skeleton over it, outlined so that it shows on any background.
 
-    A limb has the colour of its side, and the centre's where it joins two sides (such as the shoulders).
+    A limb has the color of its side, and the center's where it joins two sides (such as the shoulders).
 
     Args:
         image: (h, w, 3) RGB.
         keypoints: (K, 3) x and y in pixels of this image, and score or visibility.
-        limbs: (i, j), joint indices.
-        sides: K of them, see `joint_sides`.
-        threshold: joints with a score above it are drawn, and limbs between two of them. Joints that are not
-            finite are left out.
+        limbs: (i, j), keypoint indices.
+        sides: K of them, see `keypoint_sides`.
+        threshold: keypoints with a score above it are drawn, and limbs between two of them. Keypoints that
+            are not finite are left out.
 
     Returns:
         (h, w, 3) RGB.
@@ -84,7 +85,7 @@ def draw_skeleton(
         if shown[i] and shown[j]
     ]
     dots = [(points[k], SIDE_COLORS[sides[k]]) for k in np.flatnonzero(shown).tolist()]
-    # All outlines before all colours, so that no limb's outline cuts through another limb.
+    # All outlines before all colors, so that no limb's outline cuts through another limb.
     for start, end, _ in lines:
         cv2.line(canvas, start, end, OUTLINE, line + 2, cv2.LINE_AA, SUBPIXEL_BITS)
     for start, end, color in lines:
@@ -103,10 +104,10 @@ def contact_sheet(
     tile_size: tuple[int, int],
     title: str | None = None,
 ) -> npt.NDArray[np.uint8]:
-    """One image of all tiles in rows, a caption under each, and a title line with the legend of the colours.
+    """One image of all tiles in rows, a caption under each, and a title line with the legend of the colors.
 
     Args:
-        tiles: (h, w, 3) RGB images of any size; each is scaled to fit and centred in its place.
+        tiles: (h, w, 3) RGB images of any size; each is scaled to fit and centered in its place.
         captions: as many short texts, such as "img 123  score .87  OKS .91". Text too long for its
             tile is set smaller and, if that is not enough, cut with "...". ASCII only; the rest becomes "?".
         columns: >= 1, tiles per row; fewer tiles make a narrower sheet.
@@ -148,7 +149,9 @@ def contact_sheet(
 
 
 def _limb_side(first: str, second: str) -> str:
-    """The side of a limb: that of both joints, of the one that is not in the center, or else the center."""
+    """The side of a limb: that of both keypoints, of the one that is not in the center, or else the
+    center.
+    """
     if first == "center":
         return second
     return first if second in (first, "center") else "center"
@@ -163,7 +166,7 @@ def _check_image(name: str, image: npt.NDArray[np.uint8]) -> None:
 
 
 def _fit(tile: npt.NDArray[np.uint8], width: int, height: int) -> npt.NDArray[np.uint8]:
-    """The tile scaled to fit (height, width), centred on a plain ground."""
+    """The tile scaled to fit (height, width), centered on a plain ground."""
     scale = min(width / tile.shape[1], height / tile.shape[0])
     size = (max(1, round(tile.shape[1] * scale)), max(1, round(tile.shape[0] * scale)))
     scaled = cv2.resize(tile, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
@@ -174,7 +177,7 @@ def _fit(tile: npt.NDArray[np.uint8], width: int, height: int) -> npt.NDArray[np
 
 
 def _text_line(text: str, width: int, height: int, scale: float) -> npt.NDArray[np.uint8]:
-    """(height, width, 3): the text on paper, from the left and centred in height, made to fit."""
+    """(height, width, 3): the text on paper, from the left and centered in height, made to fit."""
     text, scale = _fitting_text(text, width, scale)
     line = np.full((height, width, 3), PAPER, np.uint8)
     baseline = (height + _text_size("0", scale)[1]) // 2
@@ -200,7 +203,7 @@ def _text_size(text: str, scale: float) -> tuple[int, int]:
 
 
 def _title_line(title: str, width: int) -> npt.NDArray[np.uint8]:
-    """(TITLE_HEIGHT, width, 3): the title at the left, what the colours mean at the right."""
+    """(TITLE_HEIGHT, width, 3): the title at the left, what the colors mean at the right."""
     line = np.full((TITLE_HEIGHT, width, 3), PAPER, np.uint8)
     middle, swatch = TITLE_HEIGHT // 2, 14
     right = width - MARGIN

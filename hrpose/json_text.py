@@ -34,8 +34,8 @@ _OTHERS = {
     b"7z\xbc\xaf": "a 7z archive; unpack it",
     b"Rar!": "a RAR archive; unpack it",
     b"\x28\xb5\x2f\xfd": "a Zstandard archive; unpack it",
-    b"\x89PNG": "a PNG picture",
-    b"\xff\xd8\xff": "a JPEG picture",
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
     b"\x89HDF": "an HDF5 file (or MATLAB's)",
     b"MATLAB": "a MATLAB file",
 }

@@ -1,4 +1,4 @@
-"""Paths on this machine or in a cloud's store, and copies of the latter's shards for TensorFlow."""
+"""Paths on this host or in a cloud's store, and copies of the latter's shards for TensorFlow."""
 
 import contextlib
 import hashlib
@@ -70,9 +70,7 @@ def path_of(text: Path | str) -> Path:
     except ImportError as error:
         raise CommandError(_not_installed(text, error)) from error
     except ValueError as error:
-        raise CommandError(
-            f"{text}: {error}; expected a path on this machine or gs://bucket/folder"
-        ) from error
+        raise CommandError(f"{text}: {error}; expected a path on this host or gs://bucket/folder") from error
 
 
 def absolute(path: Path | str) -> str:
@@ -87,9 +85,7 @@ def local_only(path: str | None, flag: str) -> str | None:
         UsageError: naming the flag that gave it.
     """
     if path is not None and is_remote(path):
-        raise UsageError(
-            f"--{flag}={path}: expected a folder on this machine; what is read may be in a store"
-        )
+        raise UsageError(f"--{flag}={path}: expected a folder on this host; what is read may be in a store")
     return path
 
 
@@ -97,7 +93,7 @@ def local_only(path: str | None, flag: str) -> str | None:
 def remote_errors(path: Path | str) -> Iterator[None]:
     """Makes one clear line of whatever a store's library raises while the body reads from it.
 
-    A file that is not there stays a FileNotFoundError, and so does everything on this machine.
+    A file that is not there stays a FileNotFoundError, and so does everything on this host.
 
     Args:
         path: what is read.
@@ -170,7 +166,7 @@ class _Build(Protocol):
 
 
 def local_folder(folder: Path | str, manifest: _Build, missing_ok: bool = False) -> Path | str:
-    """A folder on this machine with a build's shards: copies of them if they stand in a store.
+    """A folder on this host with a build's shards: copies of them if they stand in a store.
 
     TensorFlow opens `gs://` only with Google's own servers and most other stores not at all, and every epoch
     reads all shards again. So they are copied once, each when it is not there yet. The folder is called by
@@ -182,7 +178,7 @@ def local_folder(folder: Path | str, manifest: _Build, missing_ok: bool = False)
         missing_ok: whether to leave out shards that the store does not have, or has damaged.
 
     Returns:
-        `folder` itself if it is on this machine, else a `Path`.
+        `folder` itself if it is on this host, else a `Path`.
 
     Raises:
         CommandError: if the store cannot be read, or a shard's SHA-256 is not the manifest's.

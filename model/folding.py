@@ -1,4 +1,4 @@
-"""A network without batch normalisation that computes what a trained one does."""
+"""A network without batch normalization that computes what a trained one does."""
 
 import keras
 import numpy as np
@@ -7,16 +7,16 @@ from model.layers import BatchNorm
 
 
 class _Identity(keras.layers.Layer):
-    """Stands where a batch normalisation was, which is called with these arguments."""
+    """Stands where a batch normalization was, which is called with these arguments."""
 
     def call(self, inputs, training=None, mask=None):
         return inputs
 
 
 def fold_batch_norms(model):
-    """A copy of an HRNet whose convolutions do what batch normalisation did after them, for inference only.
+    """A copy of an HRNet whose convolutions do what batch normalization did after them, for inference only.
 
-    Normalising by running statistics is one multiplication and one addition per channel: the convolution's
+    Normalizing by running statistics is one multiplication and one addition per channel: the convolution's
     kernel takes the first, a bias the second. They are computed in float64 and rounded once, so that heatmaps
     differ by rounding only.
 

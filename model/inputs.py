@@ -1,16 +1,16 @@
-"""What the network expects of its input pictures."""
+"""What the network expects of its input images."""
 
 import numpy as np
 from keras import ops
 
 #: Mean and standard deviation of ImageNet's RGB channels, in units of 0..1 (the torchvision constants the
-#: official code normalises with).
+#: official code normalizes with).
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def normalize(images):
-    """Makes network input of pictures.
+    """Makes network input of images.
 
     Args:
         images: (N, h, w, 3) uint8, RGB.

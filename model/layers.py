@@ -9,10 +9,10 @@ keras.config.set_image_data_format("channels_last")
 
 
 class BatchNorm(keras.layers.BatchNormalization):
-    """Batch normalisation with the official constants and, under TensorFlow, the fused kernel.
+    """Batch normalization with the official constants and, under TensorFlow, the fused kernel.
 
     The official code (PyTorch) uses ``momentum=0.1`` (0.9 in Keras' terms) and ``eps=1e-5``, and updates the
-    running variance with the unbiased batch variance, n / (n - 1). Keras 3 composes the normalisation from
+    running variance with the unbiased batch variance, n / (n - 1). Keras 3 composes the normalization from
     about a dozen element-wise operations and uses the biased variance; TensorFlow's fused kernel is one
     operation, several times faster on a CPU, and returns the unbiased variance. Under another backend the
     layer is Keras' own.
@@ -38,7 +38,7 @@ class BatchNorm(keras.layers.BatchNormalization):
             super().build(input_shape)
 
     def call(self, inputs, training=None, mask=None):
-        """Normalises ``inputs`` (N, H, W, C) over all but the last axis."""
+        """Normalizes ``inputs`` (N, H, W, C) over all but the last axis."""
         if keras.backend.backend() != "tensorflow":
             return super().call(inputs, training=training, mask=mask)
         import tensorflow as tf

@@ -11,7 +11,7 @@ from model.run_folder import RunError, saved_progress, write_json
 
 CONFIG = "config.json"
 
-#: Of what `write_config` writes. 1, which was not written down, called the codec "msra" "standard".
+#: Of what `write_config` writes. 1, which was not written down, called the codec "msra" "msra".
 CONFIG_VERSION = 2
 
 
@@ -126,7 +126,7 @@ def read_config(folder):
 
 def _upgraded(data: dict) -> dict:
     """The parsed JSON of a configuration in the words of `CONFIG_VERSION`."""
-    if data.get("version", 1) < 2 and data["codec"] == "standard":
+    if data.get("version", 1) < 2 and data["codec"] == "msra":
         return data | {"codec": "msra"}
     return data
 

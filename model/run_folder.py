@@ -100,7 +100,7 @@ def list_saved(folder):
     return f"saved epochs: {_ranges(there)}" if there else "no epoch has been saved yet"
 
 
-def save_checkpoint(folder, epoch, step, model, optimizer, update=0, average=None):
+def save_checkpoint(folder, epoch, step, model, optimizer, update=0, ema=None):
     """Saves model, optimizer and progress, all or nothing.
 
     Args:
@@ -109,10 +109,10 @@ def save_checkpoint(folder, epoch, step, model, optimizer, update=0, average=Non
         step: number of updates done in all.
         model, optimizer: objects with Keras `variables`, which are saved by path.
         update: number of updates done of the epoch after.
-        average: {path: array}, the moving average of the model's variables, or None.
+        ema: {path: array}, the moving average of the model's variables, or None.
     """
     parts = {"model": variable_arrays(model), "optimizer": variable_arrays(optimizer)}
-    write_checkpoint(folder, Progress(epoch, update), step, parts | ({"average": average} if average else {}))
+    write_checkpoint(folder, Progress(epoch, update), step, parts | ({"average": ema} if ema else {}))
 
 
 def write_checkpoint(folder, progress, step, parts):
@@ -165,14 +165,14 @@ def remove_partial(folder):
         shutil.rmtree(path, ignore_errors=True)
 
 
-def load_checkpoint(folder, epoch, model, optimizer=None, update=0, average=False):
+def load_checkpoint(folder, epoch, model, optimizer=None, update=0, ema=False):
     """Loads a checkpoint into a model, and its optimizer's state if one is given.
 
     Args:
         folder: of the run's checkpoints.
         epoch, update: which.
         model, optimizer: objects with Keras `variables`.
-        average: whether the model shall get the moving average of the weights.
+        ema: whether the model shall get the moving average of the weights.
 
     Returns:
         The number of updates that had been done.
@@ -181,7 +181,7 @@ def load_checkpoint(folder, epoch, model, optimizer=None, update=0, average=Fals
         RunError: if it was not saved, cannot be read, is damaged, or belongs to another network.
     """
     path = checkpoint_folder(folder, epoch, update)
-    names = ["average" if average else "model", *([] if optimizer is None else ["optimizer"])]
+    names = ["average" if ema else "model", *([] if optimizer is None else ["optimizer"])]
     step, parts = read_checkpoint(folder, Progress(epoch, update), names)
     targets = zip((model, optimizer), parts.items(), strict=False)
     for target, (name, arrays) in targets:

@@ -6,9 +6,9 @@
     oks_matrix    OKS of every pose with every other
 
 OKS is the similarity of the COCO keypoint task (https://cocodataset.org/#keypoints-eval), here between two
-predictions, as Simple Baselines and HRNet use it to remove doubled people: the mean over the joints of
-exp(-d_k^2 / (2 s^2 k_k^2)), with d_k the distance between the two joints k, s^2 the mean of the areas and k_k
-twice the joint's sigma.
+predictions, as Simple Baselines and HRNet use it to remove doubled instances: the mean over the keypoints of
+exp(-d_k^2 / (2 s^2 k_k^2)), with d_k the distance between the two keypoints k, s^2 the mean of the areas and
+k_k twice the keypoint's sigma.
 
 Poses of many images can be given at once, with their ``image_ids``: one call checks them all.
 
@@ -36,7 +36,9 @@ __all__ = ["COCO_SIGMAS", "SOFT_MAX_KEPT", "box_nms", "oks_matrix", "oks_nms", "
 COCO_SIGMAS = np.array(
     [0.26, 0.25, 0.25, 0.35, 0.35, 0.79, 0.79, 0.72, 0.72, 0.62, 0.62, 1.07, 1.07, 0.87, 0.87, 0.89, 0.89]
 ) / 10  # fmt: skip
-"""(17,) float64: spread of COCO's annotators per joint, as a share of the person's scale (pycocotools)."""
+"""(17,) float64: spread of COCO's annotators per keypoint, as a share of the instance's scale
+(pycocotools).
+"""
 COCO_SIGMAS.setflags(write=False)
 
 SOFT_MAX_KEPT = 20
@@ -82,13 +84,13 @@ def oks_nms(
     """Greedy NMS: take the best pose, drop those whose OKS with it is above ``threshold``, repeat.
 
     Args:
-        keypoints: (N, K, 3) x and y in image pixels and the joint's score.
+        keypoints: (N, K, 3) x and y in image pixels and the keypoint's score.
         scores: (N,) one per pose.
-        areas: (N,) >= 0, the people's areas in square pixels (the official code: of the padded box).
+        areas: (N,) >= 0, the instances' areas in square pixels (the official code: of the padded box).
         threshold: >= 0; a pose whose OKS with a kept pose is exactly this, stays.
-        sigmas: (K,) > 0, in parts of the person's scale; None: COCO's, for COCO's 17 joints only.
-        min_visibility: None: all joints count. A float: only joints whose score *in the pose that may be
-            dropped* is above it count, as in the official code; a pose without any is similar to nothing.
+        sigmas: (K,) > 0, in parts of the instance's scale; None: COCO's, for COCO's 17 keypoints only.
+        min_visibility: None: all keypoints count. A float: only keypoints whose score *in the pose that may
+            be dropped* is above it count, as in the official code; a pose without any is similar to nothing.
         image_ids: (N,) integers, in any order: the poses of many images at once, each image for itself.
             One call for all is several times faster than one for each. None: all poses are of one image.
 
@@ -152,7 +154,7 @@ def oks_matrix(
         keypoints, areas, sigmas, min_visibility: as for `oks_nms`.
 
     Returns:
-        (N, N) in [0, 1]: row i against column j, where the column's joint scores decide which joints
+        (N, N) in [0, 1]: row i against column j, where the column's keypoint scores decide which keypoints
         count; symmetric without ``min_visibility``.
     """
     return _kernels.oks_matrix(*_pose_arguments(keypoints, areas, sigmas, min_visibility))
@@ -177,25 +179,25 @@ def _pose_arguments(
         (keypoints, areas, spreads, min_visibility, counted), see `nms/_kernels.pyx`.
     """
     keypoints = _array("keypoints", keypoints, (None, None, 3))
-    count, joints, _ = keypoints.shape
+    count, num_keypoints, _ = keypoints.shape
     areas = _array("areas", areas, (count,))
     if (areas < 0).any():
         row = int(np.argmax(areas < 0))
         raise ValueError(f"areas: received {areas[row]} in row {row}; expected square pixels of at least 0")
     if sigmas is None:
-        if joints != len(COCO_SIGMAS):
+        if num_keypoints != len(COCO_SIGMAS):
             raise ValueError(
-                f"sigmas: received None with keypoints of {joints} joints; COCO's default sigmas are for "
-                f"{len(COCO_SIGMAS)} joints, expected ({joints},) sigmas of this skeleton"
+                f"sigmas: received None with keypoints of {num_keypoints} keypoints; COCO's default sigmas "
+                f"are for {len(COCO_SIGMAS)} keypoints, expected ({num_keypoints},) sigmas of this skeleton"
             )
         sigmas = COCO_SIGMAS
     else:
-        sigmas = _array("sigmas", sigmas, (joints,))
+        sigmas = _array("sigmas", sigmas, (num_keypoints,))
         if (sigmas <= 0).any():
             raise ValueError(f"sigmas: received {sigmas.tolist()}; expected numbers above 0")
     if min_visibility is None:
-        # Every finite score is above -inf, so "all joints count" needs no case of its own in the kernels.
-        min_visibility, counted = -np.inf, np.full(count, joints)
+        # Every finite score is above -inf, so "all keypoints count" needs no case of its own in the kernels.
+        min_visibility, counted = -np.inf, np.full(count, num_keypoints)
     else:
         min_visibility = _finite("min_visibility", min_visibility)
         counted = np.count_nonzero(keypoints[:, :, 2] > min_visibility, axis=1)
@@ -249,7 +251,7 @@ def _array(name: str, value: npt.ArrayLike, shape: tuple[int | None, ...]) -> np
 
 
 def _shape_text(shape: tuple[int | None, ...]) -> str:
-    """For people: (None, 4) -> "(any, 4)"."""
+    """For instances: (None, 4) -> "(any, 4)"."""
     return str(shape).replace("None", "any")
 
 

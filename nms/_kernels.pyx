@@ -3,7 +3,7 @@
 
 All arrays are C-contiguous: ``keypoints`` (N, K, 3), ``areas`` (N,), ``spreads`` (K,), ``scores`` (N,) and
 ``boxes`` (N, 4) float64. ``spreads`` are (2 sigma)^2, the k^2 of the OKS. ``counted`` (N,) intp says how many
-joints of a pose have a score above ``min_visibility``, which is -inf for "all joints count".
+keypoints of a pose have a score above ``min_visibility``, which is -inf for "all keypoints count".
 
 ``members`` (N,) intp are the indices of all poses, image by image and rising within one; ``ends`` (I,) intp say
 where in them each image's poses end.
@@ -26,7 +26,7 @@ cdef double _oks(
     Py_ssize_t i,
     Py_ssize_t j,
 ) noexcept nogil:
-    """OKS of poses i and j over the joints whose score in pose j is above ``min_visibility``; 0 if none is."""
+    """OKS of poses i and j over the keypoints whose score in pose j is above ``min_visibility``; 0 if none is."""
     if counted[j] == 0:
         return 0.0
     cdef Py_ssize_t k
@@ -50,10 +50,10 @@ cdef bint _surely_unlike(
     Py_ssize_t i,
     Py_ssize_t j,
 ) noexcept nogil:
-    """Whether a few joints show already that the OKS of poses i and j is not above the threshold.
+    """Whether a few keypoints show already that the OKS of poses i and j is not above the threshold.
 
-    Most pairs of people are far apart, and a high threshold decides them after two joints without a single
-    exponential: 1 + x <= e^x, so that a joint with exp(-x) takes at least 1 - 1 / (1 + x) = x / (1 + x) from
+    Most pairs of instances are far apart, and a high threshold decides them after two keypoints without a single
+    exponential: 1 + x <= e^x, so that a keypoint with exp(-x) takes at least 1 - 1 / (1 + x) = x / (1 + x) from
     the sum. Where numbers overflow, every comparison with NaN is false, so that the answer is "not sure".
     """
     cdef Py_ssize_t k

@@ -15,7 +15,7 @@ def oks_matrix(
     sigmas: npt.ArrayLike | None = None,
     min_visibility: float | None = None,
 ) -> npt.NDArray[np.float64]:
-    """(N, N) OKS of row i and column j over the joints the column's scores let count."""
+    """(N, N) OKS of row i and column j over the keypoints the column's scores let count."""
     keypoints = np.asarray(keypoints, np.float64)
     areas = np.asarray(areas, np.float64)
     sigmas = COCO_SIGMAS if sigmas is None else np.asarray(sigmas, np.float64)

@@ -17,13 +17,13 @@ from pipelines.existing_build import (
     DEAD_LETTERS,
     OPTIONS,
     clean_up,
+    find_existing_build,
     finish_exchange,
     remove_others,
     remove_outdated,
-    settle,
 )
 from pipelines.instances import BuildError
-from pipelines.placement import count_people
+from pipelines.placement import count_instances
 from pipelines.runner import run_pipeline
 from pipelines.sharding import plan_shards, shard_count
 from pipelines.storage import discard, file_sha256, write_whole
@@ -44,25 +44,25 @@ class Build:
         dataset, split, boxes: what to build; boxes is "ground_truth" or "detections".
         skeleton: whose keypoints the annotations have; None: those that the annotation file describes.
         annotations: the COCO-format annotation file.
-        images: the picture folder.
+        images: the image folder.
         name_prefix: what file names begin with that is not part of the path below it.
-        follow_links: whether links may lead out of the picture folder.
+        follow_links: whether links may lead out of the image folder.
         exif_orientation: "ignore", "apply" or "auto", see `pipelines.exif.orient`.
         detections: the detector's results, read if boxes is "detections".
         folder: where the records go.
         options: `CropOptions`.
-        clean_boxes: whether to cut ground-truth boxes to their picture.
+        clean_boxes: whether to cut ground-truth boxes to their image.
         skeleton_file: a file in the form of a category, whose fields replace those of the annotation file's;
             read if `skeleton` is None; None for nothing to replace.
-        lenient: whether annotations are read as labelling tools leave them, see
+        lenient: whether annotations are read as labeling tools leave them, see
             `records.annotations.lenient`.
         category: with `lenient` the name or id of the category to take; None to choose.
-        image_ids: a file that lists the pictures to look at; None for all.
+        image_ids: a file that lists the images to look at; None for all.
         detection_category: id of the detections that count; None: that of the category with keypoints.
-        left_out: {reason: count} of people whom the conversion to COCO format left out on purpose.
-        people_per_shard: about how many records a shard gets.
+        filtered: {reason: count} of instances that the conversion to COCO format left out on purpose.
+        instances_per_shard: about how many records a shard gets.
         score_threshold: detections with a lower score are left out.
-        max_bad_fraction: the largest share of rejected people with which the build still succeeds.
+        max_bad_fraction: the largest share of rejected instances with which the build still succeeds.
         overwrite: whether to replace records that stand there; they stay until those that replace them are
             whole.
         beam_args: arguments for Beam's `PipelineOptions`.
@@ -86,8 +86,8 @@ class Build:
     category: str | None = None
     image_ids: str | None = None
     detection_category: int | None = None
-    left_out: dict = field(default_factory=dict)
-    people_per_shard: int = 1024
+    filtered: dict = field(default_factory=dict)
+    instances_per_shard: int = 1024
     score_threshold: float = 0.0
     max_bad_fraction: float = 0.01
     overwrite: bool = False
@@ -109,28 +109,28 @@ def build_records(build, say=print, run=run_pipeline):
         The `Manifest`; None if the job is handed over and nobody waits for its end.
 
     Raises:
-        BuildError: for unusable input, a folder that was built with other options, too many rejected people,
-            or shards that do not add up to the plan.
+        BuildError: for unusable input, a folder that was built with other options, too many rejected
+            instances, or shards that do not add up to the plan.
     """
     if set("*?[") & set(build.folder):
         raise BuildError(f"{build.folder}: the path of a records folder must not hold the signs * ? [")
     options = build_options(build)
     # What a build under way is for. Its annotations may be mended meanwhile: a shard knows its own plan.
-    begun = {name: value for name, value in options.items() if not name.endswith("_sha256")}
-    begun["images"] = absolute(build.images)
+    resume_options = {name: value for name, value in options.items() if not name.endswith("_sha256")}
+    resume_options["images"] = absolute(build.images)
     prefix = f"{build.dataset}-{build.split}.tfrecord-"
-    found = settle(build.folder, prefix, options, begun, build.overwrite)
+    found = find_existing_build(build.folder, prefix, options, resume_options, build.overwrite)
     if found.manifest:
         count, shards = found.manifest.records, len(found.manifest.shards)
-        say(f"{build.folder}: already built, {count:,} people in {shards} shards")
+        say(f"{build.folder}: already built, {count:,} instances in {shards} shards")
         if found.waiting:
             say(
                 f"note: {build.folder}/{REPLACING_FOLDER} holds shards of a command with --overwrite that "
                 "has not ended; it goes on where it stopped, or remove that folder"
             )
         return found.manifest
-    plan = _write_plan(build, begun, found.replaces, say)
-    run(plan.job, build.beam_args, sum(plan.people))
+    plan = _write_plan(build, resume_options, found.replaces, say)
+    run(plan.job, build.beam_args, sum(plan.instances))
     if only_submits(build.beam_args):
         say(
             f"{build.folder}: planned, and the job handed over. When it has run, and not before, the same "
@@ -141,11 +141,11 @@ def build_records(build, say=print, run=run_pipeline):
 
 
 def build_options(build):
-    """Everything that decides the shards' bytes but the pictures themselves, as the manifest keeps it."""
+    """Everything that decides the shards' bytes but the images themselves, as the manifest keeps it."""
     options = dataclasses.asdict(build.options)
     options["input_size"] = list(build.options.input_size)
     options["schema_version"], options["build_version"] = SCHEMA_VERSION, BUILD_VERSION
-    options["people_per_shard"] = build.people_per_shard
+    options["instances_per_shard"] = build.instances_per_shard
     options["annotations_sha256"] = file_sha256(build.annotations)
     if build.skeleton_file:
         options["skeleton"] = file_sha256(build.skeleton_file)
@@ -168,30 +168,30 @@ def build_options(build):
 
 @dataclass(frozen=True)
 class _Plan:
-    """What is left of the people once their plan files are written.
+    """What is left of the instances once their plan files are written.
 
     Attributes:
         job: the `ShardJob`.
-        people: how many people each shard has.
-        pictures: how many pictures all of them have.
-        dropped, rejected: as in the `Source`.
+        instances: how many instances each shard has.
+        images: how many images all of them have.
+        filtered, rejected: as in the `Source`.
         placement: counts of keypoints that are elsewhere, as the manifest keeps them.
     """
 
     job: ShardJob
-    people: list
-    pictures: int
-    dropped: dict
+    instances: list
+    images: int
+    filtered: dict
     rejected: list
     placement: dict
 
 
-def _write_plan(build, begun, replaces, say):
-    """Reads the people and writes each shard's plan file. Only what `_finish` needs stays in memory.
+def _write_plan(build, resume_options, replaces, say):
+    """Reads the instances and writes each shard's plan file. Only what `_finish` needs stays in memory.
 
     Args:
         build: the `Build`.
-        begun: what a build under way must have in common with this one, by name.
+        resume_options: what a build under way must have in common with this one, by name.
         replaces: whether what stands in the folder stays until all shards are there.
         say: function that shows a line to the user.
 
@@ -199,40 +199,40 @@ def _write_plan(build, begun, replaces, say):
         A `_Plan`.
 
     Raises:
-        BuildError: for unusable input or too many rejected people.
+        BuildError: for unusable input or too many rejected instances.
     """
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always", UserWarning)
         source = read_source(build)
     for warning in warned:
         say(f"warning: {build.annotations}: {warning.message}")
-    people, job = source.count, _job(build, begun, source, replaces)
-    _judge(build, job, source.rejected, people + len(source.rejected))
-    if not people:
+    instances, job = source.count, _job(build, resume_options, source, replaces)
+    _judge(build, job, source.rejected, instances + len(source.rejected))
+    if not instances:
         raise BuildError(
             f"{build.annotations}: nobody to build records of "
-            f"(left out: {format_reasons(source.dropped)}; "
+            f"(filtered: {format_reasons(source.filtered)}; "
             f"rejected: {format_reasons(count_reasons(source.rejected))})"
         )
-    say(f"{build.folder}: {people:,} people in {len(source.pictures):,} pictures → {job.count} shards")
-    write_whole(FileSystems.join(job.work_folder, OPTIONS), json.dumps(begun).encode())
+    say(f"{build.folder}: {instances:,} instances in {len(source.images):,} images → {job.count} shards")
+    write_whole(FileSystems.join(job.work_folder, OPTIONS), json.dumps(resume_options).encode())
     remove_others(job)
     planned, placement = [], Counter()
-    for index, pictures in enumerate(plan_shards(source.pictures, job.count)):
-        write_whole(job.plan_path(index), job.plan_content(pictures))
-        planned.append(sum(len(picture.people) for picture in pictures))
-        placement.update(count_people(pictures, build.options.input_size))
+    for index, images in enumerate(plan_shards(source.images, job.count)):
+        write_whole(job.plan_path(index), job.plan_content(images))
+        planned.append(sum(len(image.instances) for image in images))
+        placement.update(count_instances(images, build.options.input_size))
     for warning in placement_warnings(placement):
         path = build.detections if build.boxes == "detections" else build.annotations
         say(f"warning: {path}: {warning}")
     remove_outdated(job)
     counts = placement_summary(placement)
-    return _Plan(job, planned, len(source.pictures), source.dropped, source.rejected, counts)
+    return _Plan(job, planned, len(source.images), source.filtered, source.rejected, counts)
 
 
-def _job(build, begun, source, replaces):
-    """The `ShardJob` of a build whose people are read."""
-    count = shard_count(source.count, build.people_per_shard)
+def _job(build, resume_options, source, replaces):
+    """The `ShardJob` of a build whose instances are read."""
+    count = shard_count(source.count, build.instances_per_shard)
     return ShardJob(
         images=build.images,
         name_prefix=build.name_prefix,
@@ -242,7 +242,7 @@ def _job(build, begun, source, replaces):
         count=count,
         skeleton=source.skeleton,
         options=build.options,
-        key=hashlib.sha256(json.dumps([begun, build.name_prefix, count]).encode()).hexdigest(),
+        key=hashlib.sha256(json.dumps([resume_options, build.name_prefix, count]).encode()).hexdigest(),
         follow_links=build.follow_links,
         exif_orientation=build.exif_orientation,
         replaces=replaces,
@@ -253,30 +253,30 @@ def _finish(build, options, plan, say):
     """Checks the shards against the plan, writes the manifest, removes the work folder."""
     job, shards, lossy, rejected, notes = plan.job, [], [], list(plan.rejected), Counter()
     sizes = job.written()
-    sides = job.outcomes(sizes)
-    missing = [index for index in range(job.count) if sides.get(index) is None]
+    results = job.shard_results(sizes)
+    missing = [index for index in range(job.count) if results.get(index) is None]
     if missing:
         raise BuildError(
             f"{len(missing)} of {job.count} shards of {build.folder} are missing (the first: {missing[0]}): "
             "the engine has lost them, or another command builds here too; run the same command again"
         )
-    for index, people in enumerate(plan.people):
-        side = sides[index]
-        if side["size"] != sizes[index] or side["records"] + len(side["rejected"]) != people:
+    for index, instances in enumerate(plan.instances):
+        result = results[index]
+        if result["size"] != sizes[index] or result["records"] + len(result["rejected"]) != instances:
             raise BuildError(
-                f"shard {index} of {build.folder} does not add up: {people} people planned, the runner left "
-                f"{side['records']} records; run the same command again"
+                f"shard {index} of {build.folder} does not add up: {instances} instances planned, the "
+                f"runner left {result['records']} records; run the same command again"
             )
-        rejected += side["rejected"]
-        notes.update(side["notes"])
-        if side["rejected"]:
+        rejected += result["rejected"]
+        notes.update(result["notes"])
+        if result["rejected"]:
             lossy.append(job.shard_path(index))
         name = shard_name(build.dataset, build.split, index, job.count)
-        shards.append(Shard(name, side["records"], side["size"], side["sha256"]))
+        shards.append(Shard(name, result["records"], result["size"], result["sha256"]))
     if warning := orientation_warning(notes):
         say(f"warning: {build.images}: {warning}")
     try:
-        _judge(build, job, rejected, sum(plan.people) + len(plan.rejected))
+        _judge(build, job, rejected, sum(plan.instances) + len(plan.rejected))
     except BuildError:
         # What was wrong may be mended before the next try, which keeps finished shards: not these.
         discard(lossy)
@@ -289,9 +289,9 @@ def _finish(build, options, plan, say):
         skeleton=job.skeleton,
         options=options,
         shards=tuple(shards),
-        dropped=plan.dropped,
+        filtered=plan.filtered,
         rejected=count_reasons(rejected),
-        images=plan.pictures,
+        images=plan.images,
         placement=plan.placement,
         source={
             name: absolute(path)
@@ -312,23 +312,24 @@ def _finish(build, options, plan, say):
     return manifest
 
 
-def _judge(build, job, rejected, people):
+def _judge(build, job, rejected, instances):
     """Writes the dead-letter file where the shards are written.
 
     Raises:
-        BuildError: if too many of so many people were rejected.
+        BuildError: if too many of so many instances were rejected.
     """
     dead_letters = FileSystems.join(job.shards_folder, DEAD_LETTERS)
     if rejected:
         write_whole(dead_letters, "".join(json.dumps(entry) + "\n" for entry in rejected).encode())
     else:
         discard([dead_letters])
-    if len(rejected) > build.max_bad_fraction * people:
+    if len(rejected) > build.max_bad_fraction * instances:
         first = rejected[0]
         raise BuildError(
-            f"{len(rejected)} of {people} people were rejected ({format_reasons(count_reasons(rejected))}), "
-            f"more than --max_bad_fraction={build.max_bad_fraction} allows; {dead_letters} lists them, the "
-            f"first: {first['reason']} of person {first['person_id']} in image {first['image_id']}, "
+            f"{len(rejected)} of {instances} instances were rejected "
+            f"({format_reasons(count_reasons(rejected))}), more than "
+            f"--max_bad_fraction={build.max_bad_fraction} allows; {dead_letters} lists them, the first: "
+            f"{first['reason']} of instance {first['instance_id']} in image {first['image_id']}, "
             f"{first['detail']}"
         )
 

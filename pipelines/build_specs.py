@@ -15,7 +15,7 @@ from records.datasets import BOXES, records_folder
 from records.manifest import MANIFEST
 
 
-def plan_builds(values, layout, input_size, beam_args, left_out):
+def plan_builds(values, layout, input_size, beam_args, filtered):
     """The builds the flags ask for: a list of `Build`.
 
     Args:
@@ -23,7 +23,7 @@ def plan_builds(values, layout, input_size, beam_args, left_out):
         layout: the dataset's `Layout`.
         input_size: (width, height) of the network input.
         beam_args: arguments for Beam's `PipelineOptions`.
-        left_out: {split: {reason: count}} of people whom a conversion left out.
+        filtered: {split: {reason: count}} of instances that a conversion left out.
 
     Raises:
         BuildError: if nothing that could be built is there.
@@ -40,15 +40,15 @@ def plan_builds(values, layout, input_size, beam_args, left_out):
             if exists(left_over / MANIFEST):
                 print(
                     f"warning: {left_over} holds records whose annotations are gone; what is built now may "
-                    "have the same people. Remove that folder unless you know better"
+                    "have the same instances. Remove that folder unless you know better"
                 )
             continue
         for boxes in [values.boxes] if values.boxes else _boxes_by_default(split, detections):
             if boxes == "detections" and not values.boxes and not exists(detections):
                 continue
             if boxes == "detections" and split == "train" and not (values.split and values.boxes):
-                continue  # a detector's file is usually for the pictures that are evaluated only
-            for path, what in ((annotations, "annotation file"), (images, "picture folder")):
+                continue  # a detector's file is usually for the images that are evaluated only
+            for path, what in ((annotations, "annotation file"), (images, "image folder")):
                 if not exists(path):
                     hint = (
                         f"; it is converted from {layout.raw}" if path == annotations and layout.raw else ""
@@ -86,8 +86,8 @@ def plan_builds(values, layout, input_size, beam_args, left_out):
                     category=values.category,
                     image_ids=values.image_ids,
                     detection_category=values.detection_category,
-                    left_out=left_out.get(split, {}),
-                    people_per_shard=values.people_per_shard,
+                    filtered=filtered.get(split, {}),
+                    instances_per_shard=values.instances_per_shard,
                     score_threshold=values.score_threshold,
                     max_bad_fraction=values.max_bad_fraction,
                     overwrite=values.overwrite,
@@ -101,7 +101,7 @@ def plan_builds(values, layout, input_size, beam_args, left_out):
 
 
 def _boxes_by_default(split, detections):
-    """Whose boxes to build: of test pictures, which have nobody to learn from, a detector's if there are."""
+    """Whose boxes to build: of test images, which have nobody to learn from, a detector's if there are."""
     return ("detections",) if split == "test" and exists(detections) else BOXES
 
 
@@ -109,7 +109,7 @@ def prepare(values, layout):
     """Brings a dataset to COCO format: draws the synthetic one, converts MPII and PoseTrack.
 
     Returns:
-        {split: {reason: count}} of people whom a conversion left out.
+        {split: {reason: count}} of instances that a conversion left out.
 
     Raises:
         BuildError: if the dataset's folder is missing, or cannot be brought to COCO format.
@@ -121,7 +121,7 @@ def prepare(values, layout):
     )
     check_reachable(dataset_dir, *(values[name].value for name in named))
     if layout.name == "synthetic":
-        draw_synthetic(values, dataset_dir)
+        generate_synthetic(values, dataset_dir)
     if values.annotations and values.images:
         return {}
     if not (exists(dataset_dir) if is_remote(dataset_dir) else dataset_dir.is_dir()):
@@ -138,30 +138,30 @@ def prepare(values, layout):
     return ensure_converted(layout, dataset_dir, images, options)
 
 
-def draw_synthetic(values, folder):
+def generate_synthetic(values, folder):
     """Draws the synthetic dataset unless it is there.
 
     Raises:
-        BuildError: if the folder holds one of other options, or something else, or is not on this machine.
+        BuildError: if the folder holds one of other options, or something else, or is not on this host.
     """
     if is_remote(folder):
         raise BuildError(
-            f"--dataset_dir={folder}: the synthetic dataset is drawn on this machine; expected a path of it. "
+            f"--dataset_dir={folder}: the synthetic dataset is drawn on this host; expected a path of it. "
             "--records_dir may be elsewhere"
         )
     options = SyntheticOptions(
         train_images=values.train_images, val_images=values.val_images, seed=values.seed
     )
     total = options.train_images + options.val_images
-    with tqdm(total=total, desc="draw", unit=" pictures", dynamic_ncols=True, delay=1) as bar:
+    with tqdm(total=total, desc="draw", unit=" images", dynamic_ncols=True, delay=1) as bar:
 
         def show(done, _):
             bar.update(done - bar.n)
 
         try:
-            drawn = generate(folder, options, values.workers, values.overwrite, show)
+            generated = generate(folder, options, values.workers, values.overwrite, show)
         except FileExistsError as error:
             raise BuildError(f"{error}; --overwrite and --dataset_dir do that") from error
-        bar.leave = drawn
-    say = "drawn" if drawn else "already drawn"
-    print(f"{folder}: {options.train_images:,} train and {options.val_images:,} val pictures {say}")
+        bar.leave = generated
+    say = "drawn" if generated else "already generated"
+    print(f"{folder}: {options.train_images:,} train and {options.val_images:,} val images {say}")

@@ -15,7 +15,7 @@ from records.plausibility import placement_rows
 NAME = "python pipelines/build_records.py"
 
 DESCRIPTION = """
-Turns a dataset into training records: TFRecord shards of person crops with all that the trainer and the
+Turns a dataset into training records: TFRecord shards of instance crops with all that the trainer and the
 evaluator need to know about them.
 
   python pipelines/build_records.py --dataset coco
@@ -46,7 +46,7 @@ say where else things are):
 between them come from the file's "categories"; what mirrors what from names with left and right, or from
 "flip_pairs" there; OKS sigmas from "sigmas" there. --skeleton names a file that says these things where the
 annotations do not, or say them wrong. --split (train by default) says what to call it.
-"synthetic" draws its own pictures first.
+"synthetic" draws its own images first.
 
 The job runs in this process, in --workers=N processes, or on an engine that Apache Beam's own options after
 -- name (-- --help lists them; BUILD.md has each engine's command), with the same bytes:
@@ -84,11 +84,11 @@ def define_flags(values):
         "written.",
         **add,
     )
-    flags.DEFINE_string("images", None, "Picture folder, if it is elsewhere (one --split only).", **add)
+    flags.DEFINE_string("images", None, "Image folder, if it is elsewhere (one --split only).", **add)
     flags.DEFINE_bool(
         "follow_links",
         False,
-        "Take pictures that are links out of the picture folder, as those of DVC, git-annex and the caches "
+        "Take images that are links out of the image folder, as those of DVC, git-annex and the caches "
         "of Hugging Face are.",
         **add,
     )
@@ -96,7 +96,7 @@ def define_flags(values):
         "exif_orientation",
         None,
         ["auto", "ignore", "apply"],
-        "Whether pictures are turned upright as their EXIF data say: auto turns those whose annotated size "
+        "Whether images are turned upright as their EXIF data say: auto turns those whose annotated size "
         "is the upright one's. By default auto for custom, ignore for the others, which were annotated on "
         "the pixels as they are stored.",
         **add,
@@ -106,7 +106,7 @@ def define_flags(values):
         "mpii_boxes",
         "objpos",
         ["objpos", "keypoints"],
-        "MPII: boxes from the release's own centre and scale, as the official HRNet has them, or from the "
+        "MPII: boxes from the release's own center and scale, as the official HRNet has them, or from the "
         "keypoints, exactly as the older converter made them (1-based coordinates, everything visible).",
         **add,
     )
@@ -114,7 +114,7 @@ def define_flags(values):
         "validation_list",
         None,
         "MPII: JSON list of those of the training part who are for validation: objects with image, center "
-        "and scale (the valid.json that pose codes share, 2,958 people), pairs [file name, place in "
+        "and scale (the valid.json that pose codes share, 2,958 instances), pairs [file name, place in "
         "annorect], or file names. Without it everybody is in train; the division is never guessed.",
         **add,
     )
@@ -137,14 +137,14 @@ def define_flags(values):
         "crop_encoding",
         "jpeg",
         ["jpeg", "exact"],
-        "exact keeps the picture's own pixels, as PNG and never made smaller: about eight times the bytes.",
+        "exact keeps the image's own pixels, as PNG and never made smaller: about eight times the bytes.",
         **add,
     )
     flags.DEFINE_integer(
         "crop_quality",
         80,
-        "JPEG quality of people stored at the network input's resolution or above; smaller ones get a higher "
-        "one.",
+        "JPEG quality of instances stored at the network input's resolution or above; smaller ones get a "
+        "higher one.",
         lower_bound=1,
         upper_bound=100,
         **add,
@@ -152,19 +152,20 @@ def define_flags(values):
     flags.DEFINE_float(
         "max_crop_scale",
         1.5,
-        "Large people, and those with large halves if half bodies may be drawn, are stored at this many "
+        "Large instances, and those with large halves if half bodies may be drawn, are stored at this many "
         "times the network input's resolution at most.",
         lower_bound=0.1,
         **add,
     )
     flags.DEFINE_integer(
-        "people_per_shard", 1024, "About how many records a shard gets.", lower_bound=1, **add
+        "instances_per_shard", 1024, "About how many records a shard gets.", lower_bound=1, **add
     )
     flags.DEFINE_float("score_threshold", 0.0, "Leave out detections with a lower score.", **add)
     flags.DEFINE_integer(
         "detection_category",
         None,
-        "Which category_id of the detections to take; by default that of the annotations' people (COCO: 1).",
+        "Which category_id of the detections to take; by default that of the annotations' instances (COCO: "
+        "1).",
         **add,
     )
     flags.DEFINE_string(
@@ -177,7 +178,7 @@ def define_flags(values):
     flags.DEFINE_string(
         "image_ids",
         None,
-        "File with the ids of the pictures to build from, a JSON list or one a line; by default all.",
+        "File with the ids of the images to build from, a JSON list or one a line; by default all.",
         **add,
     )
     flags.DEFINE_string(
@@ -191,7 +192,7 @@ def define_flags(values):
     flags.DEFINE_float(
         "max_bad_fraction",
         0.01,
-        "The build fails if a larger share of the people had to be rejected (rejected.jsonl says why).",
+        "The build fails if a larger share of the instances had to be rejected (rejected.jsonl says why).",
         lower_bound=0,
         upper_bound=1,
         **add,
@@ -205,22 +206,22 @@ def define_flags(values):
     flags.DEFINE_integer(
         "workers",
         1,
-        "Processes on this machine; engines elsewhere have options of their own.",
+        "Processes on this host; engines elsewhere have options of their own.",
         lower_bound=1,
         **add,
     )
     flags.DEFINE_integer(
         "train_images",
         1500,
-        "synthetic: pictures to draw for train.",
+        "synthetic: images to generate for train.",
         lower_bound=1,
         upper_bound=999_999,
         **add,
     )
     flags.DEFINE_integer(
-        "val_images", 150, "synthetic: pictures to draw for val.", lower_bound=1, upper_bound=999_999, **add
+        "val_images", 150, "synthetic: images to generate for val.", lower_bound=1, upper_bound=999_999, **add
     )
-    flags.DEFINE_integer("seed", 0, "synthetic: seed of the drawn pictures.", lower_bound=0, **add)
+    flags.DEFINE_integer("seed", 0, "synthetic: seed of the synthetic images.", lower_bound=0, **add)
 
 
 def main(values, rest):
@@ -237,15 +238,15 @@ def main(values, rest):
     beam_args = beam_arguments(values, rest)
     check_flags(values, layout)
     if values.mpii_boxes == "keypoints":
-        # The older files name pictures from the dataset's folder, and their boxes are ordinary ones.
+        # The older files name images from the dataset's folder, and their boxes are ordinary ones.
         layout = replace(layout, name_prefix="images/", clean_boxes=True)
     use_options(beam_args)
     with store_errors():
         check_reachable(*(argument.partition("=")[2] for argument in beam_args if "=gs://" in argument))
-        left_out = prepare(values, layout)
+        filtered = prepare(values, layout)
         if layout.skeleton is None and values.annotations and not values.split:
             values.split = "train"
-        builds = plan_builds(values, layout, input_size, beam_args, left_out)
+        builds = plan_builds(values, layout, input_size, beam_args, filtered)
         refuse_local_folders(builds, beam_args)
         if len(builds) > 1 and only_submits(beam_args):
             raise UsageError(
@@ -268,12 +269,12 @@ def format_table(manifest, seconds):
     """
     size = sum(shard.size for shard in manifest.shards)
     rows = [
-        ("people", f"{manifest.records:,}", f"of {manifest.skeleton.num_keypoints} keypoints"),
-        ("pictures", f"{manifest.images:,}", ""),
+        ("instances", f"{manifest.records:,}", f"of {manifest.skeleton.num_keypoints} keypoints"),
+        ("images", f"{manifest.images:,}", ""),
         ("shards", f"{len(manifest.shards):,}", f"in {seconds:.0f} s"),
-        ("MB", f"{size / 1e6:,.1f}", f"{size / 1e3 / max(manifest.records, 1):.1f} KB a person"),
+        ("MB", f"{size / 1e6:,.1f}", f"{size / 1e3 / max(manifest.records, 1):.1f} KB an instance"),
     ]
-    for what, reasons in (("left out", manifest.dropped), ("rejected", manifest.rejected)):
+    for what, reasons in (("filtered", manifest.filtered), ("rejected", manifest.rejected)):
         rows.append((what, f"{sum(reasons.values()):,}", ""))
         rows += [("", f"{count:,}", reason) for reason, count in reasons.items()]
     for count, text in placement_rows(manifest.placement):
@@ -282,7 +283,7 @@ def format_table(manifest, seconds):
 
 
 def refuse_local_folders(builds, beam_args):
-    """Refuses folders of this machine for Dataflow, whose workers cannot see them.
+    """Refuses folders of this host for Dataflow, whose workers cannot see them.
 
     Raises:
         UsageError: naming one.
@@ -317,7 +318,9 @@ def check_flags(values, layout):
     if values.skeleton and layout.skeleton is not None:
         raise UsageError(f"--skeleton is for --dataset=custom; the keypoints of {values.dataset} are known")
     if values.category is not None and not layout.lenient:
-        raise UsageError("--category is for --dataset=custom; the other datasets have one category of people")
+        raise UsageError(
+            "--category is for --dataset=custom; the other datasets have one category of instances"
+        )
     if values.annotations_dir and not layout.raw:
         raise UsageError("--annotations_dir is for datasets that are converted: --dataset=mpii or posetrack")
     if values.dataset != "mpii" and (values.mpii_boxes != "objpos" or values.validation_list):

@@ -1,4 +1,4 @@
-"""Cutting one person out of a picture: pixels and annotation in, the values of a record out."""
+"""Cutting one instance out of an image: pixels and annotation in, the values of a record out."""
 
 from dataclasses import dataclass
 
@@ -16,8 +16,8 @@ BUILD_VERSION = 4
 #: How crops can be stored: see `CropOptions.encoding`.
 ENCODINGS = ("jpeg", "exact")
 
-# Full colour resolution: of equally large files, a JPEG of lower quality that keeps the colours is closer to
-# the picture than one of higher quality that halves them. Not progressive, which would save 3 % of the bytes
+# Full color resolution: of equally large files, a JPEG of lower quality that keeps the colors is closer to
+# the image than one of higher quality that halves them. Not progressive, which would save 3 % of the bytes
 # but takes three times as long to decode, in every epoch. (Measured: benchmarks/crops.py.)
 _JPEG_FLAGS = (
     cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
@@ -33,24 +33,24 @@ class CropOptions:
 
     Attributes:
         input_size: (width, height) of the network input the records are for.
-        padding: factor on the person's box (official: 1.25).
+        padding: factor on the instance's box (official: 1.25).
         scale_factor: the largest scale augmentation the crop must have room for, at any rotation and for
             the half body (official COCO recipe: 0.35); None for the plain view only.
-        half_body_min_keypoints: half bodies are drawn only of people with more labelled keypoints.
-        encoding: "jpeg"; or "exact": a PNG of the picture's own pixels at their own size. (Cutting whole
+        half_body_min_keypoints: half bodies are drawn only of instances with more labeled keypoints.
+        encoding: "jpeg"; or "exact": a PNG of the image's own pixels at their own size. (Cutting whole
             blocks out of a JPEG source would be as exact at 36 % of the bytes, but no well-kept wheel
             does it without a system library: PyTurboJPEG brings none, simplejpeg and Pillow do not offer it.)
-        max_crop_scale: people are stored at most this many times as large as the network shows them in the
+        max_crop_scale: instances are stored at most this many times as large as the network shows them in the
             smallest of their `plain_views`; without effect on "exact". So a half body, which is shown larger
-            than the whole person, has the network input's resolution too where the picture has it. The
+            than the whole instance, has the network input's resolution too where the image has it. The
             default is a little below 1 / (1 - 0.35), which the strongest enlarging of the official recipe
             would need: 0.975 of the input's resolution is the least that a sample has.
-        sharp_halves: whether half bodies count for that. They take three times the bytes where people are as
-            large as in MPII, whose recipe never shows them; there is room for them in the crop anyhow.
-        quality: JPEG quality, 1 to 100, of people stored at the network's resolution or above; those stored
-            smaller get a higher one, see `jpeg_quality`. Without effect on "exact".
+        sharp_halves: whether half bodies count for that. They take three times the bytes where instances are
+            as large as in MPII, whose recipe never shows them; there is room for them in the crop anyhow.
+        quality: JPEG quality, 1 to 100, of instances stored at the network's resolution or above; those
+            stored smaller get a higher one, see `jpeg_quality`. Without effect on "exact".
 
-    The defaults come from `benchmarks/crops.py`: 33 KB a person, 2.0 grey levels, see BUILD.md.
+    The defaults come from `benchmarks/crops.py`: 33 KB an instance, 2.0 gray levels, see BUILD.md.
 
     Raises:
         ValueError: for an unknown encoding.
@@ -71,16 +71,17 @@ class CropOptions:
 
 
 def plain_views(center, scale, keypoints, skeleton, options):
-    """What training shows of a person before scale and rotation are drawn: the box, and halves of the body.
+    """What training shows of an instance before scale and rotation are drawn: the box, and halves of the
+    body.
 
     Args:
-        center, scale: (2,) of the person, image pixels.
+        center, scale: (2,) of the instance, image pixels.
         keypoints: (K, 3) x, y in image pixels and visibility.
         skeleton: the `Skeleton`.
         options: `CropOptions`.
 
     Returns:
-        centers, scales: (M, 2) float64 each, M from 1 to 3, image pixels; the person's own are the first.
+        centers, scales: (M, 2) float64 each, M from 1 to 3, image pixels; the instance's own are the first.
         Keypoints in one point have a scale of 0, which is never shown.
     """
     centers, scales = [center], [scale]
@@ -97,16 +98,16 @@ def plain_views(center, scale, keypoints, skeleton, options):
 
 
 def crop_rectangle(centers, scales, image_size, options, margin=0.0):
-    """The part of a picture that every crop drawn from a person lies in.
+    """The part of an image that every crop drawn from an instance lies in.
 
     Args:
         centers, scales: (M, 2) of its `plain_views`.
-        image_size: (width, height) of the picture.
+        image_size: (width, height) of the image.
         options: `CropOptions`.
         margin: image pixels to add on every side, see `covering_rectangle`.
 
     Returns:
-        (x, y, width, height) ints in image pixels, or None if nothing lies inside the picture.
+        (x, y, width, height) ints in image pixels, or None if nothing lies inside the image.
     """
     if options.scale_factor is None:
         return covering_rectangle(centers, scales, image_size, False, margin)
@@ -114,11 +115,11 @@ def crop_rectangle(centers, scales, image_size, options, margin=0.0):
 
 
 def cut_crop(pixels, center, scale, keypoints, skeleton, options):
-    """The pixels to store of one person.
+    """The pixels to store of one instance.
 
     Args:
-        pixels: (height, width, 3) uint8, BGR: the whole picture.
-        center, scale: (2,) of the person, image pixels.
+        pixels: (height, width, 3) uint8, BGR: the whole image.
+        center, scale: (2,) of the instance, image pixels.
         keypoints: (K, 3) x, y in image pixels and visibility.
         skeleton: the `Skeleton`.
         options: `CropOptions`.
@@ -126,26 +127,26 @@ def cut_crop(pixels, center, scale, keypoints, skeleton, options):
     Returns:
         crop: (h, w, 3) uint8, BGR.
         crop_affine: (2, 3) float64: image pixels -> crop pixels.
-        Or None if the person lies outside the picture.
+        Or None if the instance lies outside the image.
     """
     centers, scales = plain_views(center, scale, keypoints, skeleton, options)
     widths = scales[:, 0] if options.sharp_halves else scale[:1]
-    shrink = min(1.0, options.max_crop_scale * options.input_size[0] / widths[widths > 0].min())
+    downscale = min(1.0, options.max_crop_scale * options.input_size[0] / widths[widths > 0].min())
     if options.encoding == "exact":
-        shrink = 1.0
-    margin = 0.5 / shrink if shrink < 1 else 0.0
+        downscale = 1.0
+    margin = 0.5 / downscale if downscale < 1 else 0.0
     image_size = (pixels.shape[1], pixels.shape[0])
     rectangle = crop_rectangle(centers, scales, image_size, options, margin)
     if rectangle is None:
         return None
-    return cut_part(pixels, rectangle, shrink)
+    return cut_part(pixels, rectangle, downscale)
 
 
 def jpeg_quality(quality, stored_scale):
-    """The JPEG quality of one person's crop: higher for people whom the network shows enlarged.
+    """The JPEG quality of one instance's crop: higher for instances that the network shows enlarged.
 
     What JPEG rounds away is enlarged with them, and their crops are small: with one quality for everybody,
-    the same mean error costs a fifth more bytes (measured on COCO people by benchmarks/crops.py).
+    the same mean error costs a fifth more bytes (measured on COCO instances by benchmarks/crops.py).
 
     Args:
         quality: `CropOptions.quality`.
@@ -167,7 +168,7 @@ def encode_crop(crop, stored_scale, options):
         options: `CropOptions`.
 
     Returns:
-        bytes: a baseline JPEG with full colour resolution, and where there is room for augmentation a
+        bytes: a baseline JPEG with full color resolution, and where there is room for augmentation a
         restart marker after each row of blocks; or for "exact" a PNG.
 
     Raises:
@@ -185,21 +186,21 @@ def encode_crop(crop, stored_scale, options):
     return content.tobytes()
 
 
-def make_record(pixels, picture, person, skeleton, options):
+def make_record(pixels, image, instance, skeleton, options):
     """The values of one record.
 
     Args:
-        pixels: (height, width, 3) uint8, BGR: the whole picture.
-        picture: its `Picture`.
-        person: the `Person`.
+        pixels: (height, width, 3) uint8, BGR: the whole image.
+        image: its `AnnotatedImage`.
+        instance: the `Instance`.
         skeleton: the `Skeleton`.
         options: `CropOptions`.
 
     Returns:
-        {field: value} for `records.schema.to_example`; None if no view of the person shows the picture.
+        {field: value} for `records.schema.to_example`; None if no view of the instance shows the image.
     """
-    keypoints = keypoint_array(person)
-    center, scale = box_to_center_scale(person.box, options.input_size, options.padding)
+    keypoints = keypoint_array(instance)
+    center, scale = box_to_center_scale(instance.box, options.input_size, options.padding)
     cut = cut_crop(pixels, center, scale, keypoints, skeleton, options)
     if cut is None:
         return None
@@ -207,14 +208,14 @@ def make_record(pixels, picture, person, skeleton, options):
     return {
         "crop": encode_crop(crop, crop_affine[0, 0] * scale[0] / options.input_size[0], options),
         "crop_affine": crop_affine,
-        "box": person.box,
+        "box": instance.box,
         "center": center,
         "scale": scale,
         "keypoints": keypoints,
-        "area": person.area,
-        "score": person.score,
-        "image_id": picture.image_id,
-        "person_id": person.person_id,
-        "image_size": (picture.width, picture.height),
-        "file_name": picture.file_name.encode(errors="backslashreplace"),  # UTF-8 also where the name is not
+        "area": instance.area,
+        "score": instance.score,
+        "image_id": image.image_id,
+        "instance_id": instance.instance_id,
+        "image_size": (image.width, image.height),
+        "file_name": image.file_name.encode(errors="backslashreplace"),  # UTF-8 also where the name is not
     }

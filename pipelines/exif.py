@@ -1,6 +1,6 @@
-"""A picture's EXIF orientation: reading it, turning pictures upright, and whether to.
+"""An image's EXIF orientation: reading it, turning images upright, and whether to.
 
-Browsers, and so all annotation tools that run in one, show pictures upright; COCO's own tools do not.
+Browsers, and so all annotation tools that run in one, show images upright; COCO's own tools do not.
 """
 
 import struct
@@ -8,11 +8,11 @@ import struct
 import cv2
 import numpy as np
 
-#: The tag of a picture's orientation (Exif 2.32, section 4.6.4), and the type of its value, SHORT.
+#: The tag of an image's orientation (Exif 2.32, section 4.6.4), and the type of its value, SHORT.
 _ORIENTATION_TAG = 0x112
 _SHORT = 3
 
-#: What people are noted for whose picture has an EXIF orientation that is not upright, see `orient`.
+#: What instances are noted for whose image has an EXIF orientation that is not upright, see `orient`.
 TURNED, AS_STORED, UNDECIDED = "exif_turned", "exif_as_stored", "exif_undecided"
 
 
@@ -41,7 +41,7 @@ def read_orientation(exif):
 
 
 def decode(content, flags):
-    """Decodes a picture's file, and reads its orientation.
+    """Decodes an image's file, and reads its orientation.
 
     Args:
         content: the file's bytes, at least one.
@@ -59,7 +59,7 @@ def decode(content, flags):
 
 
 def turn_upright(pixels, orientation):
-    """A picture as its EXIF orientation (Exif 2.32, section 4.6.4) says that it is to be looked at.
+    """An image as its EXIF orientation (Exif 2.32, section 4.6.4) says that it is to be looked at.
 
     Args:
         pixels: (height, width, channels).
@@ -77,8 +77,8 @@ def turn_upright(pixels, orientation):
     return cv2.flip(pixels, -1) if orientation in (3, 7) else pixels
 
 
-def orient(pixels, orientation, picture, rule):
-    """Turns a picture upright if its annotations are of the upright one.
+def orient(pixels, orientation, image, rule):
+    """Turns an image upright if its annotations are of the upright one.
 
     What a tool did can be seen from the annotated size, where the orientation exchanges width and height and
     they differ.
@@ -86,9 +86,9 @@ def orient(pixels, orientation, picture, rule):
     Args:
         pixels: (height, width, 3) as they are stored.
         orientation: 1 to 8.
-        picture: the `Picture` with the annotated size.
+        image: the `AnnotatedImage` with the annotated size.
         rule: "ignore", "apply", or "auto", which decides by the size, and where that cannot tell leaves the
-            picture as it is stored.
+            image as it is stored.
 
     Returns:
         pixels: turned or not.
@@ -100,30 +100,30 @@ def orient(pixels, orientation, picture, rule):
     if rule == "apply":
         return turn_upright(pixels, orientation), None
     height, width = pixels.shape[:2]
-    if orientation < 5 or width == height or not picture.size_stated:
+    if orientation < 5 or width == height or not image.size_stated:
         return pixels, UNDECIDED
-    if (picture.width, picture.height) == (height, width):
+    if (image.width, image.height) == (height, width):
         return turn_upright(pixels, orientation), TURNED
     return pixels, AS_STORED
 
 
 def orientation_warning(notes):
-    """What a user shall know of people in pictures with an EXIF orientation, or None.
+    """What a user shall know of instances in images with an EXIF orientation, or None.
 
     Args:
-        notes: {note of `orient`: number of people}.
+        notes: {note of `orient`: number of instances}.
     """
     turned, as_stored, undecided = (notes.get(note, 0) for note in (TURNED, AS_STORED, UNDECIDED))
     told = []
     if turned:
-        told.append(f"{turned:,} in pictures annotated upright, which were turned")
+        told.append(f"{turned:,} in images annotated upright, which were turned")
     if as_stored:
-        told.append(f"{as_stored:,} in pictures annotated in the size they are stored in, which were not")
+        told.append(f"{as_stored:,} in images annotated in the size they are stored in, which were not")
     if undecided:
         told.append(
-            f"{undecided:,} in pictures whose annotated size cannot tell (orientation 2, 3 or 4, square, or "
+            f"{undecided:,} in images whose annotated size cannot tell (orientation 2, 3 or 4, square, or "
             "no size), which were not turned: if they were annotated upright, as browsers show them, their "
             "keypoints are in the wrong places now, and --exif_orientation=apply --overwrite builds them "
-            "right; --exif_orientation=ignore says that pictures are meant as they are stored"
+            "right; --exif_orientation=ignore says that images are meant as they are stored"
         )
-    return f"pictures have an EXIF orientation. People: {'; '.join(told)}" if told else None
+    return f"images have an EXIF orientation. Instances: {'; '.join(told)}" if told else None

@@ -48,7 +48,7 @@ class Found:
     waiting: bool = False
 
 
-def settle(folder, shard_prefix, options, begun, overwrite):
+def find_existing_build(folder, shard_prefix, options, resume_options, overwrite):
     """Finds out whether a build is done, can be continued, or has something to replace.
 
     Ends an exchange that was interrupted; nothing else is changed but what a finished build has left over.
@@ -57,7 +57,7 @@ def settle(folder, shard_prefix, options, begun, overwrite):
         folder: the records folder.
         shard_prefix: what our shards' names begin with.
         options: everything that decides the shards' bytes, by name.
-        begun: what a build under way must have in common with this one, by name.
+        resume_options: what a build under way must have in common with this one, by name.
         overwrite: whether records that stand there are to be replaced.
 
     Returns:
@@ -82,7 +82,7 @@ def settle(folder, shard_prefix, options, begun, overwrite):
         except ValueError:
             before = None
         if isinstance(before, dict):
-            problem = differences(begun, before)
+            problem = differences(resume_options, before)
         else:
             problem = f"{len(shards)} shards stand there without a manifest ({min(shards)} …)"
     # A command that was ended while its records took the place of earlier ones has done what it was to do.
@@ -190,8 +190,8 @@ def remove_outdated(job):
 
     Here and not by the workers, several of which may be at work on the same shard.
     """
-    outcomes = job.outcomes(job.written())
-    discard(job.shard_path(index) for index, side in outcomes.items() if side is None)
+    shard_results = job.shard_results(job.written())
+    discard(job.shard_path(index) for index, result in shard_results.items() if result is None)
 
 
 def clean_up(folder, work_folders=(WORK_FOLDER, REPLACING_FOLDER)):

@@ -1,4 +1,4 @@
-"""From the names that annotations give pictures to paths inside the picture folder."""
+"""From the names that annotations give images to paths inside the image folder."""
 
 import re
 import warnings
@@ -16,15 +16,15 @@ _ABSOLUTE = re.compile(r"/|[A-Za-z]:/|[a-z][a-z0-9+.-]*://")
 _IN_ADDRESS = re.compile(r"\?d=([^&]+)$")
 
 
-def locate_picture(folder, file_name, name_prefix="", follow_links=False):
-    """The path of a picture inside the picture folder.
+def locate_image(folder, file_name, name_prefix="", follow_links=False):
+    """The path of an image inside the image folder.
 
-    The folder itself may be a link; the picture must not lead out of it, neither by name nor, unless asked
-    for, by a link. In a store, where asking costs as much as opening, it need not be there; on this machine
+    The folder itself may be a link; the image must not lead out of it, neither by name nor, unless asked
+    for, by a link. In a store, where asking costs as much as opening, it need not be there; on this host
     it is.
 
     Args:
-        folder: the picture folder.
+        folder: the image folder.
         file_name: as the annotations have it.
         name_prefix: what it begins with that is not part of the path below the folder.
         follow_links: whether links may lead out of the folder, as those of DVC, git-annex and the caches of
@@ -64,27 +64,27 @@ def _is_object_name(path):
         return False
 
 
-def match_names(pictures, folder):
-    """Gives pictures whose names are no paths below the picture folder the names of the files meant there.
+def match_names(images, folder):
+    """Gives images whose names are no paths below the image folder the names of the files meant there.
 
     An absolute path inside the folder becomes the path below it. Where the annotations were made on another
     computer (``C:\\Users\\me\\a.jpg``, ``/data/local-files/?d=a.jpg``, ``photos/a.jpg`` where no photos are)
     or write names as addresses do (``a%20b.jpg``), it is the longest end of the path that is there, if no
-    other name means the same file. A name with "..", and an absolute one of what is on this machine but
+    other name means the same file. A name with "..", and an absolute one of what is on this host but
     elsewhere, stay what they are.
 
     Args:
-        pictures: list of `Picture`.
-        folder: the picture folder.
+        images: list of `AnnotatedImage`.
+        folder: the image folder.
 
     Returns:
-        A list of `Picture`, in the same order.
+        A list of `AnnotatedImage`, in the same order.
 
     Warns:
         UserWarning: once for the names that were taken for others, once for those that could be several.
     """
     places = _Places(folder)
-    meant = {picture.file_name: picture.file_name for picture in pictures}
+    meant = {image.file_name: image.file_name for image in images}
     guesses = {}
     for name in meant:
         path = _as_path(name)
@@ -111,15 +111,15 @@ def match_names(pictures, folder):
             )
     meant |= taken
     return [
-        picture
-        if meant[picture.file_name] == picture.file_name
-        else replace(picture, file_name=meant[picture.file_name])
-        for picture in pictures
+        image
+        if meant[image.file_name] == image.file_name
+        else replace(image, file_name=meant[image.file_name])
+        for image in images
     ]
 
 
 class _Places:
-    """What is where in a picture folder, asked as rarely as can be."""
+    """What is where in an image folder, asked as rarely as can be."""
 
     def __init__(self, folder):
         self._folder = folder
@@ -175,7 +175,7 @@ def _as_path(name):
 
 
 def _ends(path):
-    """What a path of another computer may be called below the picture folder: its ends, the longest first."""
+    """What a path of another computer may be called below the image folder: its ends, the longest first."""
     in_address = _IN_ADDRESS.search(path)
     paths = [in_address[1]] if in_address else [path]
     if "%" in path:

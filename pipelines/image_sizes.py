@@ -1,4 +1,4 @@
-"""Sizes of pictures from the headers of their files, where annotations do not state them."""
+"""Sizes of images from the headers of their files, where annotations do not state them."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -9,7 +9,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from hrpose.storage import irregular_kind
 from pipelines.exif import decode
-from pipelines.image_names import locate_picture
+from pipelines.image_names import locate_image
 from pipelines.storage import FETCHED, open_if_there
 
 #: Pixels, PNG's limit (ISO/IEC 15948, 7.1); more is a damaged header.
@@ -19,23 +19,23 @@ _JPEG = b"\xff\xd8"
 
 
 def header_sizes(folder, name_prefix="", upright=False):
-    """A function that reads a picture's size from its header.
+    """A function that reads an image's size from its header.
 
-    Links are followed wherever they lead: whether such a picture is taken is decided when it is to be cut,
+    Links are followed wherever they lead: whether such an image is taken is decided when it is to be cut,
     and what is converted from a release stays the same.
 
     Args:
-        folder: the picture folder, on any file system Beam knows.
+        folder: the image folder, on any file system Beam knows.
         name_prefix: what file names begin with that is not part of the path below it.
-        upright: whether it is the size once the picture is turned as its EXIF orientation says.
+        upright: whether it is the size once the image is turned as its EXIF orientation says.
 
     Returns:
-        Function: file name -> (width, height) in pixels; None for a picture that is missing, unreadable, or
-        not inside the folder, and for a size that no picture has.
+        Function: file name -> (width, height) in pixels; None for an image that is missing, unreadable, or
+        not inside the folder, and for a size that no image has.
     """
 
     def image_size_of(file_name):
-        path, _, _ = locate_picture(str(folder), file_name, name_prefix, follow_links=True)
+        path, _, _ = locate_image(str(folder), file_name, name_prefix, follow_links=True)
         if path is None or irregular_kind(path):
             return None
         try:
@@ -69,22 +69,22 @@ def _is_turned(file):
         return False
 
 
-def with_sizes(pictures, folder, name_prefix="", upright=False):
-    """Pictures with the size of their files' headers where none is stated; from a store many at a time.
+def with_sizes(images, folder, name_prefix="", upright=False):
+    """Images with the size of their files' headers where none is stated; from a store many at a time.
 
     Args:
-        pictures: list of `Picture`.
+        images: list of `AnnotatedImage`.
         folder, name_prefix, upright: as for `header_sizes`.
 
     Returns:
-        (list of `Picture` in the same order, number of those that had no size). A picture whose file does not
-        tell stays without: it is rejected with its reason when it is to be cut.
+        (list of `AnnotatedImage` in the same order, number of those that had no size). An image whose file
+        does not tell stays without: it is rejected with its reason when it is to be cut.
     """
-    places = [place for place, picture in enumerate(pictures) if not (picture.width and picture.height)]
-    pictures, size_of = list(pictures), header_sizes(folder, name_prefix, upright)
+    places = [place for place, image in enumerate(images) if not (image.width and image.height)]
+    images, size_of = list(images), header_sizes(folder, name_prefix, upright)
     with ThreadPoolExecutor(FETCHED if FileSystems.get_scheme(str(folder)) else 1) as pool:
-        sizes = pool.map(lambda place: size_of(pictures[place].file_name), places)
+        sizes = pool.map(lambda place: size_of(images[place].file_name), places)
         for place, size in zip(places, sizes, strict=True):
             width, height = size or (0, 0)
-            pictures[place] = replace(pictures[place], width=width, height=height, size_stated=False)
-    return pictures, len(places)
+            images[place] = replace(images[place], width=width, height=height, size_stated=False)
+    return images, len(places)

@@ -1,23 +1,23 @@
-"""Reading a build's pictures: from the name in the annotations to pixels, or to the reason why not."""
+"""Reading a build's images: from the name in the annotations to pixels, or to the reason why not."""
 
 import cv2
 import numpy as np
 
 from hrpose.storage import irregular_kind
 from pipelines.exif import decode, orient
-from pipelines.image_names import locate_picture
+from pipelines.image_names import locate_image
 from pipelines.storage import read_if_there
 
 
-def read_picture(folder, picture, name_prefix="", follow_links=False, exif_orientation="ignore"):
-    """Reads and decodes a picture: what `decode_picture` says of what `fetch_picture` does, but the note."""
-    fetched = fetch_picture(folder, picture, name_prefix, follow_links)
-    return decode_picture(picture, *fetched, exif_orientation)[:3]
+def read_image(folder, image, name_prefix="", follow_links=False, exif_orientation="ignore"):
+    """Reads and decodes an image: what `decode_image` says of what `fetch_image` does, but the note."""
+    fetched = fetch_image(folder, image, name_prefix, follow_links)
+    return decode_image(image, *fetched, exif_orientation)[:3]
 
 
-def fetch_picture(folder, picture, name_prefix="", follow_links=False):
-    """Reads a picture's file: (path, content, None, None), or (path or None, None, reason, detail)."""
-    path, reason, detail = locate_picture(folder, picture.file_name, name_prefix, follow_links)
+def fetch_image(folder, image, name_prefix="", follow_links=False):
+    """Reads an image's file: (path, content, None, None), or (path or None, None, reason, detail)."""
+    path, reason, detail = locate_image(folder, image.file_name, name_prefix, follow_links)
     if path is None:
         return None, None, reason, detail
     if kind := irregular_kind(path):  # a pipe would be waited for, a device read for ever
@@ -29,16 +29,16 @@ def fetch_picture(folder, picture, name_prefix="", follow_links=False):
     return (path, None, "missing_image", path) if content is None else (path, content, None, None)
 
 
-def decode_picture(picture, path, content, reason, detail, exif_orientation="ignore"):
-    """Decodes what `fetch_picture` has read.
+def decode_image(image, path, content, reason, detail, exif_orientation="ignore"):
+    """Decodes what `fetch_image` has read.
 
-    Grey and CMYK pictures become BGR, transparency is left away. More than 8 bits a channel are not accepted:
-    which 8 of them show the people, only the owner of such pictures knows. (OpenCV turns a TIFF upright
+    Gray and CMYK images become BGR, transparency is left away. More than 8 bits a channel are not accepted:
+    which 8 of them show the instances, only the owner of such images knows. (OpenCV turns a TIFF upright
     whatever it is told.)
 
     Args:
-        picture: the `Picture`.
-        path, content, reason, detail: as `fetch_picture` returns them.
+        image: the `AnnotatedImage`.
+        path, content, reason, detail: as `fetch_image` returns them.
         exif_orientation: "ignore", as COCO's own tools do, "apply" or "auto", see `orient`.
 
     Returns:
@@ -57,13 +57,13 @@ def decode_picture(picture, path, content, reason, detail, exif_orientation="ign
     if pixels is None:
         return None, "unreadable_image", f"{path}: {len(content)} bytes that OpenCV cannot decode", None
     if pixels.dtype != np.uint8:
-        detail = f"{path} has channels of type {pixels.dtype}; convert the picture to 8 bits a channel"
+        detail = f"{path} has channels of type {pixels.dtype}; convert the image to 8 bits a channel"
         return None, "unsupported_image", detail, None
-    pixels, note = orient(pixels, orientation, picture, exif_orientation)
-    if pixels.shape[:2] != (picture.height, picture.width):
+    pixels, note = orient(pixels, orientation, image, exif_orientation)
+    if pixels.shape[:2] != (image.height, image.width):
         received = f"{pixels.shape[1]}x{pixels.shape[0]}"
-        detail = f"{path} is {received}, annotated {picture.width}x{picture.height}"
-        if pixels.shape[:2] == (picture.width, picture.height) and orientation >= 5:
+        detail = f"{path} is {received}, annotated {image.width}x{image.height}"
+        if pixels.shape[:2] == (image.width, image.height) and orientation >= 5:
             other = "ignore" if exif_orientation == "apply" else "apply"
             detail += f": its EXIF orientation is {orientation}, and --exif_orientation=auto or {other} fits"
         return None, "wrong_image_size", detail, None

@@ -1,4 +1,4 @@
-"""What every dataset is brought to before planning: pictures with the people to cut out of them."""
+"""What every dataset is brought to before planning: images with the instances to cut out of them."""
 
 import json
 from collections.abc import Sequence
@@ -25,70 +25,71 @@ class BuildError(CommandError):
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class Instance:
     """One person box.
 
     Attributes:
-        person_id: unique in its source.
+        instance_id: unique in its source.
         box: x, y, w, h in image pixels.
         keypoints: flat list of 3 K numbers: x, y in image pixels and COCO visibility.
         area: square image pixels.
         score: confidence of the box; 1 for ground truth.
     """
 
-    person_id: int
+    instance_id: int
     box: list
     keypoints: list
     area: float
     score: float = 1.0
 
 
-class People(Sequence):
-    """The people of one picture, each kept as a row of the plan: an eighth of the objects' memory.
+class Instances(Sequence):
+    """The instances of one image, each kept as a row of the plan: an eighth of the objects' memory.
 
     Attributes:
-        rows: list of texts, JSON lists of a `Person`'s attributes in their order. No number is rounded.
+        rows: list of texts, JSON lists of a `Instance`'s attributes in their order. No number is rounded.
     """
 
     __slots__ = ("rows",)
 
-    def __init__(self, people=()):
-        """Args: an iterable of `Person`."""
+    def __init__(self, instances=()):
+        """Args: an iterable of `Instance`."""
         self.rows = []
-        for person in people:
-            self.append(person)
+        for instance in instances:
+            self.append(instance)
 
-    def append(self, person):
-        """Adds a `Person`."""
-        values = person.person_id, person.box, person.keypoints, person.area, person.score
+    def append(self, instance):
+        """Adds a `Instance`."""
+        values = instance.instance_id, instance.box, instance.keypoints, instance.area, instance.score
         self.rows.append(as_json(values))
 
     def __len__(self):
         return len(self.rows)
 
     def __getitem__(self, index):
-        return Person(*json.loads(self.rows[index]))
+        return Instance(*json.loads(self.rows[index]))
 
     def __eq__(self, other):
-        return isinstance(other, People) and self.rows == other.rows
+        return isinstance(other, Instances) and self.rows == other.rows
 
     __hash__ = None
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """One picture and its people.
+class AnnotatedImage:
+    """One image and its instances.
 
-    `file_name` is relative to the image folder; sizes are in pixels, 0 where a converter found no picture.
+    `file_name` is relative to the image folder; sizes are in pixels, 0 where a converter found no image.
     `size_stated` is False where the annotations do not say the size, and it is that of the file's header.
-    `people` is a sequence of `Person`: `People` while there are all of a dataset, a list in a shard's plan.
+    `instances` is a sequence of `Instance`: `Instances` while there are all of a dataset, a list in a shard's
+        plan.
     """
 
     image_id: int
     file_name: str
     width: int
     height: int
-    people: Sequence = field(default_factory=People)
+    instances: Sequence = field(default_factory=Instances)
     size_stated: bool = True
 
 
@@ -97,29 +98,30 @@ class Source:
     """A dataset's split, ready to be planned.
 
     Attributes:
-        skeleton: whose keypoints the people have.
-        pictures: every picture that has people.
-        dropped: {reason: count} of people that are left out on purpose.
-        rejected: what is wrong with the others, one dict (image_id, person_id, reason, detail) per person.
+        skeleton: whose keypoints the instances have.
+        images: every image that has instances.
+        filtered: {reason: count} of instances that are left out on purpose.
+        rejected: what is wrong with the others, one dict (image_id, instance_id, reason, detail) per
+            instance.
     """
 
     skeleton: Skeleton
-    pictures: list
-    dropped: dict
+    images: list
+    filtered: dict
     rejected: list
 
     @property
     def count(self):
-        """Number of people to make records of."""
-        return sum(len(picture.people) for picture in self.pictures)
+        """Number of instances to make records of."""
+        return sum(len(image.instances) for image in self.images)
 
 
-def rejection(image_id, person_id, reason, detail):
+def rejection(image_id, instance_id, reason, detail):
     """One line of the dead-letter file; ids that are none, and long details, are shortened to text."""
-    ids = [key if key is None or type(key) is int else str(key)[:100] for key in (image_id, person_id)]
-    return {"image_id": ids[0], "person_id": ids[1], "reason": reason, "detail": detail[:500]}
+    ids = [key if key is None or type(key) is int else str(key)[:100] for key in (image_id, instance_id)]
+    return {"image_id": ids[0], "instance_id": ids[1], "reason": reason, "detail": detail[:500]}
 
 
-def keypoint_array(person):
-    """A person's keypoints as (K, 3) float64."""
-    return np.asarray(person.keypoints, np.float64).reshape(-1, 3)
+def keypoint_array(instance):
+    """An instance's keypoints as (K, 3) float64."""
+    return np.asarray(instance.keypoints, np.float64).reshape(-1, 3)

@@ -8,13 +8,18 @@ from tqdm import tqdm
 
 
 class ShardProgress:
-    """Shows finished people and shards while any runner works, by looking at the side files."""
+    """Shows finished instances and shards while any runner works, by looking at the side files."""
 
-    def __init__(self, job, people, stderr):
-        """Args: the `ShardJob`, the number of people planned, and where to show the bar."""
+    def __init__(self, job, instances, stderr):
+        """Args: the `ShardJob`, the number of instances planned, and where to show the bar."""
         self.job = job
         self.bar = tqdm(
-            total=people, desc=job.split, unit=" people", file=stderr, dynamic_ncols=True, mininterval=0.5
+            total=instances,
+            desc=job.split,
+            unit=" instances",
+            file=stderr,
+            dynamic_ncols=True,
+            mininterval=0.5,
         )
         self.rejected = 0
         self.waiting = set(range(job.count))
@@ -41,10 +46,10 @@ class ShardProgress:
             self.stop.wait(max(0.5, 9 * (time.monotonic() - start)))
 
     def _look(self):
-        for index, side in self.job.outcomes(sorted(self.waiting & self.job.written().keys())).items():
-            if side is not None:
+        for index, result in self.job.shard_results(sorted(self.waiting & self.job.written().keys())).items():
+            if result is not None:
                 self.waiting.discard(index)
-                self.rejected += len(side["rejected"])
+                self.rejected += len(result["rejected"])
                 done = f"{self.job.count - len(self.waiting)}/{self.job.count} shards"
                 self.bar.set_postfix_str(f"{done}, {self.rejected} rejected", refresh=False)
-                self.bar.update(side["records"] + len(side["rejected"]))
+                self.bar.update(result["records"] + len(result["rejected"]))

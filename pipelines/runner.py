@@ -1,4 +1,4 @@
-"""Running the Beam job: on this machine or elsewhere, to its end or to one clear line."""
+"""Running the Beam job: on this host or elsewhere, to its end or to one clear line."""
 
 import contextlib
 import os
@@ -35,14 +35,14 @@ _HINTS = {
 }
 
 
-def run_pipeline(job, beam_args, people):
-    """Runs the Beam job with a progress bar. Without a runner in `beam_args` it runs on this machine.
+def run_pipeline(job, beam_args, instances):
+    """Runs the Beam job with a progress bar. Without a runner in `beam_args` it runs on this host.
 
     Args:
         job: the `ShardJob`.
         beam_args: arguments for Beam's `PipelineOptions`, as `pipelines.runner_options.beam_arguments`
             returns them.
-        people: how many people are planned.
+        instances: how many instances are planned.
 
     Raises:
         BuildError: if Beam refuses its options, its engine fails, or a worker fails or dies.
@@ -57,7 +57,7 @@ def run_pipeline(job, beam_args, people):
     job = replace(job, images=absolute(job.images), folder=absolute(job.folder))
     # Of two runners, Beam takes the last.
     options = PipelineOptions([f"--runner={LOCAL_RUNNER}", *with_hints(beam_args)])
-    with captured_stderr() as stderr, ShardProgress(job, people, stderr), _dead_workers_noticed():
+    with captured_stderr() as stderr, ShardProgress(job, instances, stderr), _dead_workers_noticed():
         try:
             pipeline = beam.Pipeline(options=options)
         except ValueError as error:  # options that contradict each other
@@ -113,7 +113,7 @@ def _errors_in_one_line():
 
 @contextlib.contextmanager
 def _dead_workers_noticed():
-    """Ends the run when a worker process of this machine dies; Beam would wait for it for ever.
+    """Ends the run when a worker process of this host dies; Beam would wait for it for ever.
 
     Beam's thread that waits for the process raises an exception that nobody sees.
 

@@ -15,7 +15,7 @@ from hrpose.command import UsageError
 from hrpose.proxies import bypass_proxies, host_of
 from pipelines.instances import BuildError
 
-#: One process on this machine, or with ``--direct_running_mode=multi_processing`` several.
+#: One process on this host, or with ``--direct_running_mode=multi_processing`` several.
 LOCAL_RUNNER = "FnApiRunner"
 
 #: What workers that were started elsewhere import before they unpack their work.
@@ -56,7 +56,7 @@ def beam_arguments(rest, workers):
 
     Args:
         rest: what the user wrote after ``--``.
-        workers: number of processes on this machine.
+        workers: number of processes on this host.
 
     Returns:
         A tuple of arguments that names a runner. Beam takes the last one of an option that is given twice.
@@ -70,7 +70,7 @@ def beam_arguments(rest, workers):
         raise UsageError(f"unexpected argument {rest[0]!r} after --: Apache Beam's options are --flags")
     named = _beam_parser().parse_known_args(rest)[0].runner
     if named and workers > 1:
-        raise UsageError("--workers is for this machine; a --runner has its own options for that")
+        raise UsageError("--workers is for this host; a --runner has its own options for that")
     name = _RUNNERS.get((named or LOCAL_RUNNER).lower(), named or LOCAL_RUNNER)
     runner = _load(name)
     parser = _beam_parser()  # knows the options of the runner now, whose module is imported
@@ -129,13 +129,13 @@ def check_listening(arguments):
 
 
 def check_dask(options):
-    """Finds out whether the machines of a Dask cluster have this project; one without would wait for ever.
+    """Finds out whether the hosts of a Dask cluster have this project; one without would wait for ever.
 
     Args:
         options: Beam's `PipelineOptions`.
 
     Raises:
-        BuildError: naming a machine and what it lacks.
+        BuildError: naming a host and what it lacks.
         OSError: if the scheduler does not answer.
     """
     from apache_beam.runners.dask.dask_runner import DaskOptions
@@ -144,21 +144,21 @@ def check_dask(options):
     settings = options.view_as(DaskOptions).get_all_options(drop_default=True, current_only=True)
     settings = {name: settings[name] for name in ("address", "scheduler_file", "timeout") if name in settings}
     if not {"address", "scheduler_file"} & settings.keys():
-        return  # Dask starts processes of its own on this machine
+        return  # Dask starts processes of its own on this host
     with Client(**settings) as client:
         if not client.scheduler_info(n_workers=0)["workers"]:
             print("note: the Dask scheduler has no workers yet; the job waits for the first", flush=True)
-        # A function of the standard library, because ours cannot be sent to a machine that lacks them.
+        # A function of the standard library, because ours cannot be sent to a host that lacks them.
         for name in ("pipelines.transforms:WORK_FOLDER", "pipelines.crops:BUILD_VERSION"):
             try:
                 found = {"the scheduler": client.run_on_scheduler(pkgutil.resolve_name, name)}
             except (ImportError, AttributeError) as error:
                 found = {"the scheduler": error}
             found |= client.run(pkgutil.resolve_name, name, on_error="return")
-            for machine, value in found.items():
+            for host, value in found.items():
                 if value != pkgutil.resolve_name(name):
                     raise BuildError(
-                        f"{machine} of Dask cannot run the job ({name} there: {value}): the project and what "
+                        f"{host} of Dask cannot run the job ({name} there: {value}): the project and what "
                         "it requires have to be installed on the scheduler and all workers, as they are here "
                         f"(--preload {WORKER_MODULE} with each)"
                     )

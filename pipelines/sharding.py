@@ -1,10 +1,10 @@
-"""Which pictures go into which shard: deterministic, shuffled, balanced."""
+"""Which images go into which shard: deterministic, shuffled, balanced."""
 
 import hashlib
 import json
 from dataclasses import replace
 
-from pipelines.instances import People, Person, Picture, as_json
+from pipelines.instances import AnnotatedImage, Instance, Instances, as_json
 
 #: Mixed into every hash, so that our order has nothing to do with other tools' hashes of the same ids.
 SALT = "hrpose-1"
@@ -15,67 +15,73 @@ def hash_key(*parts):
     return hashlib.sha256(":".join(map(str, (SALT, *parts))).encode()).digest()
 
 
-def shard_count(people, people_per_shard):
-    """How many shards to cut: about `people_per_shard` each, at least one."""
-    return max(1, round(people / people_per_shard))
+def shard_count(instances, instances_per_shard):
+    """How many shards to cut: about `instances_per_shard` each, at least one."""
+    return max(1, round(instances / instances_per_shard))
 
 
-def plan_shards(pictures, count):
-    """Cuts pictures, in hash order, into consecutive ranges with about equally many people.
+def plan_shards(images, count):
+    """Cuts images, in hash order, into consecutive ranges with about equally many instances.
 
     Args:
-        pictures: list of `Picture`, in any order.
+        images: list of `AnnotatedImage`, in any order.
         count: number of shards.
 
     Returns:
-        A list of `count` lists of pictures. A picture is divided, and then decoded once in each shard, only
-        if more people are in it than in a shard of average size.
+        A list of `count` lists of images. An image is divided, and then decoded once in each shard, only
+        if more instances are in it than in a shard of average size.
     """
-    ordered = sorted(pictures, key=lambda picture: hash_key(picture.image_id))
-    total = sum(len(picture.people) for picture in ordered)
+    ordered = sorted(images, key=lambda image: hash_key(image.image_id))
+    total = sum(len(image.instances) for image in ordered)
     shards = [[] for _ in range(count)]
     before = 0
-    for picture in ordered:
-        for part in _divide(picture, max(1, total // count)):
-            middle = before + len(part.people) / 2
+    for image in ordered:
+        for part in _divide(image, max(1, total // count)):
+            middle = before + len(part.instances) / 2
             shards[min(int(middle * count / total), count - 1)].append(part)
-            before += len(part.people)
+            before += len(part.instances)
     return [_joined(shard) for shard in shards]
 
 
-def _divide(picture, size):
-    """A picture, as several with at most `size` people each; in whatever order it has them, the same ones."""
-    if len(picture.people) <= size:
-        return [picture]
-    people = sorted(picture.people, key=lambda person: hash_key(picture.image_id, person.person_id))
+def _divide(image, size):
+    """An image, as several with at most `size` instances each; in whatever order it has them, the same
+    ones.
+    """
+    if len(image.instances) <= size:
+        return [image]
+    instances = sorted(image.instances, key=lambda instance: hash_key(image.image_id, instance.instance_id))
     return [
-        replace(picture, people=People(people[start : start + size])) for start in range(0, len(people), size)
+        replace(image, instances=Instances(instances[start : start + size]))
+        for start in range(0, len(instances), size)
     ]
 
 
 def _joined(parts):
-    """A shard's pictures, with the parts of one that are in the same shard as one again."""
-    pictures = []
+    """A shard's images, with the parts of one that are in the same shard as one again."""
+    images = []
     for part in parts:
-        if pictures and pictures[-1].image_id == part.image_id:
-            people = People([*pictures.pop().people, *part.people])
-            pictures.append(replace(part, people=people))
+        if images and images[-1].image_id == part.image_id:
+            instances = Instances([*images.pop().instances, *part.instances])
+            images.append(replace(part, instances=instances))
         else:
-            pictures.append(part)
-    return pictures
+            images.append(part)
+    return images
 
 
-def dump_plan(pictures):
-    """A shard's plan as bytes for its plan file: a JSON list of pictures and their `People`."""
+def dump_plan(images):
+    """A shard's plan as bytes for its plan file: a JSON list of images and their `Instances`."""
 
-    def row(picture):
-        values = as_json((picture.image_id, picture.file_name, picture.width, picture.height))
-        unstated = "" if picture.size_stated else ",false"
-        return f"{values[:-1]},[{','.join(picture.people.rows)}]{unstated}]"
+    def row(image):
+        values = as_json((image.image_id, image.file_name, image.width, image.height))
+        unstated = "" if image.size_stated else ",false"
+        return f"{values[:-1]},[{','.join(image.instances.rows)}]{unstated}]"
 
-    return f"[{','.join(map(row, pictures))}]".encode()
+    return f"[{','.join(map(row, images))}]".encode()
 
 
 def load_plan(data):
-    """The pictures of a shard's plan file, each with a list of `Person`."""
-    return [Picture(*row[:4], [Person(*person) for person in row[4]], *row[5:]) for row in json.loads(data)]
+    """The images of a shard's plan file, each with a list of `Instance`."""
+    return [
+        AnnotatedImage(*row[:4], [Instance(*instance) for instance in row[4]], *row[5:])
+        for row in json.loads(data)
+    ]

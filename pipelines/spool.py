@@ -1,4 +1,4 @@
-"""A shard's records on their way: made picture by picture, written in the order of their keys."""
+"""A shard's records on their way: made image by image, written in the order of their keys."""
 
 import tempfile
 

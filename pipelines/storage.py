@@ -45,7 +45,7 @@ def check_reachable(*paths):
     Beam looks for Google's credentials five times, which takes half a minute, and goes on without.
 
     Args:
-        paths: of files and folders; those on this machine are fine.
+        paths: of files and folders; those on this host are fine.
 
     Raises:
         BuildError: naming what is missing.

@@ -1,10 +1,10 @@
-"""A job that is sent away: what it asks of the machines there, and whether the command sees its end."""
+"""A job that is sent away: what it asks of the hosts there, and whether the command sees its end."""
 
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, StandardOptions
 
 #: For runners that look at resource hints. A worker computes on one core and holds one shard: 0.3 GB with
-#: 1,024 people, 0.9 GB with --crop_encoding=exact. Hints of the whole job, not of the writing step: a step
-#: with hints of its own gets an environment of its own, and every machine twice as many workers.
+#: 1,024 instances, 0.9 GB with --crop_encoding=exact. Hints of the whole job, not of the writing step: a step
+#: with hints of its own gets an environment of its own, and every host twice as many workers.
 _HINTS = ("--resource_hints=min_ram=2GB", "--resource_hints=cpu_count=1")
 
 

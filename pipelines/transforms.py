@@ -19,7 +19,7 @@ import psutil
 from apache_beam.io.filesystems import FileSystems
 
 from pipelines.crops import CropOptions, make_record
-from pipelines.images import decode_picture, fetch_picture
+from pipelines.images import decode_image, fetch_image
 from pipelines.instances import BuildError, rejection
 from pipelines.sharding import dump_plan, hash_key, load_plan
 from pipelines.spool import Spool
@@ -49,7 +49,7 @@ class ShardJob:
     """What a worker needs to know besides the number of its shard.
 
     Attributes:
-        images: the picture folder.
+        images: the image folder.
         name_prefix: what file names begin with that is not part of the path below it.
         folder: where the shards go.
         dataset, split: parts of the shards' names.
@@ -58,7 +58,7 @@ class ShardJob:
         options: `CropOptions`.
         key: stands for all that decides the shards besides their plans. Each plan file begins with it, so
             that workers of an earlier job, which may still be busy, neither read nor pass for this one's.
-        follow_links: whether links may lead out of the picture folder.
+        follow_links: whether links may lead out of the image folder.
         exif_orientation: see `pipelines.exif.orient`.
         replaces: whether what stands in the folder stays until all shards are there.
     """
@@ -94,44 +94,46 @@ class ShardJob:
         """A shard's plan file."""
         return FileSystems.join(self.work_folder, f"plan-{index:05d}.json")
 
-    def plan_content(self, pictures):
+    def plan_content(self, images):
         """The content of a plan file."""
-        return f"{self.key}\n".encode() + dump_plan(pictures)
+        return f"{self.key}\n".encode() + dump_plan(images)
 
     def planned(self, content):
-        """The pictures of a plan file's content.
+        """The images of a plan file's content.
 
         Raises:
             BuildError: if it is another job's.
         """
-        key, _, pictures = content.partition(b"\n")
+        key, _, images = content.partition(b"\n")
         if key.decode() != self.key:
             raise BuildError(f"{self.folder} is being built with other options now")
-        return load_plan(pictures)
+        return load_plan(images)
 
-    def side_path(self, index):
-        """A shard's side file: records, size, sha256, and the people rejected or noted on the way."""
+    def result_path(self, index):
+        """A shard's side file: records, size, sha256, and the instances rejected or noted on the way."""
         return FileSystems.join(self.work_folder, f"shard-{index:05d}.json")
 
     def finished(self, index):
-        """The content of a finished shard's side file; None while the shard is not there, see `outcome`."""
-        return self.outcome(index) if FileSystems.exists(self.shard_path(index)) else None
+        """The content of a finished shard's side file; None while the shard is not there, see
+        `shard_result`.
+        """
+        return self.shard_result(index) if FileSystems.exists(self.shard_path(index)) else None
 
-    def outcome(self, index):
+    def shard_result(self, index):
         """The content of a side file, of a shard that is there.
 
         None if it was made from another plan, of annotations as they were before, or if the build is over.
         """
-        side, plan = read_json_if_there(self.side_path(index)), read_if_there(self.plan_path(index))
-        if not side or plan is None or side["plan_sha256"] != hashlib.sha256(plan).hexdigest():
+        result, plan = read_json_if_there(self.result_path(index)), read_if_there(self.plan_path(index))
+        if not result or plan is None or result["plan_sha256"] != hashlib.sha256(plan).hexdigest():
             return None
-        return side
+        return result
 
-    def outcomes(self, indexes):
-        """`outcome` of several shards, of many at the same time: {number: content or None}."""
+    def shard_results(self, indexes):
+        """`shard_result` of several shards, of many at the same time: {number: content or None}."""
         indexes = list(indexes)
         with ThreadPoolExecutor(FETCHED) as pool:
-            return dict(zip(indexes, pool.map(self.outcome, indexes), strict=True))
+            return dict(zip(indexes, pool.map(self.shard_result, indexes), strict=True))
 
     def written(self):
         """The shards that are there, whatever plan they were made from, by one request: {number: bytes}."""
@@ -182,49 +184,49 @@ class WriteShard(beam.DoFn):
         for record in map(frame, records):
             size += len(record)
             digest.update(record)
-        side = {"records": len(records), "size": size, "sha256": digest.hexdigest()}
-        side |= about | {"plan_sha256": hashlib.sha256(plan).hexdigest()}
+        result = {"records": len(records), "size": size, "sha256": digest.hexdigest()}
+        result |= about | {"plan_sha256": hashlib.sha256(plan).hexdigest()}
         if read_if_there(job.plan_path(index)) != plan:  # another worker was faster
             return
         # The shard comes last: where it exists, it is complete and its side file stands beside it.
-        write_whole(job.side_path(index), json.dumps(side).encode())
+        write_whole(job.result_path(index), json.dumps(result).encode())
         write_blocks(job.shard_path(index), map(frame, records))
         now = read_if_there(job.plan_path(index))
         if now not in (None, plan):  # another build began just now: its own worker writes the shard
             discard([job.shard_path(index)])
         elif now is None:  # the build ended just now
-            discard([job.side_path(index), *([job.shard_path(index)] if job.replaces else [])])
-            with contextlib.suppress(OSError):  # a folder there is on this machine only
+            discard([job.result_path(index), *([job.shard_path(index)] if job.replaces else [])])
+            with contextlib.suppress(OSError):  # a folder there is on this host only
                 Path(job.work_folder).rmdir()
 
 
-def make_records(pictures, job, records):
+def make_records(images, job, records):
     """Makes the records of a shard, one after the other.
 
     Args:
-        pictures: list of `Picture`.
+        images: list of `AnnotatedImage`.
         job: `ShardJob`.
-        records: `Spool` that takes the serialised records, in hash order of the people.
+        records: `Spool` that takes the serialized records, in hash order of the instances.
 
     Returns:
         rejected: who could not be made one: list of dicts as `pipelines.instances.rejection` makes them.
-        notes: {note of `pipelines.exif.orient`: number of people}.
+        notes: {note of `pipelines.exif.orient`: number of instances}.
     """
     rejected, notes = [], Counter()
-    for picture, fetched in _fetched(pictures, job):
-        pixels, reason, detail, note = decode_picture(picture, *fetched, job.exif_orientation)
-        for person in picture.people:
-            where = picture.image_id, person.person_id
+    for image, fetched in _fetched(images, job):
+        pixels, reason, detail, note = decode_image(image, *fetched, job.exif_orientation)
+        for instance in image.instances:
+            where = image.image_id, instance.instance_id
             if pixels is None:
                 rejected.append(rejection(*where, reason, detail))
                 continue
             try:
-                values = make_record(pixels, picture, person, job.skeleton, job.options)
+                values = make_record(pixels, image, instance, job.skeleton, job.options)
             except ValueError as error:  # a crop that is larger than its format allows
                 rejected.append(rejection(*where, "unstorable_crop", str(error)))
                 continue
             if values is None:
-                rejected.append(rejection(*where, "box_outside", f"box {person.box}"))
+                rejected.append(rejection(*where, "box_outside", f"box {instance.box}"))
                 continue
             records.add(hash_key(*where), to_example(values, job.skeleton.num_keypoints))
             if note:
@@ -232,18 +234,18 @@ def make_records(pictures, job, records):
     return rejected, notes
 
 
-def _fetched(pictures, job):
-    """(picture, what `fetch_picture` returns of it) of each, in order; from a store many at the same time."""
+def _fetched(images, job):
+    """(image, what `fetch_image` returns of it) of each, in order; from a store many at the same time."""
 
-    def fetch(picture):
-        return fetch_picture(job.images, picture, job.name_prefix, job.follow_links)
+    def fetch(image):
+        return fetch_image(job.images, image, job.name_prefix, job.follow_links)
 
     if not FileSystems.get_scheme(job.images):
-        yield from ((picture, fetch(picture)) for picture in pictures)
+        yield from ((image, fetch(image)) for image in images)
         return
     with ThreadPoolExecutor(FETCHED) as pool:
-        for start in range(0, len(pictures), FETCHED):
-            batch = pictures[start : start + FETCHED]
+        for start in range(0, len(images), FETCHED):
+            batch = images[start : start + FETCHED]
             yield from zip(batch, list(pool.map(fetch, batch)), strict=True)
 
 

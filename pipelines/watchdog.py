@@ -1,4 +1,4 @@
-"""A worker process of this machine does not outlive the command that started it."""
+"""A worker process of this host does not outlive the command that started it."""
 
 import functools
 import os
@@ -22,7 +22,7 @@ def end_with_driver():
     try:
         driver = psutil.Process(number)
     except psutil.NoSuchProcess:
-        return  # another machine's, or gone: then the next shard says so
+        return  # another host's, or gone: then the next shard says so
     threading.Thread(target=_watch, args=(driver,), daemon=True).start()
 
 

@@ -1,10 +1,10 @@
-"""Training augmentation: what the official loader draws, as one affine map per person.
+"""Training augmentation: what the official loader draws, as one affine map per instance.
 
 Every function works on a whole batch of NumPy arrays. Nothing touches pixels: the maps computed here are
 composed with the record's own and the crop is resampled once, so an augmented input is the same computation
-as drawing from the full picture.
+as drawing from the full image.
 
-The rules are those of the official HRNet code (JointsDataset.__getitem__ and half_body_transform).
+The rules are those of the official HRNet code (KeypointsDataset.__getitem__ and half_body_transform).
 """
 
 import math
@@ -34,13 +34,13 @@ class Augmentation:
         scale_factor: the scale is multiplied by 1 + this times a standard normal, within 1 -+ this.
         rotation_factor: degrees; the angle is this times a standard normal, within -+ twice this.
         rotation_probability: how often a rotation is drawn at all.
-        flip_probability: how often the picture is mirrored.
+        flip_probability: how often the image is mirrored.
         half_body_probability: how often only the upper or lower half is shown.
-        half_body_min_keypoints: … for people with more labelled keypoints than this.
+        half_body_min_keypoints: … for instances with more labeled keypoints than this.
 
     Raises:
-        ValueError: for a factor below 0 (the scale's must also stay below 1, where nothing would be left of a
-            person), a probability outside of 0 to 1, or a number of keypoints below 0; and for NaN.
+        ValueError: for a factor below 0 (the scale's must also stay below 1, where nothing would be left of
+            an instance), a probability outside of 0 to 1, or a number of keypoints below 0; and for NaN.
     """
 
     scale_factor: float = 0.35
@@ -65,33 +65,33 @@ class Augmentation:
                 raise ValueError(f"{name}: received {value!r}; expected a number {expected}")
 
 
-class People(TypedDict):
-    """What of N people decides where they land in the network input, and whose draws they get.
+class Instances(TypedDict):
+    """What of N instances decides where they land in the network input, and whose draws they get.
 
     Attributes:
         center, scale: (N, 2) image pixels.
         keypoints: (N, K, 3) x, y in image pixels and visibility.
         image_size: (N, 2) width and height in pixels.
-        person_id: (N,).
+        instance_id: (N,).
     """
 
     center: npt.NDArray[np.floating[Any]]
     scale: npt.NDArray[np.floating[Any]]
     keypoints: npt.NDArray[np.floating[Any]]
     image_size: npt.NDArray[np.integer[Any]]
-    person_id: npt.NDArray[np.integer[Any]]
+    instance_id: npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
-class Draws:
-    """What was drawn for each of N people.
+class AugmentationParameters:
+    """What was drawn for each of N instances.
 
     Attributes:
-        half_body: (N,) show half of the body, if enough keypoints are labelled.
+        half_body: (N,) show half of the body, if enough keypoints are labeled.
         upper_first: (N,) prefer the upper half.
         scale: (N,) factor.
         rotation: (N,) degrees, positive counter-clockwise.
-        flip: (N,) mirror the picture.
+        flip: (N,) mirror the image.
     """
 
     half_body: npt.NDArray[np.bool_]
@@ -101,29 +101,32 @@ class Draws:
     flip: npt.NDArray[np.bool_]
 
 
-def draw(augmentation: Augmentation, seed: int, epoch: int, person_ids: npt.ArrayLike) -> Draws:
-    """Draws for each person from its own stream, keyed by (seed, epoch, person).
+def sample_parameters(
+    augmentation: Augmentation, seed: int, epoch: int, instance_ids: npt.ArrayLike
+) -> AugmentationParameters:
+    """Draws for each instance from its own stream, keyed by (seed, epoch, instance).
 
-    So what a person gets depends neither on the order of the records nor on the batch, and can be replayed.
+    So what an instance gets depends neither on the order of the records nor on the batch, and can be
+    replayed.
 
     Args:
         augmentation: how strongly.
         seed, epoch: not negative.
-        person_ids: (N,) integers.
+        instance_ids: (N,) integers.
 
     Returns:
-        `Draws` for the N people.
+        `AugmentationParameters` for the N instances.
     """
-    ids = np.asarray(person_ids, np.int64)
+    ids = np.asarray(instance_ids, np.int64)
     uniform, normal = np.empty((len(ids), 3)), np.empty((len(ids), 3))
     key, counter = np.array([seed, epoch], np.uint64), np.zeros(4, np.uint64)
-    for row, person in enumerate(ids.view(np.uint64)):
-        counter[3] = person
+    for row, instance in enumerate(ids.view(np.uint64)):
+        counter[3] = instance
         stream = np.random.Generator(np.random.Philox(key=key, counter=counter))
         uniform[row], normal[row] = stream.random(3), stream.standard_normal(3)
     a = augmentation
     rotation = np.clip(a.rotation_factor * normal[:, 1], -2 * a.rotation_factor, 2 * a.rotation_factor)
-    return Draws(
+    return AugmentationParameters(
         half_body=uniform[:, 0] < a.half_body_probability,
         upper_first=normal[:, 2] < 0.5,  # a normal, not a uniform: the official code's preference of 69 %
         scale=np.clip(1 + a.scale_factor * normal[:, 0], 1 - a.scale_factor, 1 + a.scale_factor),
@@ -133,39 +136,39 @@ def draw(augmentation: Augmentation, seed: int, epoch: int, person_ids: npt.Arra
 
 
 def choose_half_body(
-    people: People,
-    draws: Draws,
+    instances: Instances,
+    parameters: AugmentationParameters,
     skeleton: Skeleton,
     input_size: tuple[int, int],
     min_keypoints: int,
-) -> People:
-    """Replaces centre and scale by those of half of the body where drawn and possible.
+) -> Instances:
+    """Replaces center and scale by those of half of the body where drawn and possible.
 
     Args:
-        people: N of them.
-        draws: what was drawn for them.
+        instances: N of them.
+        parameters: what was drawn for them.
         skeleton: whose upper body to use.
         input_size: (width, height) of the network input.
-        min_keypoints: only people with more labelled keypoints than this.
+        min_keypoints: only instances with more labeled keypoints than this.
 
     Returns:
-        The same people.
+        The same instances.
     """
-    enough = (people["keypoints"][..., 2] > 0).sum(1) > min_keypoints
+    enough = (instances["keypoints"][..., 2] > 0).sum(1) > min_keypoints
     valid, center, scale = half_body_box(
-        people["keypoints"], skeleton.upper_body, draws.upper_first, input_size
+        instances["keypoints"], skeleton.upper_body, parameters.upper_first, input_size
     )
     spans = scale[:, 0] > 0  # keypoints in one point are a valid half without a box
-    use = (draws.half_body & enough & valid & spans)[:, None]
+    use = (parameters.half_body & enough & valid & spans)[:, None]
     return {
-        **people,
-        "center": np.where(use, center, people["center"]),
-        "scale": np.where(use, scale, people["scale"]),
+        **instances,
+        "center": np.where(use, center, instances["center"]),
+        "scale": np.where(use, scale, instances["scale"]),
     }
 
 
-def place(
-    people: People,
+def apply_parameters(
+    instances: Instances,
     scale: npt.NDArray[np.float64],
     rotation: npt.NDArray[np.float64],
     flip: npt.NDArray[np.bool_],
@@ -173,29 +176,29 @@ def place(
     input_size: tuple[int, int],
     unbiased: bool = False,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
-    """The map from the picture onto the network input, and the keypoints there.
+    """The map from the image onto the network input, and the keypoints there.
 
     Args:
-        people: N of them.
-        scale: (N,) factor on the person's scale.
+        instances: N of them.
+        scale: (N,) factor on the instance's scale.
         rotation: (N,) degrees.
-        flip: (N,) mirror the picture first, and swap left and right keypoints.
+        flip: (N,) mirror the image first, and swap left and right keypoints.
         skeleton: whose keypoints to swap.
         input_size: (width, height) of the network input.
         unbiased: the affine's convention, see `affine_to_input`.
 
     Returns:
         input_affine: (N, 2, 3): image pixels -> input pixels, mirroring included.
-        keypoints_input: (N, K, 3) x, y in input pixels and visibility; all 0 where not labelled.
+        keypoints_input: (N, K, 3) x, y in input pixels and visibility; all 0 where not labeled.
     """
-    width, center = people["image_size"][:, 0], people["center"]
+    width, center = instances["image_size"][:, 0], instances["center"]
     mirrored_center = np.stack([width - 1 - center[:, 0], center[:, 1]], axis=-1)
     center = np.where(flip[:, None], mirrored_center, center)
-    affine = affine_to_input(center, people["scale"] * scale[:, None], rotation, input_size, unbiased)
+    affine = affine_to_input(center, instances["scale"] * scale[:, None], rotation, input_size, unbiased)
     keypoints = np.where(
         flip[:, None, None],
-        flip_keypoints(people["keypoints"], width, skeleton.flip_permutation),
-        people["keypoints"],
+        flip_keypoints(instances["keypoints"], width, skeleton.flip_permutation),
+        instances["keypoints"],
     )
     points = transform_points(keypoints[..., :2], affine)
     visibility = keypoints[..., 2:]
@@ -205,7 +208,7 @@ def place(
 
 
 def augment(
-    people: People,
+    instances: Instances,
     augmentation: Augmentation | None,
     seed: int,
     epoch: int,
@@ -213,14 +216,18 @@ def augment(
     input_size: tuple[int, int],
     unbiased: bool = False,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
-    """Draws and applies the whole augmentation; with ``augmentation=None`` the plain view of each person.
+    """Draws and applies the whole augmentation; with ``augmentation=None`` the plain view of each instance.
 
-    Arguments and result as for `place` and `draw`.
+    Arguments and result as for `apply_parameters` and `sample_parameters`.
     """
     if augmentation is None:
-        count = len(people["center"])
+        count = len(instances["center"])
         still = np.zeros(count), np.zeros(count, bool)
-        return place(people, np.ones(count), *still, skeleton, input_size, unbiased)
-    draws = draw(augmentation, seed, epoch, people["person_id"])
-    people = choose_half_body(people, draws, skeleton, input_size, augmentation.half_body_min_keypoints)
-    return place(people, draws.scale, draws.rotation, draws.flip, skeleton, input_size, unbiased)
+        return apply_parameters(instances, np.ones(count), *still, skeleton, input_size, unbiased)
+    parameters = sample_parameters(augmentation, seed, epoch, instances["instance_id"])
+    instances = choose_half_body(
+        instances, parameters, skeleton, input_size, augmentation.half_body_min_keypoints
+    )
+    return apply_parameters(
+        instances, parameters.scale, parameters.rotation, parameters.flip, skeleton, input_size, unbiased
+    )

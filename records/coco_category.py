@@ -22,7 +22,7 @@ def skeleton_from_coco_category(category: Any, name: str = "custom") -> Skeleton
 
             three optional ones, in which a keypoint is given by its name or its index, counted from 0:
 
-            * "flip_pairs": pairs that swap when a picture is mirrored; without it, keypoints whose names
+            * "flip_pairs": pairs that swap when an image is mirrored; without it, keypoints whose names
               differ in left/right or l/r only, see `records.mirrored_names`;
             * "sigmas": one OKS constant per keypoint; without it, `DEFAULT_SIGMA` for all;
             * "upper_body": the upper half of the half-body augmentation; without it there is none.
@@ -140,18 +140,18 @@ def _lines(lines: Any, names: list[str]) -> tuple[tuple[int, int], ...]:
         return int(end) - first if is_place else None
 
     understood: list[tuple[int, int]] = []
-    left_out = []
+    filtered = []
     for line in lines:
         ends = [index(end) for end in line] if isinstance(line, list) and len(line) == 2 else [None]
         match ends:
             case [int(start), int(end)]:
                 understood.append((start, end))
             case _:
-                left_out.append(line)
-    if left_out:
+                filtered.append(line)
+    if filtered:
         warnings.warn(
-            f'{len(left_out)} of the {len(lines)} lines in "skeleton" are left out, for example '
-            f"{str(left_out[0])[:100]}: expected pairs of keypoints, which are counted from {first} to "
+            f'{len(filtered)} of the {len(lines)} lines in "skeleton" are left out, for example '
+            f"{str(filtered[0])[:100]}: expected pairs of keypoints, which are counted from {first} to "
             f"{first + len(names) - 1} there",
             stacklevel=3,
         )

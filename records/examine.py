@@ -110,7 +110,7 @@ def examine_payloads(payloads: Sequence[bytes], num_keypoints: int) -> list[tupl
     """Parses records and looks at their values, but not at the pixels of crops.
 
     Args:
-        payloads: list of N serialised records; may be anything.
+        payloads: list of N serialized records; may be anything.
         num_keypoints: K.
 
     Returns:
@@ -135,7 +135,7 @@ def wrong_values(records: Sequence[Record]) -> list[str | None]:
         records: list of N, {field: value} each.
 
     Returns:
-        List of N texts that name the field and the person, None where nothing is wrong.
+        List of N texts that name the field and the instance, None where nothing is wrong.
     """
     problems: list[str | None] = [None] * len(records)
     if not records:
@@ -144,7 +144,7 @@ def wrong_values(records: Sequence[Record]) -> list[str | None]:
     def check(good: npt.NDArray[np.bool_], what: Callable[..., str]) -> None:
         """Notes `what`, of a row, where `good` (N, …) is not all true, unless there is a problem already."""
         for row in np.flatnonzero(~good.reshape(len(records), -1).all(axis=1)).tolist():
-            problems[row] = problems[row] or f"{what(row)}, {person_of(records[row])}"
+            problems[row] = problems[row] or f"{what(row)}, {instance_of(records[row])}"
 
     rows = cast("Sequence[Mapping[str, Any]]", records)  # looked up by the table's names
     values = {
@@ -165,13 +165,13 @@ def wrong_values(records: Sequence[Record]) -> list[str | None]:
         check(column >= least, lambda row, name=name, column=column: f"{name} is {column[row].tolist()}")
     with np.errstate(all="ignore"):  # not finite: named already
         flat = np.linalg.det(values["crop_affine"][..., :2].astype(np.float64)) == 0
-    check(~flat, lambda row: "crop_affine shows a line of the picture only")
+    check(~flat, lambda row: "crop_affine shows a line of the image only")
     crops = np.array([bool(record["crop"]) for record in records])
-    check(crops, lambda row: "the crop is not a picture")
+    check(crops, lambda row: "the crop is not an image")
     return problems
 
 
-def person_of(record: Record) -> str:
+def instance_of(record: Record) -> str:
     """Who a record is of, in words."""
     name = record["file_name"].decode(errors="backslashreplace")
-    return f"person {record['person_id']} in picture {record['image_id']}, {name[:100]}"
+    return f"instance {record['instance_id']} in image {record['image_id']}, {name[:100]}"

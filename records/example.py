@@ -69,7 +69,7 @@ def serialize_example(features: Mapping[str, tuple[str, Sequence[Any]]]) -> byte
         features: {name: (kind, values)}, kind one of bytes_list, float_list, int64_list.
 
     Returns:
-        What `tf.train.Example` of these features serialises to with ``deterministic=True``.
+        What `tf.train.Example` of these features serializes to with ``deterministic=True``.
     """
     example = _Example()
     example.features.SetInParent()  # also where there are none

@@ -1,11 +1,11 @@
-"""Boxes, affine maps and the part of a picture that training can reach. Pure functions of NumPy arrays.
+"""Boxes, affine maps and the part of an image that training can reach. Pure functions of NumPy arrays.
 
-Coordinates are (x, y), x to the right and y down, with a pixel's centre at its integer index. An affine map
+Coordinates are (x, y), x to the right and y down, with a pixel's center at its integer index. An affine map
 is a (2, 3) matrix A: out = A[:, :2] @ p + A[:, 2]. All functions accept leading batch axes and compute in
 float64. Boxes are x, y, w, h.
 
 The rules are those of the official HRNet code (leoxiaobin/deep-high-resolution-net.pytorch:
-utils.transforms, dataset.JointsDataset, dataset.coco); its scales are divided by 200, ours are in pixels.
+utils.transforms, dataset.KeypointsDataset, dataset.coco); its scales are divided by 200, ours are in pixels.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ def check_positive(name: str, values: npt.ArrayLike) -> None:
 
 
 def clean_box(box_xywh: npt.ArrayLike, image_size: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Cuts an annotated box to its picture as the official loader does.
+    """Cuts an annotated box to its image as the official loader does.
 
     Args:
         box_xywh: (..., 4) x, y, w, h in image pixels.
@@ -30,7 +30,7 @@ def clean_box(box_xywh: npt.ArrayLike, image_size: npt.ArrayLike) -> npt.NDArray
 
     Returns:
         (..., 4) x, y, w, h. The official rule counts the last pixel inclusively, so a box that fits comes
-        back one pixel smaller. Width or height is negative if nothing of the box lies inside the picture.
+        back one pixel smaller. Width or height is negative if nothing of the box lies inside the image.
     """
     box = np.asarray(box_xywh, np.float64)
     low = np.maximum(box[..., :2], 0)
@@ -57,10 +57,10 @@ def fit_aspect(size: npt.ArrayLike, input_size: tuple[float, float]) -> npt.NDAr
 def box_to_center_scale(
     box_xywh: npt.ArrayLike, input_size: tuple[float, float], padding: float = 1.25
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """The region of the picture that is shown to the network for a person box.
+    """The region of the image that is shown to the network for a person box.
 
-    (Where the official code finds a centre at x = -1 exactly, its mark for "missing" in MPII, it leaves the
-    padding out. A box may well be centred there, so this function has no such exception.)
+    (Where the official code finds a center at x = -1 exactly, its mark for "missing" in MPII, it leaves the
+    padding out. A box may well be centered there, so this function has no such exception.)
 
     Args:
         box_xywh: (..., 4) x, y, w, h in image pixels.
@@ -92,13 +92,13 @@ def affine_to_input(
     output_size: tuple[int, int],
     unbiased: bool = False,
 ) -> npt.NDArray[np.float64]:
-    """The map from the picture onto the network input (or onto a heatmap).
+    """The map from the image onto the network input (or onto a heatmap).
 
     Two conventions, for the codecs of `model`. The official one counts pixels: the box `scale` covers
     output_size of them. The unbiased one ("The Devil is in the Details: Delving into Unbiased Data Processing
     for Human Pose Estimation", Huang et al., CVPR 2020, section 3.2) counts the intervals between pixels'
-    centres: the box covers output_size - 1, so its left and right edge land on the first and the last
-    pixel's centre, and mirroring the output is mirroring the box. For a box of the output's aspect,
+    centers: the box covers output_size - 1, so its left and right edge land on the first and the last
+    pixel's center, and mirroring the output is mirroring the box. For a box of the output's aspect,
 
         unbiased = official * (output_size - 1) / output_size,    in x and in y each,
 
@@ -108,7 +108,7 @@ def affine_to_input(
         center: (..., 2) image pixels; it lands on output_size / 2, or unbiased on (output_size - 1) / 2.
         scale: (..., 2) image pixels; its width fills the output's width. As in the official code the height
             has no influence; unbiased it fills the output's height.
-        rotation_degrees: (...) degrees; positive turns the picture counter-clockwise on screen.
+        rotation_degrees: (...) degrees; positive turns the image counter-clockwise on screen.
         output_size: (width, height) in output pixels.
         unbiased: which of the two; True for the codec "udp".
 
@@ -139,10 +139,10 @@ def affine_to_input(
 
 
 def mirror_affine(width: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """The map that mirrors a picture left to right: x -> width - 1 - x.
+    """The map that mirrors an image left to right: x -> width - 1 - x.
 
     Args:
-        width: (...) picture width in pixels.
+        width: (...) image width in pixels.
 
     Returns:
         (..., 2, 3).
@@ -191,11 +191,11 @@ def transform_points(points: npt.ArrayLike, affine: npt.ArrayLike) -> npt.NDArra
 def flip_keypoints(
     keypoints: npt.ArrayLike, width: npt.ArrayLike, flip_permutation: npt.NDArray[np.intp]
 ) -> npt.NDArray[np.float64]:
-    """Mirrors keypoints with their picture and swaps left and right.
+    """Mirrors keypoints with their image and swaps left and right.
 
     Args:
         keypoints: (..., K, 3) x, y in image pixels and visibility.
-        width: (...) picture width in pixels.
+        width: (...) image width in pixels.
         flip_permutation: (K,) for each keypoint the index of its mirror image.
 
     Returns:
@@ -213,10 +213,10 @@ def half_body_box(
     upper_first: npt.NDArray[np.bool_],
     input_size: tuple[float, float],
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """The box of the upper or the lower half of a person (Wang et al. 2018, "Mscoco keypoints challenge").
+    """The box of the upper or the lower half of an instance (Wang et al. 2018, "Mscoco keypoints challenge").
 
-    The preferred half is taken if it has more than two labelled keypoints, otherwise the other under the same
-    condition, otherwise the upper. The box is centred on the keypoints' mean and is 1.5 times their extent.
+    The preferred half is taken if it has more than two labeled keypoints, otherwise the other under the same
+    condition, otherwise the upper. The box is centered on the keypoints' mean and is 1.5 times their extent.
 
     Args:
         keypoints: (N, K, 3) x, y in image pixels and visibility.
@@ -230,9 +230,9 @@ def half_body_box(
         scale: (N, 2) image pixels; NaN where not valid.
     """
     keypoints = np.asarray(keypoints, np.float64)
-    labelled = keypoints[..., 2] > 0
+    labeled = keypoints[..., 2] > 0
     is_upper = np.isin(np.arange(keypoints.shape[1]), upper_body)
-    upper, lower = labelled & is_upper, labelled & ~is_upper
+    upper, lower = labeled & is_upper, labeled & ~is_upper
     use_upper = (upper_first & (upper.sum(1) > 2)) | (lower.sum(1) <= 2)
     chosen = np.where(use_upper[:, None], upper, lower)
     valid = (chosen.sum(1) >= 2) & is_upper.any()
@@ -251,20 +251,20 @@ def covering_rectangle(
     any_rotation: bool,
     margin: float = 0.0,
 ) -> tuple[int, int, int, int] | None:
-    """The smallest pixel-aligned part of a picture from which some crops can be resampled.
+    """The smallest pixel-aligned part of an image from which some crops can be resampled.
 
     A bilinear sample reads the four pixels around it, which rounding outwards includes.
 
     Args:
-        center: (M, 2) centres of the crops, image pixels.
+        center: (M, 2) centers of the crops, image pixels.
         scale: (M, 2) their widths and heights, image pixels.
-        image_size: (width, height) of the picture.
-        any_rotation: whether they may be turned by any angle about their centres.
+        image_size: (width, height) of the image.
+        any_rotation: whether they may be turned by any angle about their centers.
         margin: image pixels to add on every side: half a stored pixel where the part will be stored smaller,
-            since samples between the outermost stored centres and the edge would mix with what is not there.
+            since samples between the outermost stored centers and the edge would mix with what is not there.
 
     Returns:
-        (x, y, width, height) in image pixels, inside the picture; None if they lie outside of it.
+        (x, y, width, height) in image pixels, inside the image; None if they lie outside of it.
     """
     center, scale = np.asarray(center, np.float64), np.asarray(scale, np.float64)
     reach = np.linalg.norm(scale, axis=1, keepdims=True) / 2 if any_rotation else scale / 2

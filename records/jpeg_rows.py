@@ -1,7 +1,7 @@
 """Cutting whole rows of blocks out of a JPEG that has a restart marker after each of them.
 
 A decoder cannot start in the middle of a JPEG, unless there are restart markers (ITU-T T.81, section E.1.4):
-what stands between two of them decodes on its own. With one after each row of blocks, a picture of fewer rows
+what stands between two of them decodes on its own. With one after each row of blocks, an image of fewer rows
 is the same header with another height, and a run of what stands between the markers.
 """
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-#: Pixels along a block's side, where no colour has more blocks than another (T.81, section A.1.1).
+#: Pixels along a block's side, where no color has more blocks than another (T.81, section A.1.1).
 BLOCK = 8
 
 # Markers (T.81, table B.1), each after a byte 255.
@@ -28,10 +28,10 @@ class RestartRows(NamedTuple):
     """Where the rows of blocks of a JPEG are.
 
     Attributes:
-        height: of the picture, pixels.
+        height: of the image, pixels.
         height_at: offset of the two bytes that say so.
         starts: (rows + 1,) offset of each row's bytes, and two beyond the last one's end. What ends a
-            row takes two bytes: a restart marker, or the end of the picture.
+            row takes two bytes: a restart marker, or the end of the image.
     """
 
     height: int
@@ -43,7 +43,7 @@ def restart_interval(width: int) -> int:
     """Blocks between restart markers that put one after each row of blocks.
 
     Args:
-        width: of the picture, pixels.
+        width: of the image, pixels.
     """
     return -(-width // BLOCK)
 
@@ -55,7 +55,7 @@ def find_rows(jpeg: bytes) -> RestartRows | None:
         jpeg: anything.
 
     Returns:
-        `RestartRows`; None for what is not a baseline JPEG of one scan, with as many blocks of one colour as
+        `RestartRows`; None for what is not a baseline JPEG of one scan, with as many blocks of one color as
         of another and a restart marker after each row but the last.
     """
     if not jpeg.startswith(_START_OF_IMAGE):

@@ -111,12 +111,12 @@ class Manifest:
         skeleton: whose keypoints the records carry.
         options: everything that decides the shards' bytes, by name.
         shards: the files, in order.
-        dropped: people left out on purpose (crowds, no keypoints …), counted by reason.
-        rejected: people left out because something was wrong with them, counted by reason.
-        images: number of pictures in the plan.
+        filtered: instances left out on purpose (crowds, no keypoints …), counted by reason.
+        rejected: instances left out because something was wrong with them, counted by reason.
+        images: number of images in the plan.
         source: where the build found "annotations", "images" and "image_ids"; decides nothing, and files may
             have moved since.
-        placement: of the planned people's keypoints how many are "labelled", and of these "outside_box" and
+        placement: of the planned instances' keypoints how many are "labeled", and of these "outside_box" and
             "outside_image", see `records.plausibility`; empty if an earlier version built them.
         schema_version: of `records.schema`.
     """
@@ -127,7 +127,7 @@ class Manifest:
     skeleton: Skeleton
     options: dict[str, Any]
     shards: tuple[Shard, ...]
-    dropped: dict[str, int] = field(default_factory=dict)
+    filtered: dict[str, int] = field(default_factory=dict)
     rejected: dict[str, int] = field(default_factory=dict)
     images: int = 0
     source: dict[str, Any] = field(default_factory=dict)
@@ -159,7 +159,7 @@ class Manifest:
             "boxes": self.boxes,
             "records": self.records,
             "images": self.images,
-            "dropped": self.dropped,
+            "filtered": self.filtered,
             "rejected": self.rejected,
             "placement": self.placement,
             "source": self.source,
@@ -193,7 +193,7 @@ class Manifest:
             skeleton=Skeleton.from_json(data["skeleton"]),
             options=data["options"],
             shards=tuple(Shard(**shard) for shard in data["shards"]),
-            dropped=data["dropped"],
+            filtered=data["filtered"],
             rejected=data["rejected"],
             images=data["images"],
             source=data["source"],

@@ -18,8 +18,8 @@ def wrong_manifest(data: dict[str, Any]) -> str | None:
         if not isinstance(data[name], kind):
             return _received(name, "a text" if kind is str else "an object", data[name])
     if not _is_count(data["images"]):
-        return _received("images", "a number of pictures", data["images"])
-    for name in ("dropped", "rejected", "placement"):
+        return _received("images", "a number of images", data["images"])
+    for name in ("filtered", "rejected", "placement"):
         counts = data[name] if name != "placement" else data.get(name, {})
         if not isinstance(counts, dict) or not all(map(_is_count, counts.values())):
             return _received(name, "an object of counts", counts)

@@ -119,11 +119,11 @@ def warning_of(names: Sequence[str], pairs: list[list[int]], doubtful: list[str]
         more = f" and {len(doubtful) - _LISTED} more" if len(doubtful) > _LISTED else ""
         return (
             f"no single counterpart on the other side for {', '.join(doubtful[:_LISTED])}{more}: they keep "
-            f"their place when a picture {told}"
+            f"their place when an image {told}"
         )
     if not pairs and len(names) > 1:
         return (
-            "no left and right keypoints were found: every keypoint keeps its place when a picture "
+            "no left and right keypoints were found: every keypoint keeps its place when an image "
             f"{told}, train/main.py --flip_probability=0 does not mirror"
         )
     return None

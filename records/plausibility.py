@@ -1,4 +1,4 @@
-"""Whether people's keypoints, boxes and areas fit together, and if not, what is probably wrong with them.
+"""Whether instances' keypoints, boxes and areas fit together, and if not, what is probably wrong with them.
 
 A converter that writes fractions in place of pixels, or boxes by their corners, makes a file in perfect form.
 Everything is counted, so that parts of a dataset can be looked at one after the other and added up.
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from records.geometry import box_to_center_scale
 
 #: Shares from which on something is said: of keypoints outside of their box for no known reason (boxes are
-#: cut at the picture's edge, guesses of hidden keypoints are not), and of such at 0, 0.
+#: cut at the image's edge, guesses of hidden keypoints are not), and of such at 0, 0.
 _ELSEWHERE, _AT_ORIGIN = 0.25, 0.01
 
 #: A reading explains the numbers if this share of the keypoints is in no box, and if it brings that share of
@@ -26,10 +26,10 @@ _IN_CORNERS = 0.98
 #: Keypoints that are enough to tell something small by them.
 _ENOUGH = 16
 
-#: Areas as shares of their boxes' that no outline of a person has. COCO's are 0.2 to 0.8 of it.
+#: Areas as shares of their boxes' that no outline of an instance has. COCO's are 0.2 to 0.8 of it.
 _SMALL_AREA, _LARGE_AREA = 0.05, 4.0
 
-#: People of whom more is counted than where their keypoints are, in each call: enough to tell the cause.
+#: Instances of whom more is counted than where their keypoints are, in each call: enough to tell the cause.
 _LOOKED_AT = 256
 
 #: Pixels: a box as small as this is none.
@@ -51,10 +51,10 @@ _READINGS: dict[
         tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]],
     ],
 ] = {
-    "the keypoints look like fractions of the picture's width and height": (
+    "the keypoints look like fractions of the image's width and height": (
         lambda boxes, points, sizes: (boxes, points * sizes[:, None])
     ),
-    "the keypoints look like percentages of the picture's width and height": (
+    "the keypoints look like percentages of the image's width and height": (
         lambda boxes, points, sizes: (boxes, points * sizes[:, None] / 100)
     ),
     "the keypoints look like fractions of their box": (
@@ -65,13 +65,13 @@ _READINGS: dict[
     ),
     "the keypoints look like y, x": lambda boxes, points, sizes: (boxes, points[..., ::-1]),
     "the boxes look like x1, y1, x2, y2": _corners,
-    "the boxes look like the centre's x, y, then width and height": (
+    "the boxes look like the center's x, y, then width and height": (
         lambda boxes, points, sizes: (boxes - np.pad(boxes[:, 2:] / 2, ((0, 0), (0, 2))), points)
     ),
-    "the boxes look like fractions of the picture's width and height": (
+    "the boxes look like fractions of the image's width and height": (
         lambda boxes, points, sizes: (boxes * np.tile(sizes, 2), points)
     ),
-    "boxes and keypoints look like fractions of the picture's width and height": (
+    "boxes and keypoints look like fractions of the image's width and height": (
         lambda boxes, points, sizes: (boxes * np.tile(sizes, 2), points * sizes[:, None])
     ),
 }
@@ -86,13 +86,13 @@ def count_areas(boxes: npt.ArrayLike, areas: npt.ArrayLike) -> Counter[str]:
         areas: (N,) square image pixels.
 
     Returns:
-        A `Counter`, see `sum_counts`: "people", "small_areas", "large_areas".
+        A `Counter`, see `sum_counts`: "instances", "small_areas", "large_areas".
     """
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     of_boxes = boxes[:, 2] * boxes[:, 3]
     areas = np.asarray(areas, np.float64)
     return Counter(
-        people=len(boxes),
+        instances=len(boxes),
         small_areas=int((areas < _SMALL_AREA * of_boxes).sum()),
         large_areas=int((areas > _LARGE_AREA * of_boxes).sum()),
     )
@@ -108,9 +108,10 @@ def area_warning(counts: Counter[str]) -> str | None:
         ("small_areas", f"below {_SMALL_AREA:.0%} of"),
         ("large_areas", f"above {_LARGE_AREA:g} times"),
     ):
-        if counts[name] > counts["people"] / 2:
+        if counts[name] > counts["instances"] / 2:
             return (
-                f'"area" of {counts[name]:,} of {counts["people"]:,} people is {what} their box\'s; expected '
+                f'"area" of {counts[name]:,} of {counts["instances"]:,} instances is {what} their box\'s; '
+                "expected "
                 "square pixels. OKS measures distances by it, so that AP means nothing with these: correct "
                 'them, or leave "area" out, and the boxes\' count'
             )
@@ -128,13 +129,13 @@ def count_placement(
 
     Args:
         boxes: (N, 4) x, y, w, h in image pixels.
-        keypoints: (N, K, 3) x, y in image pixels, and visibility; 0 is not labelled.
-        sizes: (N, 2) width and height of their pictures in pixels; people with 0 are not looked at.
+        keypoints: (N, K, 3) x, y in image pixels, and visibility; 0 is not labeled.
+        sizes: (N, 2) width and height of their images in pixels; instances with 0 are not looked at.
         areas: (N,) square image pixels.
         input_size: (width, height) of the network input, for `box_to_center_scale`.
 
     Returns:
-        A `Counter`, see `sum_counts`: what `count_areas` counts, "labelled" keypoints and of these those
+        A `Counter`, see `sum_counts`: what `count_areas` counts, "labeled" keypoints and of these those
         "outside_box" (the padded one) and "outside_image" by more than a pixel; the rest is for
         `placement_warnings`.
     """
@@ -143,16 +144,16 @@ def count_placement(
     sizes = sizes[known]
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)[known]
     keypoints = np.asarray(keypoints, np.float64)[known]
-    points, labelled = keypoints[..., :2], keypoints[..., 2] > 0
+    points, labeled = keypoints[..., :2], keypoints[..., 2] > 0
     in_box = _inside(boxes, points, input_size)
     in_image = ((points >= -1) & (points <= sizes[:, None])).all(axis=-1)
     at_origin = (points == 0).all(axis=-1) | (points == -1).all(axis=-1)
     counts = count_areas(boxes, np.asarray(areas)[known])
-    counts["labelled"] = int(labelled.sum())
-    counts["outside_box"] = int((labelled & ~in_box).sum())
-    counts["outside_image"] = int((labelled & ~in_image).sum())
-    counts["at_origin"] = int((labelled & at_origin & ~(in_box & in_image)).sum())
-    some = boxes[:_LOOKED_AT], points[:_LOOKED_AT], labelled[:_LOOKED_AT], sizes[:_LOOKED_AT]
+    counts["labeled"] = int(labeled.sum())
+    counts["outside_box"] = int((labeled & ~in_box).sum())
+    counts["outside_image"] = int((labeled & ~in_image).sum())
+    counts["at_origin"] = int((labeled & at_origin & ~(in_box & in_image)).sum())
+    some = boxes[:_LOOKED_AT], points[:_LOOKED_AT], labeled[:_LOOKED_AT], sizes[:_LOOKED_AT]
     counts.update(_count_readings(*some, input_size))
     counts.update(_count_corners(*some))
     return counts
@@ -161,24 +162,24 @@ def count_placement(
 def _count_readings(
     boxes: npt.NDArray[np.float64],
     points: npt.NDArray[np.float64],
-    labelled: npt.NDArray[np.bool_],
+    labeled: npt.NDArray[np.bool_],
     sizes: npt.NDArray[np.float64],
     input_size: tuple[float, float],
 ) -> Counter[str]:
     """How many keypoints are in no box, and how many of these are in their box by each of `_READINGS`.
 
-    Of people without a keypoint only the box can be in its place or not: one mark.
+    Of instances without a keypoint only the box can be in its place or not: one mark.
     """
-    bare = ~np.any(labelled, axis=1)
+    bare = ~np.any(labeled, axis=1)
 
     def fits(
         read_boxes: npt.NDArray[np.float64], read_points: npt.NDArray[np.float64]
     ) -> npt.NDArray[np.bool_]:
         sound = _sound(read_boxes, sizes)
-        inside = sound[:, None] & labelled & _inside(read_boxes, read_points, input_size)
+        inside = sound[:, None] & labeled & _inside(read_boxes, read_points, input_size)
         return np.concatenate([inside, (sound & bare)[:, None]], axis=1)
 
-    marks = np.concatenate([labelled, bare[:, None]], axis=1)
+    marks = np.concatenate([labeled, bare[:, None]], axis=1)
     misplaced = marks & ~fits(boxes, points)
     counts = Counter(marks=int(marks.sum()), misplaced=int(misplaced.sum()))
     for name, read in _READINGS.items():
@@ -195,7 +196,7 @@ def _inside(
 
 
 def _sound(boxes: npt.NDArray[np.float64], sizes: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """(N,) whether boxes are some, and of something in the picture."""
+    """(N,) whether boxes are some, and of something in the image."""
     low, high, slack = boxes[:, :2], boxes[:, :2] + boxes[:, 2:], 1 + 0.1 * boxes[:, 2:]
     in_image = ((low >= -slack) & (high <= sizes + slack)).all(axis=1)
     return in_image & (boxes[:, 2:] > 0).all(axis=1) & (boxes[:, 2:].max(axis=1) >= _NO_BOX)
@@ -204,13 +205,13 @@ def _sound(boxes: npt.NDArray[np.float64], sizes: npt.NDArray[np.float64]) -> np
 def _count_corners(
     boxes: npt.NDArray[np.float64],
     points: npt.NDArray[np.float64],
-    labelled: npt.NDArray[np.bool_],
+    labeled: npt.NDArray[np.bool_],
     sizes: npt.NDArray[np.float64],
 ) -> Counter[str]:
     """What tells boxes that are corners: x1, y1, x2, y2 taken for x, y, w, h are too large, not elsewhere.
 
     An axis of a box tells something where corners are clearly another box, and where the box was not cut at
-    the picture's right or lower edge. Detections' boxes are not cut: it tells how many of them stick out.
+    the image's right or lower edge. Detections' boxes are not cut: it tells how many of them stick out.
     """
     low, size = boxes[:, :2], boxes[:, 2:]
     high = low + size
@@ -219,9 +220,9 @@ def _count_corners(
     telling = (sticks_out | (high < sizes - 2)) & (low >= 0.1 * size)
     slack = 1 + 0.02 * size
     between = (points >= (low - slack)[:, None]) & (points <= (size + slack)[:, None]) & sound[:, None]
-    shown = labelled.any(axis=1)
-    first = np.where(labelled[..., None], points, np.inf).min(axis=1, initial=1e18)
-    last = np.where(labelled[..., None], points, -np.inf).max(axis=1, initial=-1e18)
+    shown = labeled.any(axis=1)
+    first = np.where(labeled[..., None], points, np.inf).min(axis=1, initial=1e18)
+    last = np.where(labeled[..., None], points, -np.inf).max(axis=1, initial=-1e18)
     middle = (first + last) / 2
     counts = Counter(
         bare=int((~shown).sum()),
@@ -230,18 +231,18 @@ def _count_corners(
     )
     for axis in (0, 1):
         tells = shown & telling[:, axis]
-        marks = labelled & tells[:, None]
+        marks = labeled & tells[:, None]
         counts[f"{axis} marks"] = int(marks.sum())
         counts[f"{axis} between"] = int((marks & between[..., axis]).sum())
-        counts[f"{axis} people"] = int(tells.sum())
-        # Of right boxes about half of the people have the middle of their keypoints left of the box's.
+        counts[f"{axis} instances"] = int(tells.sum())
+        # Of right boxes about half of the instances have the middle of their keypoints left of the box's.
         counts[f"{axis} before"] = int((tells & (middle < (low + high) / 2)[:, axis]).sum())
         counts[f"{axis} before_corners"] = int((tells & (middle < (low + size) / 2)[:, axis]).sum())
     return counts
 
 
 def placement_warnings(counts: Counter[str]) -> list[str]:
-    """What to say of some people's keypoints and boxes.
+    """What to say of some instances' keypoints and boxes.
 
     Args:
         counts: the sum of what `count_placement` gave.
@@ -249,26 +250,26 @@ def placement_warnings(counts: Counter[str]) -> list[str]:
     Returns:
         Texts; none if all is plausible.
     """
-    labelled = counts["labelled"]
+    labeled = counts["labeled"]
     where = (
-        f"{counts['outside_box']:,} of {labelled:,} labelled keypoints are outside of their padded boxes, "
-        f"{counts['outside_image']:,} outside of the picture: "
-        if labelled
+        f"{counts['outside_box']:,} of {labeled:,} labeled keypoints are outside of their padded boxes, "
+        f"{counts['outside_image']:,} outside of the image: "
+        if labeled
         else ""
     )
     cause, at_origin = _cause(counts), counts["at_origin"]
     warnings = []
-    if labelled and at_origin >= max(_AT_ORIGIN * labelled, counts["outside_box"] / 2):
+    if labeled and at_origin >= max(_AT_ORIGIN * labeled, counts["outside_box"] / 2):
         warnings.append(
             f"{where}{at_origin:,} of them are at 0, 0 or -1, -1, like missing keypoints that are said to be "
             "there; expected visibility 0 for these"
         )
     elif cause:
         warnings.append(f"{where}{cause}; expected pixels, and boxes as x, y, width, height")
-    elif labelled and counts["outside_box"] >= _ELSEWHERE * labelled:
+    elif labeled and counts["outside_box"] >= _ELSEWHERE * labeled:
         warnings.append(
-            f"{where}expected nearly all of them inside. Are they in pixels of these very pictures, and is "
-            "each box that of the same person?"
+            f"{where}expected nearly all of them inside. Are they in pixels of these very images, and is "
+            "each box that of the same instance?"
         )
     return [*warnings, *filter(None, [area_warning(counts)])]
 
@@ -279,7 +280,7 @@ def _cause(counts: Counter[str]) -> str | None:
     if telling and all(_like_corners(counts, axis) for axis in telling):
         return _CORNERS
     if (
-        not counts["labelled"]
+        not counts["labeled"]
         and counts["bare"]
         and (
             counts["bare_corners"] >= _IN_CORNERS * counts["bare"]
@@ -295,13 +296,13 @@ def _cause(counts: Counter[str]) -> str | None:
 
 def _like_corners(counts: Counter[str], axis: int) -> bool:
     """Whether along this axis keypoints are between the corners, and their middle where it should be."""
-    people, before, before_corners = (
-        counts[f"{axis} {name}"] for name in ("people", "before", "before_corners")
+    instances, before, before_corners = (
+        counts[f"{axis} {name}"] for name in ("instances", "before", "before_corners")
     )
     return (
         counts[f"{axis} between"] >= _IN_CORNERS * counts[f"{axis} marks"]
-        and before >= 0.65 * people
-        and abs(before_corners - people / 2) < before - people / 2
+        and before >= 0.65 * instances
+        and abs(before_corners - instances / 2) < before - instances / 2
     )
 
 
@@ -314,18 +315,18 @@ def sum_counts(parts: Iterable[Mapping[str, int]]) -> Counter[str]:
 
 
 def placement_summary(counts: Mapping[str, int]) -> dict[str, int]:
-    """Those of the counts that are shown and kept: {"labelled", "outside_box", "outside_image": number}."""
-    return {name: counts[name] for name in ("labelled", "outside_box", "outside_image")}
+    """Those of the counts that are shown and kept: {"labeled", "outside_box", "outside_image": number}."""
+    return {name: counts[name] for name in ("labeled", "outside_box", "outside_image")}
 
 
 def placement_rows(summary: Mapping[str, int]) -> list[tuple[int, str]]:
-    """Rows of a table: (number, text) of the labelled keypoints that are elsewhere; none if all are inside.
+    """Rows of a table: (number, text) of the labeled keypoints that are elsewhere; none if all are inside.
 
     Args:
         summary: of `placement_summary`, or empty.
     """
     return [
-        (summary[name], f"labelled keypoints outside of {where} ({summary[name] / summary['labelled']:.1%})")
-        for name, where in (("outside_box", "their padded box"), ("outside_image", "the picture"))
-        if summary.get(name) and summary.get("labelled")
+        (summary[name], f"labeled keypoints outside of {where} ({summary[name] / summary['labeled']:.1%})")
+        for name, where in (("outside_box", "their padded box"), ("outside_image", "the image"))
+        if summary.get(name) and summary.get("labeled")
     ]

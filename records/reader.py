@@ -9,25 +9,26 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from hrpose.storage import local_folder
-from records.augment import Augmentation, People, augment
+from records.augment import Augmentation, Instances, augment
 from records.examine import Damage, examine_once
 from records.manifest import Manifest, RecordsError, read_manifest
-from records.resample import NoPictureError, draw_inputs
+from records.resample import NoImageError, warp_inputs
 from records.schema import parse_examples
 
-#: Shards that are read at the same time, so that a batch mixes people of several.
+#: Shards that are read at the same time, so that a batch mixes instances of several.
 _INTERLEAVED_SHARDS = 8
 
-#: What decides where a person's crop lands in the network input, in the order in which `resample` takes it.
-_PLACING_FIELDS = ("crop_affine", "center", "scale", "keypoints", "image_size", "person_id")
+#: What decides where an instance's crop lands in the network input, in the order in which `resample` takes
+#: it.
+_PLACING_FIELDS = ("crop_affine", "center", "scale", "keypoints", "image_size", "instance_id")
 
 
 class Batch(TypedDict):
-    """What the reader gives of B people: the fields of `records.schema` but "crop", and three more.
+    """What the reader gives of B instances: the fields of `records.schema` but "crop", and three more.
 
     Attributes:
-        image: (B, height, width, 3) uint8, RGB; black outside of the picture.
-        keypoints_input: (B, K, 3) float32: x, y in input pixels and visibility; 0 where not labelled.
+        image: (B, height, width, 3) uint8, RGB; black outside of the image.
+        keypoints_input: (B, K, 3) float32: x, y in input pixels and visibility; 0 where not labeled.
         input_affine: (B, 2, 3) float32: image pixels -> input pixels.
     """
 
@@ -42,7 +43,7 @@ class Batch(TypedDict):
     area: tf.Tensor
     score: tf.Tensor
     image_id: tf.Tensor
-    person_id: tf.Tensor
+    instance_id: tf.Tensor
     image_size: tf.Tensor
     file_name: tf.Tensor
 
@@ -67,16 +68,16 @@ def read_records(
     """Streams one pass over a folder of records, or a number of batches.
 
     The order depends on (seed, epoch), the folder and TensorFlow's global seed, which `Dataset.shuffle` mixes
-    in; the augmentation on (seed, epoch, person) alone.
+    in; the augmentation on (seed, epoch, instance) alone.
 
     Args:
         folder: of one build, with its ``manifest.json``. Shards in a store (``gs://…``) are copied to this
-            machine first, see `hrpose.storage.local_folder`.
-        batch_size: people per batch, at least 1.
+            host first, see `hrpose.storage.local_folder`.
+        batch_size: instances per batch, at least 1.
         input_size: (width, height) of the network input in pixels; the build's own by default.
-        augmentation: an `records.augment.Augmentation`, or None for the plain view of each person.
+        augmentation: an `records.augment.Augmentation`, or None for the plain view of each instance.
         seed, epoch: non-negative ints.
-        shuffle_buffer: people to shuffle among; 0 keeps the order of the files, and more than there are is
+        shuffle_buffer: instances to shuffle among; 0 keeps the order of the files, and more than there are is
             the same as all of them.
         drop_remainder: whether to leave out a last batch that is not full.
         unbiased: the convention of the map onto the input, see `records.geometry.affine_to_input`: True for
@@ -84,8 +85,8 @@ def read_records(
         part: (index, count), 0 <= index < count: of so many readers, each of shards of its own, which this
             is.
         skip_batches: leaves out as many at the start, without decoding their crops.
-        num_batches: ends after as many, counted with those left out, and starts over with the same people if
-            one pass does not last; None for one pass.
+        num_batches: ends after as many, counted with those left out, and starts over with the same instances
+            if one pass does not last; None for one pass.
         damage: from `records.checking.damage.find_damage`: what it says is lost is not read.
         fingerprint: of the records that shall be there, as for `records.manifest.read_manifest`.
 
@@ -118,15 +119,17 @@ def read_records(
     def resample(
         crops: npt.NDArray[np.object_], *values: npt.NDArray[Any]
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        crop_affine, center, scale, keypoints, image_size, person_id = values
-        people = People(
-            center=center, scale=scale, keypoints=keypoints, image_size=image_size, person_id=person_id
+        crop_affine, center, scale, keypoints, image_size, instance_id = values
+        instances = Instances(
+            center=center, scale=scale, keypoints=keypoints, image_size=image_size, instance_id=instance_id
         )
-        input_affine, keypoints_input = augment(people, augmentation, seed, epoch, skeleton, size, unbiased)
+        input_affine, keypoints_input = augment(
+            instances, augmentation, seed, epoch, skeleton, size, unbiased
+        )
         try:
-            images = draw_inputs(crops, crop_affine, input_affine, size)
-        except NoPictureError as error:
-            raise ValueError(f"the crop of person {person_id[error.row]} is no picture") from error
+            images = warp_inputs(crops, crop_affine, input_affine, size)
+        except NoImageError as error:
+            raise ValueError(f"the crop of instance {instance_id[error.row]} is no image") from error
         return images, keypoints_input, input_affine.astype(np.float32)
 
     def prepare(batch: dict[str, tf.Tensor]) -> Batch:
@@ -170,7 +173,7 @@ def serialized_records(
     """The records of some shards as they are stored, several shards in turn.
 
     Args:
-        folder: on this machine, with the shards.
+        folder: on this host, with the shards.
         manifest: the records' `Manifest`.
         readable: from `usable_shards`, or some of them in any order.
         damage: what is known to be wrong with the shards.
@@ -266,7 +269,7 @@ def check_usable(manifest: Manifest, input_size: tuple[int, int], augmentation: 
     room = manifest.options["scale_factor"]
     needed = 0.0 if augmentation is None else augmentation.scale_factor
     if augmentation is not None and (room is None or needed > room):
-        have = "the plain view of each person only" if room is None else f"a scale factor up to {room}"
+        have = "the plain view of each instance only" if room is None else f"a scale factor up to {room}"
         raise RecordsError(
             f"the records' crops have room for {have}, but the augmentation asks for {needed}; build them "
             f"again with --boxes=ground_truth --scale_factor={needed} --overwrite, or augment less"
@@ -275,13 +278,13 @@ def check_usable(manifest: Manifest, input_size: tuple[int, int], augmentation: 
         room, needed = manifest.options["half_body_min_keypoints"], augmentation.half_body_min_keypoints
         if needed < room:
             raise RecordsError(
-                f"the records' crops have room for half bodies of people with more than {room} keypoints, "
+                f"the records' crops have room for half bodies of instances with more than {room} keypoints, "
                 f"but the augmentation asks for more than {needed}"
             )
     if not manifest.records:
-        reasons = {**manifest.dropped, **manifest.rejected}
+        reasons = {**manifest.filtered, **manifest.rejected}
         why = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
-        raise RecordsError(f"the records folder holds no people{f'; left out: {why}' if why else ''}")
+        raise RecordsError(f"the records folder holds no instances{f'; filtered: {why}' if why else ''}")
 
 
 def resolution_note(manifest: Manifest, input_size: tuple[int, int]) -> str | None:
@@ -297,7 +300,7 @@ def resolution_note(manifest: Manifest, input_size: tuple[int, int]) -> str | No
         return None
     stored = "x".join(str(round(side * scale)) for side in built)
     return (
-        f"the records were built for inputs of {built[0]}x{built[1]} pixels and hold a person's box at up to "
-        f"{stored}: an input of {input_size[0]}x{input_size[1]} can show no more than that. build_records.py "
-        f"--input_size={input_size[0]}x{input_size[1]} stores more"
+        f"the records were built for inputs of {built[0]}x{built[1]} pixels and hold an instance's box at "
+        f"up to {stored}: an input of {input_size[0]}x{input_size[1]} can show no more than that. "
+        f"build_records.py --input_size={input_size[0]}x{input_size[1]} stores more"
     )

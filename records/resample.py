@@ -13,15 +13,15 @@ from records.jpeg_rows import BLOCK, cut_rows, find_rows
 _ROUNDING = 1
 
 
-class NoPictureError(ValueError):
-    """The bytes of a crop are not a picture. `row` is which of the batch's."""
+class NoImageError(ValueError):
+    """The bytes of a crop are not an image. `row` is which of the batch's."""
 
     def __init__(self, row: int) -> None:
-        super().__init__(f"the crop in row {row} of the batch is not a picture")
+        super().__init__(f"the crop in row {row} of the batch is not an image")
         self.row = row
 
 
-def draw_inputs(
+def warp_inputs(
     crops: Sequence[bytes] | npt.NDArray[np.object_],
     crop_affine: npt.ArrayLike,
     input_affine: npt.ArrayLike,
@@ -43,7 +43,7 @@ def draw_inputs(
         (B, height, width, 3) RGB; black outside of the crop.
 
     Raises:
-        NoPictureError: if a crop is not a picture.
+        NoImageError: if a crop is not an image.
     """
     cv2.setNumThreads(1)  # tf.data's threads are the parallelism; OpenCV's own would only compete
     to_crop = compose_affine(crop_affine, invert_affine(input_affine))
@@ -55,7 +55,7 @@ def draw_inputs(
         left, top, right, bottom = shown[row].tolist()
         decoded, above = decode_rows(crop, top, bottom)
         if decoded is None:
-            raise NoPictureError(row)
+            raise NoImageError(row)
         left = min(left, decoded.shape[1] - 1)
         part = cv2.cvtColor(decoded[:, left : max(right, left + 1)], cv2.COLOR_RGB2RGBA)
         to_part = to_crop[row] - [[0, 0, left], [0, 0, above]]
@@ -94,7 +94,7 @@ def decode_rows(crop: bytes, top: int, bottom: int) -> tuple[npt.NDArray[np.uint
         top, bottom: not negative: rows of crop pixels; they may lie outside.
 
     Returns:
-        (rows (h, w, 3) RGB, the number of rows above them); (None, 0) if it is not a picture.
+        (rows (h, w, 3) RGB, the number of rows above them); (None, 0) if it is not an image.
     """
     rows, first = find_rows(crop), 0
     if rows is None:

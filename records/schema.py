@@ -29,19 +29,19 @@ class Field:
 
 FIELDS = (
     Field(
-        "crop", "bytes", (), "JPEG or PNG of the part of the picture that any crop of this person can touch"
+        "crop", "bytes", (), "JPEG or PNG of the part of the image that any crop of this instance can touch"
     ),
     Field("crop_affine", "float32", (2, 3), "full-image pixels -> crop pixels"),
-    Field("box", "float32", (4,), "x, y, w, h in image pixels: the person's box, cleaned but not padded"),
-    Field("center", "float32", (2,), "x, y in image pixels: centre of the padded, aspect-corrected box"),
+    Field("box", "float32", (4,), "x, y, w, h in image pixels: the instance's box, cleaned but not padded"),
+    Field("center", "float32", (2,), "x, y in image pixels: center of the padded, aspect-corrected box"),
     Field("scale", "float32", (2,), "width, height in image pixels of the padded, aspect-corrected box"),
     Field("keypoints", "float32", ("K", 3), "x, y in image pixels and COCO visibility (0, 1, 2)"),
     Field("area", "float32", (), "square image pixels: the annotation's area, for a detection its box's"),
     Field("score", "float32", (), "confidence of the box; 1 for ground truth"),
-    Field("image_id", "int64", (), "the picture, as the annotation file numbers it"),
-    Field("person_id", "int64", (), "the annotation's id; for a detection its position in the file"),
-    Field("image_size", "int64", (2,), "width, height of the full picture in pixels"),
-    Field("file_name", "bytes", (), "the picture's path below the image folder, UTF-8"),
+    Field("image_id", "int64", (), "the image, as the annotation file numbers it"),
+    Field("instance_id", "int64", (), "the annotation's id; for a detection its position in the file"),
+    Field("image_size", "int64", (2,), "width, height of the full image in pixels"),
+    Field("file_name", "bytes", (), "the image's path below the image folder, UTF-8"),
 )
 
 
@@ -57,7 +57,7 @@ class Record(TypedDict):
     area: npt.NDArray[np.float32]
     score: npt.NDArray[np.float32]
     image_id: npt.NDArray[np.int64]
-    person_id: npt.NDArray[np.int64]
+    instance_id: npt.NDArray[np.int64]
     image_size: npt.NDArray[np.int64]
     file_name: bytes
 
@@ -74,14 +74,14 @@ def field_shapes(num_keypoints: int) -> dict[str, tuple[int, ...]]:
 
 
 def to_example(values: Mapping[str, Any], num_keypoints: int) -> bytes:
-    """Serialises one record, always to the same bytes for the same values.
+    """Serializes one record, always to the same bytes for the same values.
 
     Args:
         values: {field name: value}: bytes, numbers or arrays of the table's shapes.
         num_keypoints: K.
 
     Returns:
-        A serialised `tf.train.Example`.
+        A serialized `tf.train.Example`.
 
     Raises:
         ValueError: if a field is missing, unknown or of another shape.
@@ -106,7 +106,7 @@ def from_example(payload: bytes, num_keypoints: int) -> Record:
     """The inverse of `to_example`, for bytes that may be anything.
 
     Args:
-        payload: a serialised `tf.train.Example`.
+        payload: a serialized `tf.train.Example`.
         num_keypoints: K.
 
     Raises:
@@ -135,7 +135,7 @@ def parse_examples(serialized: "tf.Tensor", num_keypoints: int) -> "dict[str, tf
     """Parses a batch of records inside or outside of a TensorFlow graph.
 
     Args:
-        serialized: (B,) string tensor of serialised records.
+        serialized: (B,) string tensor of serialized records.
         num_keypoints: K.
 
     Returns:

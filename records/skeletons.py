@@ -23,11 +23,12 @@ class Skeleton:
     Attributes:
         name: how manifests and messages call it.
         keypoints: names, in the order of the dataset's files; K of them.
-        flip_pairs: pairs of indices that swap when a picture is mirrored, left first.
+        flip_pairs: pairs of indices that swap when an image is mirrored, left first.
         limbs: pairs of indices to connect when drawing.
         upper_body: indices the half-body augmentation takes for the upper half; the others are the lower.
             Empty: half bodies are never drawn.
-        sigmas: (K,) per-keypoint constants of OKS, as fractions of the person's scale (square root of area).
+        sigmas: (K,) per-keypoint constants of OKS, as fractions of the instance's scale (square root of
+            area).
 
     Raises:
         ValueError: if the parts contradict each other; the message names the skeleton and the part.
@@ -189,8 +190,8 @@ POSETRACK = Skeleton(
     ),
 )
 
-#: MPII Human Pose: order of the joint ids in the release's `annopoints`; limbs, flip pairs and upper body of
-#: the official HRNet code (lib/dataset/mpii.py: parent_ids, flip_pairs, upper_body_ids). The dataset is
+#: MPII Human Pose: order of the keypoint ids in the release's `annopoints`; limbs, flip pairs and upper body
+#: of the official HRNet code (lib/dataset/mpii.py: parent_ids, flip_pairs, upper_body_ids). The dataset is
 #: measured by PCKh and defines no OKS constants; these are mmpose's for it (configs/_base_/datasets/mpii.py),
 #: its 0.179 at the shoulders, where COCO has 0.079, included.
 MPII = Skeleton(

@@ -1,7 +1,7 @@
-"""The two files by which TensorFlow Datasets recognises a records folder.
+"""The two files by which TensorFlow Datasets recognizes a records folder.
 
     builder = tfds.builder_from_directory("dataset/COCO/records/train")
-    people = builder.as_dataset(split="train[:10%]")
+    instances = builder.as_dataset(split="train[:10%]")
 
 The form is that of `tfds.core.DatasetInfo.write_to_directory` in TFDS 4.9: protocol buffers as JSON, of
 tensorflow_datasets/core/proto/feature.proto and dataset_info.proto. It is written here without TFDS, which
@@ -44,7 +44,7 @@ def tfds_files(manifest: Manifest) -> dict[str, str]:
 
 
 def wrong_tfds_files(folder: Path | str, manifest: Manifest) -> dict[str, str]:
-    """What is wrong with a build's two files, besides descriptions, which only people read.
+    """What is wrong with a build's two files, besides descriptions, which only instances read.
 
     Args:
         folder: of the build.
@@ -111,8 +111,8 @@ def _dataset_info(manifest: Manifest) -> dict[str, Any]:
     width, height = manifest.input_size
     boxes = manifest.boxes.replace("_", " ")
     return {
-        "description": f"People of {manifest.dataset}, {manifest.split}: one record per {boxes} box, for a "
-        f"network input of {width}x{height} pixels. Keypoints: {', '.join(manifest.skeleton.keypoints)}.",
+        "description": f"Instances of {manifest.dataset}, {manifest.split}: one record per {boxes} box, for "
+        f"a network input of {width}x{height} pixels. Keypoints: {', '.join(manifest.skeleton.keypoints)}.",
         "fileFormat": "tfrecord",
         "name": manifest.dataset,
         "splits": [

@@ -12,7 +12,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 for _variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
     os.environ.setdefault(_variable, "2")
 
-# A busy machine may stall any example for a second; the same examples in every run make a failure repeatable.
+# A busy host may stall any example for a second; the same examples in every run make a failure repeatable.
 settings.register_profile("hrpose", deadline=None, derandomize=True, max_examples=100)
 settings.load_profile("hrpose")
 
@@ -33,7 +33,7 @@ from tests.helpers.shared import ROOT  # noqa: E402
 
 @pytest.fixture(scope="session")
 def dataset_dir(tmp_path_factory):
-    """24 people in 12 pictures, none of them rejected."""
+    """24 instances in 12 images, none of them rejected."""
     folder = tmp_path_factory.mktemp("dataset")
     data = random_annotations(0, images=12)
     sizes = {entry["id"]: (entry["width"], entry["height"]) for entry in data["images"]}
@@ -53,7 +53,7 @@ def dataset_dir(tmp_path_factory):
 def finished(dataset_dir, tmp_path_factory):
     """Their records in 4 shards."""
     folder = tmp_path_factory.mktemp("records") / "train"
-    quiet(make_build(dataset_dir, folder, people_per_shard=6))
+    quiet(make_build(dataset_dir, folder, instances_per_shard=6))
     assert len(shard_bytes(folder)) == 4
     return folder
 

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 
-def joint_hits(heatmaps, targets):
+def keypoint_hits(heatmaps, targets):
     """Counts keypoints whose highest cell is near that of the target: the official code's `accuracy`.
 
     A keypoint counts if its target's highest cell has x and y above 1; it is a hit if the distance of the two

@@ -25,14 +25,14 @@ from model.weight_choice import best_epoch
 from train.failures import check_finite
 
 
-def settle_run(folder, config, resume, write=True):
+def find_existing_run(folder, config, resume, write=True):
     """Prepares the run folder: writes the configuration of a new run, or checks that of the one to continue.
 
     Args:
         folder: of the checkpoints.
         config: the run's `RunConfig`.
         resume: whether a run in the folder shall be continued.
-        write: whether it is on this machine to write.
+        write: whether it is on this host to write.
 
     Returns:
         Whether there is a checkpoint to go on from.
@@ -52,12 +52,12 @@ def settle_run(folder, config, resume, write=True):
     if not resume:
         raise RunError(
             f"{folder} already holds a run ({before.model} on {before.dataset}, {saved[-1].epoch} epochs "
-            "done); --continue goes on with it, --output_dir starts one elsewhere"
+            "done); --continue goes on with it, --run_dir starts one elsewhere"
         )
     if differences := before.differences(config):
         raise RunError(
             f"{folder} holds a run with other settings ({'; '.join(differences)}); use its settings to "
-            "continue it, or --output_dir to start another"
+            "continue it, or --run_dir to start another"
         )
     if write:
         remove_partial(folder)
@@ -82,7 +82,7 @@ def refuse_other_weights(folder, weights):
     if "weights" in made and _resolved(made["weights"]) != _resolved(weights):
         raise RunError(
             f"{flag}: the run in {folder} started from {made['weights'] or 'random weights'}, and goes on "
-            "from its checkpoints whatever the flag says; leave it out to continue, or give --output_dir to "
+            "from its checkpoints whatever the flag says; leave it out to continue, or give --run_dir to "
             "start another run from there"
         )
     return f"note: {flag} is not used, the run goes on from its checkpoints"
@@ -124,15 +124,15 @@ class Checkpoints:
     Args:
         folder: of the checkpoints.
         model, optimizer: objects with Keras `variables`.
-        average: a `train.ema.WeightAverage`, or None.
-        keep: how many epochs' checkpoints stay besides the best; None for all.
-        write: whether it is on this machine to write; the others only take part in reading the variables.
+        ema: a `train.ema.WeightEMA`, or None.
+        max_to_keep: how many epochs' checkpoints stay besides the best; None for all.
+        write: whether it is on this host to write; the others only take part in reading the variables.
     """
 
-    def __init__(self, folder, model, optimizer, average=None, keep=None, write=True):
+    def __init__(self, folder, model, optimizer, ema=None, max_to_keep=None, write=True):
         self.folder = folder
-        self._model, self._optimizer, self._average = model, optimizer, average
-        self._keep, self._write = keep, write
+        self._model, self._optimizer, self._ema = model, optimizer, ema
+        self._max_to_keep, self._write = max_to_keep, write
 
     def restore(self, say):
         """Takes over the latest checkpoint that is whole.
@@ -146,7 +146,7 @@ class Checkpoints:
         Raises:
             RunError: if none is whole, or the last of them cannot be read or belongs to another network.
         """
-        names = ["model", "optimizer", *(["average"] if self._average else [])]
+        names = ["model", "optimizer", *(["average"] if self._ema else [])]
         for progress in reversed(saved_progress(self.folder)):
             try:
                 step, parts = read_checkpoint(self.folder, progress, names)
@@ -156,16 +156,17 @@ class Checkpoints:
             path = checkpoint_folder(self.folder, progress.epoch, progress.update)
             assign_arrays(self._model, parts["model"], path / "model.safetensors")
             assign_arrays(self._optimizer, parts["optimizer"], path / "optimizer.safetensors")
-            if self._average:
-                self._average.assign(parts["average"])
+            if self._ema:
+                self._ema.assign(parts["average"])
             return progress, step
-        raise RunError(f"every checkpoint in {self.folder} is damaged; --output_dir starts a run elsewhere")
+        raise RunError(f"every checkpoint in {self.folder} is damaged; --run_dir starts a run elsewhere")
 
     def go_on_from(self, progress, say):
         """Makes a checkpoint the run's last: those after it, which `restore` found damaged, are set aside.
 
-        Later ones must not stay: `keep` and the next start would take them for what the run has learnt last.
-        A best epoch after it is of weights that the run no longer has; the best before it is the best again.
+        Later ones must not stay: `max_to_keep` and the next start would take them for what the run has learnt
+        last. A best epoch after it is of weights that the run no longer has; the best before it is the best
+        again.
 
         Args:
             progress: what `restore` returned.
@@ -180,7 +181,7 @@ class Checkpoints:
                 say(f"what is left of the damaged checkpoint is kept as {set_aside(self.folder, later)}")
 
     def save(self, progress, step):
-        """Saves, and removes what need not stay: older ones within an epoch, and epochs beyond `keep`.
+        """Saves, and removes what need not stay: older ones within an epoch, and epochs beyond `max_to_keep`.
 
         Returns:
             What was saved: {"model", "optimizer" and perhaps "average": {path: array}}.
@@ -188,10 +189,10 @@ class Checkpoints:
         Raises:
             RunError: if it cannot be saved. The checkpoints before it stay.
         """
-        # Several machines read some variables together, so all of them have to come here.
+        # Several workers read some variables together, so all of them have to come here.
         parts = {"model": variable_arrays(self._model), "optimizer": variable_arrays(self._optimizer)}
-        if self._average:
-            parts["average"] = self._average.arrays()
+        if self._ema:
+            parts["average"] = self._ema.arrays()
         check_finite(parts, step, self.folder)
         if not self._write:
             return parts
@@ -199,10 +200,10 @@ class Checkpoints:
         for old in saved_progress(self.folder):
             if old.update and old < progress:
                 remove_checkpoint(self.folder, old)
-        if self._keep is not None and not progress.update:
+        if self._max_to_keep is not None and not progress.update:
             best, _ = read_best(self.folder)
             until_now = [epoch for epoch in saved_epochs(self.folder) if epoch <= progress.epoch]
-            for epoch in until_now[: -self._keep]:
+            for epoch in until_now[: -self._max_to_keep]:
                 if epoch != best:
                     remove_checkpoint(self.folder, Progress(epoch))
         return parts

@@ -22,7 +22,7 @@ but augmentation and batch size are those published for the --dataset.
 
   python train/main.py --gpus=4
   python train/main.py --flagfile=train/recipes/coco_w48_384x288.cfg --gpus=8 --batch_size=12
-  python train/main.py --dataset synthetic --gpus=0 --model=w24_tiny --epochs 5 --output_dir output/tiny
+  python train/main.py --dataset synthetic --gpus=0 --model=w24_tiny --epochs 5 --run_dir output/tiny
 
 A checkpoint is saved after every epoch; the same command with --continue goes on from the last one that is
 whole, and config.json notes by what. Ctrl-C saves too; a second one does not.
@@ -33,8 +33,8 @@ Then: python evaluate/main.py --epoch=210
 --flagfile=FILE reads flags from a file, one a line; train/recipes/ has the published ones. Flags that come
 after it win.
 
-Several machines train together when the environment variable TF_CONFIG names them: the same command on each,
-with --output_dir on storage that all of them see. --gpus counts those of each machine.
+Several workers train together when the environment variable TF_CONFIG names them: the same command on each,
+with --run_dir on storage that all of them see. --gpus counts those of each worker.
 """
 
 
@@ -54,7 +54,9 @@ def main(values, rest):
     options = replace(options, initial_weights=initial_weights(options), weights_given=given)
     options = replace(options, provenance=provenance(values) | {"weights": options.initial_weights})
     if values.lr_per_256 is not None:
-        print(f"learning rate {options.schedule.initial:g}, scaled from {values.lr_per_256:g} for 256 people")
+        print(
+            f"learning rate {options.schedule.initial:g}, scaled from {values.lr_per_256:g} for 256 instances"
+        )
     train(options)
 
 

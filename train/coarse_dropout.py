@@ -10,15 +10,16 @@ SMALLEST, LARGEST = 0.2, 0.4
 _STREAM = 1
 
 
-def drop_rectangles(images, person_ids, probability, seed, epoch):
-    """Blackens one rectangle of some people's inputs, drawn for each from its own stream.
+def drop_rectangles(images, instance_ids, probability, seed, epoch):
+    """Blackens one rectangle of some instances' inputs, drawn for each from its own stream.
 
-    So what a person gets depends neither on the order of the records nor on the batch, and can be replayed.
+    So what an instance gets depends neither on the order of the records nor on the batch, and can be
+    replayed.
 
     Args:
         images: (N, h, w, 3) uint8.
-        person_ids: (N,) int64.
-        probability: how often a person gets a rectangle.
+        instance_ids: (N,) int64.
+        probability: how often an instance gets a rectangle.
         seed, epoch: non-negative ints.
 
     Returns:
@@ -27,10 +28,10 @@ def drop_rectangles(images, person_ids, probability, seed, epoch):
     images = images.copy()
     height, width = images.shape[1:3]
     key, counter = np.array([seed, epoch], np.uint64), np.zeros(4, np.uint64)
-    for image, person in zip(images, np.asarray(person_ids, np.int64).view(np.uint64), strict=True):
-        counter[2:] = _STREAM, person
-        drawn, *sides, x, y = np.random.Generator(np.random.Philox(key=key, counter=counter)).random(5)
-        if drawn >= probability:
+    for image, instance in zip(images, np.asarray(instance_ids, np.int64).view(np.uint64), strict=True):
+        counter[2:] = _STREAM, instance
+        sampled, *sides, x, y = np.random.Generator(np.random.Philox(key=key, counter=counter)).random(5)
+        if sampled >= probability:
             continue
         hole_width, hole_height = (
             round((SMALLEST + (LARGEST - SMALLEST) * share) * side)

@@ -1,4 +1,4 @@
-"""TensorBoard's files: the numbers and pictures of a run as curves."""
+"""TensorBoard's files: the numbers and images of a run as curves."""
 
 import os
 
@@ -22,8 +22,8 @@ class Curves:
     def __init__(self, folder):
         self._folder, self._writer = folder, None
 
-    def add(self, kind, epoch, values, joints, picture=None):
-        """Adds the numbers of an epoch; the arguments are those of `train.metrics_log.Journal.record`.
+    def add(self, kind, epoch, values, keypoints, image=None):
+        """Adds the numbers of an epoch; the arguments are those of `train.metrics_log.MetricLog.record`.
 
         Raises:
             CurvesError: if they cannot be written.
@@ -35,10 +35,10 @@ class Curves:
                 for name, value in values.items():
                     if isinstance(value, int | float):
                         tf.summary.scalar(f"{kind}/{name}", value)
-                for name, value in joints.items():
+                for name, value in keypoints.items():
                     tf.summary.scalar(f"{kind}_accuracy/{name}", value)
-                if picture is not None:
-                    tf.summary.image(f"{kind}/people", picture[None])
+                if image is not None:
+                    tf.summary.image(f"{kind}/instances", image[None])
             self._writer.flush()
         except (OSError, UnicodeError, tf.errors.OpError) as error:  # Unicode: its message names such a path
             self._writer = None

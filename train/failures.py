@@ -8,15 +8,15 @@ import numpy as np
 import tensorflow as tf
 
 from model.run_folder import RunError
-from train.input_pipeline import people_of
+from train.input_pipeline import instances_of
 
-#: How many people of a batch a message names.
+#: How many instances of a batch a message names.
 _NAMED = 8
 
 _GENTLER = "a lower --learning_rate, more --warmup_steps or --clip_norm"
 
 
-class UpdateCheck:
+class TrainStepCheck:
     """Looks whether the losses and gradients of updates are numbers.
 
     An update's loss is that of the weights before it. If its gradients are no numbers, neither are the
@@ -36,7 +36,7 @@ class UpdateCheck:
         self._unread, self.loss = [], None
 
     def add(self, step, seen, ids):
-        """Takes an update's number from 1, what it gave, and the (image ids, person ids) of its people.
+        """Takes an update's number from 1, what it gave, and the (image ids, instance ids) of its instances.
 
         `seen` is from `train.train_step.make_train_step`.
         """
@@ -46,7 +46,7 @@ class UpdateCheck:
         """Reads what was collected.
 
         Raises:
-            RunError: at the first that is not a number, naming the update and its people.
+            RunError: at the first that is not a number, naming the update and its instances.
         """
         for step, loss, norm, ids in self._unread:
             self.loss, norm = float(loss), float(norm)
@@ -57,23 +57,23 @@ class UpdateCheck:
         self._unread = []
 
     def _message(self, step, ids, what):
-        run, left_out = self._run, self._run.options.leave_out
-        people = people_of(run.strategy, *ids)
-        named = ", ".join(f"{person} in {image}" for image, person in people[:_NAMED])
-        named += f" and {len(people) - _NAMED} more" if len(people) > _NAMED else ""
-        here = " on this machine" if run.cluster.workers > 1 else ""
+        run, filtered = self._run, self._run.options.skip_steps
+        instances = instances_of(run.strategy, *ids)
+        named = ", ".join(f"{instance} in {image}" for image, instance in instances[:_NAMED])
+        named += f" and {len(instances) - _NAMED} more" if len(instances) > _NAMED else ""
+        here = " on this host" if run.cluster.workers > 1 else ""
         message = (
-            f"{what} in epoch {self._epoch + 1}, update {step:,}, which is not saved; its people{here} "
-            f"(annotation in picture) are {named}. "
+            f"{what} in epoch {self._epoch + 1}, update {step:,}, which is not saved; its instances{here} "
+            f"(annotation in image) are {named}. "
         )
-        if step - 1 in left_out:
+        if step - 1 in filtered:
             return message + (
-                f"Update {step - 1:,} was left out already, so it is the weights rather than these people: a "
-                f"new run (--output_dir) with {_GENTLER} may help, or --continue once the last checkpoint in "
-                f"{run.checkpoints.folder} is moved away"
+                f"Update {step - 1:,} was left out already, so it is the weights rather than these "
+                f"instances: a new run (--run_dir) with {_GENTLER} may help, or --continue once the last "
+                f"checkpoint in {run.checkpoints.folder} is moved away"
             )
         return message + (
-            f"--continue --leave_out={','.join(map(str, [*left_out, step]))} goes on from the last "
+            f"--continue --skip_steps={','.join(map(str, [*filtered, step]))} goes on from the last "
             f"checkpoint without this update; {_GENTLER} may help a new run"
         )
 
@@ -81,7 +81,8 @@ class UpdateCheck:
 def check_finite(parts, step, folder):
     """Holds weights back that are no numbers: going on from them is not possible.
 
-    `UpdateCheck` finds them sooner, but running statistics that grew without bound need not show in a loss.
+    `TrainStepCheck` finds them sooner, but running statistics that grew without bound need not show in a
+    loss.
 
     Args:
         parts: {name of the part: {path of the variable: array}}.
@@ -112,18 +113,19 @@ def full_device_reported(options):
         yield
     except tf.errors.ResourceExhaustedError as error:
         raise RunError(
-            f"a batch of {options.batch_size} people does not fit into the memory of a "
-            f"{'GPU' if options.gpus else 'CPU'}; a smaller --batch_size, with an --accumulate as many times "
-            f"as large (now {options.accumulate}), does the same update in more parts"
+            f"a batch of {options.batch_size} instances does not fit into the memory of a "
+            f"{'GPU' if options.gpus else 'CPU'}; a smaller --batch_size, with a "
+            "--gradient_accumulation_steps as many times as large (now "
+            f"{options.gradient_accumulation_steps}), does the same update in more parts"
         ) from error
 
 
 @contextlib.contextmanager
-def lost_machine_reported(workers, folder):
-    """Makes one clear error of what TensorFlow says when another machine of the run is gone.
+def lost_worker_reported(workers, folder):
+    """Makes one clear error of what TensorFlow says when another worker of the run is gone.
 
     Args:
-        workers: number of machines.
+        workers: number of workers.
         folder: of the run's checkpoints.
 
     Raises:
@@ -144,6 +146,6 @@ def lost_machine_reported(workers, folder):
         # would complain with a stack trace that its files are closed.
         traceback.clear_frames(error.__traceback__)
         raise RunError(
-            f"another of the {workers} machines was lost ({(error.message.splitlines() or [''])[0][:200]}); "
+            f"another of the {workers} workers was lost ({(error.message.splitlines() or [''])[0][:200]}); "
             f"start all of them again with --continue to go on from the last checkpoint in {folder}"
         ) from error

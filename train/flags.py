@@ -37,10 +37,8 @@ def define_flags(values):
         "records_dir", None, "Folder of the records; by default the dataset folder's records/.", **add
     )
     flags.DEFINE_enum("split", "train", ["train", "val"], "Which records to train on.", **add)
-    flags.DEFINE_string("output_dir", "output", "Where log/ and model_dump/ go.", **add)
-    flags.DEFINE_integer(
-        "gpus", 1, "Number of GPUs on this machine; 0 trains on the CPU.", lower_bound=0, **add
-    )
+    flags.DEFINE_string("run_dir", "output", "Where log/ and model_dump/ go.", **add)
+    flags.DEFINE_integer("gpus", 1, "Number of GPUs on this host; 0 trains on the CPU.", lower_bound=0, **add)
     flags.DEFINE_enum(
         "precision",
         "float32",
@@ -48,7 +46,7 @@ def define_flags(values):
         "What the network computes in; bfloat16 needs half the memory. Weights stay float32.",
         **add,
     )
-    flags.DEFINE_bool("continue", False, "Go on from the last checkpoint in --output_dir.", **add)
+    flags.DEFINE_bool("continue", False, "Go on from the last checkpoint in --run_dir.", **add)
     flags.DEFINE_string(
         "initial_weights",
         None,
@@ -89,12 +87,12 @@ def define_flags(values):
     flags.DEFINE_integer(
         "batch_size",
         None,
-        f"People per GPU and forward pass; {_published('batch_size')}.",
+        f"Instances per GPU and forward pass; {_published('batch_size')}.",
         lower_bound=1,
         **add,
     )
     flags.DEFINE_integer(
-        "accumulate",
+        "gradient_accumulation_steps",
         1,
         "Forward passes whose gradients make one update: larger batches than the memory holds.",
         lower_bound=1,
@@ -110,8 +108,8 @@ def define_flags(values):
     flags.DEFINE_float(
         "lr_per_256",
         None,
-        "Instead of --learning_rate: what it would be for 256 people per update; it is scaled by the people "
-        "there are (batch_size x accumulate x GPUs x machines).",
+        "Instead of --learning_rate: what it would be for 256 instances per update; it is scaled by the "
+        "instances there are (batch_size x gradient_accumulation_steps x GPUs x workers).",
         lower_bound=0,
         **add,
     )
@@ -162,7 +160,8 @@ def define_flags(values):
     flags.DEFINE_bool(
         "sync_batch_norm",
         False,
-        "Normalise over the people of all GPUs and not of each alone. Not together with --accumulate.",
+        "Normalize over the instances of all GPUs and not of each alone. Not together with "
+        "--gradient_accumulation_steps.",
         **add,
     )
     for name, text, upper_bound in AUGMENTATION:
@@ -179,7 +178,7 @@ def define_flags(values):
     flags.DEFINE_integer(
         "shuffle_buffer",
         4096,
-        "People to shuffle among (the shards are in random order already).",
+        "Instances to shuffle among (the shards are in random order already).",
         lower_bound=1,
         upper_bound=2**31 - 1,
         **add,
@@ -202,7 +201,7 @@ def define_flags(values):
         **add,
     )
     flags.DEFINE_integer(
-        "keep",
+        "max_to_keep",
         None,
         "How many of the last epochs' checkpoints stay, besides that which validated best; by default all. "
         "With 1 there is none to fall back to if the last one is damaged.",
@@ -219,7 +218,7 @@ def define_flags(values):
         **add,
     )
     flags.DEFINE_list(
-        "leave_out", [], "Numbers of updates not to do, as a run that stopped at one names it.", **add
+        "skip_steps", [], "Numbers of updates not to do, as a run that stopped at one names it.", **add
     )
     flags.DEFINE_bool(
         "skip_damaged",
@@ -246,25 +245,25 @@ def options_from(values, workers=1):
 
     Args:
         values: an absl `FlagValues` with the flags defined here, parsed.
-        workers: number of machines.
+        workers: number of workers.
 
     Raises:
         UsageError: naming the flag that is wrong.
     """
     layout = LAYOUTS[values.dataset]
     records_dir = values.records_dir or path_of(values.dataset_dir or layout.default_dir()) / "records"
-    leave_out = tuple(integers(step, 1, ",", "leave_out")[0] for step in values.leave_out)
+    skip_steps = tuple(integers(step, 1, ",", "skip_steps")[0] for step in values.skip_steps)
     return TrainOptions(
         dataset=values.dataset,
         records=str(records_folder(records_dir, values.split, "ground_truth")),
-        output=local_only(values.output_dir, "output_dir"),
+        output=local_only(values.run_dir, "run_dir"),
         model=values.model,
         input_size=parse_input_size(values.input_size) if values.input_size else None,
         codec=values.codec,
         sigma=values.sigma,
         epochs=values.epochs,
         batch_size=batch_size(values),
-        accumulate=values.accumulate,
+        gradient_accumulation_steps=values.gradient_accumulation_steps,
         gpus=values.gpus,
         precision=values.precision,
         schedule=Schedule(
@@ -286,11 +285,11 @@ def options_from(values, workers=1):
         deterministic=values.deterministic,
         resume=values["continue"].value,
         save_minutes=values.save_minutes,
-        keep=values.keep,
+        max_to_keep=values.max_to_keep,
         eval_every=values.eval_every,
         dataset_dir=values.dataset_dir,
         records_dir=values.records_dir,
-        leave_out=leave_out,
+        skip_steps=skip_steps,
         skip_damaged=values.skip_damaged,
     )
 
@@ -308,7 +307,7 @@ def augmentation(values):
 
 
 def learning_rate(values, workers):
-    """--learning_rate, or --lr_per_256 for the people per update that the flags give.
+    """--learning_rate, or --lr_per_256 for the instances per update that the flags give.
 
     Raises:
         UsageError: if both are given.
@@ -317,5 +316,5 @@ def learning_rate(values, workers):
         return values.learning_rate
     if values["learning_rate"].present:
         raise UsageError("--learning_rate and --lr_per_256 say the same in two ways; give one of them")
-    people = batch_size(values) * values.accumulate * max(values.gpus, 1) * workers
-    return values.lr_per_256 * people / 256
+    instances = batch_size(values) * values.gradient_accumulation_steps * max(values.gpus, 1) * workers
+    return values.lr_per_256 * instances / 256

@@ -6,25 +6,25 @@ from records.reader import read_records
 from train.coarse_dropout import drop_rectangles
 
 #: What of a batch the devices get: the network's input and labels, and who it is.
-FIELDS = ("image", "keypoints_input", "image_id", "person_id")
+FIELDS = ("image", "keypoints_input", "image_id", "instance_id")
 
 
 def epoch_batches(run, epoch, start):
     """The updates of an epoch, as the strategy distributes them.
 
-    Several machines each read shard files of their own. These do not hold equally many people, so each
-    machine starts over with its own if they do not last, as all do where damage left fewer.
+    Several workers each read shard files of their own. These do not hold equally many instances, so each
+    worker starts over with its own if they do not last, as all do where damage left fewer.
 
     Args:
         run: `train.setup.Run`.
         epoch: number of epochs done.
-        start: number of updates done of this one; their people are left out.
+        start: number of updates done of this one; their instances are left out.
 
     Returns:
         An iterator of tuples of `FIELDS`.
     """
 
-    def of_a_machine(context):
+    def of_a_worker(context):
         here = context.num_replicas_in_sync // context.num_input_pipelines  # batches of an update
         return _replica_batches(
             run,
@@ -34,15 +34,15 @@ def epoch_batches(run, epoch, start):
             num_batches=run.steps_per_epoch * here,
         )
 
-    return iter(run.strategy.distribute_datasets_from_function(of_a_machine))
+    return iter(run.strategy.distribute_datasets_from_function(of_a_worker))
 
 
 def _replica_batches(run, epoch, **which):
-    """The batches of one machine's replicas, in turn; `which` of them is for `read_records`."""
+    """The batches of one worker's replicas, in turn; `which` of them is for `read_records`."""
     options = run.options
     dataset = read_records(
         options.records,
-        options.batch_size * options.accumulate,
+        options.batch_size * options.gradient_accumulation_steps,
         input_size=run.config.input_size,
         augmentation=options.augmentation,
         seed=options.seed,
@@ -56,11 +56,11 @@ def _replica_batches(run, epoch, **which):
     )
     if probability := options.coarse_dropout_probability:
 
-        def blacken(images, people):
-            return drop_rectangles(images, people, probability, options.seed, epoch)
+        def blacken(images, instances):
+            return drop_rectangles(images, instances, probability, options.seed, epoch)
 
         def with_holes(batch):
-            arguments = [batch["image"], batch["person_id"]]
+            arguments = [batch["image"], batch["instance_id"]]
             images = tf.numpy_function(blacken, arguments, tf.uint8, stateful=False)
             return batch | {"image": tf.ensure_shape(images, batch["image"].shape)}
 
@@ -68,10 +68,10 @@ def _replica_batches(run, epoch, **which):
     return dataset.map(lambda batch: tuple(batch[name] for name in FIELDS))
 
 
-def people_of(strategy, image_ids, person_ids):
-    """[(image id, person id), …] of one update, of this machine's replicas."""
-    images, people = (
+def instances_of(strategy, image_ids, instance_ids):
+    """[(image id, instance id), …] of one update, of this host's replicas."""
+    images, instances = (
         [int(number) for part in strategy.experimental_local_results(ids) for number in part.numpy()]
-        for ids in (image_ids, person_ids)
+        for ids in (image_ids, instance_ids)
     )
-    return list(zip(images, people, strict=True))
+    return list(zip(images, instances, strict=True))

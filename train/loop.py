@@ -7,9 +7,9 @@ from pathlib import Path
 
 from model.run_folder import Progress
 from records.checking.damage import damage_reported
-from train.failures import UpdateCheck, full_device_reported, lost_machine_reported
+from train.failures import TrainStepCheck, full_device_reported, lost_worker_reported
 from train.input_pipeline import epoch_batches
-from train.metrics_log import EpochTotals, Journal
+from train.metrics_log import EpochTotals, MetricLog
 from train.setup import prepare
 from train.signals import interrupted, stop_on_signals
 from train.strategy import any_worker, read_cluster
@@ -36,7 +36,7 @@ def train(options):
     """
     workers = read_cluster(os.environ.get("TF_CONFIG")).workers
     folder = Path(options.output) / "model_dump"
-    with contextlib.ExitStack() as held, lost_machine_reported(workers, folder):
+    with contextlib.ExitStack() as held, lost_worker_reported(workers, folder):
         return train_run(prepare(options, held))
 
 
@@ -50,13 +50,18 @@ def train_run(run):
         print(f"{run.checkpoints.folder}: all {options.epochs} epochs are done")
         return run.step
     train_step = make_train_step(
-        run.strategy, run.model, run.optimizer, run.config.make_codec(), options.accumulate, run.average
+        run.strategy,
+        run.model,
+        run.optimizer,
+        run.config.make_codec(),
+        options.gradient_accumulation_steps,
+        run.ema,
     )
     validator = make_validator(options, run.config) if run.cluster.is_chief else None
     before = (run.done.epoch * run.steps_per_epoch + run.done.update) * run.global_batch
-    people = options.epochs * run.steps_per_epoch * run.global_batch
+    instances = options.epochs * run.steps_per_epoch * run.global_batch
     with (
-        Journal(log, people, before, write=run.cluster.is_chief) as journal,
+        MetricLog(log, instances, before, write=run.cluster.is_chief) as metric_log,
         damage_reported(
             options.records,
             "; --continue --skip_damaged goes on without what is lost",
@@ -65,33 +70,33 @@ def train_run(run):
         stop_on_signals() as stop,
     ):
         for line in [f"all {options.epochs} epochs are done"] if finished else run.heading():
-            journal.say(line)
+            metric_log.say(line)
         step = run.step
         if owed:
             if validator:
-                validate_saved(validator, run, journal)
+                validate_saved(validator, run, metric_log)
             if any_worker(run.strategy, run.cluster, bool(stop)):  # the others wait here
                 raise interrupted(stop, run.checkpoints.folder, step)
         for epoch in range(run.done.epoch, options.epochs):
             start = run.done.update if epoch == run.done.epoch else 0
             with full_device_reported(options):
-                step, totals = train_epoch(run, train_step, epoch, start, step, journal, stop)
+                step, totals = train_epoch(run, train_step, epoch, start, step, metric_log, stop)
                 seconds = totals.seconds_per_update * run.steps_per_epoch
             learnt = run.checkpoints.save(Progress(epoch + 1), step)
-            journal.end_epoch(epoch + 1, totals.summary(run.config.skeleton["keypoints"]))
+            metric_log.end_epoch(epoch + 1, totals.summary(run.config.skeleton["keypoints"]))
             if validator and timetable.is_due(epoch + 1):
                 unsettled = timetable.every is None and seconds > 0
-                took = validate(validator, run, epoch + 1, learnt, journal, unsettled)
+                took = validate(validator, run, epoch + 1, learnt, metric_log, unsettled)
                 if unsettled and took is not None:
-                    journal.say(timetable.settle(took, seconds))
+                    metric_log.say(timetable.decide(took, seconds))
             if any_worker(run.strategy, run.cluster, bool(stop)):
                 raise interrupted(stop, run.checkpoints.folder, step)
         if validator and (line := run.checkpoints.best()):
-            journal.say(line)
+            metric_log.say(line)
     return step
 
 
-def train_epoch(run, train_step, epoch, start, step, journal, stop):
+def train_epoch(run, train_step, epoch, start, step, metric_log, stop):
     """Trains an epoch, or the rest of one.
 
     Args:
@@ -100,15 +105,15 @@ def train_epoch(run, train_step, epoch, start, step, journal, stop):
         epoch: number of epochs done.
         start: number of updates done of this one.
         step: number of updates done in all.
-        journal: `Journal`.
+        metric_log: `MetricLog`.
         stop: a `StopRequest`; it is answered by saving.
 
     Returns:
         step, and the `EpochTotals` of what was done.
     """
     options, several = run.options, run.cluster.workers > 1
-    journal.begin_epoch(f"epoch {epoch + 1}/{options.epochs}")
-    totals, updates = EpochTotals(run.global_batch), UpdateCheck(run, epoch)
+    metric_log.begin_epoch(f"epoch {epoch + 1}/{options.epochs}")
+    totals, updates = EpochTotals(run.global_batch), TrainStepCheck(run, epoch)
     batches = epoch_batches(run, epoch, start)
     saved = time.monotonic()
     for update in range(start + 1, run.steps_per_epoch + 1):
@@ -116,7 +121,7 @@ def train_epoch(run, train_step, epoch, start, step, journal, stop):
             images, keypoints, *ids = next(batches)
         totals.learning_rate = options.schedule.learning_rate(step, run.steps_per_epoch, options.epochs)
         step += 1
-        if step not in options.leave_out:
+        if step not in options.skip_steps:
             run.optimizer.learning_rate.assign(totals.learning_rate)
             seen = train_step(images, keypoints)
             totals.add(seen)
@@ -124,8 +129,8 @@ def train_epoch(run, train_step, epoch, start, step, journal, stop):
         asked = step % CHECK_EVERY == 0
         if asked:
             updates.check()
-        journal.update(totals, updates.loss if asked else None)
-        if update == run.steps_per_epoch or (several and not asked):  # machines stop at the same update
+        metric_log.update(totals, updates.loss if asked else None)
+        if update == run.steps_per_epoch or (several and not asked):  # workers stop at the same update
             continue
         due = options.save_minutes and time.monotonic() - saved > 60 * options.save_minutes
         if any_worker(run.strategy, run.cluster, bool(stop or due)):

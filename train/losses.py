@@ -7,7 +7,7 @@ def heatmap_loss(heatmaps, targets, weights):
     """Half the mean squared error of weighted heatmaps.
 
     The official code's JointsMSELoss with USE_TARGET_WEIGHT: the weight multiplies both maps, so it counts
-    squared, and the mean runs over all cells, keypoints and people, the unlabelled ones included.
+    squared, and the mean runs over all cells, keypoints and instances, the unlabeled ones included.
 
     Args:
         heatmaps, targets: (N, h, w, K) float32.

@@ -14,21 +14,21 @@ from train.curves import Curves, CurvesError
 METRICS = "metrics.jsonl"
 
 
-class Journal:
+class MetricLog:
     """Writes down how a run goes. What cannot be shown or written does not end it: that is worth more.
 
     Args:
         folder: for train.log, metrics.jsonl and TensorBoard's files.
-        people, done: people to learn from in all and so far, for the bar.
-        write: whether it is on this machine to write; on the others nothing is shown either.
+        instances, done: instances to learn from in all and so far, for the bar.
+        write: whether it is on this host to write; on the others nothing is shown either.
     """
 
-    def __init__(self, folder, people, done, write=True):
-        self._folder, self._write, self._people = Path(folder), write, people
+    def __init__(self, folder, instances, done, write=True):
+        self._folder, self._write, self._instances = Path(folder), write, instances
         self._bar = tqdm(
-            total=people,
+            total=instances,
             initial=done,
-            unit=" people",
+            unit=" instances",
             unit_scale=True,
             dynamic_ncols=True,
             mininterval=1,
@@ -74,7 +74,7 @@ class Journal:
 
     def update(self, totals, loss):
         """Moves the bar by one update; a loss that was read is shown behind it with how it goes."""
-        self._show(self._bar.update, totals.people)
+        self._show(self._bar.update, totals.instances)
         if loss is not None:
             self._show(
                 self._bar.set_postfix,
@@ -86,35 +86,35 @@ class Journal:
 
     def end_epoch(self, epoch, summary):
         """Records what `EpochTotals.summary` gave."""
-        values, per_joint = summary
-        self.record("train", epoch, values, per_joint)
+        values, per_keypoint = summary
+        self.record("train", epoch, values, per_keypoint)
         if values["loss"] is None:
             self.say(f"epoch {epoch}: nothing was learnt, every update was left out")
             return
         accuracy = "unknown" if values["accuracy"] is None else f"{values['accuracy']:.3f}"
         self.say(
             f"epoch {epoch}: loss {values['loss']:.6f}, accuracy {accuracy}, "
-            f"learning rate {values['learning_rate']:.2g}, {values['people_per_second']:.0f} people/s, "
+            f"learning rate {values['learning_rate']:.2g}, {values['instances_per_second']:.0f} people/s, "
             f"{values['waiting_for_data']:.1%} of the time waiting for data"
         )
 
-    def record(self, kind, epoch, values, per_joint=None, picture=None):
+    def record(self, kind, epoch, values, per_keypoint=None, image=None):
         """Keeps an epoch's numbers, as one line of metrics.jsonl and as curves.
 
         Args:
             kind: "train" or "validation".
             epoch: number of epochs done.
             values: {name: number or None}; shown as ``<kind>/<name>``.
-            per_joint: {keypoint: number}, shown as ``<kind>_accuracy/<keypoint>``; none where it is NaN.
-            picture: (h, w, 3) uint8 RGB for TensorBoard, or None.
+            per_keypoint: {keypoint: number}, shown as ``<kind>_accuracy/<keypoint>``; none where it is NaN.
+            image: (h, w, 3) uint8 RGB for TensorBoard, or None.
         """
         if not self._write:
             return
-        joints = {name: value for name, value in (per_joint or {}).items() if value == value}
-        line = {"kind": kind, "epoch": epoch, **values} | ({"accuracy_of": joints} if joints else {})
+        keypoints = {name: value for name, value in (per_keypoint or {}).items() if value == value}
+        line = {"kind": kind, "epoch": epoch, **values} | ({"accuracy_of": keypoints} if keypoints else {})
         self._keep(METRICS, json.dumps(line), f"the numbers of epoch {epoch}, {kind}")
         try:
-            self._curves.add(kind, epoch, values, joints, picture)
+            self._curves.add(kind, epoch, values, keypoints, image)
         except CurvesError as error:
             self.say(f"note: {error}")
 
@@ -129,7 +129,7 @@ def _append(path, line):
 
 
 def read_metrics(folder):
-    """The lines of metrics.jsonl in a `Journal`'s folder: dicts with "kind" and "epoch".
+    """The lines of metrics.jsonl in a `MetricLog`'s folder: dicts with "kind" and "epoch".
 
     Lines that are none, as one that was being written when the process was killed, are left out.
     """
@@ -149,15 +149,15 @@ class EpochTotals:
     """Adds up what the updates of an epoch give, on the device; reading it waits for the device.
 
     Args:
-        people: per update.
+        instances: per update.
 
     Attributes:
-        people: per update.
+        instances: per update.
         learning_rate: of the last update.
     """
 
-    def __init__(self, people):
-        self.people, self.learning_rate = people, 0.0
+    def __init__(self, instances):
+        self.instances, self.learning_rate = instances, 0.0
         self._updates, self._waited, self._sums = 0, 0.0, None
         self._started = self._first_done = time.monotonic()
 
@@ -198,15 +198,15 @@ class EpochTotals:
         sums = self._sums or {"loss": nan, "hits": nobody, "counted": nobody, "gradient_norm": nan}
         loss, norm = (float(sums[name]) / max(self._updates, 1) for name in ("loss", "gradient_norm"))
         pairs = zip(keypoints, sums["hits"], sums["counted"], strict=True)
-        per_joint = {name: float(hits / counted) if counted else nan for name, hits, counted in pairs}
-        shown = [value for value in per_joint.values() if value == value]
+        per_keypoint = {name: float(hits / counted) if counted else nan for name, hits, counted in pairs}
+        shown = [value for value in per_keypoint.values() if value == value]
         seconds = time.monotonic() - self._started
         values = {
             "loss": loss if loss == loss else None,
             "accuracy": sum(shown) / len(shown) if shown else None,
             "gradient_norm": norm if norm == norm else None,
             "learning_rate": self.learning_rate,
-            "people_per_second": self.people * self._updates / seconds,
+            "instances_per_second": self.instances * self._updates / seconds,
             "waiting_for_data": self.waiting_share,
         }
-        return values, per_joint
+        return values, per_keypoint

@@ -48,7 +48,7 @@ class Adam:
             learning_rate: the first value of the variable.
             beta_1, beta_2, epsilon: the paper's.
             weight_decay: of Loshchilov and Hutter 2019, relative to the learning rate. It is applied to
-                kernels and not to biases or normalisation, which have one dimension.
+                kernels and not to biases or normalization, which have one dimension.
             clip_norm: the norm of all gradients together is held below this, if given.
         """
         # The kernel computes with float32's 0.999, so the bias correction must be that number's.

@@ -23,29 +23,29 @@ class TrainOptions:
         codec: how keypoints become heatmaps, a name in `model.codecs.CODECS`.
         sigma: of the target Gaussians, in heatmap pixels.
         epochs: how many in all.
-        batch_size: people per GPU and forward pass.
-        accumulate: forward passes whose gradients make one update.
-        gpus: number of GPUs of this machine; 0 is the CPU.
+        batch_size: instances per GPU and forward pass.
+        gradient_accumulation_steps: forward passes whose gradients make one update.
+        gpus: number of GPUs of this host; 0 is the CPU.
         precision: what the network computes in, a name in `model.networks.PRECISIONS`.
         schedule: the learning rate's, a `train.schedule.Schedule`.
         weight_decay: decoupled, relative to the learning rate.
         clip_norm: what the norm of all gradients together is held below; None for no limit.
         ema_decay: of the moving average of the weights; None for none.
-        sync_batch_norm: whether batch normalisation looks at all GPUs' people together.
+        sync_batch_norm: whether batch normalization looks at all GPUs' instances together.
         augmentation: an `Augmentation`.
         coarse_dropout_probability: how often a rectangle of the input is blackened.
         initial_weights: file to start from; None for random weights.
         weights_given: whether the user named them, or none, and they were not just found.
-        shuffle_buffer: people to shuffle among.
+        shuffle_buffer: instances to shuffle among.
         seed: of initial weights, order and augmentation.
         deterministic: whether to use only operations that give the same bits every time.
         resume: whether to go on from the output folder's last checkpoint.
         save_minutes: also save after so many minutes; 0 for after epochs only.
-        keep: how many epochs' checkpoints stay besides the best; None for all.
+        max_to_keep: how many epochs' checkpoints stay besides the best; None for all.
         eval_every: validate after every so many epochs and the last; 0 for never, None for as often as takes
             little time, see `train.timetable`.
         dataset_dir, records_dir: where validation looks, as the evaluator's options of these names.
-        leave_out: numbers of the updates not to do.
+        skip_steps: numbers of the updates not to do.
         skip_damaged: whether to leave out what of the records is damaged.
         provenance: what the run was made by, for its configuration: flags, versions.
     """
@@ -59,7 +59,7 @@ class TrainOptions:
     sigma: float = 2.0
     epochs: int = 210
     batch_size: int = 32
-    accumulate: int = 1
+    gradient_accumulation_steps: int = 1
     gpus: int = 1
     precision: str = "float32"
     schedule: Schedule = field(default_factory=Schedule)
@@ -76,11 +76,11 @@ class TrainOptions:
     deterministic: bool = False
     resume: bool = False
     save_minutes: float = 0.0
-    keep: int | None = None
+    max_to_keep: int | None = None
     eval_every: int | None = 0
     dataset_dir: str | None = None
     records_dir: str | None = None
-    leave_out: tuple[int, ...] = ()
+    skip_steps: tuple[int, ...] = ()
     skip_damaged: bool = False
     provenance: dict = field(default_factory=dict)
 
@@ -114,10 +114,12 @@ def run_config(options, manifest, workers=1):
     Args:
         options: `TrainOptions`.
         manifest: the training records'.
-        workers: number of machines.
+        workers: number of workers.
     """
     later = {
-        "accumulate": options.accumulate if options.accumulate > 1 else None,
+        "gradient_accumulation_steps": options.gradient_accumulation_steps
+        if options.gradient_accumulation_steps > 1
+        else None,
         "precision": options.precision,
         "workers": workers if workers > 1 else None,
         "weight_decay": options.weight_decay or None,

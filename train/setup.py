@@ -18,12 +18,12 @@ from records.checking.damage import find_damage
 from records.examine import Damage
 from records.manifest import Manifest, RecordsError, read_manifest
 from records.reader import check_usable, resolution_note, usable_shards
-from train.checkpoints import Checkpoints, note_continuation, refuse_other_weights, settle_run
-from train.ema import WeightAverage
+from train.checkpoints import Checkpoints, find_existing_run, note_continuation, refuse_other_weights
+from train.ema import WeightEMA
 from train.optimizer import Adam
 from train.options import TrainOptions, recipe_line, run_config
 from train.strategy import Cluster, make_strategy, read_cluster
-from train.sync_batch_norm import synchronised
+from train.sync_batch_norm import synchronized
 from train.worker_consistency import alike
 
 
@@ -33,12 +33,12 @@ class Run:
 
     Attributes:
         options: `TrainOptions`.
-        cluster, strategy: machines and devices.
+        cluster, strategy: workers and devices.
         manifest: of the training records.
         config: the run's `RunConfig`.
-        global_batch: people per update, of all replicas.
+        global_batch: instances per update, of all replicas.
         steps_per_epoch: updates an epoch.
-        model, optimizer, average: what learns; average may be None.
+        model, optimizer, ema: what learns; average may be None.
         checkpoints: `Checkpoints` of the three.
         done: `Progress` of the checkpoint it goes on from.
         step: number of updates done in all.
@@ -55,7 +55,7 @@ class Run:
     steps_per_epoch: int
     model: keras.Model
     optimizer: Adam
-    average: WeightAverage | None
+    ema: WeightEMA | None
     checkpoints: Checkpoints
     done: Progress
     step: int
@@ -67,29 +67,31 @@ class Run:
         width, height = self.config.input_size
         note = resolution_note(self.manifest, self.config.input_size)
         notes = [note] if note else []
-        notes += [f"{part.shard}: {part.problem}; {part.lost:,} people are left out" for part in self.damage]
+        notes += [
+            f"{part.shard}: {part.problem}; {part.lost:,} instances are left out" for part in self.damage
+        ]
         if len(self.damage) > 1:
             lost = sum(part.lost for part in self.damage)
-            notes.append(f"{lost:,} people of {len(self.damage)} damaged shards are left out in all")
+            notes.append(f"{lost:,} instances of {len(self.damage)} damaged shards are left out in all")
         return [
             *(f"note: {note}" for note in notes),
             f"{self.config.model}, {self.model.count_params():,} parameters, input {width}x{height}; "
-            f"{self.manifest.records:,} people, {self.steps_per_epoch} updates of {self.global_batch} people "
-            f"an epoch; epoch {self.done.epoch + 1} to {self.options.epochs}, {self.origin}",
+            f"{self.manifest.records:,} instances, {self.steps_per_epoch} updates of {self.global_batch} "
+            f"instances an epoch; epoch {self.done.epoch + 1} to {self.options.epochs}, {self.origin}",
             recipe_line(self.options),
         ]
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """What is known of a run before there is a network; attributes as of `Run`, and `begun`."""
+    """What is known of a run before there is a network; attributes as of `Run`, and `started`."""
 
     manifest: Manifest
     config: RunConfig
     global_batch: int
     damage: tuple[Damage, ...]
     folder: Path
-    begun: bool
+    started: bool
 
 
 def prepare(options, held):
@@ -104,7 +106,7 @@ def prepare(options, held):
 
     Raises:
         RecordsError: if the records cannot be trained on.
-        RunError: if the output folder holds a run that cannot or shall not be continued, or several machines
+        RunError: if the output folder holds a run that cannot or shall not be continued, or several workers
             do not start alike.
         WeightsError: if the initial weights do not fit.
         UsageError: if there are fewer GPUs than asked for, or options exclude each other.
@@ -122,9 +124,9 @@ def prepare(options, held):
     with strategy.scope():
         model = config.network.build(config.input_size, config.num_keypoints, options.precision)
         if options.sync_batch_norm and replicas > 1:
-            model = synchronised(model)
+            model = synchronized(model)
         origin = "from random weights"
-        if options.initial_weights and not plan.begun:
+        if options.initial_weights and not plan.started:
             fit = alike(
                 strategy, cluster, lambda: load_weights(model, config.network, options.initial_weights)
             )
@@ -135,10 +137,10 @@ def prepare(options, held):
             weight_decay=options.weight_decay,
             clip_norm=options.clip_norm,
         )
-        average = WeightAverage(strategy, model, options.ema_decay) if options.ema_decay else None
-    checkpoints = Checkpoints(folder, model, optimizer, average, options.keep, write=cluster.is_chief)
+        ema = WeightEMA(strategy, model, options.ema_decay) if options.ema_decay else None
+    checkpoints = Checkpoints(folder, model, optimizer, ema, options.max_to_keep, write=cluster.is_chief)
     done, step = Progress(0), 0
-    if plan.begun:
+    if plan.started:
         done, step = alike(strategy, cluster, lambda: _restore(checkpoints, model))
         checkpoints.go_on_from(done, print)
         if cluster.is_chief and done.epoch < options.epochs:
@@ -154,7 +156,7 @@ def prepare(options, held):
         steps_per_epoch=plan.manifest.records // plan.global_batch,
         model=model,
         optimizer=optimizer,
-        average=average,
+        ema=ema,
         checkpoints=checkpoints,
         done=done,
         step=step,
@@ -164,16 +166,16 @@ def prepare(options, held):
 
 
 def look_over(options, cluster, replicas, held):
-    """Looks at the records and the run folder, on this machine; the chief locks the folder.
+    """Looks at the records and the run folder, on this host; the chief locks the folder.
 
     Args:
         options: `TrainOptions`.
         cluster: a `Cluster`.
-        replicas: number of devices of all machines.
+        replicas: number of devices of all workers.
         held: as of `prepare`.
 
     Returns:
-        A plan, and what of it the machines of a run have in common, as `train.worker_consistency.alike` wants
+        A plan, and what of it the workers of a run have in common, as `train.worker_consistency.alike` wants
         it.
 
     Raises:
@@ -193,41 +195,42 @@ def look_over(options, cluster, replicas, held):
         raise RecordsError(f"nothing of the records in {options.records} can be read; build them again")
     if shards < cluster.workers:
         raise RecordsError(
-            f"{options.records} has {shards} shards for {cluster.workers} machines, which each "
-            "need one; build_records.py --people_per_shard makes more"
+            f"{options.records} has {shards} shards for {cluster.workers} workers, which each "
+            "need one; build_records.py --instances_per_shard makes more"
         )
-    if options.sync_batch_norm and options.accumulate > 1 and replicas > 1:
+    if options.sync_batch_norm and options.gradient_accumulation_steps > 1 and replicas > 1:
         raise UsageError(  # TensorFlow's replicas cannot meet within a loop, and unrolled it would be huge
-            "--sync_batch_norm and --accumulate cannot be combined on several GPUs; give one of them"
+            "--sync_batch_norm and --gradient_accumulation_steps cannot be combined on several GPUs; give "
+            "one of them"
         )
-    global_batch = options.batch_size * options.accumulate * replicas
+    global_batch = options.batch_size * options.gradient_accumulation_steps * replicas
     if manifest.records < global_batch:
         raise RecordsError(
-            f"{options.records} holds {manifest.records} people, fewer than one batch of {global_batch}; "
+            f"{options.records} holds {manifest.records} instances, fewer than one batch of {global_batch}; "
             "--batch_size makes it smaller"
         )
     folder = Path(options.output) / "model_dump"
-    if cluster.is_chief:  # the machines of a run share the folder
-        instead = "wait until it is done, end it, or give another --output_dir"
+    if cluster.is_chief:  # the workers of a run share the folder
+        instead = "wait until it is done, end it, or give another --run_dir"
         held.enter_context(only_one(folder, "training", instead))
-    begun = settle_run(folder, config, options.resume, write=cluster.is_chief)
-    if begun and options.weights_given:
+    started = find_existing_run(folder, config, options.resume, write=cluster.is_chief)
+    if started and options.weights_given:
         line = refuse_other_weights(folder, options.initial_weights)
         if cluster.is_chief:
             print(line)
     facts = config.settings | {
         "epochs": options.epochs,
-        "leave_out": options.leave_out,
+        "skip_steps": options.skip_steps,
         "save_minutes": options.save_minutes,
         "initial_weights": bool(options.initial_weights),
-        "people left out": [f"{part.lost} of {part.shard}" for part in damage],
-        "checkpoints": "a run to go on with" if begun else "nothing there",
+        "instances left out": [f"{part.lost} of {part.shard}" for part in damage],
+        "checkpoints": "a run to go on with" if started else "nothing there",
     }
-    return _Plan(manifest, config, global_batch, damage, folder, begun), facts
+    return _Plan(manifest, config, global_batch, damage, folder, started), facts
 
 
 def load_weights(model, network, path):
-    """Loads initial weights into this machine's copies; returns the fit, and facts as `look_over`."""
+    """Loads initial weights into this host's copies; returns the fit, and facts as `look_over`."""
     fit = load_initial_weights(model, path, network)
     return fit, {"initial weights, CRC-32": _crc32(model)}
 
@@ -239,7 +242,7 @@ def _restore(checkpoints, model):
 
 
 def _crc32(model):
-    """Of this machine's copy of the weights; running statistics could only be read by all together."""
+    """Of this host's copy of the weights; running statistics could only be read by all together."""
     crc = 0
     for variable in model.trainable_variables:
         crc = zlib.crc32(np.ascontiguousarray(variable.numpy()), crc)

@@ -1,4 +1,4 @@
-"""Ctrl-C, a terminal that closes, the end of a machine's loan: the run ends after the update it is in."""
+"""Ctrl-C, a terminal that closes, the end of a worker's loan: the run ends after the update it is in."""
 
 import contextlib
 import signal
@@ -34,7 +34,7 @@ SIGHUP = getattr(signal, "SIGHUP", None)
 
 @contextlib.contextmanager
 def stop_on_signals():
-    """Catches Ctrl-C, SIGHUP, and SIGTERM, which schedulers send before they take a machine away.
+    """Catches Ctrl-C, SIGHUP, and SIGTERM, which schedulers send before they take a worker away.
 
     Yields:
         A `StopRequest`. A second Ctrl-C or SIGTERM ends the process at once, as ever; a second SIGHUP does
@@ -77,7 +77,7 @@ def ctrl_c_ends_the_process():
 
 
 def interrupted(request, folder, step):
-    """The error to raise once all is saved. It may have been another machine that was asked."""
+    """The error to raise once all is saved. It may have been another worker that was asked."""
     number = request.signal_number or signal.SIGTERM
     return InterruptedRunError(
         f"{signal.Signals(number).name}: stopped after update {step:,}, which is saved in {folder}; "

@@ -1,4 +1,4 @@
-"""Which devices of which machines a run uses."""
+"""Which devices of which workers a run uses."""
 
 import json
 import re
@@ -11,13 +11,13 @@ from hrpose.devices import use_gpus
 from model.run_folder import RunError
 from train.signals import ctrl_c_ends_the_process
 
-#: A machine's address as gRPC takes it: a name, an IPv4 address, or an IPv6 address in brackets.
+#: A worker's address as gRPC takes it: a name, an IPv4 address, or an IPv6 address in brackets.
 _HOST = re.compile(r"(?:[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}")
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """The machines of a run.
+    """The workers of a run.
 
     Attributes:
         workers: how many there are.
@@ -29,16 +29,16 @@ class Cluster:
 
     @property
     def is_chief(self):
-        """Whether this machine writes checkpoints and curves."""
+        """Whether this host writes checkpoints and curves."""
         return self.index == 0
 
 
 def read_cluster(tf_config):
-    """The machines that the environment variable TF_CONFIG names.
+    """The workers that the environment variable TF_CONFIG names.
 
     Args:
         tf_config: its value, e.g. ``{"cluster": {"worker": ["a:1234", "b:1234"]}, "task": {"type": "worker",
-            "index": 0}}``; None or empty for one machine. A "chief" is the first of the workers.
+            "index": 0}}``; None or empty for one worker. A "chief" is the first of the workers.
 
     Raises:
         UsageError: if it is anything else.
@@ -61,7 +61,7 @@ def read_cluster(tf_config):
         raise UsageError(
             f"the environment variable TF_CONFIG cannot be used ({error!r}); expected is "
             '{"cluster": {"worker": ["host:port", …]}, "task": {"type": "worker", "index": 0}} with '
-            "another index on each machine"
+            "another index on each worker"
         ) from error
     before = len(kinds.get("chief", [])) if kind == "worker" else 0
     return Cluster(workers=sum(map(len, kinds.values())), index=before + index)
@@ -71,27 +71,25 @@ def make_strategy(gpus, cluster=None):
     """The distribution strategy for a number of GPUs; 0 is the CPU.
 
     Args:
-        gpus: of this machine.
-        cluster: a `Cluster`, for several machines.
+        gpus: of this host.
+        cluster: a `Cluster`, for several workers.
 
     Raises:
         UsageError: if there are fewer GPUs.
-        RunError: if this machine cannot join the others.
+        RunError: if this host cannot join the others.
     """
     devices = use_gpus(gpus, "trains")
     several = cluster is not None and cluster.workers > 1
     if several and gpus:
         tf.config.set_visible_devices(tf.config.list_physical_devices("GPU")[:gpus], "GPU")
     if several:  # finds the others by TF_CONFIG, and waits for them
-        print(
-            f"machine {cluster.index} of {cluster.workers} waits for the others; Ctrl-C ends it", flush=True
-        )
+        print(f"worker {cluster.index} of {cluster.workers} waits for the others; Ctrl-C ends it", flush=True)
         try:
             with ctrl_c_ends_the_process():  # nothing of Python runs until all are there
                 return tf.distribute.MultiWorkerMirroredStrategy()
         except (tf.errors.OpError, ValueError) as error:
             raise RunError(
-                f"machine {cluster.index} of {cluster.workers} cannot join the others "
+                f"worker {cluster.index} of {cluster.workers} cannot join the others "
                 f"({(str(error).splitlines() or [''])[0][:200]}); TF_CONFIG has to give it an address of its "
                 "own with a port that is free, and the others' as they can be reached from here"
             ) from error
@@ -103,7 +101,7 @@ def make_strategy(gpus, cluster=None):
 
 
 def any_worker(strategy, cluster, wish):
-    """Whether any machine has a wish; all have to ask at the same place of the run."""
+    """Whether any worker has a wish; all have to ask at the same place of the run."""
     if cluster.workers == 1:
         return wish
     votes = strategy.run(lambda: tf.constant(float(wish)))

@@ -1,4 +1,4 @@
-"""Batch normalisation over the people of all GPUs."""
+"""Batch normalization over the instances of all GPUs."""
 
 import keras
 import tensorflow as tf
@@ -14,7 +14,7 @@ class SyncBatchNorm(BatchNorm):
     """
 
     def call(self, inputs, training=None, mask=None):
-        """Normalises ``inputs`` (N, H, W, C); replicas have equal shares of the batch."""
+        """Normalizes ``inputs`` (N, H, W, C); replicas have equal shares of the batch."""
         replicas = tf.distribute.get_replica_context()
         if not (training and self.trainable) or replicas is None:
             return super().call(inputs, training=training, mask=mask)
@@ -35,7 +35,7 @@ class SyncBatchNorm(BatchNorm):
         return tf.cast(outputs, inputs.dtype)
 
 
-def synchronised(model):
+def synchronized(model):
     """A network like another, with `SyncBatchNorm`; call it in the strategy's scope."""
 
     def clone(layer):

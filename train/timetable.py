@@ -45,7 +45,7 @@ class Timetable:
             return True
         return self.every > 0 and (epoch == self._epochs or epoch % self.every == 0)
 
-    def settle(self, validation_seconds, epoch_seconds):
+    def decide(self, validation_seconds, epoch_seconds):
         """Settles how often to validate from how long the first validation and the epoch before it took.
 
         Returns:

@@ -4,11 +4,11 @@ import tensorflow as tf
 
 from model.codecs import Codec
 from model.inputs import normalize
-from train.accuracy import joint_hits
+from train.accuracy import keypoint_hits
 from train.losses import heatmap_loss
 
 
-def make_train_step(strategy, model, optimizer, codec: Codec, accumulate=1, average=None):
+def make_train_step(strategy, model, optimizer, codec: Codec, gradient_accumulation_steps=1, ema=None):
     """One update: (image uint8 (B, h, w, 3), keypoints_input (B, K, 3)) → what the global batch gave.
 
     The batch is the strategy's: each replica sees its share, and the loss and gradients are those of all.
@@ -17,13 +17,13 @@ def make_train_step(strategy, model, optimizer, codec: Codec, accumulate=1, aver
         strategy: a `tf.distribute.Strategy`.
         model, optimizer: made in its scope.
         codec: of the targets.
-        accumulate: into how many equal parts a replica cuts its share, one forward pass each; batch
-            normalisation sees a part.
-        average: a `train.ema.WeightAverage` to keep up, or None.
+        gradient_accumulation_steps: into how many equal parts a replica cuts its share, one forward pass
+            each; batch normalization sees a part.
+        ema: a `train.ema.WeightEMA` to keep up, or None.
 
     Returns:
         A function of the batch; it returns {"loss": (), "hits": (K,), "counted": (K,), "gradient_norm": ()}:
-        the mean loss, `train.accuracy.joint_hits` summed over the batch, and what `Adam.apply` returns.
+        the mean loss, `train.accuracy.keypoint_hits` summed over the batch, and what `Adam.apply` returns.
     """
     weights = model.trainable_variables
     input_size, heatmap_size = (shape[2:0:-1] for shape in (model.input_shape, model.output_shape))
@@ -34,15 +34,15 @@ def make_train_step(strategy, model, optimizer, codec: Codec, accumulate=1, aver
             heatmaps = model(normalize(images), training=True)
             # Parts have equal shares, so the sum of these over all is the global batch's mean.
             loss = heatmap_loss(heatmaps, targets, target_weights)
-            loss = loss / (accumulate * strategy.num_replicas_in_sync)
-        hits, counted = joint_hits(heatmaps, targets)
+            loss = loss / (gradient_accumulation_steps * strategy.num_replicas_in_sync)
+        hits, counted = keypoint_hits(heatmaps, targets)
         return tape.gradient(loss, weights), loss, hits, counted
 
     def replica_step(images, keypoints_input):
-        if accumulate == 1:
+        if gradient_accumulation_steps == 1:
             gradients, *seen = forward_and_back(images, keypoints_input)
         else:
-            part = images.shape[0] // accumulate
+            part = images.shape[0] // gradient_accumulation_steps
 
             def add_part(index, gradients, seen):
                 rows = slice(index * part, (index + 1) * part)
@@ -50,15 +50,15 @@ def make_train_step(strategy, model, optimizer, codec: Codec, accumulate=1, aver
                 gradients = [a + b for a, b in zip(gradients, more, strict=True)]
                 return index + 1, gradients, [a + b for a, b in zip(seen, values, strict=True)]
 
-            joints = keypoints_input.shape[1]
-            nothing = [tf.zeros(()), tf.zeros(joints), tf.zeros(joints)]
+            keypoints = keypoints_input.shape[1]
+            nothing = [tf.zeros(()), tf.zeros(keypoints), tf.zeros(keypoints)]
             # One after the other: side by side they would need the memory that this is to save.
             _, gradients, seen = tf.while_loop(
-                lambda index, *_: index < accumulate,
+                lambda index, *_: index < gradient_accumulation_steps,
                 add_part,
                 (tf.constant(0), [tf.zeros(weight.shape) for weight in weights], nothing),
                 parallel_iterations=1,
-                maximum_iterations=accumulate,
+                maximum_iterations=gradient_accumulation_steps,
             )
         gradient_norm = optimizer.apply(gradients)  # the same on all replicas, and summed below
         return [*seen, gradient_norm / strategy.num_replicas_in_sync]
@@ -66,8 +66,8 @@ def make_train_step(strategy, model, optimizer, codec: Codec, accumulate=1, aver
     @tf.function(autograph=False)  # nothing to rewrite, and looking for it costs a second
     def train_step(images, keypoints_input):
         seen = strategy.run(replica_step, (images, keypoints_input))
-        if average is not None:
-            average.update(optimizer.iterations.value)
+        if ema is not None:
+            ema.update(optimizer.iterations.value)
         names = ("loss", "hits", "counted", "gradient_norm")
         return {
             name: strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None)

@@ -10,13 +10,13 @@ import tensorflow as tf
 from evaluate.inference import make_predict_step
 from evaluate.metrics.registry import measure
 from evaluate.options import EvaluateOptions
-from evaluate.predict_split import choose_poses, find_boxes, predict_boxes
-from evaluate.report.contact_sheet import draw_people
+from evaluate.predict_split import find_evaluation_split, make_metric_input, predict_split
+from evaluate.report.contact_sheet import draw_instances
 from hrpose.command import CommandError
 from model.run_folder import read_checkpoint
 from train.metrics_log import read_metrics
 
-PICTURES = 16
+IMAGES = 16
 
 #: What decides which epoch is the best, by dataset; COCO's AP for the others.
 HEADLINES = {"mpii": "Mean", "posetrack": "AP"}
@@ -30,14 +30,14 @@ class Validation:
         name, value: of the metric that decides which epoch is the best; the value may be None.
         values: {name: number or None}: every number the dataset's metric has.
         text: one line for the user.
-        picture: (h, w, 3) uint8 RGB: some people with their predicted skeletons.
+        image: (h, w, 3) uint8 RGB: some instances with their predicted skeletons.
     """
 
     name: str
     value: float | None
     values: dict
     text: str
-    picture: object
+    image: object
 
 
 class Validator:
@@ -65,7 +65,7 @@ class Validator:
             records_dir=options.records_dir,
             batch_size=options.batch_size,
         )
-        self._boxes = find_boxes(self._options, config)
+        self._boxes = find_evaluation_split(self._options, config)
         self.notes = self._boxes.notes
         self._files = Path(options.output) / "log" / "validation"
         self._model = config.network.build(config.input_size, config.num_keypoints)
@@ -76,15 +76,15 @@ class Validator:
     def warm_up(self):
         """Compiles what batches of all sizes need, so that a validation can be measured without that."""
         width, height = self._config.input_size
-        for people in (2, 1):  # of another number it is compiled for any
-            self._step(np.zeros((people, height, width, 3), np.uint8))
+        for instances in (2, 1):  # of another number it is compiled for any
+            self._step(np.zeros((instances, height, width, 3), np.uint8))
 
     def __call__(self, arrays, title):
         """Measures.
 
         Args:
             arrays: {path of the network's variable: array}.
-            title: of the picture.
+            title: of the image.
 
         Returns:
             `Validation`.
@@ -94,25 +94,29 @@ class Validator:
         """
         for variable in self._model.variables:
             variable.assign(arrays[variable.path])
-        boxes, config = self._boxes, self._config
-        predictions = predict_boxes([self._step], boxes, config, self._options.batch_size)
+        evaluation_split, config = self._boxes, self._config
+        predictions = predict_split([self._step], evaluation_split, config, self._options.batch_size)
         self._files.mkdir(parents=True, exist_ok=True)
-        evaluated = choose_poses(boxes, predictions, self._options, self._files / "last", "validation")
-        measured = measure(evaluated)
-        picture = draw_people(
-            boxes.folder,
-            boxes.skeleton,
+        metric_input = make_metric_input(
+            evaluation_split, predictions, self._options, self._files / "last", "validation"
+        )
+        metric_result = measure(metric_input)
+        image = draw_instances(
+            evaluation_split.folder,
+            evaluation_split.skeleton,
             config.input_size,
             predictions,
-            boxes.truth.content,
-            PICTURES,
-            title=f"{title}: {measured.headline}",
+            evaluation_split.ground_truth.content,
+            IMAGES,
+            title=f"{title}: {metric_result.headline}",
         )
         # PoseTrack's numbers of each video are in the evaluator's file; as curves they would be hundreds.
-        values = flat_numbers({key: part for key, part in measured.metrics.items() if key != "sequences"})
+        values = flat_numbers(
+            {key: part for key, part in metric_result.metrics.items() if key != "sequences"}
+        )
         name = HEADLINES.get(config.dataset, "AP")
         name = name if name in values else f"{name}/total"
-        return Validation(name, values.get(name), values, measured.headline, picture)
+        return Validation(name, values.get(name), values, metric_result.headline, image)
 
 
 def make_validator(options, config):
@@ -129,7 +133,7 @@ def make_validator(options, config):
     return validator
 
 
-def validate(validator, run, epoch, learnt, journal, measured=False):
+def validate(validator, run, epoch, learnt, metric_log, metric_result=False):
     """Validates a run after an epoch: the moving average of its weights if it keeps one.
 
     Args:
@@ -137,31 +141,31 @@ def validate(validator, run, epoch, learnt, journal, measured=False):
         run: `train.setup.Run`.
         epoch: number of epochs done.
         learnt: what was saved, from `train.checkpoints.Checkpoints.save`.
-        journal: `train.metrics_log.Journal`.
-        measured: whether to compile beforehand, so that the time tells how long later ones take.
+        metric_log: `train.metrics_log.MetricLog`.
+        metric_result: whether to compile beforehand, so that the time tells how long later ones take.
 
     Returns:
         How many seconds that took; None if it could not be done.
     """
     try:
-        if measured:
+        if metric_result:
             validator.warm_up()
         started = time.monotonic()
-        outcome = validator(learnt.get("average", learnt["model"]), f"{run.config.model} epoch {epoch}")
-        best = run.checkpoints.note_validation(epoch, outcome.name, outcome.value)
-        journal.record("validation", epoch, outcome.values, picture=outcome.picture)  # last: see is_owed
+        result = validator(learnt.get("average", learnt["model"]), f"{run.config.model} epoch {epoch}")
+        best = run.checkpoints.note_validation(epoch, result.name, result.value)
+        metric_log.record("validation", epoch, result.values, image=result.image)  # last: see is_owed
     # What was learnt is saved, and days of training are worth more than a file that cannot be read or
     # written, for which TensorFlow has errors of its own.
     except (CommandError, OSError, tf.errors.OpError) as error:
-        journal.say(f"epoch {epoch}: not validated: {error}")
+        metric_log.say(f"epoch {epoch}: not validated: {error}")
         return None
-    weights = ", averaged weights" if run.average else ""
+    weights = ", averaged weights" if run.ema else ""
     so_far = "; the best so far" if best else ""
-    journal.say(f"epoch {epoch}: validation {outcome.text} (annotated boxes{weights}){so_far}")
+    metric_log.say(f"epoch {epoch}: validation {result.text} (annotated boxes{weights}){so_far}")
     return time.monotonic() - started
 
 
-def is_owed(run, timetable, journal_folder):
+def is_owed(run, timetable, metric_log_folder):
     """Whether the checkpoint that a run goes on from is still to be validated: the run was killed before.
 
     Its validation is the last line of metrics.jsonl that is not of a later epoch, if there was one. Lines
@@ -170,16 +174,16 @@ def is_owed(run, timetable, journal_folder):
     epoch = run.done.epoch
     if not epoch or run.done.update or not timetable.is_due(epoch):
         return False
-    lines = [line for line in read_metrics(journal_folder) if line["epoch"] <= epoch]
+    lines = [line for line in read_metrics(metric_log_folder) if line["epoch"] <= epoch]
     return not lines or (lines[-1]["kind"], lines[-1]["epoch"]) != ("validation", epoch)
 
 
-def validate_saved(validator, run, journal):
+def validate_saved(validator, run, metric_log):
     """Validates the checkpoint that a run goes on from."""
-    names = ["model", *(["average"] if run.average else [])]
-    # From its files: several machines would have to read the variables together.
+    names = ["model", *(["average"] if run.ema else [])]
+    # From its files: several workers would have to read the variables together.
     _, learnt = read_checkpoint(run.checkpoints.folder, run.done, names)
-    validate(validator, run, run.done.epoch, learnt, journal)
+    validate(validator, run, run.done.epoch, learnt, metric_log)
 
 
 def flat_numbers(metrics, prefix=""):

@@ -1,4 +1,4 @@
-"""Machines that train one network hold against each other what they start from."""
+"""Workers that train one network hold against each other what they start from."""
 
 import json
 import traceback
@@ -10,22 +10,22 @@ from model.run_folder import RunError
 
 
 def alike(strategy, cluster, work):
-    """Does a part of a run's preparation on every machine, and sees to it that it went the same on all.
+    """Does a part of a run's preparation on every worker, and sees to it that it went the same on all.
 
-    Training would not notice: machines that start from different weights or take different updates exchange
+    Training would not notice: workers that start from different weights or take different updates exchange
     gradients all the same. One that cannot start tells the others, which would wait for it.
 
     Args:
-        strategy: of all machines. They have to come here together.
+        strategy: of all workers. They have to come here together.
         cluster: a `train.strategy.Cluster`.
         work: function without arguments that returns a result and {name: JSON value} of what has to be the
-            same everywhere. It must not wait for other machines.
+            same everywhere. It must not wait for other workers.
 
     Returns:
         The result.
 
     Raises:
-        RunError: naming the machines, if what they have differs or another of them failed.
+        RunError: naming the workers, if what they have differs or another of them failed.
         Exception: what `work` raises here.
     """
     if cluster.workers == 1:
@@ -39,44 +39,44 @@ def alike(strategy, cluster, work):
     try:
         said = [json.loads(line) for line in gather_texts(strategy, cluster, text)]
     except tf.errors.OpError as error:
-        traceback.clear_frames(error.__traceback__)  # as `train.failures.lost_machine_reported`
+        traceback.clear_frames(error.__traceback__)  # as `train.failures.lost_worker_reported`
         if failure is None:
             raise RunError(
-                f"another of the {cluster.workers} machines was lost before the first update "
+                f"another of the {cluster.workers} workers was lost before the first update "
                 f"({(error.message.splitlines() or [''])[0][:200]}); start all of them again"
             ) from error
     if failure is not None:
         raise failure
     for index, other in enumerate(said):
         if "failure" in other:
-            raise RunError(f"machine {index} of {cluster.workers} cannot start: {other['failure']}")
+            raise RunError(f"worker {index} of {cluster.workers} cannot start: {other['failure']}")
     if differing := differences([other["facts"] for other in said]):
         raise RunError(
-            f"the {cluster.workers} machines do not start alike ({'; '.join(differing)}); each of them needs "
-            "the same flags, the same records, and the same --output_dir on storage that all of them see"
+            f"the {cluster.workers} workers do not start alike ({'; '.join(differing)}); each of them needs "
+            "the same flags, the same records, and the same --run_dir on storage that all of them see"
         )
     return result
 
 
 def differences(facts):
-    """Lines that say where machines differ: "name: a on machine 0, 2, b on machine 1".
+    """Lines that say where workers differ: "name: a on worker 0, 2, b on worker 1".
 
     Args:
-        facts: {name: JSON value} of each machine.
+        facts: {name: JSON value} of each worker.
     """
     lines = []
     for name in dict.fromkeys(name for one in facts for name in one):
-        machines = {}
+        workers = {}
         for index, one in enumerate(facts):
-            machines.setdefault(json.dumps(one.get(name)), []).append(str(index))
-        if len(machines) > 1:
-            sides = (f"{value[:300]} on machine {', '.join(who)}" for value, who in machines.items())
+            workers.setdefault(json.dumps(one.get(name)), []).append(str(index))
+        if len(workers) > 1:
+            sides = (f"{value[:300]} on worker {', '.join(who)}" for value, who in workers.items())
             lines.append(f"{name}: {', '.join(sides)}")
     return lines
 
 
 def gather_texts(strategy, cluster, text):
-    """What every machine says, in the order of machines; all have to ask at the same place of the run."""
+    """What every worker says, in the order of workers; all have to ask at the same place of the run."""
     content = np.frombuffer(text.encode(), np.uint8)
     # Of what all backends can exchange, float32 sums are the least; every number here is below 2^24.
     lengths = _rows(strategy, cluster, np.array([len(content)]))[:, 0]
@@ -87,7 +87,7 @@ def gather_texts(strategy, cluster, text):
 
 
 def _rows(strategy, cluster, row):
-    """(machines, len(row)) ints: each machine's row, of small numbers."""
+    """(workers, len(row)) ints: each worker's row, of small numbers."""
     rows = np.zeros((cluster.workers, len(row)), np.float32)
     rows[cluster.index] = row
     votes = strategy.run(lambda: tf.constant(rows))

@@ -1,4 +1,4 @@
-"""COCO keypoint metrics for any number of joints, by faster-coco-eval.
+"""COCO keypoint metrics for any number of keypoints, by faster-coco-eval.
 
 Its ten numbers are those of pycocotools, COCO's own tool, to 1e-12 (the tests hold them together), in a fifth
 of the time from files to numbers.
@@ -28,13 +28,15 @@ METRICS = (
     ("AR (M)", "Average Recall", "0.50:0.95", "medium"),
     ("AR (L)", "Average Recall", "0.50:0.95", "large"),
 )
-"""(name, what it is, OKS thresholds, size of people) in pycocotools' and the official code's order.
+"""(name, what it is, OKS thresholds, size of instances) in pycocotools' and the official code's order.
 
-Medium people have an annotated area of 32² to 96² square pixels, large ones more.
+Medium instances have an annotated area of 32² to 96² square pixels, large ones more.
 """
 
 UNDEFINED = -1.0
-"""What pycocotools says for a metric without ground truth to count, such as AP (L) without large people."""
+"""What pycocotools says for a metric without ground truth to count, such as AP (L) without large
+instances.
+"""
 
 
 def evaluate_coco(annotation_json, results, sigmas=None, image_ids=None):
@@ -64,15 +66,15 @@ def evaluate_coco(annotation_json, results, sigmas=None, image_ids=None):
     Raises:
         FileNotFoundError: a path leads nowhere.
         ValueError: on files of another form, results on images or of categories that the annotations do not
-            have, numbers of joints that do not fit together, and ``image_ids`` that are not annotated.
+            have, numbers of keypoints that do not fit together, and ``image_ids`` that are not annotated.
     """
     sigmas = COCO_SIGMAS if sigmas is None else np.asarray(sigmas, np.float64)
     if sigmas.ndim != 1 or not (sigmas > 0).all():
         raise ValueError(f"sigmas: received {sigmas}; expected (K,) numbers above 0")
 
-    truth = read_ground_truth(annotation_json, len(sigmas))
-    annotated, categories = (ids_of(truth[key]) for key in ("images", "categories"))
-    results = read_results(results, len(sigmas), truth["images"], categories)
+    ground_truth = read_ground_truth(annotation_json, len(sigmas))
+    annotated, categories = (ids_of(ground_truth[key]) for key in ("images", "categories"))
+    results = read_results(results, len(sigmas), ground_truth["images"], categories)
     image_ids = annotated if image_ids is None else set(image_ids)
     unknown = sorted(image_ids - annotated, key=str)
     if unknown:
@@ -84,10 +86,10 @@ def evaluate_coco(annotation_json, results, sigmas=None, image_ids=None):
         {one: number for number, one in enumerate(sorted(ids, key=in_order), start=1)}
         for ids in (annotated, categories)
     )
-    truth_index, result_index = (
-        _index(entries, image_numbers, category_numbers) for entries in (truth["annotations"], results)
+    ground_truth_index, result_index = (
+        _index(entries, image_numbers, category_numbers) for entries in (ground_truth["annotations"], results)
     )
-    evaluation = _Evaluation(truth_index, result_index, "keypoints", kpt_oks_sigmas=sigmas)
+    evaluation = _Evaluation(ground_truth_index, result_index, "keypoints", kpt_oks_sigmas=sigmas)
     evaluation.params.imgIds = sorted(image_numbers[image_id] for image_id in image_ids)
     evaluation.params.catIds = list(category_numbers.values())
     evaluation.run()
@@ -96,34 +98,34 @@ def evaluate_coco(annotation_json, results, sigmas=None, image_ids=None):
 
 
 class _Evaluation(COCOeval_faster):
-    """The tool with its slowest step, a sum per pose and person, done for all poses of a picture at once."""
+    """The tool with its slowest step, a sum per pose and instance, done for all poses of an image at once."""
 
     def computeOks(self, imgId, catId):  # noqa: N802, N803, the base class's names
-        """OKS of a picture's best poses with its people, (D, G) float64: pycocotools' to the last bits.
+        """OKS of an image's best poses with its instances, (D, G) float64: pycocotools' to the last bits.
 
-        As there, sums run over the labelled joints alone, and each pose's terms lie side by side: NumPy adds
-        them up in the same order, so that equal OKS stay equal.
+        As there, sums run over the labeled keypoints alone, and each pose's terms lie side by side: NumPy
+        adds them up in the same order, so that equal OKS stay equal.
         """
-        people, poses = self.gt_dataset.get(imgId, catId), self.dt_dataset.get(imgId, catId)
-        if not people or not poses:
+        instances, poses = self.gt_dataset.get(imgId, catId), self.dt_dataset.get(imgId, catId)
+        if not instances or not poses:
             return []
         best = np.argsort([-pose["score"] for pose in poses], kind="stable")[: self.params.maxDets[-1]]
         points = np.stack([poses[place]["keypoints"] for place in best]).reshape(len(best), -1, 3)
         squares = 4 * self.params.kpt_oks_sigmas**2
-        oks = np.empty((len(best), len(people)))
-        for column, person in enumerate(people):
-            truth = person["keypoints"].reshape(-1, 3)
-            joints = np.flatnonzero(truth[:, 2] > 0)
-            if len(joints):
-                offsets = points.take(joints, axis=1)[:, :, :2] - truth[joints, :2]
-            else:  # crowds: how far a joint is outside of the box grown by its own size to every side
-                joints = np.arange(len(truth))
-                corner, size = np.reshape(person["bbox"], (2, 2))
+        oks = np.empty((len(best), len(instances)))
+        for column, instance in enumerate(instances):
+            ground_truth = instance["keypoints"].reshape(-1, 3)
+            keypoints = np.flatnonzero(ground_truth[:, 2] > 0)
+            if len(keypoints):
+                offsets = points.take(keypoints, axis=1)[:, :, :2] - ground_truth[keypoints, :2]
+            else:  # crowds: how far a keypoint is outside of the box grown by its own size to every side
+                keypoints = np.arange(len(ground_truth))
+                corner, size = np.reshape(instance["bbox"], (2, 2))
                 low, high = corner - size, corner + size * 2
                 offsets = np.maximum(0, low - points[:, :, :2]) + np.maximum(0, points[:, :, :2] - high)
             distances = offsets[:, :, 0] ** 2 + offsets[:, :, 1] ** 2
-            exponents = distances / squares[joints] / (person["area"] + np.spacing(1)) / 2
-            oks[:, column] = np.exp(-exponents).sum(axis=1) / len(joints)
+            exponents = distances / squares[keypoints] / (instance["area"] + np.spacing(1)) / 2
+            oks[:, column] = np.exp(-exponents).sum(axis=1) / len(keypoints)
         return oks
 
 
@@ -164,7 +166,7 @@ def write_submission(results, folder, split, algorithm):
     Args:
         results: list of COCO result dicts.
         folder: where to write.
-        split: which pictures, as COCO names them, for example "test-dev2017".
+        split: which images, as COCO names them, for example "test-dev2017".
         algorithm: a name for the method.
 
     Returns:

@@ -13,12 +13,12 @@ from hrpose.json_text import parse_json
 from records.annotations.image_ids import find_texts, whole_number
 
 
-def read_ground_truth(annotation_json, joints):
+def read_ground_truth(annotation_json, num_keypoints):
     """The ground truth of `evaluate.metrics.coco.evaluate_coco`, which has the rules and the errors.
 
     Args:
         annotation_json: path of a file, or its content.
-        joints: K.
+        num_keypoints: K.
 
     Returns:
         {"images", "annotations", "categories"}; of the annotations, completed and checked, the keys that
@@ -46,9 +46,11 @@ def read_ground_truth(annotation_json, joints):
         missing = sorted(set(keys) - entry.keys())
         if missing:
             raise ValueError(f"{source}: annotation {entry.get('id', number)} has no {', '.join(missing)}")
-        if problem := _wrong_entry(entry, joints):
+        if problem := _wrong_entry(entry, num_keypoints):
             raise ValueError(f"{source}: annotation {reprlib.repr(entry.get('id', number))}: {problem}")
-    keypoints = _numbers(f"{source}: annotations", [entry["keypoints"] for entry in entries], 3 * joints)
+    keypoints = _numbers(
+        f"{source}: annotations", [entry["keypoints"] for entry in entries], 3 * num_keypoints
+    )
     visible = (keypoints[:, 2::3] > 0).sum(axis=1).tolist()
     areas = _numbers(f"{source}: areas", [[entry["area"]] for entry in entries], 1)[:, 0].tolist()
     for entry, count in zip(entries, visible, strict=True):
@@ -66,12 +68,12 @@ def read_ground_truth(annotation_json, joints):
     return {"images": content["images"], "annotations": annotations, "categories": content["categories"]}
 
 
-def read_results(results, joints, images, categories):
+def read_results(results, num_keypoints, images, categories):
     """The results of `evaluate.metrics.coco.evaluate_coco`, which has the rules, warnings and errors.
 
     Args:
         results: path of a file, or its content.
-        joints: K.
+        num_keypoints: K.
         images: the ground truth's.
         categories: ids of its categories.
 
@@ -90,9 +92,9 @@ def read_results(results, joints, images, categories):
         missing = [key for key in ("image_id", "category_id", "keypoints", "score") if key not in result]
         if missing:
             raise ValueError(f"{source}: result {number} has no {', '.join(missing)}")
-        if problem := _wrong_entry(result, joints):
+        if problem := _wrong_entry(result, num_keypoints):
             raise ValueError(f"{source}: result {number}: {problem}")
-    keypoints = _numbers(f"{source}: results", [result["keypoints"] for result in results], 3 * joints)
+    keypoints = _numbers(f"{source}: results", [result["keypoints"] for result in results], 3 * num_keypoints)
     scores = _numbers(f"{source}: results", [[result["score"]] for result in results], 1)[:, 0]
     finite = np.isfinite(keypoints).all(axis=1) & np.isfinite(scores)
     if not finite.all():
@@ -125,7 +127,7 @@ def read_results(results, joints, images, categories):
             f"{source}: results of category {reprlib.repr(unknown)}, but the annotations have "
             f"{reprlib.repr(sorted(categories, key=in_order))}"
         )
-    points = keypoints.reshape(-1, joints, 3)[:, :, :2]
+    points = keypoints.reshape(-1, num_keypoints, 3)[:, :, :2]
     areas = np.prod(points.max(axis=1) - points.min(axis=1), axis=1).tolist()
     return [
         {
@@ -171,17 +173,18 @@ def _taken_for(source, ids, images):
     return named | numbered
 
 
-def _wrong_entry(entry, joints):
+def _wrong_entry(entry, num_keypoints):
     """What is wrong with the ids or the number of keypoints of an annotation or a result, or None."""
     for key in ("image_id", "category_id"):
         if not _is_id(entry[key]):
             return f"{key} is {reprlib.repr(entry[key])}; expected {_AN_ID}"
     keypoints = entry["keypoints"]
-    if isinstance(keypoints, list) and len(keypoints) == 3 * joints:
+    if isinstance(keypoints, list) and len(keypoints) == 3 * num_keypoints:
         return None
     received = f"{len(keypoints)} numbers" if isinstance(keypoints, list) else reprlib.repr(keypoints)
     return (
-        f"{received} in keypoints; expected 3 x {joints}, one triple per sigma (sigmas: None means COCO's 17)"
+        f"{received} in keypoints; expected 3 x {num_keypoints}, one triple per sigma (sigmas: None "
+        "means COCO's 17)"
     )
 
 

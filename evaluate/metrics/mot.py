@@ -1,7 +1,7 @@
-"""Multi-object tracking accuracy per joint by motmetrics, added up as PoseTrack's tool poseval does it.
+"""Multi-object tracking accuracy per keypoint by motmetrics, added up as PoseTrack's tool poseval does it.
 
-CLEAR MOT (Bernardin and Stiefelhagen, 2008): each joint is a kind of object of its own, with the person's
-track id as identity. See `evaluate.metrics.posetrack` for what counts as near enough.
+CLEAR MOT (Bernardin and Stiefelhagen, 2008): each keypoint is a kind of object of its own, with the
+instance's track id as identity. See `evaluate.metrics.posetrack` for what counts as near enough.
 """
 
 import motmetrics
@@ -16,7 +16,7 @@ poseval adds them all up, so its MOTP depends on them; MOTA does not."""
 
 
 def count_events(frames):
-    """Counts a video's events for one joint.
+    """Counts a video's events for one keypoint.
 
     Args:
         frames: list of (object ids (G,), hypothesis ids (P,), distances (G, P), NaN for pairs that cannot be

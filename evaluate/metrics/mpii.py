@@ -1,11 +1,11 @@
 """PCKh, MPII's own metric, its ground truth and its submission files.
 
 PCKh (Andriluka et al., "2D Human Pose Estimation: New Benchmark and State of the Art Analysis", 2014): a
-joint is right if it is off by at most half the head's size. Groups, mean and the head's size are those of the
-official HRNet code (``MPIIDataset.evaluate``), which follows MPII's evaluation toolkit.
+keypoint is right if it is off by at most half the head's size. Groups, mean and the head's size are those of
+the official HRNet code (``MPIIDataset.evaluate``), which follows MPII's evaluation toolkit.
 
-    truth = load_ground_truth("gt_valid.mat")
-    print(format_table(evaluate_mpii(predictions_image, truth)))
+    ground truth = load_ground_truth("gt_valid.mat")
+    print(format_table(evaluate_mpii(predictions_image, ground truth)))
 """
 
 import io
@@ -29,10 +29,10 @@ GROUPS = {
     "knee": ("l_knee", "r_knee"),
     "ankle": ("l_ankle", "r_ankle"),
 }
-"""Columns of the official table and the joints whose mean they are."""
+"""Columns of the official table and the keypoints whose mean they are."""
 
 NOT_IN_MEAN = ("pelvis", "thorax")
-"""Joints the official mean leaves out (6 and 7)."""
+"""Keypoints the official mean leaves out (6 and 7)."""
 
 HEAD_SHARE = 0.6
 """The head's size is this share of its box's diagonal (SC_BIAS of MPII's evaluation toolkit)."""
@@ -40,24 +40,24 @@ HEAD_SHARE = 0.6
 OFFICIAL_TENTH = 0.11
 """What the official code takes for the threshold of its column Mean@0.1: element 11 of 0, 0.01, 0.02 ..."""
 
-_JOINTS_OF_FILE = (
+_KEYPOINTS_OF_FILE = (
     *("rank", "rkne", "rhip", "lhip", "lkne", "lank", "pelv", "thor"),
     *("neck", "head", "rwri", "relb", "rsho", "lsho", "lelb", "lwri"),
 )
-"""How gt_valid.mat spells the joints of the skeleton `MPII`."""
+"""How gt_valid.mat spells the keypoints of the skeleton `MPII`."""
 
 
 @dataclass(frozen=True)
-class GroundTruth:
-    """What PCKh needs of N people, in the order of their file.
+class HeadGroundTruth:
+    """What PCKh needs of N instances, in the order of their file.
 
     Attributes:
-        joints_image: (N, 16, 2) float64, x, y in image pixels from 0, in the order of the skeleton `MPII`.
-        missing: (N, 16) bool, joints that are not annotated; their place says nothing.
+        keypoints_image: (N, 16, 2) float64, x, y in image pixels from 0, in the order of the skeleton `MPII`.
+        missing: (N, 16) bool, keypoints that are not annotated; their place says nothing.
         head_boxes: (N, 2, 2) float64, upper left and lower right corner in image pixels from 0.
     """
 
-    joints_image: np.ndarray
+    keypoints_image: np.ndarray
     missing: np.ndarray
     head_boxes: np.ndarray
 
@@ -67,15 +67,16 @@ class GroundTruth:
         return HEAD_SHARE * np.linalg.norm(self.head_boxes[:, 1] - self.head_boxes[:, 0], axis=1)
 
     def __len__(self):
-        return len(self.joints_image)
+        return len(self.keypoints_image)
 
     def select(self, rows):
-        """Some of the people: ``rows``, (M,) int -> `GroundTruth` of M people in that order."""
-        return GroundTruth(self.joints_image[rows], self.missing[rows], self.head_boxes[rows])
+        """Some of the instances: ``rows``, (M,) int -> `HeadGroundTruth` of M instances in that order."""
+        return HeadGroundTruth(self.keypoints_image[rows], self.missing[rows], self.head_boxes[rows])
 
 
 def load_ground_truth(path):
-    """Reads ``gt_valid.mat``, the truth of MPII's 2,958 validation people as the official code uses it.
+    """Reads ``gt_valid.mat``, the ground truth of MPII's 2,958 validation instances as the official code uses
+    it.
 
     Args:
         path: a MATLAB file of version 5 with ``dataset_joints`` (16 names), ``jnt_missing`` (16, N),
@@ -83,7 +84,7 @@ def load_ground_truth(path):
             variables are not read.
 
     Returns:
-        `GroundTruth`, coordinates counted from 0.
+        `HeadGroundTruth`, coordinates counted from 0.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -102,65 +103,70 @@ def load_ground_truth(path):
     if absent:
         raise ValueError(f"{path} has no variable {', '.join(absent)}; expected gt_valid.mat")
     cells = variables["dataset_joints"]
-    joints = cells.get(CELLS, []) if isinstance(cells, dict) else np.ravel(cells).tolist()
-    if tuple(joints) != _JOINTS_OF_FILE:
+    keypoints = cells.get(CELLS, []) if isinstance(cells, dict) else np.ravel(cells).tolist()
+    if tuple(keypoints) != _KEYPOINTS_OF_FILE:
         raise ValueError(
-            f"{path}: dataset_joints is {', '.join(map(str, joints))}; expected {', '.join(_JOINTS_OF_FILE)}"
+            f"{path}: dataset_joints is {', '.join(map(str, keypoints))}; expected "
+            f"{', '.join(_KEYPOINTS_OF_FILE)}"
         )
-    people = np.shape(variables["pos_gt_src"])[-1]
-    positions = checked(f"{path}: pos_gt_src", variables["pos_gt_src"], (16, 2, people))
-    missing = checked(f"{path}: jnt_missing", variables["jnt_missing"], (16, people))
-    corners = checked(f"{path}: headboxes_src", variables["headboxes_src"], (2, 2, people))
+    instances = np.shape(variables["pos_gt_src"])[-1]
+    positions = checked(f"{path}: pos_gt_src", variables["pos_gt_src"], (16, 2, instances))
+    missing = checked(f"{path}: jnt_missing", variables["jnt_missing"], (16, instances))
+    corners = checked(f"{path}: headboxes_src", variables["headboxes_src"], (2, 2, instances))
     if not np.isin(missing, (0, 1)).all():
         raise ValueError(
             f"{path}: jnt_missing has {np.setdiff1d(missing, (0, 1))[:5]}; expected 0 and 1 only"
         )
-    truth = GroundTruth(
+    ground_truth = HeadGroundTruth(
         np.moveaxis(positions, 2, 0) - 1, np.moveaxis(missing, 1, 0) == 1, np.moveaxis(corners, 2, 0) - 1
     )
-    if not (truth.head_sizes > 0).all():
-        row = int(np.argmin(truth.head_sizes))
+    if not (ground_truth.head_sizes > 0).all():
+        row = int(np.argmin(ground_truth.head_sizes))
         raise ValueError(
-            f"{path}: headboxes_src of person {row} (from 0) has no extent: {truth.head_boxes[row].tolist()}"
+            f"{path}: headboxes_src of instance {row} (from 0) has no extent: "
+            f"{ground_truth.head_boxes[row].tolist()}"
         )
-    return truth
+    return ground_truth
 
 
-def pckh(predictions_image, truth, threshold=0.5):
-    """PCKh of each joint, of the official groups, and their mean, in percent.
+def pckh(predictions_image, ground_truth, threshold=0.5):
+    """PCKh of each keypoint, of the official groups, and their mean, in percent.
 
     Args:
-        predictions_image: (N, 16, 2) float, x, y in image pixels from 0: person i is row i of the truth.
-        truth: `GroundTruth` of N people.
+        predictions_image: (N, 16, 2) float, x, y in image pixels from 0: instance i is row i of the ground
+            truth.
+        ground_truth: `HeadGroundTruth` of N instances.
         threshold: float, > 0, in head sizes; an error of exactly this is right.
 
     Returns:
         Dict of float: "head", "shoulder", "elbow", "wrist", "hip", "knee", "ankle" (mean of left and right);
-        "mean" of all annotated joints but pelvis and thorax; and "per_joint", (16,) float64. NaN stands for
-        what no one has annotated.
+        "mean" of all annotated keypoints but pelvis and thorax; and "per_keypoint", (16,) float64. NaN stands
+        for what no one has annotated.
 
     Raises:
-        ValueError: on a wrong shape, another number of people, numbers that are not finite, or a threshold
+        ValueError: on a wrong shape, another number of instances, numbers that are not finite, or a threshold
             that is no number above 0, naming the argument.
     """
-    predictions = checked("predictions_image", predictions_image, (len(truth), MPII.num_keypoints, 2))
-    errors = np.linalg.norm(predictions - truth.joints_image, axis=2) / truth.head_sizes[:, None]
-    annotated = ~truth.missing
-    _, per_joint = percent_within(errors, annotated, threshold)
+    predictions = checked("predictions_image", predictions_image, (len(ground_truth), MPII.num_keypoints, 2))
+    errors = (
+        np.linalg.norm(predictions - ground_truth.keypoints_image, axis=2) / ground_truth.head_sizes[:, None]
+    )
+    annotated = ~ground_truth.missing
+    _, per_keypoint = percent_within(errors, annotated, threshold)
     in_mean = [name not in NOT_IN_MEAN for name in MPII.keypoints]
     mean, _ = percent_within(errors[:, in_mean], annotated[:, in_mean], threshold)
     groups = {
-        group: float(np.mean([per_joint[MPII.keypoints.index(name)] for name in names]))
+        group: float(np.mean([per_keypoint[MPII.keypoints.index(name)] for name in names]))
         for group, names in GROUPS.items()
     }
-    return {"mean": mean, "per_joint": per_joint} | groups
+    return {"mean": mean, "per_joint": per_keypoint} | groups
 
 
-def evaluate_mpii(predictions_image, truth, official_tenth=False):
+def evaluate_mpii(predictions_image, ground_truth, official_tenth=False):
     """The columns of the official table: PCKh@0.5 by group and mean, and the mean of PCKh@0.1.
 
     Args:
-        predictions_image, truth: as for `pckh`.
+        predictions_image, ground_truth: as for `pckh`.
         official_tenth: take 0.11 for the threshold of the last column, as the official code does, instead of
             the 0.1 it is named after; the published numbers of HRNet have it so.
 
@@ -171,8 +177,8 @@ def evaluate_mpii(predictions_image, truth, official_tenth=False):
     Raises:
         ValueError: as `pckh`.
     """
-    half = pckh(predictions_image, truth, 0.5)
-    tenth = pckh(predictions_image, truth, OFFICIAL_TENTH if official_tenth else 0.1)
+    half = pckh(predictions_image, ground_truth, 0.5)
+    tenth = pckh(predictions_image, ground_truth, OFFICIAL_TENTH if official_tenth else 0.1)
     columns = {group.capitalize(): half[group] for group in GROUPS}
     return columns | {"Mean": half["mean"], "Mean@0.1": tenth["mean"]}
 
@@ -199,7 +205,7 @@ def write_submission(predictions_image, mat_path, json_path):
         predictions_image: (N, 16, 2) float, x, y in image pixels from 0.
         mat_path: the MATLAB file: ``preds``, (N, 16, 2) double, coordinates counted from 1 as MATLAB and the
             MPII release do.
-        json_path: the JSON file: a list with, for each person, a list of 16 [x, y], in image pixels from 0.
+        json_path: the JSON file: a list with, for each instance, a list of 16 [x, y], in image pixels from 0.
 
     Raises:
         ValueError: on a wrong shape or numbers that are not finite.

@@ -1,7 +1,7 @@
-"""Which predicted pose stands for which annotated person: OKS, and the matching of COCO's own metric.
+"""Which predicted pose stands for which annotated instance: OKS, and the matching of COCO's own metric.
 
 The rules are pycocotools' (`COCOeval.computeOks`, `evaluateImg`, `accumulate`), computed for many groups of
-people and many thresholds at once. Pure functions of arrays.
+instances and many thresholds at once. Pure functions of arrays.
 """
 
 from collections import defaultdict
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 MAX_POSES = 20
-"""Only the best so many poses of a picture count (maxDets of COCO's keypoint task)."""
+"""Only the best so many poses of an image count (maxDets of COCO's keypoint task)."""
 
 NOBODY = -1
 
@@ -19,24 +19,24 @@ RECALLS = np.linspace(0, 1, 101)
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One picture's G annotated people and D predicted poses, best first.
+class AnnotatedImage:
+    """One image's G annotated instances and D predicted poses, best first.
 
     Attributes:
-        image_id: of the picture.
-        person_ids: tuple of G ids of the annotations; None for one without.
+        image_id: of the image.
+        instance_ids: tuple of G ids of the annotations; None for one without.
         keypoints: (G, K, 3) float64, x, y in image pixels and COCO visibility.
         areas: (G,) float64, square image pixels.
         boxes: (G, 4) float64, x y w h in image pixels.
-        crowd: (G,) bool, regions of many people.
-        counts: (G,) int, labelled keypoints.
+        crowd: (G,) bool, regions of many instances.
+        counts: (G,) int, labeled keypoints.
         rows: (D,) int, the poses' places in the list of results.
         poses: (D, K, 2) float64, image pixels.
         scores: (D,) float64.
     """
 
     image_id: int
-    person_ids: tuple
+    instance_ids: tuple
     keypoints: np.ndarray
     areas: np.ndarray
     boxes: np.ndarray
@@ -48,7 +48,7 @@ class Picture:
 
     @property
     def ignored(self):
-        """(G,) bool: people who are neither to be found nor a mistake to find: crowds, nobody labelled."""
+        """(G,) bool: instances that are neither to be found nor a mistake to find: crowds, nobody labeled."""
         return self.crowd | (self.counts == 0)
 
     @property
@@ -59,49 +59,49 @@ class Picture:
         return np.prod(self.poses.max(axis=1) - self.poses.min(axis=1), axis=-1)
 
 
-def group_pictures(annotations, results, num_keypoints, image_ids=None):
-    """Puts annotations and results of the same picture together.
+def group_images(annotations, results, num_keypoints, image_ids=None):
+    """Puts annotations and results of the same image together.
 
     Args:
         annotations: list of COCO annotations with ``image_id, keypoints, bbox, area``.
         results: list of COCO results with ``image_id, keypoints, score``.
         num_keypoints: K.
-        image_ids: the pictures to look at; None for all.
+        image_ids: the images to look at; None for all.
 
     Returns:
-        A list of `Picture` in the order of the ids; pictures with neither are left out. Poses come by falling
-        score, those with equal scores in the order of the results, at most `MAX_POSES`.
+        A list of `AnnotatedImage` in the order of the ids; images with neither are left out. Poses come by
+        falling score, those with equal scores in the order of the results, at most `MAX_POSES`.
     """
-    people, poses = defaultdict(list), defaultdict(list)
-    for person in annotations:
-        people[person["image_id"]].append(person)
+    instances, poses = defaultdict(list), defaultdict(list)
+    for instance in annotations:
+        instances[instance["image_id"]].append(instance)
     for row, result in enumerate(results):
         poses[result["image_id"]].append(row)
-    wanted = people.keys() | poses.keys()
+    wanted = instances.keys() | poses.keys()
     if image_ids is not None:
         wanted &= set(image_ids)
     return [
-        _picture(image_id, people[image_id], poses[image_id], results, num_keypoints)
+        _image(image_id, instances[image_id], poses[image_id], results, num_keypoints)
         for image_id in sorted(wanted)
     ]
 
 
-def _picture(image_id, people, rows, results, num_keypoints):
-    keypoints = np.reshape([person["keypoints"] for person in people], (-1, num_keypoints, 3))
+def _image(image_id, instances, rows, results, num_keypoints):
+    keypoints = np.reshape([instance["keypoints"] for instance in instances], (-1, num_keypoints, 3))
     keypoints = keypoints.astype(np.float64)
-    labelled = (keypoints[:, :, 2] > 0).sum(axis=1)
-    given = [person.get("num_keypoints") for person in people]
-    counts = [n if isinstance(n, int) else count for n, count in zip(given, labelled, strict=True)]
+    labeled = (keypoints[:, :, 2] > 0).sum(axis=1)
+    given = [instance.get("num_keypoints") for instance in instances]
+    counts = [n if isinstance(n, int) else count for n, count in zip(given, labeled, strict=True)]
     scores = np.array([results[row]["score"] for row in rows], np.float64)
     best = np.argsort(-scores, kind="stable")[:MAX_POSES]
     poses = np.reshape([results[rows[place]]["keypoints"] for place in best], (-1, num_keypoints, 3))
-    return Picture(
+    return AnnotatedImage(
         image_id=image_id,
-        person_ids=tuple(person.get("id") for person in people),
+        instance_ids=tuple(instance.get("id") for instance in instances),
         keypoints=keypoints,
-        areas=np.array([person["area"] for person in people], np.float64),
-        boxes=np.reshape([person["bbox"] for person in people], (-1, 4)).astype(np.float64),
-        crowd=np.array([bool(person.get("iscrowd", 0)) for person in people], bool),
+        areas=np.array([instance["area"] for instance in instances], np.float64),
+        boxes=np.reshape([instance["bbox"] for instance in instances], (-1, 4)).astype(np.float64),
+        crowd=np.array([bool(instance.get("iscrowd", 0)) for instance in instances], bool),
         counts=np.array(counts, np.int64),
         rows=np.array(rows, np.int64)[best],
         poses=poses[:, :, :2].astype(np.float64),
@@ -109,51 +109,51 @@ def _picture(image_id, people, rows, results, num_keypoints):
     )
 
 
-def similarities(poses, truth, areas, sigmas):
-    """Keypoint similarity of each pose's joint with the same joint of each person.
+def similarities(poses, ground_truth, areas, sigmas):
+    """Keypoint similarity of each pose's keypoint with the same keypoint of each instance.
 
-    exp(-d² / (2 s² k²)) with distance d, the person's area s², and k = 2 sigma
+    exp(-d² / (2 s² k²)) with distance d, the instance's area s², and k = 2 sigma
     (https://cocodataset.org/#keypoints-eval).
 
     Args:
         poses: (..., D, K, 2) float, image pixels.
-        truth: (G, K, 2 or 3) float, image pixels.
+        ground_truth: (G, K, 2 or 3) float, image pixels.
         areas: (G,) float, square image pixels.
         sigmas: (K,) float.
 
     Returns:
         (..., D, G, K) float64 in 0..1.
     """
-    squares = ((poses[..., :, None, :, :2] - truth[..., :2]) ** 2).sum(axis=-1)
+    squares = ((poses[..., :, None, :, :2] - ground_truth[..., :2]) ** 2).sum(axis=-1)
     spread = 2 * (2 * np.asarray(sigmas)) ** 2 * (np.asarray(areas)[:, None] + np.spacing(1))
     return np.exp(-squares / spread)
 
 
-def oks_matrix(picture, sigmas):
-    """OKS of every pose with every person of a picture, (D, G) float64.
+def oks_matrix(image, sigmas):
+    """OKS of every pose with every instance of an image, (D, G) float64.
 
-    For people without a labelled keypoint (crowds) pycocotools takes a joint's distance to their box, grown
-    by its own size to every side, in place of the distance to the joint.
+    For instances without a labeled keypoint (crowds) pycocotools takes a keypoint's distance to their box,
+    grown by its own size to every side, in place of the distance to the keypoint.
     """
-    labelled = picture.keypoints[:, :, 2] > 0
-    joint = similarities(picture.poses, picture.keypoints, picture.areas, sigmas)
-    total = np.where(labelled, joint, 0).sum(axis=-1)
-    with_keypoints = total / np.maximum(labelled.sum(axis=1), 1)
-    if labelled.any(axis=1).all():
+    labeled = image.keypoints[:, :, 2] > 0
+    keypoint = similarities(image.poses, image.keypoints, image.areas, sigmas)
+    total = np.where(labeled, keypoint, 0).sum(axis=-1)
+    with_keypoints = total / np.maximum(labeled.sum(axis=1), 1)
+    if labeled.any(axis=1).all():
         return with_keypoints
-    low = picture.boxes[:, None, :2] - picture.boxes[:, None, 2:]
-    high = picture.boxes[:, None, :2] + 2 * picture.boxes[:, None, 2:]
-    inside = np.clip(picture.poses[:, None], low, high)
-    squares = ((picture.poses[:, None] - inside) ** 2).sum(axis=-1)
-    spread = 2 * (2 * np.asarray(sigmas)) ** 2 * (picture.areas[:, None] + np.spacing(1))
-    return np.where(labelled.any(axis=1), with_keypoints, np.exp(-squares / spread).mean(axis=-1))
+    low = image.boxes[:, None, :2] - image.boxes[:, None, 2:]
+    high = image.boxes[:, None, :2] + 2 * image.boxes[:, None, 2:]
+    inside = np.clip(image.poses[:, None], low, high)
+    squares = ((image.poses[:, None] - inside) ** 2).sum(axis=-1)
+    spread = 2 * (2 * np.asarray(sigmas)) ** 2 * (image.areas[:, None] + np.spacing(1))
+    return np.where(labeled.any(axis=1), with_keypoints, np.exp(-squares / spread).mean(axis=-1))
 
 
 def match(oks, ignored, crowd, thresholds):
-    """Gives each pose, best first, the person it fits best among those still free.
+    """Gives each pose, best first, the instance it fits best among those still free.
 
-    A person who counts is preferred to one who is ignored, whatever the OKS; of equal OKS the later person is
-    taken; crowds may be taken any number of times.
+    An instance that counts is preferred to one who is ignored, whatever the OKS; of equal OKS the later
+    instance is taken; crowds may be taken any number of times.
 
     Args:
         oks: (D, G) float, poses by falling score.
@@ -162,35 +162,35 @@ def match(oks, ignored, crowd, thresholds):
         thresholds: (T,) float, the smallest OKS that makes a match.
 
     Returns:
-        (A, T, D) int64: the person's index, or `NOBODY`.
+        (A, T, D) int64: the instance's index, or `NOBODY`.
     """
-    poses, people = oks.shape
+    poses, instances = oks.shape
     matches = np.full((len(ignored), len(thresholds), poses), NOBODY)
-    if not people:
+    if not instances:
         return matches
     least = np.minimum(np.asarray(thresholds, np.float64), 1 - 1e-10)[:, None]
-    taken = np.zeros((len(ignored), len(thresholds), people), bool)
+    taken = np.zeros((len(ignored), len(thresholds), instances), bool)
     for pose in range(poses):
         fits = (oks[pose] >= least) & (~taken | crowd)
         counting = np.where(fits & ~ignored[:, None], oks[pose], -1.0)
         other = np.where(fits & ignored[:, None], oks[pose], -1.0)
         # argmax of the reversed array, because the last of equals is taken.
-        chosen, second = (people - 1 - np.argmax(part[..., ::-1], axis=-1) for part in (counting, other))
+        chosen, second = (instances - 1 - np.argmax(part[..., ::-1], axis=-1) for part in (counting, other))
         chosen = np.where(counting.max(axis=-1) >= 0, chosen, second)
         found = fits.any(axis=-1)
         matches[..., pose] = np.where(found, chosen, NOBODY)
-        taken |= found[..., None] & (np.arange(people) == chosen[..., None])
+        taken |= found[..., None] & (np.arange(instances) == chosen[..., None])
     return matches
 
 
-def precision_at_recalls(scores, right, counted, people):
+def precision_at_recalls(scores, right, counted, instances):
     """The precision-recall curve as COCO reads it.
 
     Args:
-        scores: (N,) float, of all poses of all pictures.
+        scores: (N,) float, of all poses of all images.
         right: (N,) bool, whether a pose has found somebody.
         counted: (N,) bool, False for poses that are neither right nor wrong.
-        people: how many there are to find, > 0.
+        instances: how many there are to find, > 0.
 
     Returns:
         precision: (101,) float64, at `RECALLS`, the highest at this recall or a higher one; 0 beyond the end.
@@ -202,7 +202,7 @@ def precision_at_recalls(scores, right, counted, people):
     found, precision = np.cumsum(right), np.zeros(len(RECALLS))
     if not len(right):
         return precision, 0.0
-    recalls = found / people
+    recalls = found / instances
     precisions = found / (np.arange(1, len(right) + 1) + np.spacing(1))
     highest = np.maximum.accumulate(precisions[::-1])[::-1]
     places = np.searchsorted(recalls, RECALLS, side="left")

@@ -1,16 +1,16 @@
 """PoseTrack's metrics as its tool poseval (github.com/leonid-pishchulin/poseval) computes them: AP and MOTA.
 
-A predicted joint is right if it is off by at most half the head's size (PCKh, 0.5), the head's size being
-0.6 of its box's diagonal. A predicted person belongs to the annotated one of whose joints it has the largest
-share right; of several that choose the same one, the one with the largest share gets it, and all joints of
-the others are wrong. Each joint's AP is the area under its precision-recall curve (VOC's, 2010 and later)
-over all frames. What lies in a frame's ignore regions is taken away, of both truth and predictions. Frames
-without annotated people do not count.
+A predicted keypoint is right if it is off by at most half the head's size (PCKh, 0.5), the head's size being
+0.6 of its box's diagonal. A predicted instance belongs to the annotated one of whose keypoints it has the
+largest share right; of several that choose the same one, the one with the largest share gets it, and all
+keypoints of the others are wrong. Each keypoint's AP is the area under its precision-recall curve (VOC's,
+2010 and later) over all frames. What lies in a frame's ignore regions is taken away, of both ground truth and
+predictions. Frames without annotated instances do not count.
 
-What else poseval does and these numbers therefore do: AP is 0, not undefined, for a joint that nobody
+What else poseval does and these numbers therefore do: AP is 0, not undefined, for a keypoint that nobody
 predicts; for MOTA the last frame of each video is left out, and in frames where ignoring leaves no annotated
-person, or where nobody is predicted, every joint counts one miss and one false alarm, whatever is there. Of
-joints with equal scores poseval's order is NumPy's doing; here the later one comes first.
+instance, or where nobody is predicted, every keypoint counts one miss and one false alarm, whatever is there.
+Of keypoints with equal scores poseval's order is NumPy's doing; here the later one comes first.
 """
 
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from evaluate.metrics.mot import count_events, mot_metrics
-from evaluate.metrics.posetrack_files import JOINTS, read_sequence, sequence_paths
+from evaluate.metrics.posetrack_files import KEYPOINTS, read_sequence, sequence_paths
 
 DISTANCE_THRESHOLD = 0.5
 """In head sizes."""
@@ -37,19 +37,20 @@ GROUPS = {
     "Ankl": ("right_ankle", "left_ankle"),
     "Total": ("total",),
 }
-"""Columns of poseval's table and the joints whose mean they are."""
+"""Columns of poseval's table and the keypoints whose mean they are."""
 
 
 @dataclass(frozen=True)
 class _Match:
-    """What one frame says: P predicted people, 15 joints.
+    """What one frame says: P predicted instances, 15 keypoints.
 
     Attributes:
-        predicted: (P, 15) bool, joints that are predicted.
+        predicted: (P, 15) bool, keypoints that are predicted.
         right: (P, 15) bool, those of them that are right.
         scores: (P, 15) float64.
         annotated: (15,) int, how many there are to find.
-        tracks: per joint (object ids, hypothesis ids, distances) for `count_events`; empty without tracking.
+        tracks: per keypoint (object ids, hypothesis ids, distances) for `count_events`; empty without
+            tracking.
     """
 
     predicted: np.ndarray
@@ -59,21 +60,21 @@ class _Match:
     tracks: list
 
 
-def evaluate_posetrack(truth_dir, prediction_dir, tracking=True):
+def evaluate_posetrack(ground_truth_dir, prediction_dir, tracking=True):
     """AP and MOTA of a folder of predictions.
 
     Args:
-        truth_dir: folder of PoseTrack's annotation files, one per video.
+        ground_truth_dir: folder of PoseTrack's annotation files, one per video.
         prediction_dir: folder with a file of the same name for each of them, with the same frames (see
-            `evaluate.metrics.posetrack_files.write_predictions`). Joints without ``scores`` rank last.
+            `evaluate.metrics.posetrack_files.write_predictions`). Keypoints without ``scores`` rank last.
         tracking: whether to compute the MOT metrics, for which everybody needs a ``track_id``.
 
     Returns:
         Dict of metrics "AP", "precision", "recall" (at the end of the curve) and, with ``tracking``, "MOTA",
-        "MOTP", "MOT precision", "MOT recall". Each is a dict of float in percent with a key per joint (names
-        and order of `JOINTS`) and "total", the mean of those defined. None stands for what is not defined,
-        such as the recall of a joint that nobody has annotated. "sequences" has a dict of the same metrics
-        for each video by name. All of it is JSON-ready.
+        "MOTP", "MOT precision", "MOT recall". Each is a dict of float in percent with a key per keypoint
+        (names and order of `KEYPOINTS`) and "total", the mean of those defined. None stands for what is not
+        defined, such as the recall of a keypoint that nobody has annotated. "sequences" has a dict of the
+        same metrics for each video by name. All of it is JSON-ready.
 
     Raises:
         FileNotFoundError: if there are no annotation files, or one of them has no prediction file.
@@ -81,13 +82,14 @@ def evaluate_posetrack(truth_dir, prediction_dir, tracking=True):
             frame; the message names the file and the place.
     """
     matches = {}
-    for path, truth in read_truth(truth_dir, tracking).items():
+    for path, ground_truth in read_ground_truth(ground_truth_dir, tracking).items():
         prediction_path = Path(prediction_dir) / path.name
         if not prediction_path.is_file():
             raise FileNotFoundError(
-                f"{prediction_path} does not exist; expected a file of predictions for each in {truth_dir}"
+                f"{prediction_path} does not exist; expected a file of predictions for each in "
+                f"{ground_truth_dir}"
             )
-        pairs = _pairs(path, truth, prediction_path)
+        pairs = _pairs(path, ground_truth, prediction_path)
         if tracking:
             for _, prediction in pairs:
                 _check_tracks(prediction_path, prediction)
@@ -99,17 +101,17 @@ def evaluate_posetrack(truth_dir, prediction_dir, tracking=True):
     sequences = {name: _average_precision(found) for name, found in matches.items()}
     if tracking:
         counts = {name: _count_tracks(found) for name, found in matches.items()}
-        metrics |= mot_metrics(sum(counts.values(), np.zeros((len(JOINTS), 6))))
+        metrics |= mot_metrics(sum(counts.values(), np.zeros((len(KEYPOINTS), 6))))
         sequences = {name: sequences[name] | mot_metrics(counts[name]) for name in sequences}
     return _named(metrics) | {"sequences": {name: _named(values) for name, values in sequences.items()}}
 
 
-def read_truth(truth_dir, tracking):
+def read_ground_truth(ground_truth_dir, tracking):
     """Reads PoseTrack's annotation files, checking what `evaluate_posetrack` needs of them.
 
     Arguments and errors are its. Returns a dict: path of each video's file -> its list of `Frame`.
     """
-    videos = {path: read_sequence(path, True) for path in sequence_paths(truth_dir)}
+    videos = {path: read_sequence(path, True) for path in sequence_paths(ground_truth_dir)}
     if tracking:
         for path, frames in videos.items():
             for frame in frames:
@@ -118,7 +120,9 @@ def read_truth(truth_dir, tracking):
 
 
 def group_means(values):
-    """The columns of poseval's table: dict per joint -> dict of `GROUPS`, NaN where a joint is undefined."""
+    """The columns of poseval's table: dict per keypoint -> dict of `GROUPS`, NaN where a keypoint is
+    undefined.
+    """
     known = {name: np.nan if value is None else value for name, value in values.items()}
     return {group: float(np.mean([known[name] for name in names])) for group, names in GROUPS.items()}
 
@@ -145,37 +149,40 @@ def _row(values):
     return "&" + " &".join(f"{np.nan if value is None else value:>5.1f}" for value in values) + r" \\"
 
 
-def _pairs(truth_path, truth, prediction_path):
-    """(truth, prediction) of each frame, in the order of the truth."""
+def _pairs(ground_truth_path, ground_truth, prediction_path):
+    """(ground truth, prediction) of each frame, in the order of the ground truth."""
     predictions = read_sequence(prediction_path, False)
     by_id = {frame.image_id: frame for frame in predictions}
-    wanted = {frame.image_id for frame in truth}
+    wanted = {frame.image_id for frame in ground_truth}
     if wanted != by_id.keys():
         raise ValueError(
             f"{prediction_path} has {len(by_id)} frames, {len(wanted - by_id.keys())} of the {len(wanted)} "
-            f"in {truth_path} are missing and {len(by_id.keys() - wanted)} are not of it; expected the same "
-            "frames"
+            f"in {ground_truth_path} are missing and {len(by_id.keys() - wanted)} are not of it; expected "
+            "the same frames"
         )
-    return [(frame, by_id[frame.image_id]) for frame in truth]
+    return [(frame, by_id[frame.image_id]) for frame in ground_truth]
 
 
 def _check_tracks(path, frame):
     """Everybody in a frame needs a track id of their own."""
     if frame.track_ids is None:
         raise ValueError(
-            f"{path}: a person in image {frame.image_id} has no track_id; without tracks, evaluate AP alone"
+            f"{path}: an instance in image {frame.image_id} has no track_id; without tracks, evaluate AP "
+            "alone"
         )
     if len(np.unique(frame.track_ids)) < len(frame.track_ids):
         raise ValueError(f"{path}: image {frame.image_id} has a track_id twice; expected each once per frame")
 
 
-def _without_ignored(truth, prediction):
-    """The two frames without joints inside the truth's ignore regions, and without people left with none."""
-    regions = truth.ignore_regions
+def _without_ignored(ground_truth, prediction):
+    """The two frames without keypoints inside the ground truth's ignore regions, and without instances
+    left with none.
+    """
+    regions = ground_truth.ignore_regions
     if not regions:
-        return truth, prediction
+        return ground_truth, prediction
     frames = []
-    for frame in (truth, prediction):
+    for frame in (ground_truth, prediction):
         present = frame.present.copy()
         for polygon in regions:
             present &= ~inside(frame.points, polygon)
@@ -218,54 +225,54 @@ def inside(points, polygon):
     return (crossed.sum(axis=-1) % 2 == 1) & ~on_border.any(axis=-1)
 
 
-def _match(truth, prediction, tracking):
-    """Assigns one frame's predictions to its truth."""
-    people, others = len(truth.points), len(prediction.points)
-    offsets = prediction.points[:, None] - truth.points[None]
-    distances = np.linalg.norm(offsets, axis=3) / (HEAD_SHARE * truth.head_diagonals[:, None])
-    both = prediction.present[:, None] & truth.present[None]
+def _match(ground_truth, prediction, tracking):
+    """Assigns one frame's predictions to its ground truth."""
+    instances, others = len(ground_truth.points), len(prediction.points)
+    offsets = prediction.points[:, None] - ground_truth.points[None]
+    distances = np.linalg.norm(offsets, axis=3) / (HEAD_SHARE * ground_truth.head_diagonals[:, None])
+    both = prediction.present[:, None] & ground_truth.present[None]
     near = both & (distances <= DISTANCE_THRESHOLD)
-    right = np.zeros((others, len(JOINTS)), bool)
-    if people and others:
-        shares = near.sum(axis=2) / np.maximum(truth.present.sum(axis=1), 1)
+    right = np.zeros((others, len(KEYPOINTS)), bool)
+    if instances and others:
+        shares = near.sum(axis=2) / np.maximum(ground_truth.present.sum(axis=1), 1)
         chosen = shares.argmax(axis=1)
-        shares[np.arange(people) != chosen[:, None]] = 0
+        shares[np.arange(instances) != chosen[:, None]] = 0
         winners = shares.argmax(axis=0)
-        for person in np.flatnonzero(shares.max(axis=0) > 0):
-            right[winners[person]] = near[winners[person], person]
+        for instance in np.flatnonzero(shares.max(axis=0) > 0):
+            right[winners[instance]] = near[winners[instance], instance]
     tracks = []
-    if tracking and people and others:
+    if tracking and instances and others:
         tracks = [
             (
-                truth.track_ids[truth.present[:, joint]],
-                prediction.track_ids[prediction.present[:, joint]],
-                np.where(near, distances, np.nan)[prediction.present[:, joint], :, joint].T[
-                    truth.present[:, joint]
+                ground_truth.track_ids[ground_truth.present[:, keypoint]],
+                prediction.track_ids[prediction.present[:, keypoint]],
+                np.where(near, distances, np.nan)[prediction.present[:, keypoint], :, keypoint].T[
+                    ground_truth.present[:, keypoint]
                 ],
             )
-            for joint in range(len(JOINTS))
+            for keypoint in range(len(KEYPOINTS))
         ]
     elif tracking:
-        tracks = [([0], [0], [[np.nan]])] * len(JOINTS)
-    return _Match(prediction.present, right, prediction.scores, truth.present.sum(axis=0), tracks)
+        tracks = [([0], [0], [[np.nan]])] * len(KEYPOINTS)
+    return _Match(prediction.present, right, prediction.scores, ground_truth.present.sum(axis=0), tracks)
 
 
 def _average_precision(matches):
     """Dict of (15,) float64 in percent: AP, and precision and recall of all predictions together."""
-    metrics = {name: np.zeros(len(JOINTS)) for name in ("AP", "precision", "recall")}
-    for joint in range(len(JOINTS)):
-        annotated = sum(match.annotated[joint] for match in matches)
-        right = [match.right[match.predicted[:, joint], joint] for match in matches]
-        scores = [match.scores[match.predicted[:, joint], joint] for match in matches]
+    metrics = {name: np.zeros(len(KEYPOINTS)) for name in ("AP", "precision", "recall")}
+    for keypoint in range(len(KEYPOINTS)):
+        annotated = sum(match.annotated[keypoint] for match in matches)
+        right = [match.right[match.predicted[:, keypoint], keypoint] for match in matches]
+        scores = [match.scores[match.predicted[:, keypoint], keypoint] for match in matches]
         right, scores = np.concatenate([[], *right]), np.concatenate([[], *scores])
         if not len(scores):
             continue
         hits = np.cumsum(right[np.argsort(scores, kind="stable")[::-1]])
         precision = hits / np.arange(1, len(hits) + 1)
         recall = hits / annotated if annotated else np.full(len(hits), np.nan)
-        metrics["AP"][joint] = 100 * _area(recall, precision)
-        metrics["precision"][joint] = 100 * precision[-1]
-        metrics["recall"][joint] = 100 * recall[-1]
+        metrics["AP"][keypoint] = 100 * _area(recall, precision)
+        metrics["precision"][keypoint] = 100 * precision[-1]
+        metrics["recall"][keypoint] = 100 * recall[-1]
     return metrics
 
 
@@ -278,18 +285,21 @@ def _area(recall, precision):
 def _count_tracks(matches):
     """(15, 6) float64: the events of one video. Its last frame is left out, as poseval does."""
     return np.array(
-        [count_events([match.tracks[joint] for match in matches[:-1]]) for joint in range(len(JOINTS))]
+        [
+            count_events([match.tracks[keypoint] for match in matches[:-1]])
+            for keypoint in range(len(KEYPOINTS))
+        ]
     )
 
 
 def _named(metrics):
-    """Arrays per joint as dicts with a total; NaN as None."""
+    """Arrays per keypoint as dicts with a total; NaN as None."""
     named = {}
     for name, values in metrics.items():
         defined = values[~np.isnan(values)]
         total = defined.mean() if len(defined) else np.nan
         named[name] = {
-            joint: None if np.isnan(value) else float(value)
-            for joint, value in zip((*JOINTS, "total"), (*values, total), strict=True)
+            keypoint: None if np.isnan(value) else float(value)
+            for keypoint, value in zip((*KEYPOINTS, "total"), (*values, total), strict=True)
         }
     return named

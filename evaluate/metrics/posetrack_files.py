@@ -1,7 +1,7 @@
 """PoseTrack18's files, one JSON per video: read for the metric, and written for a submission.
 
 The form is that of PoseTrack's annotations and of the submissions its tool poseval reads: ``images``,
-``annotations`` (a person in a frame each, with ``track_id`` and, for predictions, ``scores``) and
+``annotations`` (an instance in a frame each, with ``track_id`` and, for predictions, ``scores``) and
 ``categories``.
 """
 
@@ -17,31 +17,31 @@ from hrpose.json_text import parse_json
 from hrpose.storage import path_of
 from records.skeletons import POSETRACK
 
-JOINTS = (
+KEYPOINTS = (
     *("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle"),
     *("right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist"),
     *("neck", "nose", "head_top"),
 )
-"""The 15 joints that count, in poseval's order and names: its neck is ``head_bottom`` in the files."""
+"""The 15 keypoints that count, in poseval's order and names: its neck is ``head_bottom`` in the files."""
 
 NO_SCORE = -9999.0
-"""Score of joints that come without one (poseval's MIN_SCORE): below all others."""
+"""Score of keypoints that come without one (poseval's MIN_SCORE): below all others."""
 
 MAX_TRACK_ID = 10_000
 """poseval refuses track ids from here on."""
 
-_NAMES_IN_FILES = tuple("head_bottom" if name == "neck" else name for name in JOINTS)
+_NAMES_IN_FILES = tuple("head_bottom" if name == "neck" else name for name in KEYPOINTS)
 
 
 @dataclass(frozen=True)
 class Frame:
-    """The P people of one picture, truth or prediction, joints in the order of `JOINTS`.
+    """The P instances of one image, ground truth or prediction, keypoints in the order of `KEYPOINTS`.
 
     Attributes:
-        image_id: the picture.
+        image_id: the image.
         points: (P, 15, 2) float64, x, y in image pixels.
         present: (P, 15) bool: annotated, or predicted.
-        scores: (P, 15) float64, of predicted joints; `NO_SCORE` where there are none.
+        scores: (P, 15) float64, of predicted keypoints; `NO_SCORE` where there are none.
         head_diagonals: (P,) float64, image pixels, of the head's box; NaN in predictions.
         track_ids: (P,) int64, or None if anybody has none.
         ignore_regions: tuple of (n, 2) float64 polygons, x, y in image pixels; nothing inside them counts.
@@ -70,45 +70,46 @@ def sequence_paths(folder):
     return paths
 
 
-def read_sequence(path, is_truth):
+def read_sequence(path, is_ground_truth):
     """Reads one video.
 
     Args:
         path: a file in PoseTrack18 form.
-        is_truth: whether people need a ``bbox_head``, and those in frames with ``is_labeled: false`` (which
-            PoseTrack21 has) are left out.
+        is_ground_truth: whether instances need a ``bbox_head``, and those in frames with ``is_labeled:
+            false`` (which PoseTrack21 has) are left out.
 
     Returns:
-        List of `Frame`, one per picture of the file, in its order.
+        List of `Frame`, one per image of the file, in its order.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: if the file is of another form; the message names path and place.
     """
     data = _load(path)
-    order = _joint_order(path, data)
-    people = {image["id"]: [] for image in data["images"]}
-    for position, person in enumerate(_list(path, data, "annotations")):
+    order = _keypoint_order(path, data)
+    instances = {image["id"]: [] for image in data["images"]}
+    for position, instance in enumerate(_list(path, data, "annotations")):
         place = f"{path}: annotation {position}"
-        if not isinstance(person, dict) or not _is_int(person.get("image_id")):
+        if not isinstance(instance, dict) or not _is_int(instance.get("image_id")):
             raise ValueError(f"{place} has no integer image_id")
-        if person["image_id"] not in people:
+        if instance["image_id"] not in instances:
             raise ValueError(
-                f"{place} is on image {person['image_id']}, which is not among the file's images"
+                f"{place} is on image {instance['image_id']}, which is not among the file's images"
             )
-        people[person["image_id"]].append((place, person))
+        instances[instance["image_id"]].append((place, instance))
     frames = []
     for image in data["images"]:
-        skipped = is_truth and not image.get("is_labeled", True)
-        frames.append(_frame(path, image, [] if skipped else people[image["id"]], order, is_truth))
+        skipped = is_ground_truth and not image.get("is_labeled", True)
+        frames.append(_frame(path, image, [] if skipped else instances[image["id"]], order, is_ground_truth))
     return frames
 
 
-def frame_ids(truth_dir):
-    """Which pictures the videos have.
+def frame_ids(ground_truth_dir):
+    """Which images the videos have.
 
     Args:
-        truth_dir: folder of PoseTrack's annotation files; those of the test split, without people, do too.
+        ground_truth_dir: folder of PoseTrack's annotation files; those of the test split, without instances,
+            do too.
 
     Returns:
         Dict: sequence name (the file's without .json) -> list of image ids in the order of the video.
@@ -116,43 +117,47 @@ def frame_ids(truth_dir):
     Raises:
         FileNotFoundError, ValueError: as `sequence_paths` and `read_sequence`.
     """
-    return {path.stem: [image["id"] for image in _load(path)["images"]] for path in sequence_paths(truth_dir)}
+    return {
+        path.stem: [image["id"] for image in _load(path)["images"]]
+        for path in sequence_paths(ground_truth_dir)
+    }
 
 
-def write_predictions(results, truth_dir, output_dir, min_joint_score=None):
+def write_predictions(results, ground_truth_dir, output_dir, min_keypoint_score=None):
     """Writes a submission: for each annotation file one of the same name, with all its frames.
 
     Args:
         results: list of COCO result dicts, as `evaluate.rescoring.to_results` makes them: ``image_id``,
             ``keypoints`` (17 times x, y in image pixels and score, in the order of the skeleton
             `POSETRACK`), ``score``, and ``track_id`` (see `evaluate.metrics.tracking`). Without ``track_id``
-            people are counted within each frame, since poseval wants to read one: right for AP, no tracking.
-        truth_dir: folder of PoseTrack's annotation files, which says which frames there are.
+            instances are counted within each frame, since poseval wants to read one: right for AP, no
+                tracking.
+        ground_truth_dir: folder of PoseTrack's annotation files, which says which frames there are.
         output_dir: folder to write to; it is made, and files of the same names are replaced.
-        min_joint_score: None, or a float: joints with a lower score are left out (0, 0, 0). AP counts all
-            joints by their score, but for MOTA a joint that is not there is better left out.
+        min_keypoint_score: None, or a float: keypoints with a lower score are left out (0, 0, 0). AP counts
+            all keypoints by their score, but for MOTA a keypoint that is not there is better left out.
 
     Returns:
         List of the written paths.
 
     Raises:
         FileNotFoundError: if there are no annotation files.
-        ValueError: on results for images that the annotation files do not have, of other than 17 joints, with
-            numbers that are not finite or track ids outside 0 .. 9999, and on annotation files of another
-            form.
+        ValueError: on results for images that the annotation files do not have, of other than 17 keypoints,
+            with numbers that are not finite or track ids outside 0 .. 9999, and on annotation files of
+            another form.
     """
-    frames_of = {path: _load(path)["images"] for path in sequence_paths(truth_dir)}
-    people = {image["id"]: [] for images in frames_of.values() for image in images}
-    if len(people) != sum(map(len, frames_of.values())):
-        raise ValueError(f"{truth_dir}: an image id occurs in more than one file")
+    frames_of = {path: _load(path)["images"] for path in sequence_paths(ground_truth_dir)}
+    instances = {image["id"]: [] for images in frames_of.values() for image in images}
+    if len(instances) != sum(map(len, frames_of.values())):
+        raise ValueError(f"{ground_truth_dir}: an image id occurs in more than one file")
     for number, result in enumerate(results):
-        if result["image_id"] not in people:
+        if result["image_id"] not in instances:
             raise ValueError(
-                f"results: number {number} is on image {result['image_id']}, which no file in {truth_dir} "
-                "has; use the annotations of the split the results were made on"
+                f"results: number {number} is on image {result['image_id']}, which no file in "
+                f"{ground_truth_dir} has; use the annotations of the split the results were made on"
             )
-        frame = people[result["image_id"]]
-        frame.append(_submitted(f"results: number {number}", result, len(frame), min_joint_score))
+        frame = instances[result["image_id"]]
+        frame.append(_submitted(f"results: number {number}", result, len(frame), min_keypoint_score))
     category = {
         "supercategory": "person",
         "id": PERSON_CATEGORY,
@@ -166,22 +171,22 @@ def write_predictions(results, truth_dir, output_dir, min_joint_score=None):
     for path, images in frames_of.items():
         content = {
             "images": [{k: v for k, v in i.items() if not k.startswith("ignore_regions")} for i in images],
-            "annotations": [person for image in images for person in people[image["id"]]],
+            "annotations": [instance for image in images for instance in instances[image["id"]]],
             "categories": [category],
         }
         written.append(write_json(output_dir / path.name, content))
     return written
 
 
-def _submitted(place, result, position, min_joint_score):
-    """One person of a submission."""
+def _submitted(place, result, position, min_keypoint_score):
+    """One instance of a submission."""
     keypoints = _numbers(f"{place}: keypoints", result["keypoints"], 3 * POSETRACK.num_keypoints).reshape(
         -1, 3
     )
     scores = keypoints[:, 2]
     written = np.concatenate([keypoints[:, :2], np.ones((len(keypoints), 1))], axis=1)
-    if min_joint_score is not None:
-        written[scores < min_joint_score] = 0
+    if min_keypoint_score is not None:
+        written[scores < min_keypoint_score] = 0
     track_id = result.get("track_id", position)
     if not _is_track_id(track_id):
         raise ValueError(
@@ -197,27 +202,27 @@ def _submitted(place, result, position, min_joint_score):
     }
 
 
-def _frame(path, image, people, order, is_truth):
-    """A `Frame` of the (place, person) pairs of one picture."""
-    count = len(people)
-    points, present = np.zeros((count, len(JOINTS), 2)), np.zeros((count, len(JOINTS)), bool)
-    scores, diagonals = np.full((count, len(JOINTS)), NO_SCORE), np.full(count, np.nan)
+def _frame(path, image, instances, order, is_ground_truth):
+    """A `Frame` of the (place, instance) pairs of one image."""
+    count = len(instances)
+    points, present = np.zeros((count, len(KEYPOINTS), 2)), np.zeros((count, len(KEYPOINTS)), bool)
+    scores, diagonals = np.full((count, len(KEYPOINTS)), NO_SCORE), np.full(count, np.nan)
     track_ids = []
-    for row, (place, person) in enumerate(people):
-        keypoints = _numbers(f"{place}: keypoints", person.get("keypoints"), 3 * order["count"]).reshape(
+    for row, (place, instance) in enumerate(instances):
+        keypoints = _numbers(f"{place}: keypoints", instance.get("keypoints"), 3 * order["count"]).reshape(
             -1, 3
         )
         points[row] = keypoints[order["rows"], :2]
-        # What is not there is written as three zeros; a joint at the origin with a flag is one.
+        # What is not there is written as three zeros; a keypoint at the origin with a flag is one.
         present[row] = keypoints[order["rows"]].any(axis=1)
-        if person.get("scores"):
-            scores[row] = _numbers(f"{place}: scores", person["scores"], order["count"])[order["rows"]]
-        if is_truth:
-            x, y, width, height = _numbers(f"{place}: bbox_head", person.get("bbox_head"), 4)
+        if instance.get("scores"):
+            scores[row] = _numbers(f"{place}: scores", instance["scores"], order["count"])[order["rows"]]
+        if is_ground_truth:
+            x, y, width, height = _numbers(f"{place}: bbox_head", instance.get("bbox_head"), 4)
             diagonals[row] = np.hypot(width, height)
             if not diagonals[row] > 0:
                 raise ValueError(f"{place}: bbox_head {[x, y, width, height]} has no extent")
-        track_ids.append(person.get("track_id"))
+        track_ids.append(instance.get("track_id"))
         if track_ids[-1] is not None and not _is_track_id(track_ids[-1]):
             raise ValueError(
                 f"{place}: track_id is {reprlib.repr(track_ids[-1])}; poseval takes integers from 0 to 9999"
@@ -239,14 +244,14 @@ def _ignore_regions(place, image):
     return tuple(polygons)
 
 
-def _joint_order(path, data):
-    """How many joints the file's people have, and at which row of them each of `JOINTS` is."""
+def _keypoint_order(path, data):
+    """How many keypoints the file's instances have, and at which row of them each of `KEYPOINTS` is."""
     categories = _list(path, data, "categories")
     names = categories[0].get("keypoints") if categories and isinstance(categories[0], dict) else None
     missing = [name for name in _NAMES_IN_FILES if name not in names] if isinstance(names, list) else ["any"]
     if missing:
         raise ValueError(
-            f"{path}: categories[0].keypoints misses {', '.join(missing)}; expected PoseTrack's joints, "
+            f"{path}: categories[0].keypoints misses {', '.join(missing)}; expected PoseTrack's keypoints, "
             f"such as {', '.join(POSETRACK.keypoints)}"
         )
     return {"count": len(names), "rows": [names.index(name) for name in _NAMES_IN_FILES]}

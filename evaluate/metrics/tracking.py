@@ -1,4 +1,4 @@
-"""Greedy tracking: poses of neighbouring frames with a high OKS are the same person.
+"""Greedy tracking: poses of neighboring frames with a high OKS are the same instance.
 
 The greedy matching of Girdhar et al., "Detect-and-Track" (2018), with OKS for the similarity as in Xiao et
 al., "Simple Baselines" (2018), without the latter's optical flow: the pairs of a pose and one of the frame
@@ -12,24 +12,24 @@ from nms import oks_matrix
 from records.skeletons import POSETRACK
 
 OKS_THRESHOLD = 0.3
-"""Default of the smallest OKS of the same person (mmpose's tracking demo has the same)."""
+"""Default of the smallest OKS of the same instance (mmpose's tracking demo has the same)."""
 
 _NOT_ANNOTATED = ("left_ear", "right_ear")
 
 
 def track(frames, sigmas, threshold=OKS_THRESHOLD):
-    """Numbers the people of a video.
+    """Numbers the instances of a video.
 
     A pose gets the track id of the pose of the frame directly before that it is paired with. Pairs are made
     greedily: the two most similar first, then the most similar of those left, down to the threshold; among
-    equals the earlier pose of the earlier frame, then the earlier pose. All other poses start new tracks. A
-    person who is gone for a frame is somebody new.
+    equals the earlier pose of the earlier frame, then the earlier pose. All other poses start new tracks. An
+    instance that is gone for a frame is somebody new.
 
     Args:
         frames: the video's frames in order: list of (keypoints (P, K, 3) float, x, y in image pixels and
             score; areas (P,) float, square image pixels). P may be 0.
         sigmas: (K,) float, > 0, of the OKS.
-        threshold: float in 0 .. 1; pairs with a lower OKS are not the same person.
+        threshold: float in 0 .. 1; pairs with a lower OKS are not the same instance.
 
     Returns:
         List of (P,) int64 track ids, one array per frame; they count up from 0.
@@ -90,7 +90,7 @@ def track_results(results, areas, frame_ids, threshold=OKS_THRESHOLD):
     Args:
         results: list of COCO result dicts with ``image_id`` and ``keypoints`` (17 times x, y in image pixels
             and score, in the order of the skeleton `POSETRACK`).
-        areas: (N,) float, square image pixels of each result's person.
+        areas: (N,) float, square image pixels of each result's instance.
         frame_ids: dict: sequence name -> list of image ids, as `evaluate.metrics.posetrack_files.frame_ids`
             returns it.
         threshold: as for `track`.
@@ -99,7 +99,7 @@ def track_results(results, areas, frame_ids, threshold=OKS_THRESHOLD):
         The results in the same order, copied, each with ``track_id``; ids count from 0 in every video.
 
     Raises:
-        ValueError: on results for images outside the videos or of other than 17 joints, and as `track`.
+        ValueError: on results for images outside the videos or of other than 17 keypoints, and as `track`.
     """
     areas = checked("areas", areas, (len(results),))
     keypoints = [

@@ -1,4 +1,4 @@
-"""People's boxes in a user's own pictures: a file in the form of COCO results, matched with the pictures."""
+"""Instances' boxes in a user's own images: a file in the form of COCO results, matched with the images."""
 
 import reprlib
 import stat
@@ -12,49 +12,49 @@ from hrpose.command import CommandError
 from hrpose.json_text import parse_json
 from records.annotations.image_ids import described, whole_number
 
-#: Pixels; what lies farther out is no box of a picture that OpenCV could read (2^30 pixels at most).
+#: Pixels; what lies farther out is no box of an image that OpenCV could read (2^30 pixels at most).
 _FAR = 2.0**30
 
 
-def read_boxes(path, pictures, category=None):
-    """Reads people's boxes.
+def read_boxes(path, images, category=None):
+    """Reads instances' boxes.
 
-    Pictures are named by "image" or "image_id": by file name, with or without ending or folders, or by the
+    Images are named by "image" or "image_id": by file name, with or without ending or folders, or by the
     number that the name is. Entries without a "category_id" count whatever the category.
 
     Args:
         path: of a JSON file or of a pipe: a list of {"image" or "image_id", "bbox": [x, y, w, h], "score",
             "category_id"}, the last two optional; see the command's help.
-        pictures: list of `Path`.
+        images: list of `Path`.
         category: the category id whose boxes count; None for the only one that the file has.
 
     Returns:
-        found: {picture: (boxes (N, 4) float64, x y w h in image pixels, scores (N,) float64)}, N >= 1;
-            pictures without boxes are not in it.
+        found: {image: (boxes (N, 4) float64, x y w h in image pixels, scores (N,) float64)}, N >= 1;
+            images without boxes are not in it.
         notes: list of lines for the user: what was assumed, and what is left out.
 
     Raises:
-        CommandError: if the file cannot be read or is of another form, several categories or pictures could
-            be meant, the boxes are no pixels, or none of them is for one of the pictures.
+        CommandError: if the file cannot be read or is of another form, several categories or images could
+            be meant, the boxes are no pixels, or none of them is for one of the images.
     """
     name = f"--boxes={path}"
     entries = _read(path)
     if not isinstance(entries, list):
         raise CommandError(f'{name}: expected a list of {{"image", "bbox", "score"}}')
-    notes, there = [], _Pictures(pictures)
+    notes, there = [], _Images(images)
     counted = _of_category(name, entries, category, notes)
     found, problems, elsewhere, by_text = defaultdict(list), [], [], []
     for number, entry in counted:
         place = f"{name}: entry {number}"
         if not isinstance(entry, dict) or not ({"image", "image_id"} & entry.keys()):
-            problems.append(f'{place} names no picture ("image" or "image_id")')
+            problems.append(f'{place} names no image ("image" or "image_id")')
             continue
         key = "image" if "image" in entry else "image_id"
         candidates, exactly = there.called(entry[key])
         if len(candidates) > 1:
             raise CommandError(
                 f"{place} is for {key} {entry[key]}, which {' and '.join(p.name for p in candidates)} could "
-                'be; name the picture with "image"'
+                'be; name the image with "image"'
             )
         if not candidates:
             elsewhere.append(described(entry[key]))
@@ -68,22 +68,18 @@ def read_boxes(path, pictures, category=None):
     if not found:
         raise CommandError(
             (problems and problems[0])
-            or f"{name}: none of its {len(entries):,} entries is a person's box in one of {len(pictures):,} "
-            f"pictures, for example {pictures[0].name}"
-            + (f"; they are of pictures such as {elsewhere[0]}" if elsewhere else "")
+            or f"{name}: none of its {len(entries):,} entries is an instance's box in one of {len(images):,} "
+            f"images, for example {images[0].name}"
+            + (f"; they are of images such as {elsewhere[0]}" if elsewhere else "")
         )
     _refuse_fractions(name, found)
     if by_text:
-        notes.append(f"{len(by_text):,} boxes name their picture in other words: {by_text[0]}")
+        notes.append(f"{len(by_text):,} boxes name their image in other words: {by_text[0]}")
     if elsewhere:
-        notes.append(
-            f"{len(elsewhere):,} boxes are of pictures that are not there, for example {elsewhere[0]}"
-        )
+        notes.append(f"{len(elsewhere):,} boxes are of images that are not there, for example {elsewhere[0]}")
     if problems:
         notes.append(f"{len(problems):,} boxes are left out, the first because of {problems[0]}")
-    return {
-        picture: tuple(map(np.array, zip(*boxes, strict=True))) for picture, boxes in found.items()
-    }, notes
+    return {image: tuple(map(np.array, zip(*boxes, strict=True))) for image, boxes in found.items()}, notes
 
 
 def _read(path):
@@ -128,19 +124,19 @@ def _counted(categories):
     return ", ".join(f"{one} ({count:,})" for one, count in categories.most_common(5))
 
 
-class _Pictures:
-    """The pictures, by everything that detectors' files call them."""
+class _Images:
+    """The images, by everything that detectors' files call them."""
 
-    def __init__(self, pictures):
+    def __init__(self, images):
         self._names, self._stems, self._numbers = defaultdict(list), defaultdict(list), defaultdict(list)
-        for picture in pictures:
-            self._names[picture.name].append(picture)
-            self._stems[picture.stem].append(picture)
-            if picture.stem.isascii() and picture.stem.isdecimal():
-                self._numbers[int(picture.stem)].append(picture)
+        for image in images:
+            self._names[image.name].append(image)
+            self._stems[image.stem].append(image)
+            if image.stem.isascii() and image.stem.isdecimal():
+                self._numbers[int(image.stem)].append(image)
 
     def called(self, name):
-        """(list of the pictures that may be meant, whether that is what they are called)."""
+        """(list of the images that may be meant, whether that is what they are called)."""
         if isinstance(name, str) and name in self._names:
             return self._names[name], True
         number = whole_number(name)
@@ -170,6 +166,6 @@ def _refuse_fractions(name, found):
     boxes = [box for one in found.values() for box, _ in one]
     if all(box.min() >= 0 and box.max() <= 1 for box in boxes):
         raise CommandError(
-            f"{name}: its boxes are fractions of the picture, such as {boxes[0].round(3).tolist()}; expected "
-            "[x, y, width, height] in pixels: multiply by the picture's width and height"
+            f"{name}: its boxes are fractions of the image, such as {boxes[0].round(3).tolist()}; expected "
+            "[x, y, width, height] in pixels: multiply by the image's width and height"
         )

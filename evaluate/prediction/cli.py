@@ -15,65 +15,65 @@ from records.datasets import LAYOUTS
 NAME = "python evaluate/predict.py"
 
 DESCRIPTION = """
-Predicts the people in pictures of your own with a trained network.
+Predicts the instances in images of your own with a trained network.
 
-  python evaluate/predict.py --image A.jpg --run output
-  python evaluate/predict.py --image photos --boxes boxes.json --run output
+  python evaluate/predict.py --image A.jpg --run_dir output
+  python evaluate/predict.py --image photos --boxes boxes.json --run_dir output
 
-Writes NAME_pose.jpg, the picture with skeletons, and NAME.json with everybody's keypoints by name, in pixels
-of the picture, which is turned upright first if its EXIF data say so, as phones' do. The network expects one
-person per box. Without --boxes the whole picture is one box, which suits pictures of a single person.
+Writes NAME_pose.jpg, the image with skeletons, and NAME.json with everybody's keypoints by name, in pixels
+of the image, which is turned upright first if its EXIF data say so, as phones' do. The network expects one
+instance per box. Without --boxes the whole image is one box, which suits images of a single instance.
 
 --boxes is a JSON file with a list, in the form of COCO results:
 
   [{"image": "A.jpg", "bbox": [x, y, width, height], "score": 0.9}, ...]
 
-"image" is a picture's name, for a folder its name there; in its place "image_id" finds the picture whose
+"image" is an image's name, for a folder its name there; in its place "image_id" finds the image whose
 name is that number, as COCO's 000000000139.jpg is of 139, or that text, with or without ending. The box is in
-pixels from the upper left corner of the upright picture. "score" is 1 where it is missing. Of entries with a
+pixels from the upper left corner of the upright image. "score" is 1 where it is missing. Of entries with a
 "category_id" those of --category count: by default 1, COCO's person; for a run on data of your own, the only
-one in the file. A picture or a box that cannot be used is named and left out; the exit code is 1 only if no
-picture could be used.
+one in the file. An image or a box that cannot be used is named and left out; the exit code is 1 only if no
+image could be used.
 """
 
 
 def define_flags(values):
     """Defines the command's flags in an absl `FlagValues`."""
     add = dict(flag_values=values)
-    flags.DEFINE_string("image", None, "A picture, or a folder: then every picture right in it.", **add)
-    flags.DEFINE_string("boxes", None, "JSON file with people's boxes; see above.", **add)
+    flags.DEFINE_string("image", None, "An image, or a folder: then every image right in it.", **add)
+    flags.DEFINE_string("boxes", None, "JSON file with instances' boxes; see above.", **add)
     flags.DEFINE_integer(
         "category",
         None,
         "Whose boxes count, by their category_id; see above.",
         **add,
     )
-    flags.DEFINE_string("run", "output", "The run's folder, as train/main.py --output_dir has it.", **add)
+    flags.DEFINE_string("run_dir", "output", "The run's folder, as train/main.py --run_dir has it.", **add)
     define_weight_flags(values)
     flags.DEFINE_string(
         "output_dir",
         None,
-        "Where the results go; by default predictions/ in the run's folder. Not the pictures' own folder.",
+        "Where the results go; by default predictions/ in the run's folder. Not the images' own folder.",
         **add,
     )
-    flags.DEFINE_bool("flip_test", True, "Average with the heatmaps of the mirrored picture.", **add)
+    flags.DEFINE_bool("flip_test", True, "Average with the heatmaps of the mirrored image.", **add)
     flags.DEFINE_bool(
         "exif_orientation",
         True,
-        "Turn pictures upright as their EXIF data say; boxes and keypoints then are those of the upright "
-        "picture. COCO, MPII and PoseTrack count in pixels as stored, and their records are built without "
+        "Turn images upright as their EXIF data say; boxes and keypoints then are those of the upright "
+        "image. COCO, MPII and PoseTrack count in pixels as stored, and their records are built without "
         "turning (build_records.py --exif_orientation): --noexif_orientation does the same here.",
         **add,
     )
     flags.DEFINE_float(
         "min_score",
         0.2,
-        "People with a lower score are not drawn, and of the others no joint with a lower one. The JSON has "
-        "all of them.",
+        "Instances with a lower score are not drawn, and of the others no keypoint with a lower one. The "
+        "JSON has all of them.",
         **add,
     )
     flags.DEFINE_integer(
-        "batch_size", 32, "People per forward pass.", lower_bound=1, upper_bound=LARGEST_BATCH, **add
+        "batch_size", 32, "Instances per forward pass.", lower_bound=1, upper_bound=LARGEST_BATCH, **add
     )
 
 
@@ -82,29 +82,29 @@ def main(values, rest):
     if rest:
         raise UsageError(f"nothing is expected after --, received {rest[0]!r}")
     if not values.image:
-        raise UsageError("--image is missing: a picture or a folder of pictures")
-    for flag in ("image", "boxes", "run", "output_dir"):
+        raise UsageError("--image is missing: an image or a folder of images")
+    for flag in ("image", "boxes", "run_dir", "output_dir"):
         local_only(values[flag].value, flag)
     from evaluate.prediction.boxes import read_boxes
-    from evaluate.prediction.files import find_pictures, passed_over
+    from evaluate.prediction.files import find_images, passed_over
     from model.image_files import SUFFIXES
 
-    pictures = find_pictures(values.image)
+    images = find_images(values.image)
     if others := passed_over(values.image):
-        print(f"note: passed over {others}; pictures end in {', '.join(SUFFIXES)}")
+        print(f"note: passed over {others}; images end in {', '.join(SUFFIXES)}")
     boxes = None
     if values.boxes is not None:
-        boxes, notes = read_boxes(values.boxes, pictures, _category(values))
+        boxes, notes = read_boxes(values.boxes, images, _category(values))
         for note in notes:
             print(f"note: {note}")
     import_tensorflow()
-    from evaluate.prediction.predict import PredictOptions, predict_pictures
+    from evaluate.prediction.predict import PredictOptions, predict_images
 
-    return predict_pictures(
-        pictures,
+    return predict_images(
+        images,
         boxes,
         PredictOptions(
-            run=values.run,
+            run=values.run_dir,
             epoch=values.epoch,
             averaged=values.averaged,
             output_dir=values.output_dir,
@@ -120,7 +120,7 @@ def _category(values):
     """Whose boxes count; None for the only category in the file."""
     if values.category is not None:
         return values.category
-    layout = LAYOUTS.get(read_config(Path(values.run) / "model_dump").dataset)
+    layout = LAYOUTS.get(read_config(Path(values.run_dir) / "model_dump").dataset)
     # A skeleton that the annotation file describes is of a category of that file's own.
     return PERSON_CATEGORY if layout is not None and layout.skeleton is not None else None
 

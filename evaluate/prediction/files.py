@@ -1,4 +1,4 @@
-"""What `evaluate/predict.py` finds and writes: pictures of the user's own, and the results of each."""
+"""What `evaluate/predict.py` finds and writes: images of the user's own, and the results of each."""
 
 import os
 from collections import Counter
@@ -8,12 +8,12 @@ import cv2
 
 from hrpose.atomic_files import write_json, write_whole
 from hrpose.command import CommandError
-from hrpose.drawing import draw_skeleton, joint_sides
-from model.image_files import SUFFIXES, PictureError
+from hrpose.drawing import draw_skeleton, keypoint_sides
+from model.image_files import SUFFIXES, ImageError
 
 
-def find_pictures(image):
-    """The pictures that ``--image`` names.
+def find_images(image):
+    """The images that ``--image`` names.
 
     Args:
         image: path of a file, or of a folder: then of every file in it with a suffix of `SUFFIXES`, by name.
@@ -26,15 +26,15 @@ def find_pictures(image):
     """
     path = Path(image)
     if path.is_dir():
-        pictures = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in SUFFIXES)
-        if not pictures:
+        images = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in SUFFIXES)
+        if not images:
             others = f" ({others})" if (others := passed_over(image)) else ""
             raise CommandError(
-                f"--image={image}: no pictures in this folder{others}; expected {', '.join(SUFFIXES)}"
+                f"--image={image}: no images in this folder{others}; expected {', '.join(SUFFIXES)}"
             )
-        return pictures
+        return images
     if not path.exists():
-        raise CommandError(f"--image={image} does not exist; expected a picture or a folder of pictures")
+        raise CommandError(f"--image={image} does not exist; expected an image or a folder of images")
     return [path]
 
 
@@ -56,55 +56,56 @@ def shown_name(path):
     return os.fsencode(path.name).decode(errors="backslashreplace")
 
 
-def result_names(pictures):
-    """What each picture's results are called.
+def result_names(images):
+    """What each image's results are called.
 
     Args:
-        pictures: list of `Path` with different names.
+        images: list of `Path` with different names.
 
     Returns:
         A list of different str: names without suffix, but with it for those that would be the same. Names
         that differ in case only are, on some file systems.
     """
-    stems = Counter(picture.stem.casefold() for picture in pictures)
-    names = [p.name if stems[p.stem.casefold()] > 1 else p.stem for p in pictures]
+    stems = Counter(image.stem.casefold() for image in images)
+    names = [p.name if stems[p.stem.casefold()] > 1 else p.stem for p in images]
     # a.jpg, a.png and a.jpg.jpg: a name with suffix may be another's without.
     doubled = len({name.casefold() for name in names}) < len(names)
-    return [picture.name for picture in pictures] if doubled else names
+    return [image.name for image in images] if doubled else names
 
 
-def write_results(folder, name, pixels, people, skeleton, min_score, about):
+def write_results(folder, name, pixels, instances, skeleton, min_score, about):
     """Writes NAME_pose.jpg and NAME.json.
 
     Args:
         folder: an existing `Path`.
         name: of the results.
         pixels: (height, width, 3) uint8, RGB.
-        people: list of {"box", "score", "keypoints": (K, 3) x, y in image pixels, and score}, best first.
+        instances: list of {"box", "score", "keypoints": (K, 3) x, y in image pixels, and score}, best first.
         skeleton: a `Skeleton`.
-        min_score: people and joints with a lower score are not drawn.
+        min_score: instances and keypoints with a lower score are not drawn.
         about: dict of more to say in the JSON file.
 
     Returns:
-        How many people are drawn.
+        How many instances are drawn.
     """
-    drawn, sides = pixels, joint_sides(skeleton.keypoints)
-    shown = [person for person in people if person["score"] >= min_score]
-    for person in reversed(shown):  # the best on top
-        drawn = draw_skeleton(drawn, person["keypoints"], skeleton.limbs, sides, min_score)
+    rendered, sides = pixels, keypoint_sides(skeleton.keypoints)
+    shown = [instance for instance in instances if instance["score"] >= min_score]
+    for instance in reversed(shown):  # the best on top
+        rendered = draw_skeleton(rendered, instance["keypoints"], skeleton.limbs, sides, min_score)
     try:
-        encoded, jpeg = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
+        encoded, jpeg = cv2.imencode(".jpg", cv2.cvtColor(rendered, cv2.COLOR_RGB2BGR))
     except cv2.error:
         encoded = False
     if not encoded:  # a JPEG has at most 65,535 pixels a side
-        raise PictureError(f"{name}: OpenCV could not encode a picture of shape {drawn.shape}")
+        raise ImageError(f"{name}: OpenCV could not encode an image of shape {rendered.shape}")
     write_whole(folder / f"{name}_pose.jpg", jpeg.tobytes())
     content = about | {
         "width": pixels.shape[1],
         "height": pixels.shape[0],
         "people": [
-            person | {"keypoints": dict(zip(skeleton.keypoints, person["keypoints"].tolist(), strict=True))}
-            for person in people
+            instance
+            | {"keypoints": dict(zip(skeleton.keypoints, instance["keypoints"].tolist(), strict=True))}
+            for instance in instances
         ],
     }
     write_json(folder / f"{name}.json", content, indent=1)

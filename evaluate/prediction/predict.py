@@ -1,4 +1,4 @@
-"""Predicts the people in a user's own pictures: boxes and pixels in, keypoints, drawings and JSON out."""
+"""Predicts the instances in a user's own images: boxes and pixels in, keypoints, drawings and JSON out."""
 
 import os
 import sys
@@ -13,10 +13,10 @@ from evaluate.inference import make_predict_step, to_image
 from evaluate.network import load_network
 from evaluate.options import MIN_VISIBILITY, OKS_NMS_THRESHOLD
 from evaluate.prediction.files import result_names, shown_name, write_results
-from evaluate.rescoring import keep_poses
+from evaluate.rescoring import rescore_and_nms
 from hrpose.atomic_files import OF_THE_NAME, WriteError
 from hrpose.command import CommandError, UsageError
-from model.image_files import PictureError, read_picture
+from model.image_files import ImageError, read_image
 from records.cutting import cut_part
 from records.geometry import (
     affine_to_input,
@@ -27,8 +27,8 @@ from records.geometry import (
 )
 from records.skeletons import Skeleton
 
-#: Larger people are made smaller by averaging first, to this many times the network's input: what records do
-#: by default (build_records.py --max_crop_scale). A bilinear sample of a large photo would alias.
+#: Larger instances are made smaller by averaging first, to this many times the network's input: what records
+#: do by default (build_records.py --max_crop_scale). A bilinear sample of a large photo would alias.
 MAX_CROP_SCALE = 1.5
 
 
@@ -41,10 +41,10 @@ class PredictOptions:
         epoch: which checkpoint: a number, "best" for the one that validated best, None for the last.
         averaged: whether to take the moving average of the weights; None for where the run keeps one.
         output_dir: where the results go; None for predictions/ in the run's folder.
-        flip_test: whether to average with the mirrored picture's heatmaps.
-        exif_orientation: whether to turn pictures upright as their EXIF data say.
-        min_score: people and joints with a lower score are not drawn.
-        batch_size: people per forward pass.
+        flip_test: whether to average with the mirrored image's heatmaps.
+        exif_orientation: whether to turn images upright as their EXIF data say.
+        min_score: instances and keypoints with a lower score are not drawn.
+        batch_size: instances per forward pass.
     """
 
     run: str
@@ -57,16 +57,16 @@ class PredictOptions:
     batch_size: int = 32
 
 
-def predict_pictures(pictures, boxes, options):
-    """Predicts, draws and writes; pictures that cannot be read are reported and left out.
+def predict_images(images, boxes, options):
+    """Predicts, draws and writes; images that cannot be read are reported and left out.
 
     Args:
-        pictures: list of `Path`, not empty.
-        boxes: from `evaluate.prediction.boxes.read_boxes`, or None: each whole picture is one box.
+        images: list of `Path`, not empty.
+        boxes: from `evaluate.prediction.boxes.read_boxes`, or None: each whole image is one box.
         options: `PredictOptions`.
 
     Returns:
-        The exit code: 1 if no picture could be used, else 0.
+        The exit code: 1 if no image could be used, else 0.
 
     Raises:
         RunError: if there is no such run or epoch.
@@ -74,12 +74,10 @@ def predict_pictures(pictures, boxes, options):
     """
     folder = Path(options.output_dir or Path(options.run) / "predictions")
     # `Path.resolve` raises for links that lead in a circle.
-    homes = {
-        os.path.realpath(home) for p in pictures for home in (p.parent, Path(os.path.realpath(p)).parent)
-    }
+    homes = {os.path.realpath(home) for p in images for home in (p.parent, Path(os.path.realpath(p)).parent)}
     if os.path.realpath(folder) in homes:
-        # A JSON file beside a picture may well be the user's own annotation.
-        raise UsageError(f"--output_dir={folder} holds the pictures themselves; name another folder")
+        # A JSON file beside an image may well be the user's own annotation.
+        raise UsageError(f"--output_dir={folder} holds the images themselves; name another folder")
     network = load_network(options.run, options.epoch, options.averaged)
     config, skeleton = network.config, Skeleton.from_json(network.config.skeleton)
     step = make_predict_step(
@@ -89,86 +87,86 @@ def predict_pictures(pictures, boxes, options):
         constant=True,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    many = len(pictures) > 1
+    many = len(images) > 1
     print(
-        f"{network.title}, {len(pictures):,} picture{'s' * many}, "
+        f"{network.title}, {len(images):,} image{'s' * many}, "
         f"flip test {'on' if options.flip_test else 'off'}"
     )
     if boxes is None:
-        print("no --boxes: the whole picture is taken for the box of one person")
-    failed = people = drawn = 0
+        print("no --boxes: the whole image is taken for the box of one instance")
+    failed = instances = rendered = 0
     bar = tqdm(
-        list(zip(pictures, result_names(pictures), strict=True)),
+        list(zip(images, result_names(images), strict=True)),
         desc="predict",
-        unit=" pictures",
+        unit=" images",
         dynamic_ncols=True,
         disable=not many,
     )
-    for picture, name in bar:
+    for image, name in bar:
         try:
-            pixels = read_picture(picture, options.exif_orientation)
-            found = predict_people(
-                step, pixels, picture_boxes(picture, pixels, boxes), config, skeleton, options.batch_size
+            pixels = read_image(image, options.exif_orientation)
+            found = predict_instances(
+                step, pixels, image_boxes(image, pixels, boxes), config, skeleton, options.batch_size
             )
             about = {
-                "image": shown_name(picture),
+                "image": shown_name(image),
                 "boxes": "whole image" if boxes is None else "given",
                 "network": config.model,
                 "epoch": network.epoch,
                 "averaged": network.averaged,
             }
-            drawn += write_results(folder, name, pixels, found, skeleton, options.min_score, about)
-            people += len(found)
-        except (PictureError, WriteError) as error:
+            rendered += write_results(folder, name, pixels, found, skeleton, options.min_score, about)
+            instances += len(found)
+        except (ImageError, WriteError) as error:
             if isinstance(error, WriteError) and error.__cause__.errno not in OF_THE_NAME:
                 raise  # the next one would not be written either
             failed += 1
-            tqdm.write(f"left out: {error}", file=sys.stderr)
-    used = len(pictures) - failed
+            tqdm.write(f"filtered: {error}", file=sys.stderr)
+    used = len(images) - failed
     print(
-        f"{people:,} people in {used:,} picture{'s' * (used != 1)}, {drawn:,} drawn "
+        f"{instances:,} instances in {used:,} image{'s' * (used != 1)}, {rendered:,} drawn "
         f"(score of at least {options.min_score:g})"
     )
     if boxes is not None:
-        empty = sum(picture not in boxes for picture in pictures)
+        empty = sum(image not in boxes for image in images)
         if empty:
-            print(f"{empty:,} pictures have no boxes")
+            print(f"{empty:,} images have no boxes")
     if failed:
-        print(f"{failed:,} of {len(pictures):,} could not be used", file=sys.stderr)
+        print(f"{failed:,} of {len(images):,} could not be used", file=sys.stderr)
     print(f"results: {folder}")
-    return 1 if failed == len(pictures) else 0
+    return 1 if failed == len(images) else 0
 
 
-def picture_boxes(picture, pixels, boxes):
-    """The boxes to look at in a picture.
+def image_boxes(image, pixels, boxes):
+    """The boxes to look at in an image.
 
     Args:
-        picture: its `Path`.
+        image: its `Path`.
         pixels: (height, width, 3).
-        boxes: {picture: (boxes, scores)}, or None for the whole picture.
+        boxes: {image: (boxes, scores)}, or None for the whole image.
 
     Returns:
         boxes: (N, 4) float64, x y w h in image pixels.
         scores: (N,) float64.
 
     Raises:
-        PictureError: if a box lies outside of the picture, which says that it is for another.
+        ImageError: if a box lies outside of the image, which says that it is for another.
     """
     height, width = pixels.shape[:2]
     if boxes is None:
         return np.array([[0, 0, width, height]], np.float64), np.ones(1)
-    found, scores = boxes.get(picture, (np.zeros((0, 4)), np.zeros(0)))
+    found, scores = boxes.get(image, (np.zeros((0, 4)), np.zeros(0)))
     outside = (found[:, :2] >= (width, height)).any(axis=1) | (found[:, :2] + found[:, 2:] <= 0).any(axis=1)
     if outside.any():
-        raise PictureError(
-            f"{picture}: the box {found[outside][0].tolist()} lies outside of the picture, which has "
+        raise ImageError(
+            f"{image}: the box {found[outside][0].tolist()} lies outside of the image, which has "
             f"{width}x{height} pixels"
         )
     return found, scores
 
 
-def predict_people(step, pixels, boxes, config, skeleton, batch_size):
-    """The people in one picture.
+def predict_instances(step, pixels, boxes, config, skeleton, batch_size):
+    """The instances in one image.
 
     Args:
         step: from `evaluate.inference.make_predict_step`.
@@ -176,7 +174,7 @@ def predict_people(step, pixels, boxes, config, skeleton, batch_size):
         boxes: (N, 4) x y w h in image pixels, and (N,) scores.
         config: the run's `RunConfig`.
         skeleton: its `Skeleton`.
-        batch_size: people per forward pass.
+        batch_size: instances per forward pass.
 
     Returns:
         A list of {"box": [x, y, w, h], "score": float, "keypoints": (K, 3) float64, x, y in image pixels, and
@@ -198,7 +196,7 @@ def predict_people(step, pixels, boxes, config, skeleton, batch_size):
         parts.append(to_image(keypoints_heatmap, center[part], scale[part], config.heatmap_size, codec))
     keypoints = np.concatenate(parts)
     try:
-        kept, scores = keep_poses(
+        kept, scores = rescore_and_nms(
             keypoints,
             scale.prod(axis=1),
             box_scores,
@@ -226,17 +224,17 @@ def cut_inputs(pixels, center, scale, input_size, unbiased=False):
         unbiased: the affine's convention: that of the codec.
 
     Returns:
-        (N, height, width, 3) uint8, RGB; black outside of the picture.
+        (N, height, width, 3) uint8, RGB; black outside of the image.
     """
     inputs = np.zeros((len(center), input_size[1], input_size[0], 3), np.uint8)
     for row, affine in enumerate(affine_to_input(center, scale, 0.0, input_size, unbiased)):
-        shrink = min(1.0, MAX_CROP_SCALE * input_size[0] / scale[row, 0])
-        margin = 0.5 / shrink if shrink < 1 else 0.0
+        downscale = min(1.0, MAX_CROP_SCALE * input_size[0] / scale[row, 0])
+        margin = 0.5 / downscale if downscale < 1 else 0.0
         rectangle = covering_rectangle(
             center[row, None], scale[row, None], (pixels.shape[1], pixels.shape[0]), False, margin
         )
         if rectangle is not None:
-            part, to_part = cut_part(pixels, rectangle, shrink)
+            part, to_part = cut_part(pixels, rectangle, downscale)
             part_to_input = compose_affine(affine, invert_affine(to_part))
             cv2.warpAffine(part, part_to_input, tuple(input_size), dst=inputs[row], flags=cv2.INTER_LINEAR)
     return inputs

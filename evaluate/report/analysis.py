@@ -1,6 +1,6 @@
-"""What an average precision is made of: curves, kinds of people, kinds of mistakes.
+"""What an average precision is made of: curves, kinds of instances, kinds of mistakes.
 
-Pure functions of annotations and results in COCO's form, for any number of joints.
+Pure functions of annotations and results in COCO's form, for any number of keypoints.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 
 from evaluate.metrics.oks_matching import (
     NOBODY,
-    group_pictures,
+    group_images,
     match,
     oks_matrix,
     precision_at_recalls,
@@ -23,49 +23,51 @@ SIZES = (("all sizes", 0.0, 1e10), ("medium", 32.0**2, 96.0**2), ("large", 96.0*
 """Name and annotated area in square pixels, ends included (pycocotools' `Params.setKpParams`)."""
 
 VISIBLE_OF_17 = (5, 10, 15, 17)
-"""Upper ends of the groups by labelled keypoints, for COCO's 17 (coco-analyze's ``num_kpt_groups``)."""
+"""Upper ends of the groups by labeled keypoints, for COCO's 17 (coco-analyze's ``num_kpt_groups``)."""
 
 ERROR_MATCH = 0.1
-"""OKS from which on a pose is taken for an attempt at a person (Ronchi and Perona's tool, ``oksLocThrs``)."""
+"""OKS from which on a pose is taken for an attempt at an instance (Ronchi and Perona's tool,
+``oksLocThrs``).
+"""
 
 ERRORS = ("good", "jitter", "inversion", "swap", "miss")
 
 GOOD, NEAR = 0.85, 0.5
-"""Keypoint similarity from which on a joint is good, and near to something at all (``jitterKsThrs``)."""
+"""Keypoint similarity from which on a keypoint is good, and near to something at all (``jitterKsThrs``)."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """One kind of people.
+    """One kind of instances.
 
     Attributes:
         name: for example "medium" or "1-5".
-        people: how many there are to find.
-        ap: mean over `THRESHOLDS`; None without people.
-        ar: mean recall over them; None without people.
+        instances: how many there are to find.
+        ap: mean over `THRESHOLDS`; None without instances.
+        ar: mean recall over them; None without instances.
     """
 
     name: str
-    people: int
+    instances: int
     ap: float | None
     ar: float | None
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A pose and the person it was taken for.
+    """A pose and the instance it was taken for.
 
     Attributes:
         row: the pose's place in the results.
-        person_id, image_id: of the annotation.
+        instance_id, image_id: of the annotation.
         keypoints: (K, 3) float64, its x, y in image pixels and visibility.
         oks: float.
-        errors: (K,) int, places in `ERRORS`; -1 for joints that are not labelled.
-        similarity: (K,) float64, keypoint similarity; 0 for joints that are not labelled.
+        errors: (K,) int, places in `ERRORS`; -1 for keypoints that are not labeled.
+        similarity: (K,) float64, keypoint similarity; 0 for keypoints that are not labeled.
     """
 
     row: int
-    person_id: int
+    instance_id: int
     image_id: int
     keypoints: np.ndarray
     oks: float
@@ -78,10 +80,10 @@ class Analysis:
     """What `analyse` finds.
 
     Attributes:
-        sizes, visible: tuples of `Group`, by annotated size and by number of labelled keypoints.
-        curves: {OKS threshold: (101,) precision at `RECALLS`} for 0.5, 0.75 and 0.9; empty without people.
+        sizes, visible: tuples of `Group`, by annotated size and by number of labeled keypoints.
+        curves: {OKS threshold: (101,) precision at `RECALLS`} for 0.5, 0.75 and 0.9; empty without instances.
         pairs: list of `Pair`, poses matched at an OKS of at least `ERROR_MATCH`.
-        unmatched: number of labelled people without such a pose.
+        unmatched: number of labeled instances without such a pose.
     """
 
     sizes: tuple
@@ -92,7 +94,7 @@ class Analysis:
 
 
 def visible_groups(num_keypoints):
-    """Ranges of labelled keypoints, ends included: 1-5, 6-10, 11-15, 16-17 of 17, others in proportion."""
+    """Ranges of labeled keypoints, ends included: 1-5, 6-10, 11-15, 16-17 of 17, others in proportion."""
     ends = sorted({max(1, round(num_keypoints * end / 17)) for end in VISIBLE_OF_17})
     starts = [1, *(end + 1 for end in ends[:-1])]
     return list(zip(starts, ends, strict=True))
@@ -101,7 +103,7 @@ def visible_groups(num_keypoints):
 def analyse(annotations, results, skeleton, image_ids=None):
     """Takes an average precision apart.
 
-    In the groups by labelled keypoints everybody else is ignored, and so are poses that fit one of them best
+    In the groups by labeled keypoints everybody else is ignored, and so are poses that fit one of them best
     (with an OKS of at least `ERROR_MATCH`), as COCO ignores poses of another size. Poses next to nobody count
     against every group.
 
@@ -109,35 +111,35 @@ def analyse(annotations, results, skeleton, image_ids=None):
         annotations: list of COCO annotations with ``image_id, keypoints, bbox, area``.
         results: list of COCO results, or of dicts with their ``image_id, keypoints, score``.
         skeleton: a `records.skeletons.Skeleton`.
-        image_ids: the pictures to look at; None for all.
+        image_ids: the images to look at; None for all.
 
     Returns:
         `Analysis`. The AP of the sizes are those of `evaluate.metrics.coco.evaluate_coco`.
     """
-    joints = skeleton.num_keypoints
-    pictures = group_pictures(annotations, results, joints, image_ids)
+    keypoints = skeleton.num_keypoints
+    images = group_images(annotations, results, keypoints, image_ids)
     groups = [(name, low, high, 0, np.inf) for name, low, high in SIZES]
     groups += [
         (f"{first}-{last}" if first < last else f"{first}", 0.0, np.inf, first, last)
-        for first, last in visible_groups(joints)
+        for first, last in visible_groups(keypoints)
     ]
     areas, counts = np.array([g[1:3] for g in groups]), np.array([g[3:5] for g in groups])
-    parts, pairs, unmatched, people = [], [], 0, np.zeros(len(groups), int)
-    for picture in pictures:
-        oks = oks_matrix(picture, skeleton.sigmas)
-        ignored = picture.ignored | _outside(picture.areas, areas) | _outside(picture.counts, counts)
-        people += (~ignored).sum(axis=1)
-        matches = match(oks, ignored, picture.crowd, THRESHOLDS)
+    parts, pairs, unmatched, instances = [], [], 0, np.zeros(len(groups), int)
+    for image in images:
+        oks = oks_matrix(image, skeleton.sigmas)
+        ignored = image.ignored | _outside(image.areas, areas) | _outside(image.counts, counts)
+        instances += (~ignored).sum(axis=1)
+        matches = match(oks, ignored, image.crowd, THRESHOLDS)
         found = matches != NOBODY
-        if len(picture.areas):
+        if len(image.areas):
             to_ignored = np.take_along_axis(ignored[:, None], matches.clip(0), axis=-1)
         else:
             to_ignored = np.zeros_like(found)
-        outside = _outside(picture.pose_areas, areas)
+        outside = _outside(image.pose_areas, areas)
         outside[len(SIZES) :] |= _next_to(oks, ignored[len(SIZES) :])
-        parts.append((picture.scores, found, np.where(found, ~to_ignored, ~outside[:, None])))
-        new_pairs = find_pairs(picture, oks, skeleton)
-        unmatched += int((~picture.ignored).sum()) - len(new_pairs)
+        parts.append((image.scores, found, np.where(found, ~to_ignored, ~outside[:, None])))
+        new_pairs = find_pairs(image, oks, skeleton)
+        unmatched += int((~image.ignored).sum()) - len(new_pairs)
         pairs += new_pairs
 
     scores = np.concatenate([np.zeros(0), *(part[0] for part in parts)])
@@ -146,16 +148,16 @@ def analyse(annotations, results, skeleton, image_ids=None):
     counted = np.concatenate([empty, *(part[2] for part in parts)], axis=-1)
     summaries, curves = [], {}
     for number, (name, *_) in enumerate(groups):
-        if not people[number]:
+        if not instances[number]:
             summaries.append(Group(name, 0, None, None))
             continue
         read = [
-            precision_at_recalls(scores, found[number, t], counted[number, t], people[number])
+            precision_at_recalls(scores, found[number, t], counted[number, t], instances[number])
             for t in range(len(THRESHOLDS))
         ]
         precision = np.array([curve for curve, _ in read])
         recall = float(np.mean([recall for _, recall in read]))
-        summaries.append(Group(name, int(people[number]), float(precision.mean()), recall))
+        summaries.append(Group(name, int(instances[number]), float(precision.mean()), recall))
         if number == 0:
             curves = {0.5: precision[0], 0.75: precision[5], 0.9: precision[8]}
     return Analysis(
@@ -172,39 +174,39 @@ def _outside(values, ranges):
     return (values < ranges[:, :1]) | (values > ranges[:, 1:])
 
 
-def _next_to(oks, people):
+def _next_to(oks, instances):
     """(A, D) bool: which of D poses fit best somebody of each of A groups, given as (A, G) bool."""
-    if not people.shape[1]:
-        return np.zeros((len(people), len(oks)), bool)
-    return people[:, oks.argmax(axis=1)] & (oks.max(axis=1) >= ERROR_MATCH)
+    if not instances.shape[1]:
+        return np.zeros((len(instances), len(oks)), bool)
+    return instances[:, oks.argmax(axis=1)] & (oks.max(axis=1) >= ERROR_MATCH)
 
 
-def find_pairs(picture, oks, skeleton):
-    """The poses of a picture that are attempts at labelled people, with what is wrong with them.
+def find_pairs(image, oks, skeleton):
+    """The poses of an image that are attempts at labeled instances, with what is wrong with them.
 
     Args:
-        picture: `evaluate.metrics.oks_matching.Picture`.
+        image: `evaluate.metrics.oks_matching.AnnotatedImage`.
         oks: (D, G) float64, from `oks_matrix`.
         skeleton: a `Skeleton`.
 
     Returns:
         A list of `Pair`, poses by falling score.
     """
-    matches = match(oks, picture.ignored[None], picture.crowd, [ERROR_MATCH])[0, 0]
+    matches = match(oks, image.ignored[None], image.crowd, [ERROR_MATCH])[0, 0]
     pairs = []
-    for pose, person in enumerate(matches.tolist()):
-        if person == NOBODY or picture.ignored[person]:
+    for pose, instance in enumerate(matches.tolist()):
+        if instance == NOBODY or image.ignored[instance]:
             continue
-        errors, similarity = joint_errors(
-            picture.poses[pose], picture.keypoints, picture.areas, person, skeleton
+        errors, similarity = keypoint_errors(
+            image.poses[pose], image.keypoints, image.areas, instance, skeleton
         )
         pairs.append(
             Pair(
-                row=int(picture.rows[pose]),
-                person_id=picture.person_ids[person],
-                image_id=picture.image_id,
-                keypoints=picture.keypoints[person],
-                oks=float(oks[pose, person]),
+                row=int(image.rows[pose]),
+                instance_id=image.instance_ids[instance],
+                image_id=image.image_id,
+                keypoints=image.keypoints[instance],
+                oks=float(oks[pose, instance]),
                 errors=errors,
                 similarity=similarity,
             )
@@ -212,64 +214,64 @@ def find_pairs(picture, oks, skeleton):
     return pairs
 
 
-def joint_errors(pose, keypoints, areas, person, skeleton):
-    """What is wrong with each joint of a pose.
+def keypoint_errors(pose, keypoints, areas, instance, skeleton):
+    """What is wrong with each keypoint of a pose.
 
     After Ronchi and Perona, "Benchmarking and Error Diagnosis in Multi-Instance Pose Estimation" (ICCV 2017),
     as their tool has it (github.com/matteorr/coco-analyze, ``COCOanalyze._find_kpt_errors``). A predicted
-    joint is held against this joint and the mirrored one (left for right) of everybody in the picture who has
-    them labelled, by keypoint similarity, ks. The place with the largest ks decides. For a joint that is
-    labelled in the person it was meant for, it is, if this ks is at least 0.5,
+    keypoint is held against this keypoint and the mirrored one (left for right) of everybody in the image who
+    has them labeled, by keypoint similarity, ks. The place with the largest ks decides. For a keypoint that
+    is labeled in the instance it was meant for, it is, if this ks is at least 0.5,
 
-    * good: it is the joint's own place, and ks is at least 0.85;
-    * jitter: it is the joint's own place, a small error;
-    * inversion: it is the same person's mirrored joint, left and right confused;
-    * swap: it is this joint or the mirrored one of another person;
+    * good: it is the keypoint's own place, and ks is at least 0.85;
+    * jitter: it is the keypoint's own place, a small error;
+    * inversion: it is the same instance's mirrored keypoint, left and right confused;
+    * swap: it is this keypoint or the mirrored one of another instance;
 
-    and otherwise a miss. Of equal ks the joint's own place counts, then another person's same joint, then the
-    own mirrored one. A ks takes the area of the person whose place it is and the predicted joint's sigma.
-    (The tool calls a ks of exactly 0.85 neither good nor jitter; here it is good.)
+    and otherwise a miss. Of equal ks the keypoint's own place counts, then another instance's same keypoint,
+    then the own mirrored one. A ks takes the area of the instance whose place it is and the predicted
+    keypoint's sigma. (The tool calls a ks of exactly 0.85 neither good nor jitter; here it is good.)
 
     Args:
         pose: (K, 2) float, image pixels.
-        keypoints: (G, K, 3) float, x, y in image pixels and visibility, of everybody in the picture.
+        keypoints: (G, K, 3) float, x, y in image pixels and visibility, of everybody in the image.
         areas: (G,) float, square image pixels.
-        person: index of the one the pose was meant for.
+        instance: index of the one the pose was meant for.
         skeleton: a `Skeleton`.
 
     Returns:
-        errors: (K,) int, places in `ERRORS`; -1 where the joint is not labelled.
-        similarity: (K,) float64, with its own place; 0 where the joint is not labelled.
+        errors: (K,) int, places in `ERRORS`; -1 where the keypoint is not labeled.
+        similarity: (K,) float64, with its own place; 0 where the keypoint is not labeled.
     """
-    order = [person, *(other for other in range(len(keypoints)) if other != person)]
-    people, areas = keypoints[order], np.asarray(areas)[order]
-    places = np.concatenate([people, people[:, skeleton.flip_permutation]])
+    order = [instance, *(other for other in range(len(keypoints)) if other != instance)]
+    instances, areas = keypoints[order], np.asarray(areas)[order]
+    places = np.concatenate([instances, instances[:, skeleton.flip_permutation]])
     ks = similarities(pose[None], places, np.tile(areas, 2), skeleton.sigmas)[0]
     ks = np.where(places[:, :, 2] > 0, ks, 0)
     largest, place = ks.max(axis=0), ks.argmax(axis=0)
     errors = np.select(
-        [largest < NEAR, (place == 0) & (largest >= GOOD), place == 0, place == len(people)],
+        [largest < NEAR, (place == 0) & (largest >= GOOD), place == 0, place == len(instances)],
         [ERRORS.index(name) for name in ("miss", "good", "jitter", "inversion")],
         ERRORS.index("swap"),
     )
-    return np.where(people[0, :, 2] > 0, errors, -1), ks[0]
+    return np.where(instances[0, :, 2] > 0, errors, -1), ks[0]
 
 
 def count_errors(pairs, num_keypoints):
-    """Errors and similarity of each joint.
+    """Errors and similarity of each keypoint.
 
     Args:
         pairs: list of `Pair`.
         num_keypoints: K.
 
     Returns:
-        counts: (K, 5) int64, joints of each of `ERRORS`.
-        similarity: (K,) float64, mean keypoint similarity of the joint; NaN where nobody has it labelled.
+        counts: (K, 5) int64, keypoints of each of `ERRORS`.
+        similarity: (K,) float64, mean keypoint similarity of the keypoint; NaN where nobody has it labeled.
     """
     errors = np.reshape([pair.errors for pair in pairs], (-1, num_keypoints))
     counts = np.stack([(errors == kind).sum(axis=0) for kind in range(len(ERRORS))], axis=1)
     total = np.reshape([pair.similarity for pair in pairs], (-1, num_keypoints)).sum(axis=0)
-    people = counts.sum(axis=1)
+    instances = counts.sum(axis=1)
     similarity = np.full(num_keypoints, np.nan)
-    np.divide(total, people, out=similarity, where=people > 0)
+    np.divide(total, instances, out=similarity, where=instances > 0)
     return counts, similarity

@@ -1,4 +1,4 @@
-"""The report's sections on curves, kinds of people and joints."""
+"""The report's sections on curves, kinds of instances and keypoints."""
 
 import numpy as np
 
@@ -9,18 +9,18 @@ from evaluate.report.charts import bar_chart, line_chart, share_bar
 from evaluate.report.html_page import Markup, element, section, table
 
 
-def curves_section(analysis, evaluated):
-    """Precision-recall curves, and AP by kind of people.
+def curves_section(analysis, metric_input):
+    """Precision-recall curves, and AP by kind of instances.
 
     Args:
         analysis: `evaluate.report.analysis.Analysis`.
-        evaluated: `evaluate.metrics.registry.Evaluated`.
+        metric_input: `evaluate.metrics.registry.MetricInput`.
 
     Returns:
         `Markup`.
     """
     if not analysis.curves:
-        text = "Nobody in these pictures has a labelled keypoint, so there is nothing to find."
+        text = "Nobody in these images has a labeled keypoint, so there is nothing to find."
         return section("Precision and recall", element("p", text))
     lines = [(f"OKS {threshold:g}", curve) for threshold, curve in analysis.curves.items()]
     chart = line_chart("Precision against recall", "recall", "precision", RECALLS, lines)
@@ -31,28 +31,28 @@ def curves_section(analysis, evaluated):
                 (
                     group.name,
                     group.ap,
-                    "nobody" if group.ap is None else f"{group.ap:.3f}, {group.people:,} people",
+                    "nobody" if group.ap is None else f"{group.ap:.3f}, {group.instances:,} instances",
                 )
                 for group in groups
             ],
         )
-        for what, groups in (("size", analysis.sizes), ("number of labelled keypoints", analysis.visible))
+        for what, groups in (("size", analysis.sizes), ("number of labeled keypoints", analysis.visible))
     )
     note = (
-        f"By COCO's rules: AP is the mean over OKS 0.50 to 0.95, of at most {MAX_POSES} poses a picture. "
-        "Medium people have an annotated area of 32² to 96² square pixels, large ones more. By labelled "
-        "keypoints: people outside of the group and the poses next to them are ignored."
+        f"By COCO's rules: AP is the mean over OKS 0.50 to 0.95, of at most {MAX_POSES} poses an image. "
+        "Medium instances have an annotated area of 32² to 96² square pixels, large ones more. By labeled "
+        "keypoints: instances outside of the group and the poses next to them are ignored."
     )
     texts = [note]
-    if evaluated.manifest.dataset in METRICS:
+    if metric_input.manifest.dataset in METRICS:
         texts.insert(
             0,
-            "This is COCO's metric, not this dataset's own, which is above: it shows what kinds of people "
-            "are found. Its constants for these joints are mmpose's.",
+            "This is COCO's metric, not this dataset's own, which is above: it shows what kinds of instances "
+            "are found. Its constants for these keypoints are mmpose's.",
         )
-    if not evaluated.results:
+    if not metric_input.results:
         texts.insert(0, "No poses were kept, so nobody is found.")
-    if not evaluated.truth.has_areas:
+    if not metric_input.ground_truth.has_areas:
         texts.append("The annotations have no areas; those of the boxes stand in.")
     return section(
         "Precision and recall",
@@ -63,7 +63,7 @@ def curves_section(analysis, evaluated):
                 "div",
                 element("h3", "AP by size"),
                 Markup(sizes),
-                element("h3", "AP by number of labelled keypoints"),
+                element("h3", "AP by number of labeled keypoints"),
                 Markup(visible),
             ),
             css="two",
@@ -72,26 +72,26 @@ def curves_section(analysis, evaluated):
     )
 
 
-def joints_section(analysis, skeleton):
-    """What goes wrong at each joint: `Markup`."""
+def keypoints_section(analysis, skeleton):
+    """What goes wrong at each keypoint: `Markup`."""
     if not analysis.pairs:
-        return section("Joints", element("p", "No pose comes near an annotated person (OKS of 0.1)."))
+        return section("Joints", element("p", "No pose comes near an annotated instance (OKS of 0.1)."))
     counts, similarity = count_errors(analysis.pairs, skeleton.num_keypoints)
-    names = [_joint(name) for name in skeleton.keypoints]
+    names = [_keypoint(name) for name in skeleton.keypoints]
     rows = [_error_row(*row) for row in zip(names, counts, similarity, strict=True)]
     overall = np.concatenate([pair.similarity[pair.errors >= 0] for pair in analysis.pairs]).mean()
     rows.append(_error_row("all", counts.sum(axis=0), overall))
     key = element("p", *(element("span", _swatch(name), name, css="key") for name in ERRORS))
-    unmatched = f" {analysis.unmatched:,} labelled people have no such pose." if analysis.unmatched else ""
+    unmatched = f" {analysis.unmatched:,} labeled instances have no such pose." if analysis.unmatched else ""
     texts = (
-        f"Of {len(analysis.pairs):,} poses with an OKS of at least 0.1 with the person they are matched to."
-        f"{unmatched} Similarity is the joint's own OKS, exp(-d²/2s²k²), at best 1.",
-        "What a joint is most similar to decides. Its own place: good from 0.85 on, jitter from 0.5 on. The "
-        "same person's joint of the other side: inversion. Another person's joint of either side: swap. Less "
-        "than 0.5 everywhere: miss. Ronchi and Perona, Benchmarking and Error Diagnosis in Multi-Instance "
-        "Pose Estimation, ICCV 2017.",
+        f"Of {len(analysis.pairs):,} poses with an OKS of at least 0.1 with the instance they are matched to."
+        f"{unmatched} Similarity is the keypoint's own OKS, exp(-d²/2s²k²), at best 1.",
+        "What a keypoint is most similar to decides. Its own place: good from 0.85 on, jitter from 0.5 on. "
+        "The same instance's keypoint of the other side: inversion. Another instance's keypoint of either "
+        "side: swap. Less than 0.5 everywhere: miss. Ronchi and Perona, Benchmarking and Error Diagnosis in "
+        "Multi-Instance Pose Estimation, ICCV 2017.",
     )
-    header = ["joint", "shares", "labelled", "similarity", *(f"{name} %" for name in ERRORS)]
+    header = ["keypoint", "shares", "labeled", "similarity", *(f"{name} %" for name in ERRORS)]
     return section(
         "Joints", key, table(header, rows, css="joints"), *(element("p", text, css="note") for text in texts)
     )
@@ -111,5 +111,5 @@ def _swatch(css):
     return Markup(f'<span class="swatch {css}"></span>')
 
 
-def _joint(name):
+def _keypoint(name):
     return name.replace("_", " ")

@@ -1,4 +1,4 @@
-"""Curves and bars as SVG to stand inside an HTML page, without scripts; `page.STYLE` has their colours."""
+"""Curves and bars as SVG to stand inside an HTML page, without scripts; `page.STYLE` has their colors."""
 
 from html import escape
 
@@ -12,10 +12,10 @@ def line_chart(title, x_label, y_label, x, lines):
     """Curves over the unit square.
 
     Args:
-        title: what it shows, for people who listen to the page.
+        title: what it shows, for instances that listen to the page.
         x_label, y_label: of the axes.
         x: (N,) float in 0..1.
-        lines: list of (name, (N,) float in 0..1), at most as many as the page has colours for lines (3).
+        lines: list of (name, (N,) float in 0..1), at most as many as the page has colors for lines (3).
 
     Returns:
         str: an svg element that scales with its surroundings.
@@ -53,7 +53,7 @@ def bar_chart(title, bars, largest=1.0):
     """Horizontal bars, each with its name before and its value behind.
 
     Args:
-        title: what they show, for people who listen to the page.
+        title: what they show, for instances that listen to the page.
         bars: list of (short name, value or None, text); None: no bar, only the text.
         largest: value of a bar of full length, > 0.
 

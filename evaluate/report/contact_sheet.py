@@ -1,32 +1,32 @@
-"""The contact sheet of an evaluation: what the network says of some people, drawn over them."""
+"""The contact sheet of an evaluation: what the network says of some instances, drawn over them."""
 
 import numpy as np
 
 from evaluate.metrics.oks_matching import similarities
-from hrpose.drawing import contact_sheet, draw_skeleton, joint_sides
+from hrpose.drawing import contact_sheet, draw_skeleton, keypoint_sides
 from records.geometry import transform_points
 from records.reader import read_records
 
 TILE_HEIGHT = 288
 COLUMNS = 8
 
-#: A sheet of N people looks for them among the first N times this many records.
+#: A sheet of N instances looks for them among the first N times this many records.
 _RECORDS_PER_TILE = 8
 
 
-def draw_people(folder, skeleton, input_size, predictions, truth, count, title):
-    """A contact sheet of people with their predicted skeletons: the best one of each of the first pictures.
+def draw_instances(folder, skeleton, input_size, predictions, ground_truth, count, title):
+    """A contact sheet of instances with their predicted skeletons: the best one of each of the first images.
 
-    Captions give the picture's id, the OKS with the annotated person that fits best ("-" where the picture
+    Captions give the image's id, the OKS with the annotated instance that fits best ("-" where the image
     has none) and the mean keypoint score.
 
     Args:
         folder: the records that were predicted; they are in random order.
         skeleton: their `records.skeletons.Skeleton`.
-        input_size: (width, height) of the network input; people are drawn from the crop at twice that.
+        input_size: (width, height) of the network input; instances are drawn from the crop at twice that.
         predictions: `evaluate.inference.Predictions` of the records, in their order.
-        truth: the parsed annotation file in COCO format.
-        count: how many people at most.
+        ground_truth: the parsed annotation file in COCO format.
+        count: how many instances at most.
         title: of the sheet.
 
     Returns:
@@ -40,7 +40,7 @@ def draw_people(folder, skeleton, input_size, predictions, truth, count, title):
     size = (2 * input_size[0], 2 * input_size[1])
     batch = next(iter(read_records(folder, looked_at, input_size=size)))
     images, affines = batch["image"].numpy(), batch["input_affine"].numpy()
-    sides = joint_sides(skeleton.keypoints)
+    sides = keypoint_sides(skeleton.keypoints)
     tiles, captions = [], []
     for row in rows:
         keypoints = predictions.keypoints[row]
@@ -48,7 +48,7 @@ def draw_people(folder, skeleton, input_size, predictions, truth, count, title):
         on_tile = np.concatenate([points_tile, keypoints[:, 2:]], axis=1)
         tiles.append(draw_skeleton(images[row], on_tile, skeleton.limbs, sides))
         image_id = int(predictions.image_ids[row])
-        oks = best_oks(keypoints, truth["annotations"], image_id, skeleton.sigmas)
+        oks = best_oks(keypoints, ground_truth["annotations"], image_id, skeleton.sigmas)
         captions.append(f"{image_id}: OKS {'-' if oks is None else f'{oks:.2f}'}, score {scores[row]:.2f}")
     tile_size = (round(TILE_HEIGHT * input_size[0] / input_size[1]), TILE_HEIGHT)
     return contact_sheet(tiles, captions, COLUMNS, tile_size, title)
@@ -72,23 +72,27 @@ def best_of_each(groups, scores):
 
 
 def best_oks(keypoints, annotations, image_id, sigmas):
-    """The highest OKS of a pose with the labelled people of its picture, as pycocotools' `computeOks`.
+    """The highest OKS of a pose with the labeled instances of its image, as pycocotools' `computeOks`.
 
     Args:
         keypoints: (K, 3) x, y in image pixels, and score.
-        annotations: list of COCO annotations of any pictures.
-        image_id: the pose's picture.
+        annotations: list of COCO annotations of any images.
+        image_id: the pose's image.
         sigmas: (K,) of the skeleton.
 
     Returns:
-        A float in 0..1, or None if nobody in the picture has a labelled keypoint.
+        A float in 0..1, or None if nobody in the image has a labeled keypoint.
     """
-    people = [
-        person for person in annotations if person["image_id"] == image_id and any(person["keypoints"][2::3])
+    instances = [
+        instance
+        for instance in annotations
+        if instance["image_id"] == image_id and any(instance["keypoints"][2::3])
     ]
-    if not people:
+    if not instances:
         return None
-    truth = np.reshape([person["keypoints"] for person in people], (len(people), -1, 3)).astype(np.float64)
-    labelled, areas = truth[:, :, 2] > 0, [person["area"] for person in people]
-    joints = np.where(labelled, similarities(keypoints[None], truth, areas, sigmas)[0], 0)
-    return float((joints.sum(axis=1) / labelled.sum(axis=1)).max())
+    ground_truth = np.reshape(
+        [instance["keypoints"] for instance in instances], (len(instances), -1, 3)
+    ).astype(np.float64)
+    labeled, areas = ground_truth[:, :, 2] > 0, [instance["area"] for instance in instances]
+    similar = np.where(labeled, similarities(keypoints[None], ground_truth, areas, sigmas)[0], 0)
+    return float((similar.sum(axis=1) / labeled.sum(axis=1)).max())

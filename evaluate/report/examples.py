@@ -1,11 +1,11 @@
-"""The report's pictures: the best and the worst people of an evaluation, with their skeletons."""
+"""The report's images: the best and the worst instances of an evaluation, with their skeletons."""
 
 import cv2
 import numpy as np
 
 from evaluate.report.analysis import ERRORS
-from evaluate.report.html_page import Markup, element, picture, section
-from hrpose.drawing import SIDE_COLORS, draw_skeleton, joint_sides
+from evaluate.report.html_page import Markup, element, embedded_image, section
+from hrpose.drawing import SIDE_COLORS, draw_skeleton, keypoint_sides
 from hrpose.storage import local_folder
 from records.geometry import affine_to_input, compose_affine, invert_affine, transform_points
 from records.reader import serialized_records, usable_shards
@@ -14,13 +14,13 @@ from records.schema import parse_examples
 SHOWN = 9
 """How many of the best and how many of the worst: some 50 kB each."""
 
-DRAWN_SCORE = 0.2
-"""Predicted joints with a score up to this are not drawn."""
+SHOWN_SCORE = 0.2
+"""Predicted keypoints with a score up to this are not drawn."""
 
-NOT_DRAWN = f"Predicted joints with a score up to {DRAWN_SCORE} are not drawn."
+NOT_SHOWN = f"Predicted keypoints with a score up to {SHOWN_SCORE} are not drawn."
 
 LISTED = 5
-"""Up to how many joints with the same error a caption names."""
+"""Up to how many keypoints with the same error a caption names."""
 
 TILE_HEIGHT = 320
 JPEG_QUALITY = 80
@@ -31,8 +31,8 @@ _BATCH = 256
 def choose_pairs(pairs, num_keypoints, count):
     """The best and the worst poses by OKS.
 
-    Of people with at least half of the joints labelled, since an OKS of a few joints says little; of all, if
-    there are none.
+    Of instances with at least half of the keypoints labeled, since an OKS of a few keypoints says little; of
+    all, if there are none.
 
     Args:
         pairs: list of `evaluate.report.analysis.Pair`.
@@ -42,8 +42,8 @@ def choose_pairs(pairs, num_keypoints, count):
     Returns:
         Two lists of `Pair`, best first and worst first.
     """
-    labelled = [np.count_nonzero(pair.errors >= 0) for pair in pairs]
-    chosen = [pair for pair, count in zip(pairs, labelled, strict=True) if 2 * count >= num_keypoints]
+    labeled = [np.count_nonzero(pair.errors >= 0) for pair in pairs]
+    chosen = [pair for pair, count in zip(pairs, labeled, strict=True) if 2 * count >= num_keypoints]
     chosen = chosen or pairs
     return best_and_worst(chosen, lambda pair: pair.oks, count)
 
@@ -55,50 +55,50 @@ def best_and_worst(items, value, count):
     return best, ordered[len(best) :][::-1][:count]
 
 
-def read_people(folder, manifest, person_ids):
-    """Finds records by person, without decoding the others' crops.
+def read_instances(folder, manifest, instance_ids):
+    """Finds records by instance, without decoding the others' crops.
 
     Args:
         folder: of the records.
         manifest: its `Manifest`.
-        person_ids: ids as the records have them.
+        instance_ids: ids as the records have them.
 
     Returns:
-        {person id: {field: value}} of those that are there.
+        {instance id: {field: value}} of those that are there.
     """
-    wanted, found = set(person_ids), {}
+    wanted, found = set(instance_ids), {}
     folder = local_folder(folder, manifest)
     records = serialized_records(folder, manifest, usable_shards(manifest))
     for serialized in records.batch(_BATCH) if wanted else ():
         batch = parse_examples(serialized, manifest.skeleton.num_keypoints)
-        for row in np.flatnonzero(np.isin(batch["person_id"].numpy(), list(wanted))):
+        for row in np.flatnonzero(np.isin(batch["instance_id"].numpy(), list(wanted))):
             record = {name: tensor[row].numpy() for name, tensor in batch.items()}
-            found[int(record["person_id"])] = record
+            found[int(record["instance_id"])] = record
         if len(found) == len(wanted):
             break
     return found
 
 
-def draw_person(record, keypoints, skeleton, threshold):
-    """The person as the network sees them, with a skeleton.
+def draw_instance(record, keypoints, skeleton, threshold):
+    """The instance as the network sees them, with a skeleton.
 
     Args:
         record: {field: value} as `records.schema` has it.
         keypoints: (K, 3) x, y in image pixels, and score or visibility.
         skeleton: a `Skeleton`.
-        threshold: joints with a score above it are drawn.
+        threshold: keypoints with a score above it are drawn.
 
     Returns:
         (TILE_HEIGHT, w, 3) uint8 RGB.
 
     Raises:
-        ValueError: if the crop is not a picture.
+        ValueError: if the crop is not an image.
     """
     crop = cv2.imdecode(
         np.frombuffer(record["crop"], np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     )
     if crop is None:
-        raise ValueError(f"the crop of person {record['person_id']} is not a picture")
+        raise ValueError(f"the crop of instance {record['instance_id']} is not an image")
     scale = record["scale"]
     size = (max(1, round(TILE_HEIGHT * float(scale[0] / scale[1]))), TILE_HEIGHT)
     to_tile = affine_to_input(record["center"], scale, 0.0, size)
@@ -106,23 +106,23 @@ def draw_person(record, keypoints, skeleton, threshold):
     tile = cv2.warpAffine(crop, crop_to_tile, size, flags=cv2.INTER_LINEAR)
     points = transform_points(keypoints[:, :2], to_tile)
     on_tile = np.concatenate([points, keypoints[:, 2:]], axis=1)
-    return draw_skeleton(tile, on_tile, skeleton.limbs, joint_sides(skeleton.keypoints), threshold)
+    return draw_skeleton(tile, on_tile, skeleton.limbs, keypoint_sides(skeleton.keypoints), threshold)
 
 
-def people_section(analysis, evaluated, folder):
-    """The best and the worst people: by OKS, or by score where nothing is annotated.
+def instances_section(analysis, metric_input, folder):
+    """The best and the worst instances: by OKS, or by score where nothing is annotated.
 
     Args:
         analysis: `evaluate.report.analysis.Analysis`, or None without annotations.
-        evaluated: `evaluate.metrics.registry.Evaluated`.
+        metric_input: `evaluate.metrics.registry.MetricInput`.
         folder: of the records.
 
     Returns:
         `Markup`.
     """
-    if not evaluated.results:
+    if not metric_input.results:
         return section("People", element("p", "No poses were kept, so there is nobody to show."))
-    results, skeleton = evaluated.results, evaluated.skeleton
+    results, skeleton = metric_input.results, metric_input.skeleton
     if analysis is not None and analysis.pairs:
         best, worst = choose_pairs(analysis.pairs, skeleton.num_keypoints, SHOWN)
         groups = [("Best by OKS", best), ("Worst by OKS", worst)]
@@ -130,20 +130,20 @@ def people_section(analysis, evaluated, folder):
             title: [(pair.row, pair.keypoints, describe_pair(pair, skeleton)) for pair in pairs]
             for title, pairs in groups
         }
-        note = f"Of people with at least half of the joints labelled, where there are any. {NOT_DRAWN}"
+        note = f"Of instances with at least half of the keypoints labeled, where there are any. {NOT_SHOWN}"
     else:
         best, worst = best_and_worst(range(len(results)), lambda row: results[row]["score"], SHOWN)
         groups = [("Highest scores", best), ("Lowest scores", worst)]
         shown = {title: [(row, None, "") for row in rows] for title, rows in groups}
-        note = f"By the pose's score, because no pose can be held against an annotation. {NOT_DRAWN}"
-    person_ids = evaluated.predictions.person_ids[evaluated.kept]
-    wanted = {int(person_ids[row]) for people in shown.values() for row, *_ in people}
-    records = read_people(folder, evaluated.manifest, wanted)
+        note = f"By the pose's score, because no pose can be held against an annotation. {NOT_SHOWN}"
+    instance_ids = metric_input.predictions.instance_ids[metric_input.kept]
+    wanted = {int(instance_ids[row]) for instances in shown.values() for row, *_ in instances}
+    records = read_instances(folder, metric_input.manifest, wanted)
     parts = [element("p", note, css="note"), _legend()]
-    for title, people in shown.items():
+    for title, instances in shown.items():
         figures = []
-        for row, annotated, description in people:
-            record = records[int(person_ids[row])]
+        for row, annotated, description in instances:
+            record = records[int(instance_ids[row])]
             pose = np.reshape(results[row]["keypoints"], (-1, 3))
             name = record["file_name"].decode("utf-8", "replace")
             caption = f"{name}: score {results[row]['score']:.2f}{description}"
@@ -154,14 +154,14 @@ def people_section(analysis, evaluated, folder):
 
 
 def describe_pair(pair, skeleton):
-    """A pair's OKS and gross errors as text: ", OKS 0.31. Swap: nose. Miss: 9 of 17 labelled joints."."""
-    parts, labelled = [f", OKS {pair.oks:.2f}."], np.count_nonzero(pair.errors >= 0)
+    """A pair's OKS and gross errors as text: ", OKS 0.31. Swap: nose. Miss: 9 of 17 labeled keypoints."."""
+    parts, labeled = [f", OKS {pair.oks:.2f}."], np.count_nonzero(pair.errors >= 0)
     for kind in ("inversion", "swap", "miss"):
-        joints = np.flatnonzero(pair.errors == ERRORS.index(kind))
-        if len(joints):
-            names = ", ".join(skeleton.keypoints[k].replace("_", " ") for k in joints)
-            many = f"{len(joints)} of {labelled} labelled joints"
-            parts.append(f"{kind.capitalize()}: {names if len(joints) <= LISTED else many}.")
+        keypoints = np.flatnonzero(pair.errors == ERRORS.index(kind))
+        if len(keypoints):
+            names = ", ".join(skeleton.keypoints[k].replace("_", " ") for k in keypoints)
+            many = f"{len(keypoints)} of {labeled} labeled keypoints"
+            parts.append(f"{kind.capitalize()}: {names if len(keypoints) <= LISTED else many}.")
     return " ".join(parts)
 
 
@@ -170,17 +170,19 @@ def _legend():
     for side in ("left", "right"):
         color = "#{:02x}{:02x}{:02x}".format(*SIDE_COLORS[side])
         swatch = Markup(f'<span class="swatch" style="background:{color}"></span>')
-        keys.append(element("span", swatch, f"the person's {side}", css="key"))
+        keys.append(element("span", swatch, f"the instance's {side}", css="key"))
     return element("p", *keys)
 
 
 def _figure(record, predicted, annotated, skeleton, caption):
-    """One person: the predicted skeleton, beside it the annotated one if there is one, and a caption."""
-    shown = [("predicted", predicted, DRAWN_SCORE)]
+    """One instance: the predicted skeleton, beside it the annotated one if there is one, and a caption."""
+    shown = [("predicted", predicted, SHOWN_SCORE)]
     shown += [] if annotated is None else [("annotated", annotated, 0.0)]
     tiles = [
         element(
-            "span", picture(draw_person(record, keypoints, skeleton, threshold), what, JPEG_QUALITY), what
+            "span",
+            embedded_image(draw_instance(record, keypoints, skeleton, threshold), what, JPEG_QUALITY),
+            what,
         )
         for what, keypoints, threshold in shown
     ]

@@ -90,8 +90,8 @@ def facts(pairs):
     return Markup(f"<dl>{''.join(items)}</dl>")
 
 
-def picture(image, text, quality):
-    """A picture inside the page.
+def embedded_image(image, text, quality):
+    """An image inside the page.
 
     Args:
         image: (h, w, 3) uint8 RGB.
@@ -103,7 +103,7 @@ def picture(image, text, quality):
         ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
     )
     if not encoded:
-        raise ValueError(f"OpenCV could not encode a picture of shape {image.shape}")
+        raise ValueError(f"OpenCV could not encode an image of shape {image.shape}")
     data = base64.b64encode(jpeg.tobytes()).decode("ascii")
     return Markup(
         f'<img src="data:image/jpeg;base64,{data}" width="{width}" height="{height}" alt="{escape(text)}">'
@@ -114,7 +114,7 @@ def _html(content):
     return content.html if isinstance(content, Markup) else escape(str(content))
 
 
-#: Colours: Okabe and Ito's palette (2008), which people with any common colour blindness tell apart.
+#: Colors: Okabe and Ito's palette (2008), which people with any common color blindness tell apart.
 STYLE = """
 :root {
   --paper: #fff; --ink: #1c1c1e; --soft: #5d6066; --rule: #d9dbe0; --track: #eef0f3;

@@ -42,7 +42,7 @@ class Codec:
             in the map from the image to the network input (`records.geometry.affine_to_input(...,
             unbiased=...)`).
         encode: function of keypoints_input (N, K, 3) (x, y in network-input pixels, and visibility; 0 means
-            not labelled, anything above counts alike, COCO's 1 and 2), and of the (width, height) of network
+            not labeled, anything above counts alike, COCO's 1 and 2), and of the (width, height) of network
             input and heatmaps; returns the targets (N, h, w, K) float32 in 0..1 and their weights (N, K)
             float32, 0 or 1. Raises ValueError for other shapes and for sizes without extent.
         decode: function of heatmaps (N, h, w, K) float32; returns (N, K, 3) float32: x, y in heatmap pixels,

@@ -28,7 +28,7 @@ def gaussian_targets(
 
     Args:
         keypoints_input: (N, K, 3) float32 (or float64, which is then rounded as such): x, y in network-input
-            pixels, and visibility; 0 means not labelled.
+            pixels, and visibility; 0 means not labeled.
         input_size: (width, height) of the network input.
         heatmap_size: (width, height) of the heatmaps.
         sigma: standard deviation in heatmap pixels.

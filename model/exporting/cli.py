@@ -18,12 +18,12 @@ DESCRIPTION = """
 Writes a trained network for programs that do not have this project: as SavedModel (TensorFlow), ONNX
 (onnxruntime and many others) or LiteRT (.tflite: phones, edge devices).
 
-  python model/export.py --run output --format onnx --decode --to hrpose.onnx
-  python model/export.py --run output --epoch 210 --format litert --precision float16 --to hrpose.tflite
+  python model/export.py --run_dir output --format onnx --decode --to hrpose.onnx
+  python model/export.py --run_dir output --epoch 210 --format litert --precision float16 --to hrpose.tflite
 
-The input, called image, is a batch of RGB crops of one person each, of the size the network was trained at,
+The input, called image, is a batch of RGB crops of one instance each, of the size the network was trained at,
 as (N, height, width, 3). With --decode it is uint8, and the output, keypoints, is (N, K, 3) float32: x, y in
-pixels of that crop (the centre of the first pixel is 0, 0) and the score. Without, it is float32, normalised
+pixels of that crop (the center of the first pixel is 0, 0) and the score. Without, it is float32, normalized
 as (value / 255 - mean) / std, and the output, heatmaps, is (N, height / 4, width / 4, K) float32.
 
 Each export says in JSON what it expects and means: sizes, mean and std, keypoint names, flip pairs, sigmas,
@@ -62,8 +62,8 @@ ENDINGS = {"saved_model": "", "onnx": ".onnx", "litert": ".tflite"}
 RUNTIMES = {"saved_model": "tensorflow", "onnx": "onnxruntime", "litert": "ai-edge-litert"}
 #: Images per call; far above what any device's memory could take.
 LARGEST_BATCH = 2**16
-#: Pictures that int8 is measured on; the converter's guide asks for about 100 to 500.
-CALIBRATION_PICTURES = 200
+#: Images that int8 is measured on; the converter's guide asks for about 100 to 500.
+CALIBRATION_IMAGES = 200
 
 
 def example(file_format, path, input_size, decode, batch):
@@ -110,11 +110,11 @@ def parser():
     )
     add = result.add_argument
     add(
-        "--run",
+        "--run_dir",
         type=os.path.expanduser,
         default="output",
         metavar="DIR",
-        help="what train/main.py calls --output_dir (default: output)",
+        help="what train/main.py calls --run_dir (default: output)",
     )
     add_weight_choice(result)
     add("--format", required=True, choices=tuple(EXAMPLES), help="what to write")
@@ -125,7 +125,7 @@ def parser():
         metavar="PATH",
         help="file to write (for saved_model a folder); .onnx or .tflite is added if missing",
     )
-    add("--decode", action="store_true", help="put normalisation and heatmap decoding into the graph")
+    add("--decode", action="store_true", help="put normalization and heatmap decoding into the graph")
     add(
         "--batch",
         type=_batch,
@@ -138,14 +138,14 @@ def parser():
         choices=("float32", "float16", "int8"),
         default="float32",
         help="for litert: float16 halves the file; int8 quarters it and also rounds what is computed, and "
-        "needs --pictures (default: float32)",
+        "needs --images (default: float32)",
     )
     add(
-        "--pictures",
+        "--images",
         type=os.path.expanduser,
         metavar="DIR",
-        help="for int8: pictures of people like those the network will see; up to "
-        f"{CALIBRATION_PICTURES} are read and cut to the input's shape, to measure how large activations get",
+        help="for int8: images of instances like those the network will see; up to "
+        f"{CALIBRATION_IMAGES} are read and cut to the input's shape, to measure how large activations get",
     )
     add("--overwrite", action="store_true", help="replace what is there")
     return result
@@ -163,8 +163,8 @@ def _parse(argv):
             "--precision=int8 is not available with --decode: x, y and score would be rounded to the same "
             "255 steps; leave one of them out"
         )
-    if (options.precision == "int8") != (options.pictures is not None):
-        command_parser.error("--precision=int8 and --pictures=DIR go together")
+    if (options.precision == "int8") != (options.images is not None):
+        command_parser.error("--precision=int8 and --images=DIR go together")
     ending = ENDINGS[options.format]
     if not Path(options.to).name:
         command_parser.error(f"--to={options.to}: expected a file to write, for example hrpose{ending}")
@@ -173,7 +173,7 @@ def _parse(argv):
 
 
 def _run(options):
-    folder = Path(options.run) / "model_dump"
+    folder = Path(options.run_dir) / "model_dump"
     config = read_known_config(folder)
     epoch = choose_epoch(folder, options.epoch)
     averaged = choose_averaged(config, folder, options.averaged)
@@ -183,7 +183,7 @@ def _run(options):
     size = sum(path.stat().st_size for path in [options.to, *options.to.rglob("*")] if path.is_file())
     skeleton = f"{config.num_keypoints} keypoints of {config.skeleton['name']}"
     weights = ", averaged weights" if averaged else ""
-    print(f"epoch {epoch} of {options.run}{weights} ({config.model}, {config.dataset}, {skeleton})")
+    print(f"epoch {epoch} of {options.run_dir}{weights} ({config.model}, {config.dataset}, {skeleton})")
     print(f"wrote {options.to} ({size / 1e6:.1f} MB, {options.precision})")
     print(f"To run it: pip install {RUNTIMES[options.format]}, and for example")
     print(example(options.format, options.to, config.input_size, options.decode, options.batch))
@@ -191,10 +191,10 @@ def _run(options):
 
 def _export(options, config, folder, epoch, averaged):
     from model.exporting import formats
-    from model.image_files import read_pictures
+    from model.image_files import read_images
 
     model = config.network.build(config.input_size, config.num_keypoints)
-    load_checkpoint(folder, epoch, model, average=averaged)
+    load_checkpoint(folder, epoch, model, ema=averaged)
     arguments = dict(
         model=model,
         config=config,
@@ -206,10 +206,10 @@ def _export(options, config, folder, epoch, averaged):
         averaged=averaged,
     )
     if options.format == "litert":
-        pictures = None
-        if options.pictures is not None:
-            pictures = read_pictures(options.pictures, config.input_size, CALIBRATION_PICTURES)
-        formats.export_litert(**arguments, precision=options.precision, pictures=pictures)
+        images = None
+        if options.images is not None:
+            images = read_images(options.images, config.input_size, CALIBRATION_IMAGES)
+        formats.export_litert(**arguments, precision=options.precision, images=images)
     else:
         export = {"saved_model": formats.export_saved_model, "onnx": formats.export_onnx}
         export[options.format](**arguments)

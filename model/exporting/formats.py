@@ -41,7 +41,7 @@ def export_saved_model(model, config, epoch, path, decode=False, batch=None, ove
         config: the run's `model.run_config.RunConfig`.
         epoch: of the weights, for the metadata.
         path: the folder to write.
-        decode: False: normalised float32 images → heatmaps. True: uint8 images → keypoints in their pixels.
+        decode: False: normalized float32 images → heatmaps. True: uint8 images → keypoints in their pixels.
             `model.exporting.serving.serving_function` has the shapes.
         batch: how many images a call takes; None for any number.
         overwrite: whether to replace what is there.
@@ -89,7 +89,7 @@ def export_litert(
     batch=1,
     overwrite=False,
     precision="float32",
-    pictures=None,
+    images=None,
     averaged=False,
 ):
     """Writes a LiteRT (.tflite) file with the signature ``serving_default``.
@@ -100,11 +100,11 @@ def export_litert(
         batch: None gives a graph of unknown shape, which most accelerators cannot take.
         precision: "float32"; "float16": the weights rounded to half the size, computed with as the device
             likes; "int8": weights and activations of eight bits, with float32 at input and output.
-        pictures: for "int8": (N, h, w, 3) uint8, RGB, N > 0: people as the network sees them. The ranges of
+        images: for "int8": (N, h, w, 3) uint8, RGB, N > 0: instances as the network sees them. The ranges of
             all activations are measured on them.
 
     Raises:
-        ExportError: also for another precision, and for int8 without pictures or with the decoder.
+        ExportError: also for another precision, and for int8 without images or with the decoder.
     """
     if precision not in ("float32", "float16", "int8"):
         raise ExportError(f"precision {precision!r} is not available; available: float32, float16, int8")
@@ -113,8 +113,8 @@ def export_litert(
             "int8 with the decoder inside the graph is not available: x, y and score would be rounded to the "
             "same 255 steps. Export the heatmaps, or float16"
         )
-    if precision == "int8" and (pictures is None or not len(pictures)):
-        raise ExportError("int8 needs pictures of people, to measure the ranges of the activations on")
+    if precision == "int8" and (images is None or not len(images)):
+        raise ExportError("int8 needs images of instances, to measure the ranges of the activations on")
     with _replacing(path, overwrite) as temporary, tempfile.TemporaryDirectory() as folder:
         _save(serving_function(inference_network(model), config, decode, batch), folder)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
@@ -123,7 +123,7 @@ def export_litert(
         if precision == "float16":
             converter.target_spec.supported_types = [tf.float16]
         if precision == "int8":
-            converter.representative_dataset = lambda: _calls(pictures, batch or 1)
+            converter.representative_dataset = lambda: _calls(images, batch or 1)
         content = converter.convert()
         temporary.write_bytes(content)
         with zipfile.ZipFile(temporary, "a") as archive:
@@ -139,11 +139,11 @@ def _save(serve, folder):
     tf.saved_model.save(module, str(folder), signatures={"serving_default": serve})
 
 
-def _calls(pictures, batch):
-    """Pictures as the arguments of calls; the last batch is filled up with the first pictures."""
-    for start in range(0, len(pictures), batch):
-        images = np.take(pictures, range(start, start + batch), axis=0, mode="wrap")
-        yield {"image": normalize(images).numpy()}
+def _calls(images, batch):
+    """Images as the arguments of calls; the last batch is filled up with the first images."""
+    for start in range(0, len(images), batch):
+        some = np.take(images, range(start, start + batch), axis=0, mode="wrap")
+        yield {"image": normalize(some).numpy()}
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""What is exported: one TensorFlow function from pictures to heatmaps or keypoints, and what describes it."""
+"""What is exported: one TensorFlow function from images to heatmaps or keypoints, and what describes it."""
 
 import contextlib
 
@@ -15,7 +15,7 @@ from model.layers import Upsample
 class _Nearest(keras.layers.Layer):
     """`model.layers.Upsample` as the single operation that every runtime has a kernel for.
 
-    Without half-pixel centres, output pixel x shows input pixel floor(x / factor): the same repetition.
+    Without half-pixel centers, output pixel x shows input pixel floor(x / factor): the same repetition.
     """
 
     def __init__(self, factor, **kwargs):
@@ -88,9 +88,9 @@ def serving_function(network, config, decode=False, batch=None):
     Args:
         network: from `inference_network`.
         config: the run's `RunConfig`.
-        decode: False: ``image`` (B, h, w, 3) float32, RGB normalised by `model.inputs.normalize` →
+        decode: False: ``image`` (B, h, w, 3) float32, RGB normalized by `model.inputs.normalize` →
             ``heatmaps`` (B, h / 4, w / 4, K) float32. True: ``image`` (B, h, w, 3) uint8, RGB →
-            ``keypoints`` (B, K, 3) float32: x, y in pixels of that image (the centre of the first pixel is
+            ``keypoints`` (B, K, 3) float32: x, y in pixels of that image (the center of the first pixel is
             0, 0), and score, the heatmap's highest value.
         batch: B, or None for any.
 
@@ -136,7 +136,7 @@ def describe(config, epoch, averaged, decode, batch, precision="float32"):
             "size": list(config.input_size),
             "size_order": "width, height",
             "dtype": "uint8" if decode else "float32",
-            "crop": "the person's box, widened about its centre to the input's shape, times 1.25",
+            "crop": "the instance's box, widened about its center to the input's shape, times 1.25",
             "normalization": formula + ("; inside the graph" if decode else "; expected of the caller"),
             "mean": list(IMAGENET_MEAN),
             "std": list(IMAGENET_STD),

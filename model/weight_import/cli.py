@@ -14,8 +14,8 @@ from model.official_weights import official_shapes
 from model.run_config import CONFIG
 from model.run_folder import Progress, RunError, checkpoint_folder, require_saved
 from model.weight_choice import add_weight_choice, choose_epoch
-from model.weight_import.initial_weights import fit_backbone, head_size, is_named_for, network_of, summarise
-from model.weight_import.readers import AVERAGE, LEARNT, WeightsError, read_weights, sha256, weights_file
+from model.weight_import.initial_weights import fit_backbone, head_size, is_named_for, network_of, summarize
+from model.weight_import.readers import EMA, LEARNT, WeightsError, read_weights, sha256, weights_file
 
 NAME = "python model/weights.py"
 
@@ -54,7 +54,7 @@ def parser():
         required=True,
         dest="source",
         metavar="FILE",
-        help="weights to read: a file, a run's folder (what train/main.py calls --output_dir), or a folder "
+        help="weights to read: a file, a run's folder (what train/main.py calls --run_dir), or a folder "
         "epoch-NNNN",
     )
     one.add_argument(
@@ -92,7 +92,7 @@ def checkpoint_of(source, epoch):
     if epoch is not None:
         raise WeightsError(
             f"{source} is no run's folder, so there is no --epoch to choose; expected what train/main.py "
-            "calls --output_dir"
+            "calls --run_dir"
         )
     return source
 
@@ -137,7 +137,7 @@ def import_weights(source, target, averaged=None):
         "source_sha256": sha256(file),
     }
     if is_checkpoint := (file.parent / "state.json").is_file():
-        metadata |= {"checkpoint": file.parent.name, "averaged": str(file.name == AVERAGE).lower()}
+        metadata |= {"checkpoint": file.parent.name, "averaged": str(file.name == EMA).lower()}
     temporary = target.with_name(f"{target.name}.partial")
     # A transposed array is another order of the same memory, and safetensors writes memory as it lies. Its
     # save_file would make a file that only its owner can read.
@@ -154,7 +154,7 @@ def import_weights(source, target, averaged=None):
             f"{target} could not be written: {error.strerror or error}; see to it that there is room in "
             f"{target.parent} and that it may be written"
         ) from error
-    return network.name, keypoints, fit.unused, is_checkpoint and file.name == AVERAGE
+    return network.name, keypoints, fit.unused, is_checkpoint and file.name == EMA
 
 
 def _run(options):
@@ -176,7 +176,7 @@ def _run(options):
     head = f"head for {keypoints} keypoints" if keypoints else "no head for keypoints"
     print(f"{source}: backbone of HRNet {network}, {head}{', averaged weights' * averaged}")
     if unused:
-        print(f"left out {len(unused):,} arrays: {summarise(unused)}")
+        print(f"left out {len(unused):,} arrays: {summarize(unused)}")
     print(f"wrote {target} ({target.stat().st_size / 1e6:.0f} MB)")
     if not is_named_for(network, target):
         print(f"note: train/main.py --model={network} looks for files named hrnet_{network}*")

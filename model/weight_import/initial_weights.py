@@ -1,7 +1,7 @@
 """Weights to start from: which network a file is for, what of it fits, and where the trainer finds it.
 
 A network starts from a whole backbone or not at all: a file that lacks part of it, or has another width, is
-refused. Only the head, which belongs to one set of keypoints, may stay as it was initialised, and that is
+refused. Only the head, which belongs to one set of keypoints, may stay as it was initialized, and that is
 reported.
 """
 
@@ -43,7 +43,7 @@ class Fit:
         """One or two lines for the user: what is used, what became of the head, what is left out."""
         lines = [f"{len(self.values):,} arrays used; head: {self.head}"]
         if self.unused:
-            lines.append(f"left out {len(self.unused):,} arrays: {summarise(self.unused)}")
+            lines.append(f"left out {len(self.unused):,} arrays: {summarize(self.unused)}")
         return "\n".join(lines)
 
 
@@ -65,7 +65,7 @@ def network_of(state: Mapping[str, npt.NDArray[np.float32]]) -> Network:
     if array is None:
         raise WeightsError(
             f"no weights of a network here: {' or '.join(arrays)} is missing; the file has "
-            f"{summarise(state) or 'nothing'}"
+            f"{summarize(state) or 'nothing'}"
         )
     widths = ", ".join(f"{width} ({name})" for name, (other, width) in known.items() if other == array)
     raise WeightsError(
@@ -93,7 +93,7 @@ def head_size(
 _PARTS_NAMED = 8
 
 
-def summarise(names: Iterable[str]) -> str:
+def summarize(names: Iterable[str]) -> str:
     """Official names counted by the part of the network they belong to: "classifier (2), final_layer (7)".
 
     Of many parts the first few are named.
@@ -122,7 +122,7 @@ def fit_backbone(
     if missing:
         raise WeightsError(
             f"no weights of this network: {len(missing):,} of its {len(backbone):,} arrays are missing, for "
-            f"example {missing[0]}; the file has {summarise(state) or 'nothing'}"
+            f"example {missing[0]}; the file has {summarize(state) or 'nothing'}"
         )
     for name in backbone:
         if state[name].shape != shapes[name]:
@@ -133,13 +133,13 @@ def fit_backbone(
     differs = [name for name in head if name in state and state[name].shape != shapes[name]]
     if differs:
         found = (
-            f"as initialised ({differs[0]} is {state[differs[0]].shape}, the network's {shapes[differs[0]]})"
+            f"as initialized ({differs[0]} is {state[differs[0]].shape}, the network's {shapes[differs[0]]})"
         )
     elif all(name in state for name in head):
         found = "from the file"
         backbone = [*backbone, *head]
     else:
-        found = "as initialised (the file has none for keypoints)"
+        found = "as initialized (the file has none for keypoints)"
     values = {name: state[name] for name in backbone}
     return Fit(
         values=values,

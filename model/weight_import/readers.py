@@ -29,7 +29,7 @@ from model.official_weights import official_name
 from model.run_folder import read_parts, saved_parts
 
 #: The weights of a checkpoint: as learnt, and their moving average.
-LEARNT, AVERAGE = "model.safetensors", "average.safetensors"
+LEARNT, EMA = "model.safetensors", "average.safetensors"
 #: The largest published file (HRNet-W48 with its optimizer's state) has 0.8 GB.
 MAX_BYTES = 4 << 30
 TORCH_SUFFIXES = (".pth", ".pth.tar", ".pt", ".bin")
@@ -100,23 +100,23 @@ def weights_file(path, averaged=None):
     """
     path = Path(path)
     if path.is_dir():
-        learnt, average = path / LEARNT, path / AVERAGE
+        learnt, ema = path / LEARNT, path / EMA
         if not learnt.is_file():
             raise WeightsError(
                 f"{path} is a folder without {LEARNT}; name a file, or a checkpoint such as "
                 "output/model_dump/epoch-0210"
             )
-        if averaged and not average.is_file():
+        if averaged and not ema.is_file():
             raise WeightsError(
                 f"{path} has no moving average of the weights, as train/main.py --ema_decay would keep; "
                 "without --averaged the weights as learnt are taken"
             )
-        if averaged is None and Path(AVERAGE).stem in saved_parts(path) and not average.is_file():
+        if averaged is None and Path(EMA).stem in saved_parts(path) and not ema.is_file():
             raise WeightsError(
-                f"{path} is damaged: the moving average of the weights was saved, but {AVERAGE} is gone; "
+                f"{path} is damaged: the moving average of the weights was saved, but {EMA} is gone; "
                 "--noaveraged takes the weights as learnt"
             )
-        path = learnt if averaged is False or not average.is_file() else average
+        path = learnt if averaged is False or not ema.is_file() else ema
     elif averaged is not None:
         raise WeightsError(
             f"{path} is no folder of a run or a checkpoint, so there is nothing to choose; leave out "

@@ -1,4 +1,4 @@
-"""COCO-format annotation files, as people to cut out; `Selection` says who counts."""
+"""COCO-format annotation files, as instances to cut out; `Selection` says who counts."""
 
 import warnings
 from collections import Counter
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from hrpose.json_checks import PERSON_CATEGORY, is_list
 from pipelines.annotations.json_stream import read_long_json
-from pipelines.instances import BuildError, Person, Picture, Source, is_id, is_number, rejection
+from pipelines.instances import AnnotatedImage, BuildError, Instance, Source, is_id, is_number, rejection
 from records.annotations.selection import Selection
 from records.coco_category import skeleton_from_coco_category
 from records.skeletons import Skeleton
 
 #: What is read of an entry of "images", and of one of "annotations" or of a results file.
 _IMAGE_KEYS = ("id", "file_name", "width", "height")
-_PERSON_KEYS = ("id", "image_id", "category_id", "iscrowd", "bbox", "area", "keypoints", "score")
+_INSTANCE_KEYS = ("id", "image_id", "category_id", "iscrowd", "bbox", "area", "keypoints", "score")
 
 #: How the widely used older converter of MPII spells a keypoint.
 _MISSPELLED = {"throax": "thorax"}
@@ -38,54 +38,54 @@ def read_annotations(path):
     Raises:
         BuildError: as `read_json`.
     """
-    return read_long_json(path, {"images": _trim_image, "annotations": _trim_person, None: _trim_person})
+    return read_long_json(path, {"images": _trim_image, "annotations": _trim_instance, None: _trim_instance})
 
 
 def _trim_image(entry):
-    """What `read_pictures` reads of an entry; the whole, for its message, of one that lacks any of it."""
+    """What `read_images` reads of an entry; the whole, for its message, of one that lacks any of it."""
     if isinstance(entry, dict) and all(key in entry for key in _IMAGE_KEYS):
         return {key: entry[key] for key in _IMAGE_KEYS}
     return entry
 
 
-def _trim_person(entry):
+def _trim_instance(entry):
     """What `read_ground_truth` and `read_detections` read of an entry."""
     if isinstance(entry, dict):
-        return {key: entry[key] for key in _PERSON_KEYS if key in entry}
+        return {key: entry[key] for key in _INSTANCE_KEYS if key in entry}
     return entry
 
 
-def read_pictures(annotations, path):
-    """The pictures of a parsed annotation file.
+def read_images(annotations, path):
+    """The images of a parsed annotation file.
 
     Args:
         annotations: the parsed file.
         path: where it was read, for messages.
 
     Returns:
-        {image id: Picture without people}.
+        {image id: Image without instances}.
 
     Raises:
         BuildError: if the file as a whole is not in COCO format.
     """
-    images = annotations.get("images") if isinstance(annotations, dict) else None
-    if not is_list(images):
+    listed = annotations.get("images") if isinstance(annotations, dict) else None
+    if not is_list(listed):
         raise BuildError(f'{path} is not in COCO format: expected an object with a list "images"')
-    pictures = {}
-    for position, image in enumerate(images):
-        entry = image if isinstance(image, dict) else {}
+    images = {}
+    for position, item in enumerate(listed):
+        entry = item if isinstance(item, dict) else {}
         image_id, name, *size = (entry.get(key) for key in ("id", "file_name", "width", "height"))
         if not (is_id(image_id) and isinstance(name, str) and all(is_number(n) and n >= 0 for n in size)):
             raise BuildError(
                 f'{path}: every entry of "images" needs an id (a whole number), a file_name (text), width '
-                f"and height (numbers); entry {position} is {str(image)[:200]}"
+                f"and height (numbers); entry {position} is {str(item)[:200]}"
             )
-        picture = Picture(image_id, name, *map(int, size))
-        if pictures.setdefault(image_id, picture) != picture:
+        image = AnnotatedImage(image_id, name, *map(int, size))
+        if images.setdefault(image_id, image) != image:
             raise BuildError(
-                f"{path}: two pictures have the id {image_id}: {pictures[image_id].file_name} and {name}"
+                f"{path}: two images have the id {image_id}: {images[image_id].file_name} and {name}"
             )
-    return pictures
+    return images
 
 
 def read_category(annotations, path, skeleton=None):
@@ -139,62 +139,63 @@ def read_category(annotations, path, skeleton=None):
 
 
 def read_ground_truth(
-    annotations, path, skeleton=None, *, clean_boxes=True, unlabelled=False, image_ids=None, complete=None
+    annotations, path, skeleton=None, *, clean_boxes=True, unlabeled=False, image_ids=None, complete=None
 ):
-    """The labelled people of a parsed annotation file.
+    """The labeled instances of a parsed annotation file.
 
     Args:
         annotations: the parsed file.
         path: where it was read, for messages.
         skeleton: whose keypoints to expect; None takes those that the file describes.
-        clean_boxes: whether to cut boxes to their picture.
-        unlabelled: whether people without a labelled keypoint count too: those to predict, not to learn from.
-        image_ids: the pictures to look at; None for all.
-        complete: function of {image id: `Picture`} that gives the same with what the file does not say of
-            them; None if there is nothing to complete.
+        clean_boxes: whether to cut boxes to their image.
+        unlabeled: whether instances without a labeled keypoint count too: those to predict, not to learn
+            from.
+        image_ids: the images to look at; None for all.
+        complete: function of {image id: `AnnotatedImage`} that gives the same with what the file does not say
+            of them; None if there is nothing to complete.
 
     Returns:
-        A `Source`. Everybody in the file is in its pictures, dropped or rejected.
+        A `Source`. Everybody in the file is in its images, dropped or rejected.
 
     Raises:
         BuildError: if the file as a whole is not in COCO format or is for another skeleton.
     """
-    pictures = read_pictures(annotations, path)
-    pictures = complete(pictures) if complete else pictures
-    people = annotations.get("annotations")
-    if not is_list(people):
+    images = read_images(annotations, path)
+    images = complete(images) if complete else images
+    instances = annotations.get("annotations")
+    if not is_list(instances):
         raise BuildError(
             f'{path} has no list "annotations"; ground-truth boxes need one, --boxes=detections does not'
         )
     category = read_category(annotations, path, skeleton)
 
     def size_of(image_id):
-        picture = pictures.get(image_id)
-        return picture and (picture.width, picture.height)
+        image = images.get(image_id)
+        return image and (image.width, image.height)
 
     selection = Selection(
         category.id,
         category.skeleton.num_keypoints,
         size_of,
         clean_boxes=clean_boxes,
-        unlabelled=unlabelled,
+        unlabeled=unlabeled,
         image_ids=image_ids,
     )
-    dropped, rejected = Counter(), []
-    for position, entry in enumerate(people):
+    filtered, rejected = Counter(), []
+    for position, entry in enumerate(instances):
         if not isinstance(entry, dict):
             detail = f"entry {position} of annotations: expected an object, received {str(entry)[:200]}"
             rejected.append(rejection(None, None, "bad_annotation", detail))
             continue
-        verdict, image_id, person_id = selection.judge(entry), entry.get("image_id"), entry.get("id")
-        if verdict.left_out:
-            dropped[verdict.left_out] += 1
+        verdict, image_id, instance_id = selection.judge(entry), entry.get("image_id"), entry.get("id")
+        if verdict.filtered:
+            filtered[verdict.filtered] += 1
         elif verdict.rejected:
-            rejected.append(rejection(image_id, person_id, *verdict.rejected))
+            rejected.append(rejection(image_id, instance_id, *verdict.rejected))
         else:
-            person = Person(person_id, verdict.box, verdict.keypoints, verdict.area)
-            pictures[image_id].people.append(person)
-    return Source(category.skeleton, [p for p in pictures.values() if p.people], dict(dropped), rejected)
+            instance = Instance(instance_id, verdict.box, verdict.keypoints, verdict.area)
+            images[image_id].instances.append(instance)
+    return Source(category.skeleton, [p for p in images.values() if p.instances], dict(filtered), rejected)
 
 
 def refuse_other_categories(annotations, path, skeleton=None):
@@ -207,8 +208,8 @@ def refuse_other_categories(annotations, path, skeleton=None):
     Raises:
         BuildError: naming the ids.
     """
-    people = (entry for entry in annotations["annotations"] if isinstance(entry, dict))
-    received = Counter(str(entry.get("category_id"))[:20] for entry in people)
+    instances = (entry for entry in annotations["annotations"] if isinstance(entry, dict))
+    received = Counter(str(entry.get("category_id"))[:20] for entry in instances)
     listed = ", ".join(f"{number:,} of category_id {one}" for one, number in received.most_common(5))
     raise BuildError(
         f"{path}: nobody to build records of: the category with keypoints has the id "

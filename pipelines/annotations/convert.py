@@ -1,7 +1,7 @@
 """The step before a build that brings MPII's and PoseTrack's own annotations to COCO format.
 
 What it writes stands in the dataset's `annotations/`, or where the user says, beside `conversion.json`, which
-says what it was made of: so it is made once, made again when pictures that were missing have come, and never
+says what it was made of: so it is made once, made again when images that were missing have come, and never
 mixed up with files that somebody else has put there.
 """
 
@@ -43,7 +43,7 @@ RECORD = "conversion.json"
 #: Inside annotations/: what is converted until all of it is there.
 WORK_FOLDER = ".conversion"
 
-#: Picture headers that are read at the same time; on a network's file system each takes a while.
+#: Image headers that are read at the same time; on a network's file system each takes a while.
 _READERS = 16
 
 
@@ -72,11 +72,11 @@ class Converted:
 
     Attributes:
         files: {split: COCO-format dict}.
-        left_out: {split: {reason: count}} of the people who are in none of the files on purpose.
+        filtered: {split: {reason: count}} of the instances that are in none of the files on purpose.
     """
 
     files: dict
-    left_out: dict
+    filtered: dict
 
 
 def find_mpii(folder, options):
@@ -101,37 +101,37 @@ def convert_mpii(raw, measure, options):
 
     Args:
         raw: {split: paths} as `find_mpii` returns it.
-        measure: function of pictures' names, and of what these begin with that is not part of the path below
-            the picture folder; returns {name: (width, height) in pixels, or None without a readable picture}.
+        measure: function of images' names, and of what these begin with that is not part of the path below
+            the image folder; returns {name: (width, height) in pixels, or None without a readable image}.
         options: `ConvertOptions`.
 
     Raises:
         BuildError: as `read_release`, `read_list` and `divide` do.
     """
     entries = read_release(*raw["train"])
-    left_out = {}
+    filtered = {}
     if options.validation_list:
         listed = mpii.read_list(options.validation_list)
         entries, others = mpii.divide(entries, listed, options.validation_list)
-        left_out["val"] = {"not_in_validation_list": len(others)} if others else {}
-    sizes = measure([entry.file_name for entry in entries if entry.people])
+        filtered["val"] = {"not_in_validation_list": len(others)} if others else {}
+    sizes = measure([entry.file_name for entry in entries if entry.instances])
     files = mpii.convert(entries, sizes.get, options.mpii_boxes)
     for split, file in files.items():
-        missing = sum(len(entry.people) for entry in entries if entry.split == split)
+        missing = sum(len(entry.instances) for entry in entries if entry.split == split)
         if missing := missing - len(file["annotations"]):
             reason = "test_part" if split == "test" else "no_extent"
-            left_out[split] = left_out.get(split, {}) | {reason: missing}
-    return Converted(files, left_out)
+            filtered[split] = filtered.get(split, {}) | {reason: missing}
+    return Converted(files, filtered)
 
 
 def convert_posetrack(raw, measure, options):
     """Converts PoseTrack's files, {split: paths} as `find_posetrack` returns them; see `convert_mpii`."""
-    files, left_out = {}, {}
+    files, filtered = {}, {}
     for split, paths in raw.items():
         read = [(path, read_json(path)) for path in paths]
         names = [image["file_name"] for _, data in read for image in _images(data)]
-        files[split], left_out[split] = posetrack.convert(read, measure(names, "images/").get, split)
-    return Converted(files, left_out)
+        files[split], filtered[split] = posetrack.convert(read, measure(names, "images/").get, split)
+    return Converted(files, filtered)
 
 
 def _images(data):
@@ -151,12 +151,12 @@ def ensure_converted(layout, folder, images, options, say=print):
     Args:
         layout: the dataset's `Layout`; its name is a key of `CONVERTERS`.
         folder: the dataset's folder.
-        images: the picture folder.
+        images: the image folder.
         options: `ConvertOptions`.
         say: function that shows a line to the user.
 
     Returns:
-        {split: {reason: count}} of people left out by the conversion; empty if there is nothing to convert
+        {split: {reason: count}} of instances left out by the conversion; empty if there is nothing to convert
         from. Annotations of a split without raw ones are used as they are.
 
     Raises:
@@ -188,17 +188,17 @@ def ensure_converted(layout, folder, images, options, say=print):
     ours = [split for split in there if before and before["files"].get(split) == there[split]]
     # MPII's splits are parts of one release: none of them can come from somewhere else.
     foreign = [split for split in there if split not in ours and (split in raw or layout.name == "mpii")]
-    whole = before and set(ours) == set(before["files"]) and not before["unreadable_pictures"]
+    whole = before and set(ours) == set(before["files"]) and not before["unreadable_images"]
     if whole and before["origin"] == origin and not foreign:
         say(f"{folder}: annotations already converted ({', '.join(ours)})")
-        return before["left_out"]
+        return before["filtered"]
     if not options.overwrite:
         _refuse_to_replace(paths, raw, ours, foreign, before, origin)
 
     sizes = {}
 
     def measure(names, name_prefix=""):
-        measured = measure_pictures(images, names, name_prefix)
+        measured = measure_images(images, names, name_prefix)
         sizes.update(measured)
         return measured
 
@@ -208,8 +208,8 @@ def ensure_converted(layout, folder, images, options, say=print):
     record = {
         "origin": origin,
         "files": {split: hashlib.sha256(content).hexdigest() for split, content in contents.items()},
-        "left_out": converted.left_out,
-        "unreadable_pictures": unreadable,
+        "filtered": converted.filtered,
+        "unreadable_images": unreadable,
     }
     # Files that would come out the same are not touched: somebody may be reading them.
     outdated = [split for split in ours + foreign if record["files"].get(split) != there[split]]
@@ -228,16 +228,16 @@ def ensure_converted(layout, folder, images, options, say=print):
     for split in new:
         file, found = converted.files[split], raw[split]
         say(
-            f"{paths[split]}: {len(file['annotations']):,} people in {len(file['images']):,} pictures, "
+            f"{paths[split]}: {len(file['annotations']):,} instances in {len(file['images']):,} images, "
             f"converted from {found[0] if len(found) == 1 else f'{len(found):,} files'}"
         )
     if not new:
         say(f"{folder}: annotations already converted ({', '.join(contents)})")
     if unreadable:
-        say(f"warning: {unreadable:,} of {len(sizes):,} pictures are missing or unreadable")
+        say(f"warning: {unreadable:,} of {len(sizes):,} images are missing or unreadable")
     if layout.name == "mpii" and not options.validation_list:
         say("all of MPII's training part is in train; --validation_list divides it (--help says how)")
-    return converted.left_out
+    return converted.filtered
 
 
 @contextlib.contextmanager
@@ -278,21 +278,21 @@ def _finish_exchange(directory, paths, obsolete=()):
         remove_folder(made)
 
 
-def measure_pictures(folder, file_names, name_prefix=""):
-    """Sizes of many pictures, from their headers, with a progress bar.
+def measure_images(folder, file_names, name_prefix=""):
+    """Sizes of many images, from their headers, with a progress bar.
 
     Args:
-        folder: the picture folder.
+        folder: the image folder.
         file_names: list of names.
         name_prefix: what they begin with that is not part of the path below the folder.
 
     Returns:
-        {file name: (width, height) in pixels, or None for a picture that is missing or unreadable}.
+        {file name: (width, height) in pixels, or None for an image that is missing or unreadable}.
     """
     size_of = header_sizes(folder, name_prefix)
     with ThreadPoolExecutor(_READERS) as pool:
         sizes = pool.map(size_of, file_names)
-        bar = tqdm(sizes, total=len(file_names), desc="sizes", unit=" pictures", delay=1, leave=False)
+        bar = tqdm(sizes, total=len(file_names), desc="sizes", unit=" images", delay=1, leave=False)
         return dict(zip(file_names, bar, strict=True))
 
 
@@ -302,7 +302,7 @@ def _read_record(path):
         record = read_json_if_there(path)
     except ValueError:
         return None
-    types = {"origin": dict, "files": dict, "left_out": dict, "unreadable_pictures": int}
+    types = {"origin": dict, "files": dict, "filtered": dict, "unreadable_images": int}
     good = isinstance(record, dict) and all(isinstance(record.get(key), kind) for key, kind in types.items())
     return record if good else None
 
@@ -316,8 +316,8 @@ def _refuse_to_replace(paths, raw, ours, foreign, before, origin):
         else:
             said += (
                 "without --validation_list all of MPII's training part is in train, so that the two may have "
-                "people in common. Divide the part with --validation_list, move the file away, or remove it "
-                "with --overwrite"
+                "instances in common. Divide the part with --validation_list, move the file away, or remove "
+                "it with --overwrite"
             )
         raise BuildError(said)
     earlier = before["origin"] if ours else origin

@@ -1,9 +1,9 @@
 """The MPII Human Pose release, a MATLAB struct, as typed entries with everything in its place.
 
 The release (Andriluka et al. 2014, `mpii_human_pose_v1_u12_1.mat`) holds one struct, RELEASE. `annolist` has
-an entry per picture, whose `annorect` has a struct per person: the head's box `x1 y1 x2 y2`, the joints
-`annopoints.point` (`x y id is_visible`), and the person's rough centre `objpos` and `scale`. `img_train` is 1
-for pictures of the training part. Coordinates are MATLAB's, counted from 1. Any field may be missing or
+an entry per image, whose `annorect` has a struct per instance: the head's box `x1 y1 x2 y2`, the keypoints
+`annopoints.point` (`x y id is_visible`), and the instance's rough center `objpos` and `scale`. `img_train` is
+1 for images of the training part. Coordinates are MATLAB's, counted from 1. Any field may be missing or
 empty, and numbers come as text or in any numeric type.
 """
 
@@ -18,8 +18,8 @@ from records.skeletons import MPII
 
 
 @dataclass(frozen=True, slots=True)
-class Joint:
-    """One annotated joint.
+class Keypoint:
+    """One annotated keypoint.
 
     Attributes:
         number: index in the skeleton `MPII`; None if the release's is none.
@@ -35,21 +35,21 @@ class Joint:
 
 @dataclass(frozen=True, slots=True)
 class Rect:
-    """One person, an element of `annorect`. All coordinates are image pixels counted from 1, as released.
+    """One instance, an element of `annorect`. All coordinates are image pixels counted from 1, as released.
 
     Attributes:
-        person_id: unique in the release: counts its people, from 0.
-        index: place in the picture's `annorect`, from 0.
-        joints: in the release's order; a joint may come twice.
-        objpos: (x, y) of the person's rough centre, or None.
-        scale: the person's height in units of 200 pixels, or None.
+        instance_id: unique in the release: counts its instances, from 0.
+        index: place in the image's `annorect`, from 0.
+        keypoints: in the release's order; a keypoint may come twice.
+        objpos: (x, y) of the instance's rough center, or None.
+        scale: the instance's height in units of 200 pixels, or None.
         head_box: (x1, y1, x2, y2), or None.
-        list_row: place in the list file that chose this person for validation, from 0, or None.
+        list_row: place in the list file that chose this instance for validation, from 0, or None.
     """
 
-    person_id: int
+    instance_id: int
     index: int
-    joints: tuple[Joint, ...]
+    keypoints: tuple[Keypoint, ...]
     objpos: tuple[float, float] | None
     scale: float | None
     head_box: tuple[float, ...] | None
@@ -58,12 +58,12 @@ class Rect:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One picture: `index` is its place in `annolist` from 0, `split` is train, val or test."""
+    """One image: `index` is its place in `annolist` from 0, `split` is train, val or test."""
 
     index: int
     file_name: str
     split: str
-    people: tuple[Rect, ...]
+    instances: tuple[Rect, ...]
 
 
 def read_release(path):
@@ -93,39 +93,39 @@ def read_release(path):
     release = _first(variables["RELEASE"])
     annolist, img_train = _elements(_field(release, "annolist")), _field(release, "img_train")
     if not annolist:
-        raise BuildError(f"{path}: RELEASE.annolist is missing or empty; expected a struct per picture")
+        raise BuildError(f"{path}: RELEASE.annolist is missing or empty; expected a struct per image")
     is_train = [_number(value) for value in _flat(img_train)]
     if len(is_train) != len(annolist) or not set(is_train) <= {0, 1}:
         raise BuildError(
-            f"{path}: RELEASE.img_train needs a 0 or 1 for each of the {len(annolist)} pictures in "
+            f"{path}: RELEASE.img_train needs a 0 or 1 for each of the {len(annolist)} images in "
             f"RELEASE.annolist, it has {len(is_train)} values, {sorted(map(str, set(is_train)))[:5]}"
         )
-    entries, people = [], 0
+    entries, instances = [], 0
     for index, (entry, train) in enumerate(zip(annolist, is_train, strict=True)):
         name = _text(_field(_first(_field(entry, "image")), "name"))
         if not name:
             raise BuildError(f"{path}: RELEASE.annolist({index + 1}) has no image.name")
-        rects = [_rect(r, people + i, i) for i, r in enumerate(_elements(_field(entry, "annorect")))]
-        people += len(rects)
+        rects = [_rect(r, instances + i, i) for i, r in enumerate(_elements(_field(entry, "annorect")))]
+        instances += len(rects)
         entries.append(Entry(index, name, "train" if train else "test", tuple(rects)))
     return entries
 
 
-def _rect(rect, person_id, index):
+def _rect(rect, instance_id, index):
     points = _elements(_field(_first(_field(rect, "annopoints")), "point"))
     return Rect(
-        person_id=person_id,
+        instance_id=instance_id,
         index=index,
-        joints=tuple(map(_joint, points)),
+        keypoints=tuple(map(_keypoint, points)),
         objpos=_numbers(_first(_field(rect, "objpos")), "x", "y"),
         scale=_finite(_number(_field(rect, "scale"))),
         head_box=_numbers(rect, "x1", "y1", "x2", "y2"),
     )
 
 
-def _joint(point):
+def _keypoint(point):
     number, visible = _number(_field(point, "id")), _number(_field(point, "is_visible"))
-    return Joint(
+    return Keypoint(
         number=int(number) if number in range(MPII.num_keypoints) else None,
         x=_finite(_number(_field(point, "x"))),
         y=_finite(_number(_field(point, "y"))),
@@ -140,7 +140,7 @@ def _numbers(struct, *names):
 
 
 def _finite(number):
-    """None for a number that is missing or not a position in any picture."""
+    """None for a number that is missing or not a position in any image."""
     return number if number is not None and abs(number) < 1e9 else None
 
 

@@ -1,17 +1,17 @@
 """PoseTrack's annotation files, one per video, as one file in COCO format.
 
 PoseTrack 2018 and 2021 share a layout: COCO's lists, one file per video, with `vid_id`, `frame_id`,
-`is_labeled` and `ignore_regions_x/y` on the pictures and `track_id`, `bbox_head` (in 2021 also `person_id`)
-on the people. Every field of theirs is kept.
+`is_labeled` and `ignore_regions_x/y` on the images and `track_id`, `bbox_head` (in 2021 also `instance_id`)
+on the instances. Every field of theirs is kept.
 
 What is changed, as the converter this replaces did it:
 
-* pictures get `width`, `height` and `coco_url` ("invalid": there is none);
-* people of the labelled splits get `iscrowd` as 0 or 1 and `area`, the box's, which the dataset leaves out;
+* images get `width`, `height` and `coco_url` ("invalid": there is none);
+* instances of the labeled splits get `iscrowd` as 0 or 1 and `area`, the box's, which the dataset leaves out;
   those of the test split, which is not for training, stay as they are.
 
 What is changed besides: the ears, placeholders that nobody annotated, have visibility 0; `num_keypoints` is
-counted, since 2021 leaves it out; and people in frames with `is_labeled: false` (2021 gives some of them a
+counted, since 2021 leaves it out; and instances in frames with `is_labeled: false` (2021 gives some of them a
 box) are left out and counted. The frames themselves stay, so that a detector's boxes can be looked up there.
 """
 
@@ -35,21 +35,21 @@ def convert(files, image_size_of, split):
 
     Args:
         files: list of (name, parsed file), in any order; the result is in the order of the names.
-        image_size_of: function of a picture's `file_name`, relative to the dataset's folder, that returns
-            (width, height) in pixels, or None if there is no readable picture. Such a picture gets the size
-            its entry has, else that of another frame of its video, else 0, 0: it and its people are in the
+        image_size_of: function of an image's `file_name`, relative to the dataset's folder, that returns
+            (width, height) in pixels, or None if there is no readable image. Such an image gets the size
+            its entry has, else that of another frame of its video, else 0, 0: it and its instances are in the
             result, for the build to reject them with the reason it meets.
         split: "train", "val" or "test".
 
     Returns:
-        A dict in COCO format, and {reason: count} of the people left out on purpose.
+        A dict in COCO format, and {reason: count} of the instances left out on purpose.
 
     Raises:
-        BuildError: if a file is not in PoseTrack's format or two pictures have the same id; the message names
+        BuildError: if a file is not in PoseTrack's format or two images have the same id; the message names
             the file and the place.
     """
     files = sorted(files, key=lambda file: file[0])
-    images, people, frames = [], [], {}
+    images, instances, frames = [], [], {}
     for name, data in files:
         _check_category(name, data)
         for place, image in _entries(name, data, "images"):
@@ -62,22 +62,22 @@ def convert(files, image_size_of, split):
             frames[image["id"]] = (place, image)
             images.append(image)
         if split != "test" or "annotations" in data:
-            people += [person for _, person in _entries(name, data, "annotations")]
-    dropped, kept = Counter(), []
-    for person in people:
-        image_id = person.get("image_id")
-        # An entry with an unknown picture stays: whoever reads the file rejects and reports it.
+            instances += [instance for _, instance in _entries(name, data, "annotations")]
+    filtered, kept = Counter(), []
+    for instance in instances:
+        image_id = instance.get("image_id")
+        # An entry with an unknown image stays: whoever reads the file rejects and reports it.
         _, image = frames.get(image_id, (None, {})) if is_id(image_id) else (None, {})
         if image.get("is_labeled", True):
-            kept.append(_convert_person(person, labelled=split != "test"))
+            kept.append(_convert_instance(instance, labeled=split != "test"))
         else:
-            dropped["unlabelled_frame"] += 1
+            filtered["unlabeled_frame"] += 1
     sizes = _sizes(images, image_size_of)
     converted = [
         image | {"width": width, "height": height, "coco_url": "invalid"}
         for image, (width, height) in zip(images, sizes, strict=True)
     ]
-    return {"images": converted, "annotations": kept, "categories": [_category()]}, dict(dropped)
+    return {"images": converted, "annotations": kept, "categories": [_category()]}, dict(filtered)
 
 
 def _category():
@@ -122,7 +122,7 @@ def _check_category(name, data):
 
 
 def _sizes(images, image_size_of):
-    """(width, height) of each picture: its own, else its entry's, else its video's, else 0, 0."""
+    """(width, height) of each image: its own, else its entry's, else its video's, else 0, 0."""
     measured = [image_size_of(image["file_name"]) for image in images]
     of_video = {str(image.get("vid_id")): size for image, size in zip(images, measured, strict=True) if size}
     sizes = []
@@ -134,17 +134,17 @@ def _sizes(images, image_size_of):
     return sizes
 
 
-def _convert_person(person, labelled):
-    """A person's entry; what is wrong with it stays for the reader of the file to reject."""
-    person = dict(person)
-    keypoints = person.get("keypoints")
+def _convert_instance(instance, labeled):
+    """An instance's entry; what is wrong with it stays for the reader of the file to reject."""
+    instance = dict(instance)
+    keypoints = instance.get("keypoints")
     if wrong_keypoints(keypoints, POSETRACK.num_keypoints) is None:
-        person["keypoints"] = keypoints = list(keypoints)
+        instance["keypoints"] = keypoints = list(keypoints)
         for ear in _EARS:
             keypoints[3 * ear : 3 * ear + 3] = 0, 0, 0
-        person["num_keypoints"] = sum(visibility > 0 for visibility in keypoints[2::3])
-    if labelled:
-        person["iscrowd"] = int(is_crowd(person.get("iscrowd")))
-        if wrong_box(person.get("bbox")) is None:
-            person["area"] = person["bbox"][2] * person["bbox"][3]
-    return person
+        instance["num_keypoints"] = sum(visibility > 0 for visibility in keypoints[2::3])
+    if labeled:
+        instance["iscrowd"] = int(is_crowd(instance.get("iscrowd")))
+        if wrong_box(instance.get("bbox")) is None:
+            instance["area"] = instance["bbox"][2] * instance["bbox"][3]
+    return instance

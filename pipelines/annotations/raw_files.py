@@ -1,6 +1,6 @@
 """Where a release's own annotation files lie, and what stands for their content.
 
-A link to nothing is an error wherever it stands: left out silently, it would be missing people.
+A link to nothing is an error wherever it stands: left out silently, it would be missing instances.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""The people of a build: from the annotation file, or from a detector's results for its pictures."""
+"""The instances of a build: from the annotation file, or from a detector's results for its images."""
 
 import warnings
 from dataclasses import replace
@@ -15,7 +15,7 @@ from records.annotations.lenient import Lenient
 
 
 def read_source(build):
-    """The people of a build, from ground truth or from a detector, as a `Source`."""
+    """The instances of a build, from ground truth or from a detector, as a `Source`."""
     annotations = coco.read_annotations(build.annotations)
     lenient = None
     if build.lenient:
@@ -25,10 +25,10 @@ def read_source(build):
         annotations = with_skeleton(lenient.content, own, build.skeleton_file)
     image_ids = read_image_ids(build.image_ids) if build.image_ids else None
     if image_ids:
-        unknown = image_ids - coco.read_pictures(annotations, build.annotations).keys()
+        unknown = image_ids - coco.read_images(annotations, build.annotations).keys()
         if unknown:
             warnings.warn(
-                f"{len(unknown):,} of the {len(image_ids):,} ids in {build.image_ids} are no pictures of "
+                f"{len(unknown):,} of the {len(image_ids):,} ids in {build.image_ids} are no images of "
                 f"this split, for example {min(unknown)}",
                 stacklevel=2,
             )
@@ -42,43 +42,43 @@ def read_source(build):
 
 
 def _annotated(build, annotations, image_ids, lenient):
-    """The people of the annotation file."""
+    """The instances of the annotation file."""
 
-    def complete(pictures):
-        used = [picture for picture in pictures.values() if picture.image_id in lenient.used]
-        return pictures | {picture.image_id: picture for picture in _found(used, build)}
+    def complete(images):
+        used = [image for image in images.values() if image.image_id in lenient.used]
+        return images | {image.image_id: image for image in _found(used, build)}
 
     source = coco.read_ground_truth(
         annotations,
         build.annotations,
         build.skeleton,
         clean_boxes=build.clean_boxes,
-        unlabelled=build.split == "test",
+        unlabeled=build.split == "test",
         image_ids=image_ids,
         complete=complete if lenient else None,
     )
-    if source.dropped.keys() == {"not_a_person"} and not source.pictures and not source.rejected:
+    if source.filtered.keys() == {"not_a_person"} and not source.images and not source.rejected:
         coco.refuse_other_categories(annotations, build.annotations, build.skeleton)
-    return replace(source, dropped=build.left_out | source.dropped)
+    return replace(source, filtered=build.filtered | source.filtered)
 
 
-def _found(pictures, build):
-    """Pictures by the names of their files, with the sizes of these where the annotations state none."""
-    pictures = match_names(pictures, build.images)
+def _found(images, build):
+    """Images by the names of their files, with the sizes of these where the annotations state none."""
+    images = match_names(images, build.images)
     upright = build.exif_orientation == "apply"
-    pictures, unstated = with_sizes(pictures, build.images, build.name_prefix, upright)
+    images, unstated = with_sizes(images, build.images, build.name_prefix, upright)
     if unstated:
         warnings.warn(
-            f"{unstated:,} pictures have no width and height in the file: these are read from the headers of "
-            "the picture files",
+            f"{unstated:,} images have no width and height in the file: these are read from the headers of "
+            "the image files",
             stacklevel=2,
         )
-    return pictures
+    return images
 
 
 def _detected(build, annotations, image_ids, lenient):
-    """The people a detector has found."""
-    pictures = coco.read_pictures(annotations, build.annotations)
+    """The instances a detector has found."""
+    images = coco.read_images(annotations, build.annotations)
     category = coco.read_category(annotations, build.annotations, build.skeleton)
     detections = coco.read_annotations(build.detections)
     if lenient and is_list(detections):
@@ -89,9 +89,9 @@ def _detected(build, annotations, image_ids, lenient):
     source = read_detections(
         detections,
         build.detections,
-        pictures,
+        images,
         category,
         score_threshold=build.score_threshold,
         image_ids=image_ids,
     )
-    return replace(source, pictures=_found(source.pictures, build)) if lenient else source
+    return replace(source, images=_found(source.images, build)) if lenient else source

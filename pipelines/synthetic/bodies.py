@@ -1,6 +1,6 @@
 """Sampling one articulated person in three dimensions.
 
-The axes are x to the picture's right, y down and z towards the viewer; the unit is the person's height.
+The axes are x to the image's right, y down and z towards the viewer; the unit is the person's height.
 A person who faces the viewer has the left hand at positive x. Left and right, depth order and foreshortening
 all follow from turning this body, so nothing that draws it needs to know which side is which.
 """
@@ -45,18 +45,18 @@ MAX_HEAD_TURN = 48  # degrees: the same for the head; beyond it the far eye woul
 class Body:
     """One posed person. All points are float64 in heights (x right, y down, z towards the viewer).
 
-    joints: (17, 3), in COCO's order. hands, toes: (2, 3), left then right.
+    keypoints: (17, 3), in COCO's order. hands, toes: (2, 3), left then right.
     torso_axes, head_axes: (3, 3), columns: towards the person's left, down, forward.
-    head_centre: (3,). head_radii: (3,), half width, half height, half depth.
+    head_center: (3,). head_radii: (3,), half width, half height, half depth.
     neck: (3,), the base of the neck. girth: factor on the thickness of limbs and torso.
     """
 
-    joints: np.ndarray
+    keypoints: np.ndarray
     hands: np.ndarray
     toes: np.ndarray
     torso_axes: np.ndarray
     head_axes: np.ndarray
-    head_centre: np.ndarray
+    head_center: np.ndarray
     head_radii: np.ndarray
     neck: np.ndarray
     girth: float
@@ -68,7 +68,7 @@ class Body:
 
 
 def _turn(degrees: float) -> np.ndarray:
-    """Rotation about the vertical: forward moves to the picture's right."""
+    """Rotation about the vertical: forward moves to the image's right."""
     c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
 
@@ -80,7 +80,7 @@ def _nod(degrees: float) -> np.ndarray:
 
 
 def _roll(degrees: float) -> np.ndarray:
-    """Rotation in the picture plane, clockwise as seen."""
+    """Rotation in the image plane, clockwise as seen."""
     c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
 
@@ -103,7 +103,9 @@ def _bounded_normal(rng: np.random.Generator, sigma: float, bound: float) -> flo
 
 
 def _limb(rng: np.random.Generator, start: np.ndarray, side: float, lengths: tuple, ranges: tuple):
-    """Middle joint, end joint and the last segment's unit direction (each (3,)) of a limb from `start`."""
+    """Middle keypoint, end keypoint and the last segment's unit direction (each (3,)) of a limb from
+    `start`.
+    """
     upper_elevation, upper_azimuth, lower_elevation, lower_azimuth = (rng.uniform(*pair) for pair in ranges)
     middle = start + lengths[0] * _direction(side, upper_elevation, upper_azimuth)
     along = _direction(side, lower_elevation, lower_azimuth)
@@ -111,7 +113,7 @@ def _limb(rng: np.random.Generator, start: np.ndarray, side: float, lengths: tup
 
 
 def sample_body(rng: np.random.Generator, back_view: bool) -> Body:
-    """A person of random proportions and pose; the hip centre is the origin."""
+    """A person of random proportions and pose; the hip center is the origin."""
     torso_length = rng.uniform(0.26, 0.31)
     shoulder_half, hip_half = rng.uniform(0.10, 0.13), rng.uniform(0.055, 0.07)
     arm_lengths = (rng.uniform(0.15, 0.185), rng.uniform(0.135, 0.165))
@@ -121,41 +123,43 @@ def sample_body(rng: np.random.Generator, back_view: bool) -> Body:
 
     spine = _roll(_bounded_normal(rng, 5, 15)) @ _nod(rng.uniform(-6, 14))
     neck = spine @ np.array([0, -torso_length - 0.015, 0])
-    head_centre = spine @ np.array([0, -torso_length - rng.uniform(0.02, 0.045) - head_half, 0.015])
+    head_center = spine @ np.array([0, -torso_length - rng.uniform(0.02, 0.045) - head_half, 0.015])
 
     turn = _bounded_normal(rng, 20, MAX_TURN)
     head_turn = np.clip(turn + _bounded_normal(rng, 14, 30), -MAX_HEAD_TURN, MAX_HEAD_TURN) - turn
     head = spine @ _turn(head_turn) @ _nod(rng.uniform(-12, 18)) @ _roll(_bounded_normal(rng, 6, 15))
 
     def on_head(x: float, y: float, z: float) -> np.ndarray:
-        return head_centre + head @ (np.array([x, y, z]) * head_radii)
+        return head_center + head @ (np.array([x, y, z]) * head_radii)
 
-    joints = np.zeros((17, 3))
+    keypoints = np.zeros((17, 3))
     hands, toes = np.zeros((2, 3)), np.zeros((2, 3))
-    joints[0] = on_head(0, 0.16, 1.0)
+    keypoints[0] = on_head(0, 0.16, 1.0)
     first_arm = _choose(rng, ARM_POSES)
     arms = (first_arm, first_arm if rng.random() < 0.4 else _choose(rng, ARM_POSES))
     legs = _choose(rng, LEG_POSES)
     legs = legs[::-1] if rng.random() < 0.5 else legs
     for i, side in enumerate(SIDES):
-        joints[1 + i] = on_head(0.38 * side, -0.10, 0.86)
-        joints[3 + i] = on_head(1.02 * side, 0.02, -0.05)
-        joints[5 + i] = spine @ np.array([side * shoulder_half, -torso_length, 0])
-        joints[7 + i], joints[9 + i], along = _limb(rng, joints[5 + i], side, arm_lengths, arms[i])
-        hands[i] = joints[9 + i] + 0.05 * along
-        joints[11 + i] = (side * hip_half, 0, 0)
-        joints[13 + i], joints[15 + i], along = _limb(rng, joints[11 + i], side, leg_lengths, legs[i])
-        toes[i] = joints[15 + i] + 0.03 * along + 0.075 * _direction(side, 80, rng.uniform(60, 90))
+        keypoints[1 + i] = on_head(0.38 * side, -0.10, 0.86)
+        keypoints[3 + i] = on_head(1.02 * side, 0.02, -0.05)
+        keypoints[5 + i] = spine @ np.array([side * shoulder_half, -torso_length, 0])
+        keypoints[7 + i], keypoints[9 + i], along = _limb(rng, keypoints[5 + i], side, arm_lengths, arms[i])
+        hands[i] = keypoints[9 + i] + 0.05 * along
+        keypoints[11 + i] = (side * hip_half, 0, 0)
+        keypoints[13 + i], keypoints[15 + i], along = _limb(
+            rng, keypoints[11 + i], side, leg_lengths, legs[i]
+        )
+        toes[i] = keypoints[15 + i] + 0.03 * along + 0.075 * _direction(side, 80, rng.uniform(60, 90))
 
     # The camera looks down a little, so that limbs which point at it still show their length.
     view = _roll(_bounded_normal(rng, 7, 24)) @ _nod(rng.uniform(2, 16)) @ _turn(turn + 180 * back_view)
     return Body(
-        joints=joints @ view.T,
+        keypoints=keypoints @ view.T,
         hands=hands @ view.T,
         toes=toes @ view.T,
         torso_axes=view @ spine,
         head_axes=view @ head,
-        head_centre=view @ head_centre,
+        head_center=view @ head_center,
         head_radii=head_radii,
         neck=view @ neck,
         girth=rng.uniform(1.05, 1.45),

@@ -1,4 +1,5 @@
-"""The built-in "synthetic" dataset: drawn people in COCO's layout, made in seconds and without a download.
+"""The built-in "synthetic" dataset: synthetic people in COCO's layout, made in seconds and without a
+download.
 
 It is there to try every step on, from building records to evaluation, and to see a small network learn.
 Under the given directory:
@@ -10,7 +11,7 @@ Under the given directory:
 
 All of it is drawn in `.drawing` first, and what an earlier run has written stays until it is whole there.
 
-Coordinates have a pixel's centre at its integer index; boxes are COCO's x y w h of the pixels in sight.
+Coordinates have a pixel's center at its integer index; boxes are COCO's x y w h of the pixels in sight.
 A keypoint is hidden (1) where something else is drawn over its pixel, and left out (0) beyond the image's
 border and, for nose and eyes, on a head seen from behind.
 """
@@ -30,7 +31,7 @@ import numpy as np
 
 from hrpose.nesting import loads
 from pipelines.synthetic.detections import DetectorOptions, simulate_detections
-from pipelines.synthetic.scenes import MAX_PEOPLE, Scene, draw_scene
+from pipelines.synthetic.scenes import MAX_INSTANCES, Scene, render_scene
 from records.skeletons import COCO
 
 FORMAT = 1  # raised whenever the same options give other files
@@ -46,13 +47,13 @@ INFO = {"description": "HRPose synthetic people", "version": str(FORMAT), "contr
 LICENSES = [{"id": 1, "name": "Apache License 2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"}]
 
 MARKER = "synthetic.json"
-DRAWING = ".drawing"  # until all of it is there
+GENERATING = ".drawing"  # until all of it is there
 DETECTIONS = PurePath("dets", "human_detection.json")
 
 VAL_ID_OFFSET = 1_000_000  # image ids: 1, 2, ... in train, this much more in val
 IDS_PER_IMAGE = 100  # person ids: 100 * image id, 100 * image id + 1, ...
 IMAGES_PER_TASK = 16
-# Detections have random numbers of their own, so that changing them changes no picture.
+# Detections have random numbers of their own, so that changing them changes no image.
 DETECTION_STREAM = len(SPLITS)
 
 Progress = Callable[[int, int], None]
@@ -62,8 +63,8 @@ Progress = Callable[[int, int], None]
 class SyntheticOptions:
     """What the dataset contains; the same options give the same bytes.
 
-    train_images, val_images: number of pictures. seed: a picture depends on (seed, split, its index) only.
-    people_weights: chances of 1, 2, ... people in a picture, in proportion.
+    train_images, val_images: number of images. seed: an image depends on (seed, split, its index) only.
+    instances_weights: chances of 1, 2, ... people in an image, in proportion.
     min_height, max_height: range of a standing person's height in pixels.
     back_view_fraction: of the people are seen from behind. jpeg_quality: 1 to 100.
     detector: how good the simulated detector of the val images is.
@@ -72,7 +73,7 @@ class SyntheticOptions:
     train_images: int = 1500
     val_images: int = 150
     seed: int = 0
-    people_weights: tuple[float, ...] = (0.3, 0.3, 0.25, 0.15)
+    instances_weights: tuple[float, ...] = (0.3, 0.3, 0.25, 0.15)
     min_height: float = 80.0
     max_height: float = 300.0
     back_view_fraction: float = 0.3
@@ -85,11 +86,11 @@ class SyntheticOptions:
             "train_images": (1 <= self.train_images < VAL_ID_OFFSET, f"1 to {VAL_ID_OFFSET - 1}"),
             "val_images": (1 <= self.val_images < VAL_ID_OFFSET, f"1 to {VAL_ID_OFFSET - 1}"),
             "seed": (self.seed >= 0, "0 or more"),
-            "people_weights": (
-                1 <= len(self.people_weights) <= MAX_PEOPLE
-                and min(self.people_weights) >= 0
-                and sum(self.people_weights) > 0,
-                f"1 to {MAX_PEOPLE} numbers, none negative, not all zero",
+            "instances_weights": (
+                1 <= len(self.instances_weights) <= MAX_INSTANCES
+                and min(self.instances_weights) >= 0
+                and sum(self.instances_weights) > 0,
+                f"1 to {MAX_INSTANCES} numbers, none negative, not all zero",
             ),
             "min_height": (20 <= self.min_height <= self.max_height, "20 to max_height"),
             "max_height": (self.max_height <= 1000, "at most 1000"),
@@ -119,10 +120,10 @@ def generate(
     directory = Path(directory)
     if workers < 1:
         raise ValueError(f"synthetic dataset: workers is {workers}; expected 1 or more")
-    marker, made = directory / MARKER, directory / DRAWING
+    marker, made = directory / MARKER, directory / GENERATING
     wanted = {
         "format": FORMAT,
-        "options": {**asdict(options), "people_weights": list(options.people_weights)},
+        "options": {**asdict(options), "instances_weights": list(options.instances_weights)},
     }
     if (made / MARKER).exists():
         _exchange(made, directory)
@@ -138,7 +139,7 @@ def generate(
         _refuse_foreign_files(directory)
     shutil.rmtree(made, ignore_errors=True)  # of a run that was killed
     try:
-        _draw_dataset(made, options, workers, progress)
+        _generate_dataset(made, options, workers, progress)
         _write_json(made / MARKER, wanted)
     except BaseException as error:
         shutil.rmtree(made, ignore_errors=True)
@@ -149,32 +150,32 @@ def generate(
     return True
 
 
-def _draw_dataset(
+def _generate_dataset(
     directory: Path, options: SyntheticOptions, workers: int, progress: Progress | None
 ) -> None:
     """Draw the images and write their annotations and detections."""
-    truths: dict[str, list[tuple[dict, list[dict]]]] = {split: [] for split in SPLITS}
+    ground_truths: dict[str, list[tuple[dict, list[dict]]]] = {split: [] for split in SPLITS}
     done, total = 0, options.train_images + options.val_images
-    for split, truth in _draw_all(directory, options, workers):
-        truths[split] += truth
-        done += len(truth)
+    for split, ground_truth in _generate_all(directory, options, workers):
+        ground_truths[split] += ground_truth
+        done += len(ground_truth)
         if progress is not None:
             progress(done, total)
 
-    for split, truth in truths.items():
+    for split, ground_truth in ground_truths.items():
         content = {
             "info": INFO,
             "licenses": LICENSES,
-            "images": [image for image, _ in truth],
-            "annotations": [person for _, people in truth for person in people],
+            "images": [image for image, _ in ground_truth],
+            "annotations": [person for _, instances in ground_truth for person in instances],
             "categories": [CATEGORY],
         }
         _write_json(_annotation_path(directory, split), content)
     detections = []
-    for index, (image, people) in enumerate(truths["val"]):
+    for index, (image, instances) in enumerate(ground_truths["val"]):
         rng = _random(options, DETECTION_STREAM, index)
         size = (image["width"], image["height"])
-        boxes = np.array([person["bbox"] for person in people]).reshape(-1, 4)
+        boxes = np.array([person["bbox"] for person in instances]).reshape(-1, 4)
         detections += [
             {
                 "image_id": image["id"],
@@ -249,7 +250,7 @@ def _write_json(path: Path, content: object) -> None:
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
-def _draw_all(
+def _generate_all(
     directory: Path, options: SyntheticOptions, workers: int
 ) -> Iterator[tuple[str, list[tuple[dict, list[dict]]]]]:
     """Draw all images; yields (split, their COCO image and annotations), in order."""
@@ -260,12 +261,12 @@ def _draw_all(
         tasks += [(directory, options, split, start, min(start + IMAGES_PER_TASK, count)) for start in starts]
     splits = [task[2] for task in tasks]
     if workers == 1:
-        yield from zip(splits, map(_draw_range, tasks), strict=True)
+        yield from zip(splits, map(_generate_range, tasks), strict=True)
         return
     # The caller may hold threads and accelerators, which a forked child must not inherit.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool:
-        yield from zip(splits, pool.map(_draw_range, tasks), strict=True)
+        yield from zip(splits, pool.map(_generate_range, tasks), strict=True)
 
 
 def _start_worker() -> None:
@@ -275,19 +276,19 @@ def _start_worker() -> None:
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
-def _draw_range(task: tuple[Path, SyntheticOptions, str, int, int]) -> list[tuple[dict, list[dict]]]:
+def _generate_range(task: tuple[Path, SyntheticOptions, str, int, int]) -> list[tuple[dict, list[dict]]]:
     """Draw and write images start to stop of a split."""
     directory, options, split, start, stop = task
-    return [_draw_image(directory, options, split, index) for index in range(start, stop)]
+    return [_generate_image(directory, options, split, index) for index in range(start, stop)]
 
 
-def _draw_image(
+def _generate_image(
     directory: Path, options: SyntheticOptions, split: str, index: int
 ) -> tuple[dict, list[dict]]:
     """Draw one image and write it; returns its COCO image and annotations."""
-    scene = draw_scene(
+    scene = render_scene(
         _random(options, SPLITS.index(split), index),
-        options.people_weights,
+        options.instances_weights,
         (options.min_height, options.max_height),
         options.back_view_fraction,
     )
@@ -321,5 +322,5 @@ def _annotations(scene: Scene, image_id: int) -> list[dict]:
             "iscrowd": 0,
             "segmentation": [],
         }
-        for i, person in enumerate(scene.people)
+        for i, person in enumerate(scene.instances)
     ]

@@ -1,11 +1,11 @@
-"""What a person detector might say about a picture whose people are known."""
+"""What a person detector might say about an image whose people are known."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 JITTER_BOUND = 2.5  # standard deviations
-PERSON_SCORES = (0.7, 0.99)
+INSTANCE_SCORES = (0.7, 0.99)
 DUPLICATE_SCORES = (0.3, 0.7)
 FALSE_SCORES = (0.05, 0.4)
 FALSE_HEIGHTS = (60, 280)  # pixels
@@ -17,7 +17,7 @@ MAX_FALSE_OVERLAP = 0.3  # share of a false box that people may cover
 class DetectorOptions:
     """How good the simulated detector is.
 
-    jitter: standard deviation of a box's centre and size, in shares of its size (duplicates: twice that).
+    jitter: standard deviation of a box's center and size, in shares of its size (duplicates: twice that).
     duplicate_fraction: of the people are found twice. miss_fraction: of the people are not found.
     false_positives: boxes around nothing, mean per image.
     """
@@ -38,26 +38,26 @@ class DetectorOptions:
 
 
 def simulate_detections(
-    rng: np.random.Generator, people: np.ndarray, image_size: tuple[int, int], options: DetectorOptions
+    rng: np.random.Generator, instances: np.ndarray, image_size: tuple[int, int], options: DetectorOptions
 ) -> list[tuple[np.ndarray, float]]:
     """Boxes and scores for one image.
 
-    people: (N, 4) float64, x y w h in image pixels. image_size: (width, height).
+    instances: (N, 4) float64, x y w h in image pixels. image_size: (width, height).
     Returns (box (4,) float64 x y w h inside the image, score) pairs, people first.
     """
     size = np.array(image_size)
     found = []
-    for person in people:
+    for person in instances:
         if rng.random() < options.miss_fraction:
             continue
-        found.append((_jitter(rng, person, options.jitter, size), rng.uniform(*PERSON_SCORES)))
+        found.append((_jitter(rng, person, options.jitter, size), rng.uniform(*INSTANCE_SCORES)))
         if rng.random() < options.duplicate_fraction:
             found.append((_jitter(rng, person, 2 * options.jitter, size), rng.uniform(*DUPLICATE_SCORES)))
     for _ in range(rng.poisson(options.false_positives)):
         extent = np.minimum(rng.uniform(*FALSE_HEIGHTS) * np.array([FALSE_ASPECT, 1]), size)
         corner = rng.uniform(0, size - extent)
-        low = np.maximum(corner, people[:, :2])
-        high = np.minimum(corner + extent, people[:, :2] + people[:, 2:])
+        low = np.maximum(corner, instances[:, :2])
+        high = np.minimum(corner + extent, instances[:, :2] + instances[:, 2:])
         if np.prod(np.maximum(high - low, 0), axis=1).sum() <= MAX_FALSE_OVERLAP * np.prod(extent):
             found.append((np.concatenate([corner, extent]), rng.uniform(*FALSE_SCORES)))
     return found

@@ -1,6 +1,6 @@
-"""The parts of one synthetic person: a posed body and a style become coloured convex polygons.
+"""The parts of one synthetic person: a posed body and a style become colored convex polygons.
 
-Parts carry their depth. Drawn from the far one to the near one they give the person's picture and, drawn with
+Parts carry their depth. Drawn from the far one to the near one they give the person's image and, drawn with
 their numbers, the map of which part is in front; so what hides what is read off the same shapes.
 """
 
@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from pipelines.synthetic.bodies import Body
-from pipelines.synthetic.shapes import CIRCLE, Colour, Shape, capsule, ellipse, shade
+from pipelines.synthetic.shapes import CIRCLE, Color, Shape, capsule, ellipse, shade
 from pipelines.synthetic.styles import Style
 
 # Body parts as numbered in a figure's map of parts; 0 is "not this person".
@@ -44,15 +44,15 @@ class Part:
 
 
 class BodyParts:
-    """A body and a style turned into parts, in pixels; the hip centre is the origin."""
+    """A body and a style turned into parts, in pixels; the hip center is the origin."""
 
     def __init__(self, body: Body, style: Style, height: float, light: np.ndarray):
-        """`height` of the person in pixels; `light` (2,) unit vector in the picture, towards the light."""
+        """`height` of the person in pixels; `light` (2,) unit vector in the image, towards the light."""
         self.body, self.style, self.height, self.light = body, style, height, light
-        self.middle_shoulders = body.joints[5:7].mean(axis=0)
-        self.spine = body.joints[11:13].mean(axis=0) - self.middle_shoulders
+        self.middle_shoulders = body.keypoints[5:7].mean(axis=0)
+        self.spine = body.keypoints[11:13].mean(axis=0) - self.middle_shoulders
         self.torso_depth = (self.middle_shoulders + self.spine / 2)[2]
-        self.shoulder_half = np.linalg.norm(body.joints[5] - body.joints[6]) / 2
+        self.shoulder_half = np.linalg.norm(body.keypoints[5] - body.keypoints[6]) / 2
 
     def flat(self, point: np.ndarray) -> np.ndarray:
         """(..., 3) heights -> (..., 2) pixels."""
@@ -74,10 +74,8 @@ class BodyParts:
         """Polygon of (across, down) places on the torso."""
         return np.array([self.on_torso(across, down, forward) for across, down in corners])
 
-    def limb(
-        self, start, end, radii: tuple[float, float], colour: Colour, joined: bool = False
-    ) -> list[Shape]:
-        """A limb segment in three tones: the dark rim sets it off against clothes of the same colour.
+    def limb(self, start, end, radii: tuple[float, float], color: Color, joined: bool = False) -> list[Shape]:
+        """A limb segment in three tones: the dark rim sets it off against clothes of the same color.
 
         A `joined` one leaves the rim out around its start, so that it grows out of the segment before.
         """
@@ -86,17 +84,21 @@ class BodyParts:
         rim = min(0.9 * ra / max(np.hypot(*(b - a)), 1e-9), 1.0) if joined else 0.0
         towards_light = self.light * 0.13
         return [
-            (capsule(a + rim * (b - a), b, ra + rim * (rb - ra), rb), shade(colour, 0.72)),
-            (capsule(a + towards_light * ra, b + towards_light * rb, 0.84 * ra, 0.84 * rb), colour),
+            (capsule(a + rim * (b - a), b, ra + rim * (rb - ra), rb), shade(color, 0.72)),
+            (capsule(a + towards_light * ra, b + towards_light * rb, 0.84 * ra, 0.84 * rb), color),
             (
                 capsule(a + 3 * towards_light * ra, b + 3 * towards_light * rb, 0.3 * ra, 0.3 * rb),
-                shade(colour, 1.1),
+                shade(color, 1.1),
             ),
         ]
 
     def arm(self, i: int) -> list[Part]:
         """Upper arm and forearm with the hand; i is 0 for the left one, 1 for the right one."""
-        shoulder, elbow, wrist = self.body.joints[5 + i], self.body.joints[7 + i], self.body.joints[9 + i]
+        shoulder, elbow, wrist = (
+            self.body.keypoints[5 + i],
+            self.body.keypoints[7 + i],
+            self.body.keypoints[9 + i],
+        )
         sleeve = self.style.shirt
         forearm = sleeve if self.style.long_sleeves else self.style.skin
         upper = self.limb(
@@ -114,10 +116,14 @@ class BodyParts:
 
     def leg(self, i: int) -> list[Part]:
         """Thigh and shin with the shoe."""
-        hip, knee, ankle = self.body.joints[11 + i], self.body.joints[13 + i], self.body.joints[15 + i]
+        hip, knee, ankle = (
+            self.body.keypoints[11 + i],
+            self.body.keypoints[13 + i],
+            self.body.keypoints[15 + i],
+        )
         thigh = self.limb(hip, knee, (0.06, 0.045), self.style.trousers)
-        shin_colour = self.style.skin if self.style.shorts else self.style.trousers
-        shin = self.limb(knee, ankle, (0.044, 0.028), shin_colour, joined=not self.style.shorts)
+        shin_color = self.style.skin if self.style.shorts else self.style.trousers
+        shin = self.limb(knee, ankle, (0.044, 0.028), shin_color, joined=not self.style.shorts)
         heel = ankle + 0.015 * (ankle - knee) / np.linalg.norm(ankle - knee)
         shoe = self.limb(heel, self.body.toes[i], (0.03, 0.026), self.style.shoes)
         # Toes that point at the viewer cover the trouser leg's end; from behind it is the other way round.
@@ -131,11 +137,11 @@ class BodyParts:
         """Trousers' top, neck and shirt, with what the front or the back of them shows."""
         body, style, unit = self.body, self.style, self.height * self.body.girth
         front = body.torso_axes[2, 2] > 0
-        shoulders, hips = self.flat(body.joints[5:7]), self.flat(body.joints[11:13])
+        shoulders, hips = self.flat(body.keypoints[5:7]), self.flat(body.keypoints[11:13])
         waist = self.patch([(0.62, 0.6), (-0.62, 0.6)], 0)
 
         def hull(*circles: tuple[np.ndarray, float]) -> np.ndarray:
-            points = np.concatenate([centre + radius * unit * CIRCLE for centre, radius in circles])
+            points = np.concatenate([center + radius * unit * CIRCLE for center, radius in circles])
             return cv2.convexHull(points.astype(np.float32))[:, 0]
 
         neck_base = self.flat(body.neck)
@@ -144,7 +150,7 @@ class BodyParts:
         )
         belly = hull(*((point, 0.045) for point in waist), *((point, 0.052) for point in hips))
         seat = hull(*((point, 0.058) for point in hips))
-        hip_depth = body.joints[11:13, 2].mean()
+        hip_depth = body.keypoints[11:13, 2].mean()
 
         trim = shade(style.trousers, 0.6)
         surface = 0.04 if front else -0.04
@@ -157,7 +163,7 @@ class BodyParts:
         halves = [0.9 * half + 0.1 * half.mean(axis=0) + self.light * 0.005 * unit for half in (belly, chest)]
         details = [(half, style.shirt) for half in halves] + self._pattern(halves)
         details += self._shirt_front() if front else self._shirt_back()
-        skull = body.head_centre + 0.6 * body.head_radii[1] * body.head_axes[:, 1]
+        skull = body.head_center + 0.6 * body.head_radii[1] * body.head_axes[:, 1]
         neck = self.limb(body.neck, skull, (0.03, 0.026), shade(style.skin, 0.9))
         return [
             Part(hip_depth + 0.005, TORSO, [(seat, style.trousers)], seat_details),
@@ -230,12 +236,12 @@ class BodyParts:
         rx, ry, _ = body.head_radii * self.height
         _, down, ahead = body.head_axes.T
         up = -down[:2]
-        centre = self.flat(body.head_centre)
+        center = self.flat(body.head_center)
 
         def on_head(x: float, y: float, z: float) -> np.ndarray:
-            return self.flat(body.head_centre + body.head_axes @ (np.array([x, y, z]) * body.head_radii))
+            return self.flat(body.head_center + body.head_axes @ (np.array([x, y, z]) * body.head_radii))
 
-        scalp = ellipse(centre, 1.04 * rx, 1.02 * ry, up)
+        scalp = ellipse(center, 1.04 * rx, 1.02 * ry, up)
         details: list[Shape] = []
         if body.faces_viewer:
             face = on_head(0, 0.17, 0.24)
@@ -244,7 +250,7 @@ class BodyParts:
                 (ellipse(face, width, 0.82 * ry, up), shade(style.skin, 0.86)),
                 (ellipse(face + self.light * 0.06 * rx, 0.93 * width, 0.77 * ry, up), style.skin),
             ]
-            for eye, side in zip(body.joints[1:3], (1, -1), strict=True):
+            for eye, side in zip(body.keypoints[1:3], (1, -1), strict=True):
                 place, squeeze = self.flat(eye), 0.5 + 0.5 * ahead[2]
                 brow = [on_head(side * x, y, 0.86) for x, y in ((0.2, -0.31), (0.58, -0.36))]
                 details += [
@@ -252,16 +258,16 @@ class BodyParts:
                     (ellipse(place, 0.10 * rx, 0.10 * ry, up), (40, 30, 25)),
                     (capsule(*brow, 0.05 * rx, 0.04 * rx), shade(style.hair, 0.7)),
                 ]
-            nose = self.flat(body.joints[0])
+            nose = self.flat(body.keypoints[0])
             details += [
                 (capsule(on_head(0, -0.05, 0.95), nose, 0.06 * rx, 0.13 * rx), shade(style.skin, 0.74)),
                 (np.array([on_head(x, y, 0.84) for x, y in MOUTH]), (70, 60, 165)),
             ]
-        depth = body.head_centre[2] + 0.03
+        depth = body.head_center[2] + 0.03
         parts = [Part(depth, HEAD, [(scalp, style.hair)], details)]
-        for i, ear in enumerate(body.joints[3:5]):
+        for i, ear in enumerate(body.keypoints[3:5]):
             # An ear at the outline is in front of the hair; turned away by some twenty degrees it is behind.
-            ear_depth = depth + (ear[2] - body.head_centre[2]) + 0.36 * body.head_radii[0]
+            ear_depth = depth + (ear[2] - body.head_center[2]) + 0.36 * body.head_radii[0]
             place = self.flat(ear)
             shapes = [
                 (ellipse(place, 0.19 * rx, 0.24 * ry, up), shade(style.skin, 0.85)),
@@ -269,7 +275,7 @@ class BodyParts:
             ]
             parts.append(Part(ear_depth, EARS[i], shapes))
         if style.long_hair:
-            behind = body.head_centre - 0.5 * body.head_radii[2] * ahead
+            behind = body.head_center - 0.5 * body.head_radii[2] * ahead
             end = behind + 1.5 * body.head_radii[1] * down - 0.02 * ahead
             shapes = [
                 (capsule(self.flat(behind), self.flat(end), 1.02 * rx, 0.95 * rx), shade(style.hair, 0.85))

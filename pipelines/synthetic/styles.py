@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.synthetic.shapes import Colour, random_colour
+from pipelines.synthetic.shapes import Color, random_color
 
 SKIN_TONES = (
     (198, 219, 246),
@@ -20,15 +20,15 @@ HAIR_TONES = ((28, 24, 22), (36, 48, 70), (50, 80, 125), (110, 170, 215), (50, 7
 
 @dataclass(frozen=True)
 class Style:
-    """What a person wears and looks like. Colours are BGR, 0 to 255."""
+    """What a person wears and looks like. Colors are BGR, 0 to 255."""
 
-    skin: Colour
-    hair: Colour
-    shirt: Colour
-    accent: Colour
-    trousers: Colour
-    shoes: Colour
-    bag: Colour
+    skin: Color
+    hair: Color
+    shirt: Color
+    accent: Color
+    trousers: Color
+    shoes: Color
+    bag: Color
     long_hair: bool
     long_sleeves: bool
     shorts: bool
@@ -47,7 +47,7 @@ def random_style(rng: np.random.Generator) -> Style:
     return Style(
         skin=tuple(np.clip(skin, 0, 255)),
         hair=tuple(np.clip(hair, 0, 255)),
-        **{name: random_colour(rng) for name in ("shirt", "accent", "trousers", "shoes", "bag")},
+        **{name: random_color(rng) for name in ("shirt", "accent", "trousers", "shoes", "bag")},
         long_hair=not bald and rng.random() < 0.35,
         long_sleeves=rng.random() < 0.5,
         shorts=rng.random() < 0.3,

@@ -40,7 +40,7 @@ class Annotated:
     """What a file's annotations say of its categories.
 
     Attributes:
-        shapes: {`category_key`: Counter of `shape_of`} of the annotations with a labelled keypoint.
+        shapes: {`category_key`: Counter of `shape_of`} of the annotations with a labeled keypoint.
     """
 
     shapes: dict[Key | None, Counter[Shape]] = field(default_factory=dict)
@@ -74,7 +74,7 @@ def choose_category(
     wanted: str | None = None,
     skeleton: Skeleton | None = None,
 ) -> Chosen:
-    """Chooses the category of a file whose people count.
+    """Chooses the category of a file whose instances count.
 
     Categories with the same list of keypoints are one. Of several kinds the only one that is annotated is
     taken. Where no category names keypoints, their number is that of the annotations and they are called k0,

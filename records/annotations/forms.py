@@ -6,8 +6,9 @@ from typing import Any
 
 from hrpose.json_checks import SMALLEST_SIDE, is_number, wrong_keypoints
 
-#: How far a box made of keypoints reaches beyond them on every side, as a share of their extent: people are
-#: larger than the hull of their joints. The widely used converters of MPII grow the extent by a fifth too.
+#: How far a box made of keypoints reaches beyond them on every side, as a share of their extent: instances
+#: are larger than the hull of their keypoints. The widely used converters of MPII grow the extent by a fifth
+#: too.
 BOX_MARGIN = 0.1
 
 #: Pixels. No side of such a box is shorter: COCO calls objects below 32 x 32 pixels small. A single keypoint
@@ -15,7 +16,7 @@ BOX_MARGIN = 0.1
 SMALLEST_BOX = 32
 
 
-#: Fields of pictures, annotations and boxes that are numbers or lists of them.
+#: Fields of images, annotations and boxes that are numbers or lists of them.
 _NUMBERS = ("width", "height", "bbox", "area", "keypoints", "score")
 
 #: What ids can be looked up by.
@@ -67,7 +68,7 @@ def read_visibility(value: Any) -> Any:
     """COCO's visibility of what tools write for it; `value` itself if it is none of that.
 
     Args:
-        value: a parsed JSON value. 0, -1, null, NaN and false say that a keypoint is not labelled; true says
+        value: a parsed JSON value. 0, -1, null, NaN and false say that a keypoint is not labeled; true says
             that it can be seen, 2.
     """
     if is_blank(value) or value is False or value == -1:
@@ -82,14 +83,14 @@ def shape_of(keypoints: Any) -> Shape | None:
         keypoints: a parsed JSON value.
 
     Returns:
-        (3 or 2, numbers per keypoint, or 0 if it is a list of lists; K), or None without a labelled keypoint
+        (3 or 2, numbers per keypoint, or 0 if it is a list of lists; K), or None without a labeled keypoint
         or if it is no list of keypoints. A flat list is one of triples if every third value can be a
         visibility, or is what other tools have there, such as a score, and the rest are pixels.
     """
     if not isinstance(keypoints, list) or not keypoints:
         return None
     if _is_nested(keypoints):
-        return (0, len(keypoints)) if any(map(_is_labelled, keypoints)) else None
+        return (0, len(keypoints)) if any(map(_is_labeled, keypoints)) else None
     if not all(value is None or isinstance(value, int | float) for value in keypoints):
         return None
     visibilities = list(map(read_visibility, keypoints[2::3]))
@@ -110,8 +111,8 @@ def flat_keypoints(keypoints: Any, num_keypoints: int) -> tuple[Any, set[str]]:
     """An annotation's keypoints in COCO's form.
 
     Args:
-        keypoints: a parsed JSON value: 3 K numbers; 2 K, which are all labelled but for nulls and NaN; or a
-            list of K such triples or pairs, null for a keypoint that is not labelled.
+        keypoints: a parsed JSON value: 3 K numbers; 2 K, which are all labeled but for nulls and NaN; or a
+            list of K such triples or pairs, null for a keypoint that is not labeled.
         num_keypoints: K.
 
     Returns:
@@ -142,7 +143,7 @@ def flat_keypoints(keypoints: Any, num_keypoints: int) -> tuple[Any, set[str]]:
         else:
             read = 0 if is_blank(x) and is_blank(y) else 2
             assumed.add("pairs")
-        # Nobody looks at a keypoint that is not labelled, and what stands there may be no number.
+        # Nobody looks at a keypoint that is not labeled, and what stands there may be no number.
         flat += [x, y, read] if read != 0 else [0, 0, 0]
     return flat, assumed
 
@@ -157,19 +158,19 @@ def lacks_box(box: Any) -> bool:
 
 
 def box_of_keypoints(keypoints: list[float]) -> list[float]:
-    """The box that stands for one that is missing: the labelled keypoints' extent, grown.
+    """The box that stands for one that is missing: the labeled keypoints' extent, grown.
 
     Args:
-        keypoints: flat list of 3 K finite numbers, x, y in image pixels and visibility; some are labelled.
+        keypoints: flat list of 3 K finite numbers, x, y in image pixels and visibility; some are labeled.
 
     Returns:
         [x, y, w, h] in image pixels: `BOX_MARGIN` beyond the keypoints on every side, and each side at least
-        `SMALLEST_BOX`, around the same centre.
+        `SMALLEST_BOX`, around the same center.
     """
     sides = []
     for axis in (0, 1):
-        labelled = [c for c, v in zip(keypoints[axis::3], keypoints[2::3], strict=True) if v > 0]
-        low, high = min(labelled), max(labelled)
+        labeled = [c for c, v in zip(keypoints[axis::3], keypoints[2::3], strict=True) if v > 0]
+        low, high = min(labeled), max(labeled)
         size = max((high - low) * (1 + 2 * BOX_MARGIN), SMALLEST_BOX)
         sides.append(((low + high - size) / 2, size))
     (x, width), (y, height) = sides
@@ -189,6 +190,6 @@ def _may_be_scores(keypoints: list[Any]) -> bool:
     return all(small[2::3]) and not all(small)
 
 
-def _is_labelled(row: list[Any] | None) -> bool:
-    """Whether a keypoint's list says that it is labelled."""
+def _is_labeled(row: list[Any] | None) -> bool:
+    """Whether a keypoint's list says that it is labeled."""
     return bool(row and (read_visibility(row[2]) != 0 if len(row) == 3 else not all(map(is_blank, row))))

@@ -1,4 +1,4 @@
-"""Ids of pictures as tools write them, as whole numbers."""
+"""Ids of images as tools write them, as whole numbers."""
 
 from collections.abc import Collection, Iterable, Set
 from typing import Any
@@ -8,16 +8,16 @@ from records.annotations.forms import Key, as_key
 from records.annotations.image_ids import find_names, find_texts, whole_number
 
 
-class PictureIds:
-    """Which whole numbers stand for the ids that a file gives its pictures.
+class ImageIds:
+    """Which whole numbers stand for the ids that a file gives its images.
 
     They are the ids themselves where all say whole numbers, and different ones. Otherwise, as where ids are
-    text, every picture's number is its place in the file, from 1; a picture without any id has none.
+    text, every image's number is its place in the file, from 1; an image without any id has none.
 
     Attributes:
         by_place: whether the numbers are places.
         names: {text: number} of texts that are nobody's id as the file has it, and no number that is, but the
-            name of a picture's file, see `find`.
+            name of an image's file, see `find`.
     """
 
     def __init__(self, images: Collection[Any]) -> None:
@@ -28,9 +28,9 @@ class PictureIds:
         self.by_place = self._places is not None
 
     def number(self, value: Any) -> Any:
-        """The whole number that stands for a picture's id, here or in a file that belongs to this one.
+        """The whole number that stands for an image's id, here or in a file that belongs to this one.
 
-        A value that stands for no picture stays as it is, for messages, and is never a number of another one;
+        A value that stands for no image stays as it is, for messages, and is never a number of another one;
         a number that would be becomes None.
         """
         if isinstance(value, str) and value in self.names:
@@ -43,10 +43,10 @@ class PictureIds:
         return value if whole is None and not is_id(value) else whole
 
     def find(self, texts: Set[str]) -> None:
-        """Finds the pictures whose file names some texts are: `names` from now on.
+        """Finds the images whose file names some texts are: `names` from now on.
 
-        What is written as a picture's id is, stands for that picture; of the rest "0001" is the file 0001.jpg
-        before it is the picture with the id 1, as `find_texts` has it.
+        What is written as an image's id is, stands for that image; of the rest "0001" is the file 0001.jpg
+        before it is the image with the id 1, as `find_texts` has it.
 
         Args:
             texts: a set.
@@ -69,9 +69,9 @@ class PictureIds:
 
 
 def _places(images: Iterable[Any]) -> dict[Key, int] | None:
-    """{id as the file has it: its place, from 1} of all pictures, if not all ids are whole numbers, or None.
+    """{id as the file has it: its place, from 1} of all images, if not all ids are whole numbers, or None.
 
-    Ids that say the same number in two ways, "1" and "01", are told apart by their place as well. A picture
+    Ids that say the same number in two ways, "1" and "01", are told apart by their place as well. An image
     without any id has no place.
     """
     places: dict[Key, int] = {}

@@ -1,4 +1,4 @@
-"""Ids of pictures: lists of them to build from and to measure on, and what tools write in their place."""
+"""Ids of images: lists of them to build from and to measure on, and what tools write in their place."""
 
 import io
 import json
@@ -75,22 +75,22 @@ _KINDS: tuple[tuple[Any, str], ...] = (
 
 
 def find_texts(texts: Iterable[str], file_names: Mapping[int, str]) -> tuple[dict[str, int], dict[str, int]]:
-    """Which pictures are meant by image ids that are text, as detectors and their scripts write them.
+    """Which images are meant by image ids that are text, as detectors and their scripts write them.
 
     A text is a file's name or path, with or without its suffix, or else a number: "0001" is the file 0001.jpg
-    before it is the picture with the id 1. Only "1", spelled as the number is, may be both: what more of the
+    before it is the image with the id 1. Only "1", spelled as the number is, may be both: what more of the
     texts are decides then.
 
     Args:
         texts: the ids, each once.
-        file_names: {image id: file name} of the pictures.
+        file_names: {image id: file name} of the images.
 
     Returns:
         named: {text: image id} of those that are a file's name.
         numbered: {text: image id} of those that are a number.
 
     Raises:
-        ValueError: if as many are the one as the other and they are different pictures.
+        ValueError: if as many are the one as the other and they are different images.
     """
     named = find_names(texts, file_names)
     numbers = ((text, whole_number(text)) for text in texts)
@@ -110,11 +110,11 @@ def find_texts(texts: Iterable[str], file_names: Mapping[int, str]) -> tuple[dic
 
 
 def find_names(texts: Iterable[str], file_names: Mapping[int, str]) -> dict[str, int]:
-    """Which pictures are meant by texts that are a file's name or path, with or without its suffix.
+    """Which images are meant by texts that are a file's name or path, with or without its suffix.
 
     Args:
         texts: what may be such names.
-        file_names: {image id: file name} of the pictures.
+        file_names: {image id: file name} of the images.
 
     Returns:
         {text: image id} of those that are.
@@ -124,7 +124,7 @@ def find_names(texts: Iterable[str], file_names: Mapping[int, str]) -> dict[str,
 
 
 def _names(file_names: Mapping[int, str]) -> dict[str, int | None]:
-    """{what a picture may be called: its id}; None for what several may be called."""
+    """{what an image may be called: its id}; None for what several may be called."""
     by_name: dict[str, int | None] = {}
     # What is more exact comes first and stands.
     for spell in (lambda path: path, lambda path: path.with_suffix(""), _name, lambda path: path.stem):
@@ -142,6 +142,6 @@ def _name(path: PurePosixPath) -> str:
 
 
 def _find(text: str, by_name: Mapping[str, int | None]) -> int | None:
-    """The id of the picture of this name; of another folder's path the last part counts."""
+    """The id of the image of this name; of another folder's path the last part counts."""
     text = text.replace("\\", "/")
     return by_name[text] if text in by_name else by_name.get(PurePosixPath(text).name)

@@ -1,9 +1,9 @@
-"""Annotation files as labelling tools and converters leave them, read as if they were in strict COCO form.
+"""Annotation files as labeling tools and converters leave them, read as if they were in strict COCO form.
 
 A reading looks at the whole file once, decides what all of it means (which category, whether ids have to be
 numbered) and then brings one entry after the other to the form that the strict readers take, who reject what
 has no sensible reading. Whatever was assumed is counted. The build and the evaluation read through here, so
-that both see the same people with the same ids.
+that both see the same instances with the same ids.
 """
 
 from collections import Counter
@@ -23,26 +23,26 @@ from records.annotations.forms import (
     lacks_box,
     with_numbers,
 )
-from records.annotations.ids import PictureIds
+from records.annotations.ids import ImageIds
 from records.annotations.image_ids import whole_number
 from records.manifest import RecordsError
 from records.skeletons import Skeleton
 
 #: What is said of each kind of assumption about single entries.
 _WORDS = {
-    "whole": '{} pictures or annotations have ids such as 1.0 or "1": read as whole numbers',
-    "text": '{} pictures or annotations have text in the place of numbers, such as "640": read as numbers',
-    "person_id": "{} annotations have no id, or one that is no whole number: all are numbered by their "
+    "whole": '{} images or annotations have ids such as 1.0 or "1": read as whole numbers',
+    "text": '{} images or annotations have text in the place of numbers, such as "640": read as numbers',
+    "instance_id": "{} annotations have no id, or one that is no whole number: all are numbered by their "
     "place, from 1",
-    "image_id": "{} pictures have an id that is no whole number: all are numbered by their place, from 1, "
+    "image_id": "{} images have an id that is no whole number: all are numbered by their place, from 1, "
     "here and in results; file names stay",
-    "image_name": "{} annotations have the name of a picture's file in place of its id",
-    "no_keypoints": "{} annotations say that their keypoints are null: nothing is labelled",
+    "image_name": "{} annotations have the name of an image's file in place of its id",
+    "no_keypoints": "{} annotations say that their keypoints are null: nothing is labeled",
     "nested": "{} annotations have a list for each keypoint: read as one list of numbers",
-    "pairs": "{} annotations have two numbers for each keypoint: all are labelled, visibility 2",
-    "visibility": "{} annotations have keypoints with -1, null, NaN or false, read as not labelled, or with "
+    "pairs": "{} annotations have two numbers for each keypoint: all are labeled, visibility 2",
+    "visibility": "{} annotations have keypoints with -1, null, NaN or false, read as not labeled, or with "
     "true, read as visible",
-    "box": f"{{}} annotations have no box, or one without extent: it is that of the labelled keypoints, "
+    "box": f"{{}} annotations have no box, or one without extent: it is that of the labeled keypoints, "
     f"{BOX_MARGIN:.0%} larger on every side, and at least {SMALLEST_BOX} x {SMALLEST_BOX} pixels",
     "area": "{} annotations have an area of 0 or less: it is that of their box",
 }
@@ -69,7 +69,7 @@ class Lenient:
         content: the parsed file in strict form: "images" of those that can be used, "annotations", and
             "categories" with the one that counts, each entry made when it is iterated over. Width and height
             are 0 where the file does not state them.
-        used: frozenset of the ids, as in `content`, of the pictures that annotations belong to.
+        used: frozenset of the ids, as in `content`, of the images that annotations belong to.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Lenient:
             annotations: the parsed file; any sequence may stand for its lists. What is no annotation file at
                 all stays as it is.
             path: where it was read, for messages.
-            category: name or id of the category whose people count; None to choose, see `choose_category`.
+            category: name or id of the category whose instances count; None to choose, see `choose_category`.
             skeleton: the `Skeleton` that its keypoints have, whatever the file calls them; None: the file's.
 
         Raises:
@@ -98,15 +98,15 @@ class Lenient:
         self._counts: dict[str, Counter[str]] = {"images": Counter(), "annotations": Counter()}
         if not isinstance(annotations, dict) or not is_list(annotations.get("images")):
             return
-        images, people = annotations["images"], annotations.get("annotations")
-        self._ids, self._number_people = PictureIds(images), False
+        images, instances = annotations["images"], annotations.get("annotations")
+        self._ids, self._number_instances = ImageIds(images), False
         annotated = Annotated()
         written: set[Key | None] = set()
-        for entry in people if is_list(people) else ():
+        for entry in instances if is_list(instances) else ():
             if isinstance(entry, dict):
                 annotated.add(with_numbers(entry))
                 written.add(as_key(entry.get("image_id")))
-                self._number_people |= whole_number(entry.get("id")) is None
+                self._number_instances |= whole_number(entry.get("id")) is None
         try:
             self._ids.find({one for one in written if isinstance(one, str)})
         except ValueError as error:
@@ -118,11 +118,11 @@ class Lenient:
             "images": View(lambda: self._images(images), len(images)),
             "categories": [self._chosen.category],
         }
-        if is_list(people):
-            self.content["annotations"] = View(lambda: self._people(people), len(people))
+        if is_list(instances):
+            self.content["annotations"] = View(lambda: self._instances(instances), len(instances))
 
     def result(self, entry: Any, one_category: bool = False) -> Any:
-        """An entry of a detector's results for these pictures, its ids new where those in `content` are.
+        """An entry of a detector's results for these images, its ids new where those in `content` are.
 
         Args:
             entry: anything that JSON can hold.
@@ -143,7 +143,7 @@ class Lenient:
         return [*self._said, *said]
 
     def _images(self, images: Collection[Any]) -> Iterator[dict[str, Any]]:
-        """The pictures in strict form; what can be none, and nobody uses, is passed over."""
+        """The images in strict form; what can be none, and nobody uses, is passed over."""
         counts = self._counts["images"] = Counter()
         seen: set[int] = set()
         for entry in images:
@@ -161,26 +161,26 @@ class Lenient:
             stated = all(is_number(side) and side > 0 for side in size)
             yield read | {"id": number} | ({} if stated else {"width": 0, "height": 0})
 
-    def _people(self, people: Collection[Any]) -> Iterator[Any]:
+    def _instances(self, instances: Collection[Any]) -> Iterator[Any]:
         """The annotations in strict form; an entry that is no object stays as it is."""
         counts = self._counts["annotations"] = Counter()
-        for place, entry in enumerate(people, start=1):
-            yield self._person(entry, place, counts) if isinstance(entry, dict) else entry
+        for place, entry in enumerate(instances, start=1):
+            yield self._instance(entry, place, counts) if isinstance(entry, dict) else entry
 
-    def _person(self, entry: dict[str, Any], place: int, counts: Counter[str]) -> dict[str, Any]:
+    def _instance(self, entry: dict[str, Any], place: int, counts: Counter[str]) -> dict[str, Any]:
         """One annotation in strict form."""
         read = with_numbers(entry)
         counts["text"] += read is not entry
         entry = read
         category = category_key(entry.get("category_id"))
         changed = {"image_id": self._ids.number(entry.get("image_id")), "id": whole_number(entry.get("id"))}
-        if self._number_people:
-            counts["person_id"] += changed["id"] is None
+        if self._number_instances:
+            counts["instance_id"] += changed["id"] is None
             changed["id"] = place
         named = as_key(entry.get("image_id")) in self._ids.names
         counts["image_name"] += named
         written = [entry.get("category_id")]
-        written += [entry.get("id")] * (not self._number_people)
+        written += [entry.get("id")] * (not self._number_instances)
         written += [entry.get("image_id")] * (not self._ids.by_place and not named)
         counts["whole"] += any(not is_id(one) and whole_number(one) is not None for one in written)
         if category is None or category in self._chosen.ids:

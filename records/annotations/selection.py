@@ -1,7 +1,7 @@
 """Whose annotation counts: one rule for the build and for the evaluation.
 
-It is the official HRNet code's (lib/dataset/coco.py): no crowds, nobody without a labelled keypoint or
-without area, boxes cut to the picture. Of several people with one id the first who counts is meant.
+It is the official HRNet code's (lib/dataset/coco.py): no crowds, nobody without a labeled keypoint or
+without area, boxes cut to the image. Of several instances with one id the first who counts is meant.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -14,17 +14,17 @@ from records.geometry import clean_box
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What becomes of an annotation: exactly one of `left_out`, `rejected` and `box` says so.
+    """What becomes of an annotation: exactly one of `filtered`, `rejected` and `box` says so.
 
     Attributes:
-        left_out: why it is left out on purpose, a word.
+        filtered: why it is left out on purpose, a word.
         rejected: (reason, detail), what is wrong with it.
-        box: x, y, w, h in image pixels of somebody who counts, cut to the picture where boxes are.
+        box: x, y, w, h in image pixels of somebody who counts, cut to the image where boxes are.
         keypoints: flat list of 3 K numbers of somebody who counts.
         area: square image pixels of somebody who counts.
     """
 
-    left_out: str | None = None
+    filtered: str | None = None
     rejected: tuple[str, str] | None = None
     box: list[float] | None = None
     keypoints: list[float] | None = None
@@ -41,7 +41,7 @@ class Selection:
         size_of: Callable[[int], tuple[int, int] | None],
         *,
         clean_boxes: bool = True,
-        unlabelled: bool = False,
+        unlabeled: bool = False,
         image_ids: Collection[int] | None = None,
     ) -> None:
         """Begins a file.
@@ -49,35 +49,35 @@ class Selection:
         Args:
             category: the id of the category that counts.
             num_keypoints: K.
-            size_of: function of an image id, a whole number, that gives the picture's (width, height) in
-                pixels, 0 where nobody knows it, or None if there is no such picture.
-            clean_boxes: whether to cut boxes to their picture.
-            unlabelled: whether people without a labelled keypoint count too.
-            image_ids: the pictures to look at; None for all.
+            size_of: function of an image id, a whole number, that gives the image's (width, height) in
+                pixels, 0 where nobody knows it, or None if there is no such image.
+            clean_boxes: whether to cut boxes to their image.
+            unlabeled: whether instances without a labeled keypoint count too.
+            image_ids: the images to look at; None for all.
         """
         self._category, self._num_keypoints, self._size_of = category, num_keypoints, size_of
-        self._clean_boxes, self._unlabelled, self._image_ids = clean_boxes, unlabelled, image_ids
+        self._clean_boxes, self._unlabeled, self._image_ids = clean_boxes, unlabeled, image_ids
         self._seen: set[int] = set()
 
     def judge(self, entry: Mapping[str, Any]) -> Verdict:
         """The `Verdict` on an annotation, a parsed JSON object."""
         image_id = entry.get("image_id")
-        person_id: Any = entry.get("id")
+        instance_id: Any = entry.get("id")
         keypoints: Any = entry.get("keypoints")
-        if self._unlabelled and not keypoints:
+        if self._unlabeled and not keypoints:
             keypoints = [0] * (3 * self._num_keypoints)
         bad_keypoints = wrong_keypoints(keypoints, self._num_keypoints)
-        nothing_labelled = not bad_keypoints and not any(keypoints[2::3])
-        if reason := self._reason_to_leave_out(entry):
-            return Verdict(left_out=reason)
-        if not self._unlabelled and ("keypoints" not in entry or keypoints == [] or nothing_labelled):
-            return Verdict(left_out="no_keypoints")
+        nothing_labeled = not bad_keypoints and not any(keypoints[2::3])
+        if reason := self._reason_to_filter(entry):
+            return Verdict(filtered=reason)
+        if not self._unlabeled and ("keypoints" not in entry or keypoints == [] or nothing_labeled):
+            return Verdict(filtered="no_keypoints")
         size = self._size_of(image_id) if is_id(image_id) else None
         problem: tuple[str, str] | None
-        if not is_id(person_id):
-            problem = "bad_id", f"expected a whole number of 64 bits, received {str(person_id)[:100]}"
-        elif person_id in self._seen:
-            problem = "duplicate_id", f"an earlier annotation has the id {person_id} too"
+        if not is_id(instance_id):
+            problem = "bad_id", f"expected a whole number of 64 bits, received {str(instance_id)[:100]}"
+        elif instance_id in self._seen:
+            problem = "duplicate_id", f"an earlier annotation has the id {instance_id} too"
         elif size is None:
             problem = "unknown_image", "no such id in images"
         elif detail := wrong_box(entry.get("bbox")):
@@ -85,18 +85,18 @@ class Selection:
         elif bad_keypoints:
             problem = "bad_keypoints", bad_keypoints
         elif is_number(entry.get("area")) and entry["area"] <= 0:
-            return Verdict(left_out="no_area")
+            return Verdict(filtered="no_area")
         else:
-            # A picture that a converter did not find has no size; whoever looks for it will say so.
+            # An image that a converter did not find has no size; whoever looks for it will say so.
             cut = self._clean_boxes and all(size)
             box, problem = _cut(entry["bbox"], size) if cut else (entry["bbox"], None)
         if problem:
             return Verdict(rejected=problem)
-        self._seen.add(person_id)
+        self._seen.add(instance_id)
         area = entry["area"] if is_number(entry.get("area")) else box[2] * box[3]
         return Verdict(box=box, keypoints=keypoints, area=area)
 
-    def _reason_to_leave_out(self, entry: Mapping[str, Any]) -> str | None:
+    def _reason_to_filter(self, entry: Mapping[str, Any]) -> str | None:
         """Why an annotation is left out on purpose whatever its keypoints are, or None."""
         if entry.get("category_id", self._category) != self._category:
             return "not_a_person"
@@ -110,9 +110,9 @@ class Selection:
 
 
 def _cut(box: list[float], size: tuple[int, int]) -> tuple[list[float], tuple[str, str] | None]:
-    """A box cut to a picture of (width, height), and (reason, detail) if nothing is left of it."""
+    """A box cut to an image of (width, height), and (reason, detail) if nothing is left of it."""
     cut = clean_box(box, size).tolist()
-    detail = f"{box} in a picture of {size[0]}x{size[1]} pixels"
+    detail = f"{box} in an image of {size[0]}x{size[1]} pixels"
     if max(box) <= 1:
         detail += "; expected pixels, and these look like fractions"
     if min(cut[2:]) < 0:

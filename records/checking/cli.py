@@ -20,10 +20,10 @@ POSITIONAL = ("DIR",)
 DESCRIPTION = """
 Checks every shard of a folder of records against the manifest: size, SHA-256, number of records, every field
 of every record, every crop; and the two files by which TensorFlow Datasets reads them. Shows the sizes of
-boxes and crops and how often each keypoint is labelled, and draws some of the people.
+boxes and crops and how often each keypoint is labeled, and draws some of the instances.
 
   python records/check.py dataset/COCO/records/train
-  python records/check.py dataset/COCO/records/val --people=60 --picture=people.png
+  python records/check.py dataset/COCO/records/val --num_images=60 --image=people.png
 
 Exits with 0 if all is well, else with 1 and one line for each damaged file.
 """
@@ -32,9 +32,9 @@ Exits with 0 if all is well, else with 1 and one line for each damaged file.
 def define_flags(values: flags.FlagValues) -> None:
     """Defines the command's flags in an absl `FlagValues`."""
     add: dict[str, Any] = dict(flag_values=values)
-    flags.DEFINE_string("picture", None, "Where the picture goes; by default DIR/contact_sheet.png.", **add)
+    flags.DEFINE_string("image", None, "Where the image goes; by default DIR/contact_sheet.png.", **add)
     flags.DEFINE_integer(
-        "people", 24, "How many people the picture shows; 0 for no picture.", lower_bound=0, **add
+        "num_images", 24, "How many instances the image shows; 0 for no image.", lower_bound=0, **add
     )
     flags.DEFINE_integer(
         "workers",
@@ -52,14 +52,14 @@ def main(values: flags.FlagValues, rest: Sequence[str], folder: str) -> int:
     manifest = read_manifest(folder, missing_ok=True)
     from records.checking.contact_sheet import write_sheet
     from records.checking.summary import format_summary
-    from records.checking.verify import check_shards, join_people
+    from records.checking.verify import check_shards, join_instances
     from records.plausibility import placement_warnings, sum_counts
     from records.tfds_files import wrong_tfds_files
 
     start = time.monotonic()
-    reports = check_shards(folder, manifest, values.people, values.workers)
+    reports = check_shards(folder, manifest, values.num_images, values.workers)
     seconds = time.monotonic() - start
-    people = join_people([report.people for report in reports], manifest.skeleton.num_keypoints)
+    instances = join_instances([report.instances for report in reports], manifest.skeleton.num_keypoints)
     problems = [f"{report.name}: {'; '.join(report.problems)}" for report in reports if report.problems]
     states = [f"{len(problems)} damaged; build the records again with --overwrite"] if problems else []
     # Where shards are damaged it may be the manifest that is wrong, and a new build writes these files too.
@@ -73,22 +73,22 @@ def main(values: flags.FlagValues, rest: Sequence[str], folder: str) -> int:
     if strays:
         problems.append(
             f"{len(strays)} files look like shards, but the manifest does not name them, for example "
-            f"{strays[0]}: remove them, because what reads all *.tfrecord-* takes their people too"
+            f"{strays[0]}: remove them, because what reads all *.tfrecord-* takes their instances too"
         )
     others = len(spoilt) + len(strays)
     states += [f"{others} other file{'s' if others > 1 else ''} amiss"] if others else []
     placement = sum_counts(report.placement for report in reports)
-    print(format_summary(manifest, people, placement))
+    print(format_summary(manifest, instances, placement))
     well = "the files are whole, but see the warning" if placement_warnings(placement) else "all is well"
     state = "; ".join(states) or well
-    print(f"\nchecked {len(people):,} people in {len(reports)} shards in {seconds:.1f} s: {state}")
+    print(f"\nchecked {len(instances):,} instances in {len(reports)} shards in {seconds:.1f} s: {state}")
     sys.stdout.flush()
     for problem in problems:
         print(problem, file=sys.stderr)
-    samples = [record for report in reports for record in report.samples][: values.people]
+    samples = [record for report in reports for record in report.samples][: values.num_images]
     if samples:
-        path = path_of(values.picture or path_of(folder) / "contact_sheet.png")
-        print(f"picture: {write_sheet(path, samples, manifest)}")
+        path = path_of(values.image or path_of(folder) / "contact_sheet.png")
+        print(f"image: {write_sheet(path, samples, manifest)}")
     return 1 if problems else 0
 
 

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from hrpose.drawing import TILE_PAPER, contact_sheet, draw_skeleton, joint_sides
+from hrpose.drawing import TILE_PAPER, contact_sheet, draw_skeleton, keypoint_sides
 from records.checking.verify import decode_crop
 from records.geometry import compose_affine, transform_points
 from records.manifest import Manifest, RecordsError
@@ -39,41 +39,41 @@ def write_sheet(path: Path, records: Sequence[Record], manifest: Manifest) -> Pa
         RecordsError: if the file cannot be written.
     """
     skeleton = manifest.skeleton
-    sides = joint_sides(skeleton.keypoints)
-    tiles = [draw_record(record, skeleton.limbs, sides) for record in records]
+    sides = keypoint_sides(skeleton.keypoints)
+    tiles = [render_record(record, skeleton.limbs, sides) for record in records]
     captions = []
     for record in records:
         width, height = record["box"][2:]
-        labelled = np.count_nonzero(record["keypoints"][:, 2])
-        captions.append(f"{record['person_id']}: {width:.0f}x{height:.0f} px, {labelled} joints")
+        labeled = np.count_nonzero(record["keypoints"][:, 2])
+        captions.append(f"{record['instance_id']}: {width:.0f}x{height:.0f} px, {labeled} keypoints")
     title = (
-        f"{manifest.dataset} {manifest.split}, {len(records)} of {manifest.records:,} people. "
+        f"{manifest.dataset} {manifest.split}, {len(records)} of {manifest.records:,} instances. "
         f"White: network input; green: box"
     )
     sheet = contact_sheet(tiles, captions, COLUMNS, TILE_SIZE, title)
     encoded, png = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
     if not encoded:
-        raise RecordsError(f"{path}: OpenCV could not encode a picture of shape {sheet.shape}")
+        raise RecordsError(f"{path}: OpenCV could not encode an image of shape {sheet.shape}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(png.tobytes())
     except OSError as error:
         raise RecordsError(
-            f"{path} cannot be written: {error.strerror or error}; --picture names another file, "
-            "--people=0 draws none"
+            f"{path} cannot be written: {error.strerror or error}; --image names another file, "
+            "--num_images=0 draws none"
         ) from error
     return path
 
 
-def draw_record(
+def render_record(
     record: Record,
     limbs: Sequence[tuple[int, int]],
     sides: Sequence[str],
     tile_size: tuple[int, int] = TILE_SIZE,
 ) -> npt.NDArray[np.uint8]:
-    """The stored crop with the network-input frame, the person's box and the labelled keypoints.
+    """The stored crop with the network-input frame, the instance's box and the labeled keypoints.
 
-    Inside the frame the tile is what the network sees, black where the picture ends; the rest is faded.
+    Inside the frame the tile is what the network sees, black where the image ends; the rest is faded.
 
     Args:
         record: a good one.
@@ -84,7 +84,7 @@ def draw_record(
         (h, w, 3) RGB, no larger than `tile_size`.
     """
     stored = decode_crop(record["crop"])
-    assert stored is not None  # what is no picture is nobody's sample
+    assert stored is not None  # what is no image is nobody's sample
     crop = cv2.cvtColor(stored, cv2.COLOR_BGR2RGB)
     half = record["scale"] / 2
     frame_image = np.stack([record["center"] - half, record["center"] + half])
@@ -96,17 +96,17 @@ def draw_record(
     size = np.rint((high - low) * factor).astype(int) + 2 * _BORDER
     crop_to_tile = np.concatenate([np.eye(2) * factor, (_BORDER - 0.5 - low * factor)[:, None]], axis=1)
 
-    # The crop is resized on its own, since a warp that shrinks would alias.
+    # The crop is resized on its own, since a warp that downscales would alias.
     scaled = np.maximum(1, np.rint(np.array([crop.shape[1], crop.shape[0]]) * factor)).astype(int)
     left, top = np.rint((-0.5 - low) * factor).astype(int) + _BORDER
-    shrunk = cv2.resize(
+    downscaled = cv2.resize(
         crop, scaled.tolist(), interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
     )
     tile = np.full((size[1], size[0], 3), TILE_PAPER, np.uint8)
     (x1, y1), (x2, y2) = np.rint((frame_crop - low) * factor).astype(int) + _BORDER
     tile[y1:y2, x1:x2] = 0
     part = tile[top : top + scaled[1], left : left + scaled[0]]
-    part[:] = shrunk[: part.shape[0], : part.shape[1]]
+    part[:] = downscaled[: part.shape[0], : part.shape[1]]
     faded = np.rint((1 - _FADE) * tile + _FADE * np.array(TILE_PAPER)).astype(np.uint8)
     faded[y1:y2, x1:x2] = tile[y1:y2, x1:x2]
     tile = faded

@@ -50,7 +50,7 @@ def find_damage(folder: Path | str) -> tuple[Damage, ...]:
     found: list[Damage] = []
     with (
         ThreadPoolExecutor(_WORKERS) as pool,
-        tqdm(total=manifest.records, desc="check", unit=" people", dynamic_ncols=True, delay=2) as bar,
+        tqdm(total=manifest.records, desc="check", unit=" instances", dynamic_ncols=True, delay=2) as bar,
     ):
         for shard, damage in zip(manifest.shards, pool.map(check, manifest.shards), strict=True):
             found += [damage] if damage else []

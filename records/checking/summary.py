@@ -7,19 +7,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from records.checking.verify import People
+from records.checking.verify import Instances
 from records.manifest import Manifest
 from records.plausibility import placement_rows, placement_summary, placement_warnings
 
 QUANTILES = (0, 5, 25, 50, 75, 95, 100)
 
 
-def format_summary(manifest: Manifest, people: People, placement: Counter[str]) -> str:
+def format_summary(manifest: Manifest, instances: Instances, placement: Counter[str]) -> str:
     """What was built and what is in it.
 
     Args:
         manifest: the folder's `Manifest`.
-        people: `records.checking.verify.People` of its records.
+        instances: `records.checking.verify.Instances` of its records.
         placement: what `records.plausibility.count_placement` counts of them.
 
     Returns:
@@ -30,32 +30,38 @@ def format_summary(manifest: Manifest, people: People, placement: Counter[str]) 
     lines = [
         f"{manifest.dataset} {manifest.split}, {manifest.boxes.replace('_', ' ')} boxes, "
         f"for inputs of {width}x{height}, {manifest.skeleton.name} skeleton",
-        f"{manifest.records:,} people in {manifest.images:,} pictures, {len(manifest.shards)} shards, "
+        f"{manifest.records:,} instances in {manifest.images:,} images, {len(manifest.shards)} shards, "
         f"{megabytes:,.1f} MB",
-        f"left out: {_counts(manifest.dropped)}; rejected: {_counts(manifest.rejected)}",
+        f"filtered: {_counts(manifest.filtered)}; rejected: {_counts(manifest.rejected)}",
     ]
-    without_area = manifest.dropped.get("no_area", 0)
+    without_area = manifest.filtered.get("no_area", 0)
     if without_area > manifest.records:
         lines.append(
-            f"note: most people, {without_area:,}, were left out because their area is 0 in the annotations: "
+            f"note: most instances, {without_area:,}, were left out because their area is 0 in the "
+            "annotations: "
             'OKS has nothing to measure them by. Annotations without "area" are taken with their box\'s'
         )
-    if len(people):
-        lines += ["", size_table(people), "", joint_table(manifest.skeleton.keypoints, people.visibility)]
+    if len(instances):
+        lines += [
+            "",
+            size_table(instances),
+            "",
+            keypoint_table(manifest.skeleton.keypoints, instances.visibility),
+        ]
         lines += [f"{count:,} {text}" for count, text in placement_rows(placement_summary(placement))]
     lines += [f"warning: {warning}" for warning in placement_warnings(placement)]
     return "\n".join(lines)
 
 
-def size_table(people: People) -> str:
-    """How large boxes and crops are and how many keypoints people have, by quantiles."""
+def size_table(instances: Instances) -> str:
+    """How large boxes and crops are and how many keypoints instances have, by quantiles."""
     rows = {
-        "box width (image px)": people.box_sizes[:, 0],
-        "box height (image px)": people.box_sizes[:, 1],
-        "crop width (px)": people.crop_sizes[:, 0],
-        "crop height (px)": people.crop_sizes[:, 1],
-        "crop size (kB)": people.crop_bytes / 1e3,
-        "labelled keypoints": (people.visibility > 0).sum(axis=1),
+        "box width (image px)": instances.box_sizes[:, 0],
+        "box height (image px)": instances.box_sizes[:, 1],
+        "crop width (px)": instances.crop_sizes[:, 0],
+        "crop height (px)": instances.crop_sizes[:, 1],
+        "crop size (kB)": instances.crop_bytes / 1e3,
+        "labeled keypoints": (instances.visibility > 0).sum(axis=1),
     }
     names = {0: "least", 50: "median", 100: "most"}
     lines = [" " * 22 + "".join(f"{names.get(q, f'{q} %'):>9}" for q in QUANTILES) + f"{'mean':>9}"]
@@ -65,8 +71,8 @@ def size_table(people: People) -> str:
     return "\n".join(lines)
 
 
-def joint_table(names: Sequence[str], visibility: npt.NDArray[np.integer[Any]]) -> str:
-    """How often each keypoint is visible, occluded (COCO visibility 2, 1) and not labelled (0).
+def keypoint_table(names: Sequence[str], visibility: npt.NDArray[np.integer[Any]]) -> str:
+    """How often each keypoint is visible, occluded (COCO visibility 2, 1) and not labeled (0).
 
     Args:
         names: of the K keypoints.
@@ -76,14 +82,14 @@ def joint_table(names: Sequence[str], visibility: npt.NDArray[np.integer[Any]]) 
         Several lines of text.
     """
     if not (visibility > 0).any():
-        return "no keypoint is labelled"
+        return "no keypoint is labeled"
     width = max(16, *(len(name) + 2 for name in names))
     lines = [
-        f"{'':{width}}{'visible (2)':>19}{'occluded (1)':>19}{'not labelled (0)':>19}",
+        f"{'':{width}}{'visible (2)':>19}{'occluded (1)':>19}{'not labeled (0)':>19}",
     ]
-    for name, joint in zip((*names, "all"), (*visibility.T, visibility.ravel()), strict=True):
-        cells = [np.count_nonzero(joint == value) for value in (2, 1, 0)]
-        lines.append(f"{name:{width}}" + "".join(f"{n:11,} {100 * n / len(joint):5.1f} %" for n in cells))
+    for name, keypoint in zip((*names, "all"), (*visibility.T, visibility.ravel()), strict=True):
+        cells = [np.count_nonzero(keypoint == value) for value in (2, 1, 0)]
+        lines.append(f"{name:{width}}" + "".join(f"{n:11,} {100 * n / len(keypoint):5.1f} %" for n in cells))
     return "\n".join(lines)
 
 

@@ -13,15 +13,15 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from hrpose.storage import path_of, remote_errors
-from records.examine import examine_payloads, person_of
+from records.examine import examine_payloads, instance_of
 from records.manifest import Manifest, RecordsError, Shard, unframe
 from records.plausibility import count_placement
 from records.schema import Record
 
 
 @dataclass(frozen=True)
-class People:
-    """What statistics need of N people.
+class Instances:
+    """What statistics need of N instances.
 
     Attributes:
         box_sizes: (N, 2) width and height in image pixels.
@@ -46,14 +46,14 @@ class ShardReport:
     Attributes:
         name: its file name.
         problems: what is wrong with it; empty if nothing is.
-        people: `People` of the records that are good.
+        instances: `Instances` of the records that are good.
         samples: the first of these, {field: value} each.
         placement: what `records.plausibility.count_placement` counts of them.
     """
 
     name: str
     problems: tuple[str, ...]
-    people: People
+    instances: Instances
     samples: list[Record]
     placement: Counter[str]
 
@@ -79,7 +79,7 @@ def check_shards(
 
     with (
         ThreadPoolExecutor(workers) as pool,
-        tqdm(total=manifest.records, desc="check", unit=" people", dynamic_ncols=True) as bar,
+        tqdm(total=manifest.records, desc="check", unit=" instances", dynamic_ncols=True) as bar,
     ):
         for shard, report in zip(manifest.shards, pool.map(check, manifest.shards), strict=True):
             reports.append(report)
@@ -105,7 +105,7 @@ def check_shard(folder: Path | str, shard: Shard, num_keypoints: int, samples: i
             content = (path_of(folder) / shard.name).read_bytes()
     except OSError as error:
         problem = "missing" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
-        return ShardReport(shard.name, (problem,), join_people([], num_keypoints), [], Counter())
+        return ShardReport(shard.name, (problem,), join_instances([], num_keypoints), [], Counter())
     problems, payloads = [], []
     digest = hashlib.sha256(content).hexdigest()
     if len(content) != shard.size:
@@ -119,17 +119,17 @@ def check_shard(folder: Path | str, shard: Shard, num_keypoints: int, samples: i
         problems.append(str(error))
     if len(payloads) != shard.records:
         problems.append(f"{len(payloads)} readable records, the manifest says {shard.records}")
-    people, bad, placed = [], [], []
+    instances, bad, placed = [], [], []
     kept: list[Record] = []
     for number, (record, wrong) in enumerate(examine_payloads(payloads, num_keypoints)):
         of_record = None
         if record and not wrong:
             of_record = _measure(record)
-            wrong = None if of_record else f"the crop is not a picture, {person_of(record)}"
+            wrong = None if of_record else f"the crop is not an image, {instance_of(record)}"
         if record is None or of_record is None:
             bad.append(f"record {number}: {wrong}")
             continue
-        people.append(of_record)
+        instances.append(of_record)
         placed.append(
             (record["box"], record["keypoints"], record["image_size"], record["area"], record["scale"])
         )
@@ -141,27 +141,27 @@ def check_shard(folder: Path | str, shard: Shard, num_keypoints: int, samples: i
         placement = count_placement(boxes, keypoints, sizes, areas, scales[0])  # whose ratio is the input's
     if bad:
         problems.append(bad[0] + (f" (and {len(bad) - 1} more bad records)" if len(bad) > 1 else ""))
-    return ShardReport(shard.name, tuple(problems), join_people(people, num_keypoints), kept, placement)
+    return ShardReport(shard.name, tuple(problems), join_instances(instances, num_keypoints), kept, placement)
 
 
-def join_people(parts: Sequence[People], num_keypoints: int) -> People:
-    """One `People` of several."""
-    empty = People(
+def join_instances(parts: Sequence[Instances], num_keypoints: int) -> Instances:
+    """One `Instances` of several."""
+    empty = Instances(
         np.zeros((0, 2), np.float32),
         np.zeros((0, num_keypoints), np.int8),
         np.zeros((0, 2), np.int32),
         np.zeros(0, np.int64),
     )
     parts = (empty, *parts)
-    return People(*(np.concatenate([getattr(part, name) for part in parts]) for name in vars(empty)))
+    return Instances(*(np.concatenate([getattr(part, name) for part in parts]) for name in vars(empty)))
 
 
-def _measure(record: Record) -> People | None:
-    """The `People` of a record, one; None if its crop is not a picture."""
+def _measure(record: Record) -> Instances | None:
+    """The `Instances` of a record, one; None if its crop is not an image."""
     pixels = decode_crop(record["crop"])
     if pixels is None:
         return None
-    return People(
+    return Instances(
         record["box"][None, 2:],
         record["keypoints"][:, 2].astype(np.int8)[None],
         np.array([[pixels.shape[1], pixels.shape[0]]], np.int32),
@@ -170,7 +170,7 @@ def _measure(record: Record) -> People | None:
 
 
 def decode_crop(crop: bytes) -> npt.NDArray[np.uint8] | None:
-    """The stored crop as (h, w, 3) BGR, or None if the bytes are not a picture."""
+    """The stored crop as (h, w, 3) BGR, or None if the bytes are not an image."""
     try:
         content = np.frombuffer(crop, np.uint8)
         decoded = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)

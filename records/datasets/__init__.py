@@ -15,7 +15,7 @@ class Recipe:
     Attributes:
         name: whose recipe it is, for messages.
         augmentation: an `Augmentation`.
-        batch_size: people per GPU.
+        batch_size: instances per GPU.
     """
 
     name: str
@@ -43,16 +43,16 @@ class Layout:
         skeleton: its keypoints; None: those that the annotation file's `categories` describe.
         annotations: {split: COCO-format annotation file}. Unless a split is named, those that are there are
             built, but never "test", which has no keypoints to learn from or to measure.
-        images: the picture folder.
+        images: the image folder.
         name_prefix: what file names in the annotations begin with besides the path below `images`.
-        clean_boxes: whether to cut ground-truth boxes to the picture, as the official code does for COCO. Not
-            for MPII, where a box stands for a centre and a size that must not change.
+        clean_boxes: whether to cut ground-truth boxes to the image, as the official code does for COCO. Not
+            for MPII, where a box stands for a center and a size that must not change.
         raw: what the annotations are converted from, if they are, as messages name it.
         detections: the person detector's boxes, a COCO results file.
         input_size: (width, height) of the network input that the paper uses first for this dataset.
-        lenient: whether annotations are read as labelling tools leave them (`records.annotations.lenient`),
+        lenient: whether annotations are read as labeling tools leave them (`records.annotations.lenient`),
             not by COCO's letter.
-        exif_orientation: what a build does with pictures' EXIF orientation unless told, see
+        exif_orientation: what a build does with images' EXIF orientation unless told, see
             `pipelines.exif.orient`. The datasets with a name were annotated on the pixels as they are stored.
         recipe: what training on it has by default.
     """

@@ -1,4 +1,4 @@
-"""AP taken apart: the same numbers as pycocotools, kinds of people, kinds of errors."""
+"""AP taken apart: the same numbers as pycocotools, kinds of instances, kinds of errors."""
 
 from dataclasses import replace
 
@@ -10,8 +10,8 @@ from pycocotools import coco
 from pycocotools.cocoeval import COCOeval
 
 from evaluate.metrics.coco import evaluate_coco
-from evaluate.metrics.oks_matching import NOBODY, group_pictures, match, oks_matrix
-from evaluate.report.analysis import ERRORS, analyse, count_errors, joint_errors, visible_groups
+from evaluate.metrics.oks_matching import NOBODY, group_images, match, oks_matrix
+from evaluate.report.analysis import ERRORS, analyse, count_errors, keypoint_errors, visible_groups
 from records.skeletons import COCO, Skeleton
 
 HAND = Skeleton(
@@ -24,26 +24,27 @@ HAND = Skeleton(
 )
 
 
-def scene(seed, skeleton, pictures=6, poses_each=4):
-    """(annotations, results) of random people, crowds and people without labels among them, and of poses
+def scene(seed, skeleton, num_images=6, poses_each=4):
+    """(annotations, results) of random instances, crowds and instances without labels among them, and of
+    poses
     near them, doubled ones, ties and false alarms among these."""
     rng = np.random.default_rng(seed)
-    joints = skeleton.num_keypoints
+    keypoints = skeleton.num_keypoints
     annotations, results = [], []
-    for image_id in range(1, pictures + 1):
-        people = []
+    for image_id in range(1, num_images + 1):
+        instances = []
         for _ in range(rng.integers(0, 5)):
             side = rng.choice([20.0, 60.0, 140.0])
             corner = rng.uniform(0, 150, 2)
             points = np.concatenate(
-                [corner + rng.uniform(0, side, (joints, 2)), rng.integers(0, 3, (joints, 1))], axis=1
+                [corner + rng.uniform(0, side, (keypoints, 2)), rng.integers(0, 3, (keypoints, 1))], axis=1
             )
             kind = rng.integers(0, 8)
             if kind < 2:
                 points[:] = 0
             elif kind == 2:
-                points[rng.random(joints) < 0.8, 2] = 0
-            people.append(points)
+                points[rng.random(keypoints) < 0.8, 2] = 0
+            instances.append(points)
             annotations.append(
                 {
                     "id": len(annotations) + 1,
@@ -55,13 +56,13 @@ def scene(seed, skeleton, pictures=6, poses_each=4):
                     "keypoints": points.ravel().tolist(),
                 }
             )
-        for points in people:
+        for points in instances:
             for _ in range(rng.integers(0, poses_each)):
-                noise = rng.normal(0, rng.choice([0.5, 4, 15]), (joints, 2))
-                pose = np.concatenate([points[:, :2] + noise, np.ones((joints, 1))], axis=1)
+                noise = rng.normal(0, rng.choice([0.5, 4, 15]), (keypoints, 2))
+                pose = np.concatenate([points[:, :2] + noise, np.ones((keypoints, 1))], axis=1)
                 results.append(result(image_id, pose, rng.integers(0, 6) / 5))
         for _ in range(rng.integers(0, 3)):
-            results.append(result(image_id, rng.uniform(0, 200, (joints, 3)), rng.random()))
+            results.append(result(image_id, rng.uniform(0, 200, (keypoints, 3)), rng.random()))
     order = rng.permutation(len(results))
     return annotations, [results[place] for place in order]
 
@@ -75,8 +76,8 @@ def result(image_id, pose, score):
     }
 
 
-def content(annotations, pictures=6):
-    images = [{"id": number} for number in range(1, pictures + 1)]
+def content(annotations, num_images=6):
+    images = [{"id": number} for number in range(1, num_images + 1)]
     return {"images": images, "annotations": annotations, "categories": [{"id": 1}]}
 
 
@@ -98,14 +99,14 @@ def test_ap_by_size_and_the_curves_are_those_of_pycocotools(skeleton, seed):
         assert value(None if curve is None else curve.mean()) == pytest.approx(expected[name], abs=1e-12)
 
 
-def test_only_the_best_20_poses_of_a_picture_count():
+def test_only_the_best_20_poses_of_an_image_count():
     annotations, results = scene(3, COCO, poses_each=30)
     assert max(np.bincount([r["image_id"] for r in results])) > 40
     expected = evaluate_coco(content(annotations), results)["AP"]
     assert analyse(annotations, results, COCO).sizes[0].ap == pytest.approx(expected, abs=1e-12)
 
 
-def test_pictures_that_are_not_asked_for_do_not_count():
+def test_images_that_are_not_asked_for_do_not_count():
     annotations, results = scene(4, COCO)
     expected = evaluate_coco(content(annotations), results, None, [1, 2, 3])["AP"]
     assert expected != evaluate_coco(content(annotations), results)["AP"]
@@ -114,23 +115,23 @@ def test_pictures_that_are_not_asked_for_do_not_count():
 
 def test_oks_is_that_of_pycocotools_for_crowds_too():
     annotations, results = scene(5, COCO)
-    truth, index = coco.COCO(), coco.COCO()
-    truth.dataset = content([{"num_keypoints": 1} | a for a in annotations])
+    ground_truth, index = coco.COCO(), coco.COCO()
+    ground_truth.dataset = content([{"num_keypoints": 1} | a for a in annotations])
     index.dataset = content([r | {"id": number} for number, r in enumerate(results, start=1)])
-    truth.createIndex()
+    ground_truth.createIndex()
     index.createIndex()
-    evaluation = COCOeval(truth, index, "keypoints")
+    evaluation = COCOeval(ground_truth, index, "keypoints")
     evaluation._prepare()
     compared = 0
-    for picture in group_pictures(annotations, results, 17):
-        expected = evaluation.computeOks(picture.image_id, 1)
+    for image in group_images(annotations, results, 17):
+        expected = evaluation.computeOks(image.image_id, 1)
         if len(expected):
-            np.testing.assert_allclose(oks_matrix(picture, COCO.sigmas), expected, atol=1e-12)
-            compared += not picture.counts.all()
+            np.testing.assert_allclose(oks_matrix(image, COCO.sigmas), expected, atol=1e-12)
+            compared += not image.counts.all()
     assert compared
 
 
-def test_a_person_who_counts_is_preferred_to_one_who_is_ignored_and_of_equals_the_later():
+def test_an_instance_that_counts_is_preferred_to_one_who_is_ignored_and_of_equals_the_later():
     oks = np.array([[0.9, 0.6, 0.6], [0.9, 0.6, 0.6]])
     ignored, crowd = np.array([[True, False, False]]), np.array([True, False, False])
     assert match(oks, ignored, crowd, [0.5]).tolist() == [[[2, 1]]]
@@ -138,14 +139,14 @@ def test_a_person_who_counts_is_preferred_to_one_who_is_ignored_and_of_equals_th
     assert match(oks, ignored, ~crowd, [0.95]).tolist() == [[[NOBODY, NOBODY]]]
 
 
-def test_groups_of_labelled_keypoints_cover_any_skeleton():
+def test_groups_of_labeled_keypoints_cover_any_skeleton():
     assert visible_groups(17) == [(1, 5), (6, 10), (11, 15), (16, 17)]
-    for joints in range(1, 60):
-        groups = visible_groups(joints)
-        assert [n for first, last in groups for n in range(first, last + 1)] == list(range(1, joints + 1))
+    for keypoints in range(1, 60):
+        groups = visible_groups(keypoints)
+        assert [n for first, last in groups for n in range(first, last + 1)] == list(range(1, keypoints + 1))
 
 
-def test_people_of_other_groups_and_poses_next_to_them_do_not_count():
+def test_instances_of_other_groups_and_poses_next_to_them_do_not_count():
     rng = np.random.default_rng(1)
     few, many = (np.full((17, 3), 2.0) for _ in range(2))
     few[:, :2], many[:, :2] = rng.uniform(0, 100, (17, 2)), rng.uniform(300, 400, (17, 2))
@@ -158,7 +159,7 @@ def test_people_of_other_groups_and_poses_next_to_them_do_not_count():
     near = many + np.array([9.0, 0, 0])  # too far off for the high thresholds
     results = [result(1, near, 0.9), result(1, few, 0.5)]
     groups = {group.name: group for group in analyse(annotations, results, COCO).visible}
-    assert groups["1-5"].people == groups["16-17"].people == 1
+    assert groups["1-5"].instances == groups["16-17"].instances == 1
     assert groups["1-5"].ap == pytest.approx(1)
     assert 0 < groups["16-17"].ap < 1
     assert groups["6-10"].ap is None
@@ -174,8 +175,8 @@ def two_hands():
     return keypoints, np.full(2, 100.0**2)
 
 
-def kinds(pose, keypoints, areas, person=0, skeleton=HAND):
-    errors, _ = joint_errors(np.array(pose, float), keypoints, areas, person, skeleton)
+def kinds(pose, keypoints, areas, instance=0, skeleton=HAND):
+    errors, _ = keypoint_errors(np.array(pose, float), keypoints, areas, instance, skeleton)
     return ["-" if error < 0 else ERRORS[error] for error in errors]
 
 
@@ -189,7 +190,7 @@ def test_each_kind_of_error():
     assert kinds([[100, 0], [500, 0], [300, 300]], keypoints, areas) == ["miss", "miss", "miss"]
 
 
-def test_unlabelled_joints_are_neither_judged_nor_taken_for_others():
+def test_unlabeled_keypoints_are_neither_judged_nor_taken_for_others():
     keypoints, areas = two_hands()
     keypoints[0, 2, 2] = 0
     assert kinds([[0, 0], [0, 100], [0, 0]], keypoints, areas) == ["good", "miss", "-"]
@@ -197,32 +198,32 @@ def test_unlabelled_joints_are_neither_judged_nor_taken_for_others():
     assert kinds([[500, 0], [100, 0], [0, 0]], keypoints, areas) == ["miss", "good", "-"]
 
 
-def test_where_two_errors_explain_a_joint_the_nearer_one_does():
+def test_where_two_errors_explain_a_keypoint_the_nearer_one_does():
     keypoints, areas = two_hands()
     keypoints[1, 1, :2] = [0, 106]  # the other hand's tip is next to this one's other tip
     assert kinds([[0, 0], [0, 101], [0, 100]], keypoints, areas)[1] == "inversion"
     assert kinds([[0, 0], [0, 105], [0, 100]], keypoints, areas)[1] == "swap"
 
 
-def test_a_joint_that_is_nearer_to_another_person_is_a_swap_even_close_to_its_own_place():
+def test_a_keypoint_that_is_nearer_to_another_instance_is_a_swap_even_close_to_its_own_place():
     keypoints, areas = two_hands()
     keypoints[1, 0, :2] = [8, 0]
     assert kinds([[3, 0], [100, 0], [0, 100]], keypoints, areas)[0] == "good"
     assert kinds([[5, 0], [100, 0], [0, 100]], keypoints, areas)[0] == "swap"
-    keypoints[0, 1, :2] = [0, 92]  # and to the own mirrored joint an inversion
+    keypoints[0, 1, :2] = [0, 92]  # and to the own mirrored keypoint an inversion
     assert kinds([[0, 0], [0, 97], [0, 97]], keypoints, areas)[1:] == ["inversion", "good"]
 
 
-def test_of_equal_similarities_the_own_place_counts_then_another_persons_then_the_mirrored():
+def test_of_equal_similarities_the_own_place_counts_then_another_instances_then_the_mirrored():
     keypoints, areas = two_hands()
     keypoints[1, 0, :2] = keypoints[0, 0, :2]
     keypoints[1, 1, :2] = keypoints[0, 2, :2]
     pose = [[0, 0], [0, 100], [0, 100]]
     assert kinds(pose, keypoints, areas) == ["good", "swap", "good"]
-    assert kinds(pose, keypoints, areas, person=1) == ["good", "good", "swap"]
+    assert kinds(pose, keypoints, areas, instance=1) == ["good", "good", "swap"]
 
 
-def test_similarity_takes_the_joints_own_sigma():
+def test_similarity_takes_the_keypoints_own_sigma():
     skeleton = replace(HAND, sigmas=(0.05, 0.05, 0.1))
     keypoints, areas = two_hands()
     # 15 pixels off the other tip: 0.32 with the sigma of the first tip, 0.75 with that of the second.
@@ -230,21 +231,21 @@ def test_similarity_takes_the_joints_own_sigma():
     assert kinds(pose, keypoints, areas, skeleton=skeleton) == ["good", "miss", "inversion"]
 
 
-def official_errors(pose, keypoints, areas, person, skeleton):
+def official_errors(pose, keypoints, areas, instance, skeleton):
     """Kinds of errors by a plain loop over the rules of coco-analyze's ``_find_kpt_errors``."""
     mirror, found = skeleton.flip_permutation, []
-    for joint, sigma in enumerate(skeleton.sigmas):
-        if keypoints[person, joint, 2] == 0:
+    for keypoint, sigma in enumerate(skeleton.sigmas):
+        if keypoints[instance, keypoint, 2] == 0:
             found.append("-")
             continue
         best, what = -1.0, None
-        others = [(number, "swap") for number in range(len(keypoints)) if number != person]
-        places = [(person, joint, "own"), *((number, joint, name) for number, name in others)]
-        places += [(person, mirror[joint], "inversion")]
-        places += [(number, mirror[joint], name) for number, name in others]
+        others = [(number, "swap") for number in range(len(keypoints)) if number != instance]
+        places = [(instance, keypoint, "own"), *((number, keypoint, name) for number, name in others)]
+        places += [(instance, mirror[keypoint], "inversion")]
+        places += [(number, mirror[keypoint], name) for number, name in others]
         for number, place, name in places:
             x, y, visibility = keypoints[number, place]
-            squared = (pose[joint][0] - x) ** 2 + (pose[joint][1] - y) ** 2
+            squared = (pose[keypoint][0] - x) ** 2 + (pose[keypoint][1] - y) ** 2
             ks = np.exp(-squared / (2 * sigma) ** 2 / areas[number] / 2) if visibility else -1.0
             if ks > best:
                 best, what = ks, name
@@ -256,19 +257,19 @@ def official_errors(pose, keypoints, areas, person, skeleton):
 @given(seed=st.integers(0, 2**32 - 1))
 def test_errors_are_those_of_the_published_tool(seed):
     rng = np.random.default_rng(seed)
-    people, skeleton = rng.integers(1, 5), replace(HAND, sigmas=tuple(rng.uniform(0.03, 0.2, 3)))
+    instances, skeleton = rng.integers(1, 5), replace(HAND, sigmas=tuple(rng.uniform(0.03, 0.2, 3)))
     keypoints = np.concatenate(
-        [rng.uniform(0, 60, (people, 3, 2)), rng.integers(0, 3, (people, 3, 1))], axis=2
+        [rng.uniform(0, 60, (instances, 3, 2)), rng.integers(0, 3, (instances, 3, 1))], axis=2
     )
-    areas, person = rng.uniform(30, 150, people) ** 2, int(rng.integers(people))
-    pose = keypoints[rng.integers(people), rng.permutation(3), :2] + rng.normal(
+    areas, instance = rng.uniform(30, 150, instances) ** 2, int(rng.integers(instances))
+    pose = keypoints[rng.integers(instances), rng.permutation(3), :2] + rng.normal(
         0, rng.choice([1, 6, 20]), (3, 2)
     )
-    expected = official_errors(pose, keypoints, areas, person, skeleton)
-    assert kinds(pose, keypoints, areas, person, skeleton) == expected
+    expected = official_errors(pose, keypoints, areas, instance, skeleton)
+    assert kinds(pose, keypoints, areas, instance, skeleton) == expected
 
 
-def test_errors_are_counted_by_joint():
+def test_errors_are_counted_by_keypoint():
     keypoints, areas = two_hands()
     keypoints[1, 2, 2] = 0
     annotations = [
@@ -278,7 +279,7 @@ def test_errors_are_counted_by_joint():
     inverted = keypoints[1][[0, 2, 1]]
     results = [result(7, keypoints[0], 0.4), result(7, inverted, 0.9)]
     analysis = analyse(annotations, results, HAND)
-    assert [(pair.row, pair.person_id) for pair in analysis.pairs] == [(1, 1), (0, 0)]
+    assert [(pair.row, pair.instance_id) for pair in analysis.pairs] == [(1, 1), (0, 0)]
     assert analysis.unmatched == 0
     counts, similarity = count_errors(analysis.pairs, 3)
     assert counts.tolist() == [[2, 0, 0, 0, 0], [1, 0, 0, 0, 1], [1, 0, 0, 0, 0]]
@@ -292,7 +293,7 @@ def test_nothing_to_find_and_nothing_found():
     assert nobody.curves == {}
     nothing = analyse(annotations, [], COCO)
     assert nothing.sizes[0].ap == 0.0
-    assert nothing.unmatched == nothing.sizes[0].people > 0
+    assert nothing.unmatched == nothing.sizes[0].instances > 0
     counts, similarity = count_errors(nothing.pairs, 17)
     assert counts.sum() == 0
     assert np.isnan(similarity).all()

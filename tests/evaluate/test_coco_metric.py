@@ -1,4 +1,6 @@
-"""COCO's ten numbers on people made here, where the answer is known, and on the official code's results."""
+"""COCO's ten numbers on instances made here, where the answer is known, and on the official code's
+results.
+"""
 
 import copy
 import json
@@ -15,16 +17,20 @@ from tests.helpers.shared import shared_data
 NAMES = ["AP", "AP .5", "AP .75", "AP (M)", "AP (L)", "AR", "AR .5", "AR .75", "AR (M)", "AR (L)"]
 
 
-def annotations(joints=17, sides=(60, 200)):
-    """Images 10, 20, each with one person per side length: 60 px is a medium person, 200 px a large one."""
+def annotations(keypoints=17, sides=(60, 200)):
+    """Images 10, 20, each with one instance per side length: 60 px is a medium instance, 200 px a large
+    one.
+    """
     rng = np.random.default_rng(0)
-    people = []
+    instances = []
     for image_id in (10, 20):
         for side in sides:
-            points = np.concatenate([rng.uniform(0, side, (joints, 2)), np.full((joints, 1), 2)], axis=1)
-            people.append(
+            points = np.concatenate(
+                [rng.uniform(0, side, (keypoints, 2)), np.full((keypoints, 1), 2)], axis=1
+            )
+            instances.append(
                 {
-                    "id": len(people),  # from 0, which pycocotools alone would take for "no match"
+                    "id": len(instances),  # from 0, which pycocotools alone would take for "no match"
                     "image_id": image_id,
                     "category_id": 1,
                     "keypoints": points.ravel().tolist(),
@@ -34,124 +40,128 @@ def annotations(joints=17, sides=(60, 200)):
             )
     return {
         "images": [{"id": 10}, {"id": 20}],
-        "annotations": people,
+        "annotations": instances,
         "categories": [{"id": 1, "name": "person"}],
     }
 
 
-def perfect(truth):
+def perfect(ground_truth):
     return [
-        {key: person[key] for key in ("image_id", "category_id", "keypoints")} | {"score": 0.9}
-        for person in truth["annotations"]
+        {key: instance[key] for key in ("image_id", "category_id", "keypoints")} | {"score": 0.9}
+        for instance in ground_truth["annotations"]
     ]
 
 
 def test_perfect_predictions_score_one_in_the_official_order():
-    truth = annotations()
-    metrics = evaluate_coco(truth, perfect(truth))
+    ground_truth = annotations()
+    metrics = evaluate_coco(ground_truth, perfect(ground_truth))
     assert list(metrics) == NAMES == [name for name, *_ in METRICS]
     assert list(metrics.values()) == pytest.approx([1] * 10)
     assert all(type(value) is float for value in metrics.values())
 
 
 def test_a_miss_halves_the_recall():
-    truth = annotations()
-    metrics = evaluate_coco(truth, [result for result in perfect(truth) if result["image_id"] == 10])
+    ground_truth = annotations()
+    metrics = evaluate_coco(
+        ground_truth, [result for result in perfect(ground_truth) if result["image_id"] == 10]
+    )
     assert metrics["AR"] == pytest.approx(0.5)
     assert metrics["AP"] == pytest.approx(51 / 101)  # precision 1 at the 51 of 101 recall levels up to 0.5
 
 
 def test_the_oks_decides_which_thresholds_are_met():
-    """A shift by which every joint's OKS is 0.77 is right at .50 to .75 and wrong at .80 to .95."""
-    truth, sigma = annotations(joints=5), 0.05
-    results = perfect(truth)
-    for result, person in zip(results, truth["annotations"], strict=True):
-        shift = np.sqrt(-np.log(0.77) * 2 * person["area"]) * 2 * sigma
-        moved = np.reshape(person["keypoints"], (-1, 3)) + np.array([shift, 0, 0])
+    """A shift by which every keypoint's OKS is 0.77 is right at .50 to .75 and wrong at .80 to .95."""
+    ground_truth, sigma = annotations(keypoints=5), 0.05
+    results = perfect(ground_truth)
+    for result, instance in zip(results, ground_truth["annotations"], strict=True):
+        shift = np.sqrt(-np.log(0.77) * 2 * instance["area"]) * 2 * sigma
+        moved = np.reshape(instance["keypoints"], (-1, 3)) + np.array([shift, 0, 0])
         result["keypoints"] = moved.ravel().tolist()
-    metrics = evaluate_coco(truth, results, sigmas=np.full(5, sigma))
+    metrics = evaluate_coco(ground_truth, results, sigmas=np.full(5, sigma))
     assert [metrics[name] for name in ("AP .5", "AP .75", "AP", "AR")] == pytest.approx([1, 1, 0.6, 0.6])
     # Twice as strict sigmas: OKS 0.77^4 = 0.35, right nowhere.
-    assert evaluate_coco(truth, results, sigmas=np.full(5, sigma / 2))["AP"] == 0
+    assert evaluate_coco(ground_truth, results, sigmas=np.full(5, sigma / 2))["AP"] == 0
 
 
 def test_ignored_crowds_of_other_skeletons_count_with_their_boxes():
-    """People without visible joints are ignored; a pose inside their doubled box is then no false alarm."""
-    truth = annotations(joints=5, sides=(60,))
-    results = perfect(truth)
+    """Instances without visible keypoints are ignored; a pose inside their doubled box is then no false
+    alarm.
+    """
+    ground_truth = annotations(keypoints=5, sides=(60,))
+    results = perfect(ground_truth)
     results.append(copy.deepcopy(results[0]) | {"score": 1.0})
     results[-1]["keypoints"] = [500 + value for value in results[-1]["keypoints"]]
     sigmas = np.full(5, 0.05)
-    assert evaluate_coco(truth, results, sigmas)["AP"] < 0.9
-    truth["annotations"].append(
-        truth["annotations"][0] | {"keypoints": [0] * 15, "bbox": [500, 500, 80, 80], "iscrowd": 1}
+    assert evaluate_coco(ground_truth, results, sigmas)["AP"] < 0.9
+    ground_truth["annotations"].append(
+        ground_truth["annotations"][0] | {"keypoints": [0] * 15, "bbox": [500, 500, 80, 80], "iscrowd": 1}
     )
-    assert evaluate_coco(truth, results, sigmas)["AP"] == pytest.approx(1)
+    assert evaluate_coco(ground_truth, results, sigmas)["AP"] == pytest.approx(1)
 
 
 @pytest.mark.parametrize("no", ["0", "false", None])
 def test_what_says_that_it_is_no_crowd_is_none(no):
-    truth = annotations()
-    for person in truth["annotations"]:
-        person["iscrowd"] = no
-    assert evaluate_coco(truth, [])["AP"] == 0  # nobody to find, -1, if all were crowds
+    ground_truth = annotations()
+    for instance in ground_truth["annotations"]:
+        instance["iscrowd"] = no
+    assert evaluate_coco(ground_truth, [])["AP"] == 0  # nobody to find, -1, if all were crowds
 
 
 def test_nothing_found_is_zero_and_nothing_to_find_is_undefined():
     metrics = evaluate_coco(annotations(sides=(60,)), [])
     assert {name for name, value in metrics.items() if value == -1} == {"AP (L)", "AR (L)"}
     assert {value for name, value in metrics.items() if "(L)" not in name} == {0}
-    truth = annotations()
-    truth["annotations"] = []
-    assert set(evaluate_coco(truth, []).values()) == {-1}
+    ground_truth = annotations()
+    ground_truth["annotations"] = []
+    assert set(evaluate_coco(ground_truth, []).values()) == {-1}
 
 
 def test_image_ids_restrict_the_evaluation():
-    truth = annotations()
-    results = [result for result in perfect(truth) if result["image_id"] == 10]
-    assert evaluate_coco(truth, results, image_ids=[10])["AP"] == pytest.approx(1)
-    assert evaluate_coco(truth, results, image_ids=np.array([20]))["AP"] == 0
+    ground_truth = annotations()
+    results = [result for result in perfect(ground_truth) if result["image_id"] == 10]
+    assert evaluate_coco(ground_truth, results, image_ids=[10])["AP"] == pytest.approx(1)
+    assert evaluate_coco(ground_truth, results, image_ids=np.array([20]))["AP"] == 0
     with pytest.raises(ValueError, match=r"^image_ids: 1 image \(30\) not in the annotations"):
-        evaluate_coco(truth, results, image_ids=[10, 30])
+        evaluate_coco(ground_truth, results, image_ids=[10, 30])
 
 
 def test_paths_and_contents_are_the_same_and_left_unchanged(tmp_path, capfd):
-    truth = annotations()
-    results = perfect(truth)
+    ground_truth = annotations()
+    results = perfect(ground_truth)
     for result in results:
         result["bbox"] = [0, 0, 1, 1]  # with it pycocotools would take them for detections of boxes
-    before = copy.deepcopy((truth, results))
-    truth_path, results_path = tmp_path / "truth.json", tmp_path / "results.json"
-    truth_path.write_text(json.dumps(truth))
+    before = copy.deepcopy((ground_truth, results))
+    ground_truth_path, results_path = tmp_path / "truth.json", tmp_path / "results.json"
+    ground_truth_path.write_text(json.dumps(ground_truth))
     results_path.write_text(json.dumps(results))
-    metrics = evaluate_coco(truth, results)
-    assert (truth, results) == before
-    assert metrics == evaluate_coco(truth_path, str(results_path))
+    metrics = evaluate_coco(ground_truth, results)
+    assert (ground_truth, results) == before
+    assert metrics == evaluate_coco(ground_truth_path, str(results_path))
     assert capfd.readouterr() == ("", "")
 
 
-def crowded_scene(seed, joints):
+def crowded_scene(seed, keypoints):
     """(annotations, results, sigmas, image ids to look at): all that pycocotools has a rule for.
 
-    Two categories; people without labels, crowds, doubled people, areas at the ends of the ranges; poses that
-    are perfect, shifted copies of one another, false alarms, on pictures without people, more than 20 on one;
-    few different scores. Image ids in no order.
+    Two categories; instances without labels, crowds, doubled instances, areas at the ends of the ranges;
+    poses that are perfect, shifted copies of one another, false alarms, on images without instances, more
+    than 20 on one; few different scores. Image ids in no order.
     """
     rng = np.random.default_rng(seed)
     images = (rng.choice(2**40, 6, replace=False) - 2**39).tolist()
-    people, results = [], []
+    instances, results = [], []
     for image_id in images[:5]:
         for _ in range(rng.integers(0, 6)):
             side, corner = rng.choice([20.0, 60.0, 140.0]), rng.uniform(0, 150, 2)
             points = np.concatenate(
-                [np.round(corner + rng.uniform(0, side, (joints, 2))), rng.integers(0, 3, (joints, 1))],
+                [np.round(corner + rng.uniform(0, side, (keypoints, 2))), rng.integers(0, 3, (keypoints, 1))],
                 axis=1,
             )
             if rng.random() < 0.2:
                 points[:] = 0
             area = float(rng.choice([0.6 * side**2, 32.0**2, 96.0**2, np.nextafter(96.0**2, 0)]))
-            person = {
-                "id": 1000 - len(people),
+            instance = {
+                "id": 1000 - len(instances),
                 "image_id": image_id,
                 "category_id": int(rng.choice([1, 7], p=[0.8, 0.2])),
                 "keypoints": points.ravel().tolist(),
@@ -160,17 +170,19 @@ def crowded_scene(seed, joints):
                 "area": area,
                 "iscrowd": int(rng.random() < 0.15),
             }
-            people += [person] if rng.random() < 0.9 else [person, person | {"id": 2000 + len(people)}]
-    for person in people:
-        for _ in range(rng.integers(0, rng.choice([3, 30], p=[0.95, 0.05]))):
-            points = np.reshape(person["keypoints"], (-1, 3)).astype(float)
-            points[:, :2] += rng.normal(
-                0, rng.choice([0, 1, 4, 15]), (joints if rng.random() < 0.7 else 1, 2)
+            instances += (
+                [instance] if rng.random() < 0.9 else [instance, instance | {"id": 2000 + len(instances)}]
             )
-            results.append([person["image_id"], person["category_id"], points])
+    for instance in instances:
+        for _ in range(rng.integers(0, rng.choice([3, 30], p=[0.95, 0.05]))):
+            points = np.reshape(instance["keypoints"], (-1, 3)).astype(float)
+            points[:, :2] += rng.normal(
+                0, rng.choice([0, 1, 4, 15]), (keypoints if rng.random() < 0.7 else 1, 2)
+            )
+            results.append([instance["image_id"], instance["category_id"], points])
     for image_id in images:
         for _ in range(rng.integers(0, 3)):
-            results.append([image_id, 1, rng.uniform(0, 200, (joints, 3))])
+            results.append([image_id, 1, rng.uniform(0, 200, (keypoints, 3))])
     results = [
         {
             "image_id": image_id,
@@ -180,49 +192,52 @@ def crowded_scene(seed, joints):
         }
         for image_id, c, p in (results[place] for place in rng.permutation(len(results)))
     ]
-    if people:  # strays, of a picture and of a category that are not there
-        people += [people[0] | {"id": 5001, "image_id": 5}, people[0] | {"id": 5002, "category_id": 3}]
+    if instances:  # strays, of an image and of a category that are not there
+        instances += [
+            instances[0] | {"id": 5001, "image_id": 5},
+            instances[0] | {"id": 5002, "category_id": 3},
+        ]
     content = {
         "images": [{"id": image_id} for image_id in images],
-        "annotations": people,
+        "annotations": instances,
         "categories": [{"id": 1}, {"id": 7}],
     }
     chosen = None if rng.random() < 0.6 else images[: rng.integers(1, 7)]
-    return content, results, rng.uniform(0.02, 0.11, joints), chosen
+    return content, results, rng.uniform(0.02, 0.11, keypoints), chosen
 
 
-@pytest.mark.parametrize("joints", [1, 5, 17, 23])
+@pytest.mark.parametrize("keypoints", [1, 5, 17, 23])
 @settings(max_examples=40)
 @given(seed=st.integers(0, 2**32 - 1))
-def test_the_numbers_are_those_of_pycocotools(joints, seed):
-    truth, results, sigmas, image_ids = crowded_scene(seed, joints)
-    expected = official_metrics(truth, results, sigmas, image_ids)
-    metrics = evaluate_coco(truth, results, sigmas, image_ids)
+def test_the_numbers_are_those_of_pycocotools(keypoints, seed):
+    ground_truth, results, sigmas, image_ids = crowded_scene(seed, keypoints)
+    expected = official_metrics(ground_truth, results, sigmas, image_ids)
+    metrics = evaluate_coco(ground_truth, results, sigmas, image_ids)
     np.testing.assert_allclose(list(metrics.values()), expected, rtol=0, atol=1e-12)
 
 
 def test_ids_may_be_any_that_have_an_order():
-    truth, results, sigmas, _ = crowded_scene(5, 17)
-    expected = evaluate_coco(truth, results, sigmas)
-    for entry in (*truth["annotations"], *results):
+    ground_truth, results, sigmas, _ = crowded_scene(5, 17)
+    expected = evaluate_coco(ground_truth, results, sigmas)
+    for entry in (*ground_truth["annotations"], *results):
         entry["image_id"] = f"{entry['image_id'] + 2**40:015d}"
-    for entry in truth["images"]:
+    for entry in ground_truth["images"]:
         entry["id"] = f"{entry['id'] + 2**40:015d}"
     assert 0 < expected["AP"] < 1
-    assert evaluate_coco(truth, results, sigmas) == expected
+    assert evaluate_coco(ground_truth, results, sigmas) == expected
 
 
-def test_no_pictures_to_look_at_are_nothing_to_find():
-    truth = annotations()
-    assert set(evaluate_coco(truth, perfect(truth), image_ids=[]).values()) == {-1}
+def test_no_images_to_look_at_are_nothing_to_find():
+    ground_truth = annotations()
+    assert set(evaluate_coco(ground_truth, perfect(ground_truth), image_ids=[]).values()) == {-1}
 
 
 def test_the_numbers_are_those_of_pycocotools_with_cocos_own_sigmas():
     compared = set()
     for seed in range(20):
-        truth, results, _, image_ids = crowded_scene(seed, 17)
-        expected = official_metrics(truth, results, image_ids=image_ids)
-        metrics = evaluate_coco(truth, results, image_ids=image_ids)
+        ground_truth, results, _, image_ids = crowded_scene(seed, 17)
+        expected = official_metrics(ground_truth, results, image_ids=image_ids)
+        metrics = evaluate_coco(ground_truth, results, image_ids=image_ids)
         np.testing.assert_allclose(list(metrics.values()), expected, rtol=0, atol=1e-12)
         compared |= set(expected.tolist())
     assert len(compared) > 100  # not all of them 0, 1 or undefined
@@ -248,38 +263,38 @@ def without(entry, key):
     ],
 )
 def test_results_that_do_not_fit_are_refused(change, says):
-    truth = annotations()
+    ground_truth = annotations()
     with pytest.raises(ValueError, match=says):
-        evaluate_coco(truth, [perfect(truth)[0] | change])
+        evaluate_coco(ground_truth, [perfect(ground_truth)[0] | change])
 
 
 def test_many_unknown_images_are_counted_and_some_named():
-    truth = annotations()
-    results = [perfect(truth)[0] | {"image_id": image_id} for image_id in range(100, 112)]
+    ground_truth = annotations()
+    results = [perfect(ground_truth)[0] | {"image_id": image_id} for image_id in range(100, 112)]
     with pytest.raises(ValueError, match=r"12 images \(100, 101, 102, 103, 104, \.\.\.\)"):
-        evaluate_coco(truth, results)
+        evaluate_coco(ground_truth, results)
 
 
 def test_bad_files_are_named_with_what_was_expected(tmp_path):
-    truth = annotations()
+    ground_truth = annotations()
     path = tmp_path / "file.json"
     path.write_text("[{")
     with pytest.raises(ValueError, match=r"file\.json: not valid JSON"):
-        evaluate_coco(truth, path)
+        evaluate_coco(ground_truth, path)
     path.write_text("{}")
     with pytest.raises(ValueError, match=r"file\.json: received a dict; expected a list"):
-        evaluate_coco(truth, path)
+        evaluate_coco(ground_truth, path)
     with pytest.raises(ValueError, match=r"file\.json: not COCO annotations"):
         evaluate_coco(path, [])
     with pytest.raises(ValueError, match=r"result 0 is 5; expected an object"):
-        evaluate_coco(truth, [5])
+        evaluate_coco(ground_truth, [5])
     with pytest.raises(ValueError, match=r"annotation 1 is \['a'\]; expected an object"):
-        evaluate_coco(truth | {"annotations": [["a"]]}, [])
+        evaluate_coco(ground_truth | {"annotations": [["a"]]}, [])
     with pytest.raises(ValueError, match=r"result 0 has no score"):
-        evaluate_coco(truth, [without(perfect(truth)[0], "score")])
-    truth["annotations"][1] = without(truth["annotations"][1], "area")
+        evaluate_coco(ground_truth, [without(perfect(ground_truth)[0], "score")])
+    ground_truth["annotations"][1] = without(ground_truth["annotations"][1], "area")
     with pytest.raises(ValueError, match=r"annotation 1 has no area"):
-        evaluate_coco(truth, [])
+        evaluate_coco(ground_truth, [])
     with pytest.raises(ValueError, match=r"expected 3 x 5"):
         evaluate_coco(annotations(), [], sigmas=np.ones(5))
     with pytest.raises(ValueError, match=r"^sigmas: "):
@@ -324,11 +339,11 @@ def test_what_is_nested_deeply_is_named(tmp_path, depth):
 
 
 def test_results_that_name_their_image_by_text_are_matched_and_that_is_said():
-    truth = annotations()
-    results = perfect(truth)
-    for image in truth["images"]:
+    ground_truth = annotations()
+    results = perfect(ground_truth)
+    for image in ground_truth["images"]:
         image["file_name"] = f"photo_{image['id']}.jpg"
-    expected = evaluate_coco(truth, results)
+    expected = evaluate_coco(ground_truth, results)
     for spelled in (
         str,
         "{:012d}".format,
@@ -338,33 +353,33 @@ def test_results_that_name_their_image_by_text_are_matched_and_that_is_said():
     ):
         other = [result | {"image_id": spelled(result["image_id"])} for result in results]
         with pytest.warns(UserWarning, match=rf"{len(other)} results name their image by text, such as '"):
-            assert evaluate_coco(truth, other) == expected
+            assert evaluate_coco(ground_truth, other) == expected
     with pytest.raises(
         ValueError, match=r"results on 1 image \('elsewhere'\) .*images have ids such as \d+\)$"
     ):
-        evaluate_coco(truth, [results[0] | {"image_id": "elsewhere"}])
+        evaluate_coco(ground_truth, [results[0] | {"image_id": "elsewhere"}])
 
 
 def test_text_is_the_file_before_it_is_the_number_as_for_a_builds_detections():
-    truth = annotations()
-    results = perfect(truth)
-    truth["images"] = [{"id": 10, "file_name": "0020.jpg"}, {"id": 20, "file_name": "0010.jpg"}]
-    expected = evaluate_coco(truth, results)
+    ground_truth = annotations()
+    results = perfect(ground_truth)
+    ground_truth["images"] = [{"id": 10, "file_name": "0020.jpg"}, {"id": 20, "file_name": "0010.jpg"}]
+    expected = evaluate_coco(ground_truth, results)
     other = [result | {"image_id": f"{30 - result['image_id']:04d}"} for result in results]
     with pytest.warns(UserWarning, match="'0010', which is taken for the image 20"):
-        assert evaluate_coco(truth, other) == expected
-    truth["images"][1]["file_name"] = "10.jpg"
+        assert evaluate_coco(ground_truth, other) == expected
+    ground_truth["images"][1]["file_name"] = "10.jpg"
     with pytest.raises(ValueError, match=r'"10", a text, may be the number of 0020\.jpg or the file 10\.jpg'):
-        evaluate_coco(truth, [results[0] | {"image_id": "10"}])
+        evaluate_coco(ground_truth, [results[0] | {"image_id": "10"}])
 
 
 def test_text_that_two_images_are_called_is_no_name():
-    truth = annotations()
-    results = perfect(truth)
-    for image in truth["images"]:
+    ground_truth = annotations()
+    results = perfect(ground_truth)
+    for image in ground_truth["images"]:
         image["file_name"] = f"{image['id']}/photo.jpg"
     with pytest.raises(ValueError, match=r"results on 1 image \('photo.jpg'\) not in the annotations"):
-        evaluate_coco(truth, [results[0] | {"image_id": "photo.jpg"}])
+        evaluate_coco(ground_truth, [results[0] | {"image_id": "photo.jpg"}])
 
 
 @pytest.mark.parametrize("value", [2**64, -(2**63) - 1, 1.5, None, True, [1], {}])
@@ -373,10 +388,10 @@ def test_text_that_two_images_are_called_is_no_name():
     [("images", "id"), ("categories", "id"), ("annotations", "image_id"), ("annotations", "category_id")],
 )
 def test_ids_that_are_none_are_named(part, key, value):
-    truth = annotations()
-    truth[part][0] = truth[part][0] | {key: value}
+    ground_truth = annotations()
+    ground_truth[part][0] = ground_truth[part][0] | {key: value}
     with pytest.raises(ValueError, match=r"expected .*a whole number below 2\^63, or text"):
-        evaluate_coco(truth, perfect(annotations()))
+        evaluate_coco(ground_truth, perfect(annotations()))
     if part == "annotations":
         results = perfect(annotations())
         results[1] = results[1] | {key: value}
@@ -391,7 +406,7 @@ def test_ids_that_are_none_are_named(part, key, value):
     [
         ({"images": None}, "images is None; expected a list"),
         ({"annotations": {}}, "annotations is {}; expected a list"),
-        ({"categories": ["person"]}, "categories has 'person'; expected objects with an id"),
+        ({"categories": ["person"]}, "categories has 'instance'; expected objects with an id"),
     ],
 )
 def test_annotations_of_another_form_are_named(changes, says):
@@ -408,7 +423,7 @@ def test_annotations_of_another_form_are_named(changes, says):
     ],
 )
 def test_an_area_or_a_box_that_is_none_is_named(changes, says):
-    truth = annotations()
-    truth["annotations"][0] = truth["annotations"][0] | changes
+    ground_truth = annotations()
+    ground_truth["annotations"][0] = ground_truth["annotations"][0] | changes
     with pytest.raises(ValueError, match=says):
-        evaluate_coco(truth, [])
+        evaluate_coco(ground_truth, [])

@@ -18,7 +18,7 @@ import evaluate.run
 from evaluate.cli import command
 from evaluate.network import load_network
 from evaluate.options import EvaluateOptions
-from evaluate.predict_split import find_boxes
+from evaluate.predict_split import find_evaluation_split
 from evaluate.run import evaluate_run, result_name
 from hrpose.command import CommandError, UsageError
 from model.best_epoch import write_best
@@ -52,7 +52,7 @@ def run(trained, tmp_path, monkeypatch):
     """The same run in a folder of its own."""
     shutil.copytree(Path(trained.output) / "model_dump", tmp_path / "run/model_dump")
     monkeypatch.setitem(NETWORKS, SMALL.name, SMALL)
-    monkeypatch.setattr("evaluate.run.PEOPLE_PER_PART", PART)
+    monkeypatch.setattr("evaluate.run.INSTANCES_PER_PART", PART)
     return replace(trained, output=str(tmp_path / "run"))
 
 
@@ -64,7 +64,7 @@ def batches(monkeypatch):
     return counts
 
 
-def people(run):
+def instances(run):
     return read_manifest(Path(run.records_dir) / "train").records
 
 
@@ -96,7 +96,7 @@ def batches_of(process):
 def test_a_killed_evaluation_goes_on_and_ends_as_if_nothing_had_been(run, tmp_path):
     options = small_evaluation(run)
     whole = batches_of(in_a_process(options, tmp_path))
-    assert whole == {"CPU:0": -(-people(run) // BATCH)}
+    assert whole == {"CPU:0": -(-instances(run) // BATCH)}
     assert whole["CPU:0"] > 6
     expected = results(run)
     shutil.rmtree(Path(run.output) / "result")
@@ -104,7 +104,7 @@ def test_a_killed_evaluation_goes_on_and_ends_as_if_nothing_had_been(run, tmp_pa
     assert killed.returncode == -signal.SIGKILL
     assert [path.name for path in parts(run)] == ["part-00000.npz"]
     went_on = in_a_process(replace(options, resume=True), tmp_path)
-    assert f"1 of {-(-people(run) // PART)} parts are done, going on" in went_on.stdout
+    assert f"1 of {-(-instances(run) // PART)} parts are done, going on" in went_on.stdout
     assert batches_of(went_on) == {"CPU:0": whole["CPU:0"] - PART // BATCH}
     assert results(run) == expected
 
@@ -126,7 +126,7 @@ def test_only_parts_that_are_damaged_or_missing_are_predicted_again(run, batches
     options = small_evaluation(run)
     evaluate_run(options)
     expected, files = results(run), parts(run)
-    assert len(files) == -(-people(run) // PART) > 4
+    assert len(files) == -(-instances(run) // PART) > 4
     batches.clear()
     content = files[1].read_bytes()
     files[1].write_bytes(content[: len(content) // 2])
@@ -136,11 +136,11 @@ def test_only_parts_that_are_damaged_or_missing_are_predicted_again(run, batches
     said = capsys.readouterr()
     assert "part-00001.npz is damaged" in said.out
     assert f"{len(files) - 3} of {len(files)} parts are done, going on" in said.out
-    last = -(-(people(run) - PART * (len(files) - 1)) // BATCH)
+    last = -(-(instances(run) - PART * (len(files) - 1)) // BATCH)
     assert batches == {"CPU:0": 2 * PART // BATCH + last}
     assert results(run) == expected
     bar_at = [int(shown) for shown in re.findall(r"(\d+)/38 \[", said.err)]
-    assert bar_at[-1] == people(run) == 38
+    assert bar_at[-1] == instances(run) == 38
     assert min(shown for shown in bar_at[bar_at.index(38) + 1 :]) == PART * (len(files) - 3)
 
 
@@ -177,7 +177,7 @@ def test_what_predicts_otherwise_has_another_name(run, tmp_path):
 
     def name(**changes):
         options = small_evaluation(run, **changes)
-        return result_name(network, find_boxes(options, network.config), options).name
+        return result_name(network, find_evaluation_split(options, network.config), options).name
 
     assert name() == f"{NAME}_averaged_ground_truth"
     assert name(batch_size=1, gpus=1, resume=True) == name()
@@ -198,12 +198,12 @@ def test_what_predicts_otherwise_has_another_name(run, tmp_path):
     assert name(records_dir=str(tmp_path / "records_b")) == f"{name()}_records-{fingerprint[:8]}"
 
 
-def test_records_of_a_list_of_pictures_and_custom_data_are_named_by_their_fingerprint(run):
+def test_records_of_a_list_of_images_and_custom_data_are_named_by_their_fingerprint(run):
     network, options = load_network(run.output), small_evaluation(run)
-    boxes = find_boxes(options, network.config)
+    boxes = find_evaluation_split(options, network.config)
     for changed in (
         replace(boxes, manifest=replace(boxes.manifest, dataset="custom")),
-        replace(boxes, truth=replace(boxes.truth, image_ids=frozenset({1}))),
+        replace(boxes, ground_truth=replace(boxes.ground_truth, image_ids=frozenset({1}))),
     ):
         name = result_name(network, changed, options).name
         assert name == f"{NAME}_averaged_ground_truth_records-{boxes.manifest.fingerprint[:8]}"
@@ -216,7 +216,7 @@ def test_records_of_a_list_of_pictures_and_custom_data_are_named_by_their_finger
 def test_two_devices_say_what_one_says_and_share_the_work(run, tmp_path):
     options = small_evaluation(run)
     one = batches_of(in_a_process(options, tmp_path))["CPU:0"]
-    assert people(run) % BATCH  # the last batch is not full
+    assert instances(run) % BATCH  # the last batch is not full
     expected = results(run)
     two = batches_of(in_a_process(options, tmp_path, devices=2))
     assert sum(two.values()) == one
@@ -243,7 +243,7 @@ def test_the_flags_are_the_options(run, monkeypatch, capsys):
     assert command(["--gpus=-1"]) == 2
     assert command([f"--batch_size={10**20}"]) == 2
     monkeypatch.undo()
-    assert command([f"--output_dir={run.output}", "--gpus=99"]) == 2
+    assert command([f"--run_dir={run.output}", "--gpus=99"]) == 2
     assert re.search(r"evaluate/main.py: --gpus=99: ", capsys.readouterr().err)
 
 
@@ -312,13 +312,13 @@ def test_a_full_disk_ends_in_one_line_and_continue_goes_on(run, batches, monkeyp
     predicted = sum(batches.values())
     evaluate_run(replace(options, resume=True))
     again = sum(batches.values()) - predicted
-    assert again == (-(-people(run) // BATCH) - PART // BATCH if name.startswith("part") else 0)
+    assert again == (-(-instances(run) // BATCH) - PART // BATCH if name.startswith("part") else 0)
     assert json.loads(results(run))
 
 
 def test_a_second_evaluation_of_a_name_leaves_the_first_alone(run, batches, monkeypatch):
     options, second = small_evaluation(run), []
-    predict = evaluate.run.predict_boxes
+    predict = evaluate.run.predict_split
 
     def with_company(*arguments):
         if not second:
@@ -328,9 +328,9 @@ def test_a_second_evaluation_of_a_name_leaves_the_first_alone(run, batches, monk
             evaluate_run(replace(options, flip_test=False))
         return predict(*arguments)
 
-    monkeypatch.setattr("evaluate.run.predict_boxes", with_company)
+    monkeypatch.setattr("evaluate.run.predict_split", with_company)
     evaluate_run(options)
-    assert len(parts(run)) == -(-people(run) // PART)
+    assert len(parts(run)) == -(-instances(run) // PART)
     assert results(run) != results(run, f"{NAME}_averaged_ground_truth_noflip")
 
 
@@ -357,7 +357,7 @@ def test_an_input_larger_than_the_records_is_noted(run, monkeypatch, capsys):
 
 @pytest.mark.parametrize("flag", ["tracking", "official_tenth"])
 def test_flags_of_another_dataset_are_refused(run, flag):
-    assert command([f"--output_dir={run.output}", f"--{flag}", "--records_dir=nowhere"]) == 2
+    assert command([f"--run_dir={run.output}", f"--{flag}", "--records_dir=nowhere"]) == 2
     with pytest.raises(UsageError, match=rf"^--{flag} is for runs on \w+, this one is on coco; leave it out"):
         evaluate_run(small_evaluation(run, **{flag: True}))
 
@@ -379,7 +379,7 @@ def test_a_batch_too_large_for_a_device_ends_in_one_line(run, monkeypatch):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
     monkeypatch.setattr("evaluate.run.make_predict_step", lambda *_, **__: no_memory)
-    with pytest.raises(CommandError, match=r"^a batch of 4 people does not fit .*--batch_size"):
+    with pytest.raises(CommandError, match=r"^a batch of 4 instances does not fit .*--batch_size"):
         evaluate_run(small_evaluation(run))
 
 

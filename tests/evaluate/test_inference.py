@@ -64,7 +64,7 @@ def test_predictions_follow_the_records_over_several_batches():
         "scale": np.tile(np.float32([[80, 120]]), (count, 1)),
         "score": np.arange(count, dtype=np.float32) / 10,
         "image_id": np.arange(count, dtype=np.int64) + 7,
-        "person_id": np.arange(count, dtype=np.int64) + 70,
+        "instance_id": np.arange(count, dtype=np.int64) + 70,
     }
     dataset = tf.data.Dataset.from_tensor_slices(fields).batch(2)
 
@@ -80,13 +80,13 @@ def test_predictions_follow_the_records_over_several_batches():
     np.testing.assert_allclose(predictions.areas, 80 * 120)
     np.testing.assert_allclose(predictions.box_scores, fields["score"])
     assert predictions.image_ids.tolist() == [7, 8, 9, 10, 11]
-    assert predictions.person_ids.tolist() == [70, 71, 72, 73, 74]
+    assert predictions.instance_ids.tolist() == [70, 71, 72, 73, 74]
 
 
 def test_several_devices_take_batches_in_turn_and_the_order_stays():
     count = 11
     fields = {name: np.ones((count, 2), np.float32) * 100 for name in ("center", "scale")}
-    fields |= {name: np.arange(count) for name in ("score", "image_id", "person_id")}
+    fields |= {name: np.arange(count) for name in ("score", "image_id", "instance_id")}
     fields["image"] = np.zeros((count, 48, 32, 3), np.uint8)
     fields["image"][:, 0, 0, 0] = np.arange(count)
     seen = [[], [], []]
@@ -118,16 +118,16 @@ def test_what_a_device_reports_reaches_the_caller():
 
 
 @pytest.mark.parametrize(("name", "cells"), [("msra", 0.5), ("dark", 0.05), ("udp", 0.05)])
-def test_what_is_encoded_in_the_readers_view_comes_back_to_its_place_in_the_picture(name, cells):
+def test_what_is_encoded_in_the_readers_view_comes_back_to_its_place_in_the_image(name, cells):
     """Reader, targets, decoding and mapping back agree on the convention of each codec."""
     rng = np.random.default_rng(1)
     center, scale = rng.uniform(200, 400, (20, 2)), np.array([[120.0, 160.0]]) * rng.uniform(0.5, 3, (20, 1))
     keypoints = np.full((20, 17, 3), 2.0)
     keypoints[..., :2] = center[:, None] + rng.uniform(-0.35, 0.35, (20, 17, 2)) * scale[:, None]
-    people = {"center": center, "scale": scale, "keypoints": keypoints}
-    people |= {"image_size": np.full((20, 2), 640), "person_id": np.arange(20)}
+    instances = {"center": center, "scale": scale, "keypoints": keypoints}
+    instances |= {"image_size": np.full((20, 2), 640), "instance_id": np.arange(20)}
     ours = codec(name)
-    _, keypoints_input = augment(people, None, 0, 0, COCO, (192, 256), ours.unbiased)
+    _, keypoints_input = augment(instances, None, 0, 0, COCO, (192, 256), ours.unbiased)
     heatmaps, _ = ours.encode(keypoints_input, (192, 256), (48, 64))
     decoded = np.asarray(ours.decode(heatmaps))
     again = to_image(decoded, center, scale, (48, 64), ours)

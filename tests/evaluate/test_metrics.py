@@ -11,32 +11,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.io import loadmat
 
-from evaluate.ground_truth import read_truth
+from evaluate.ground_truth import read_ground_truth
 from evaluate.inference import Predictions
-from evaluate.metrics.registry import Evaluated, check_measurable, measure
+from evaluate.metrics.registry import MetricInput, check_measurable, measure
 from evaluate.rescoring import as_results
 from hrpose.command import CommandError
 from records.coco_category import skeleton_from_coco_category
 from records.manifest import Manifest
 from records.skeletons import COCO, MPII
-from tests.helpers.builders import CATEGORY, annotations, image, person
+from tests.helpers.builders import CATEGORY, annotations, image, instance
 from tests.helpers.sources import BOX, annotation, ground_truth
 from tests.pipelines.test_custom import FIVE, TWENTY_THREE
 
 
-def evaluated(data, skeleton, people, dataset="custom", image_ids=None, **changes):
-    """`Evaluated` of predictions that are the annotated keypoints of some people."""
+def metric_input(data, skeleton, instances, dataset="custom", image_ids=None, **changes):
+    """`MetricInput` of predictions that are the annotated keypoints of some instances."""
     split, boxes = changes.pop("split", "val"), changes.pop("boxes", "ground_truth")
     manifest = Manifest(dataset, split, boxes, skeleton, {}, ())
-    truth = read_truth(Path("truth.json"), data, skeleton, image_ids)
-    keypoints = np.array([p["keypoints"] for p in people], float).reshape(-1, skeleton.num_keypoints, 3)
+    ground_truth = read_ground_truth(Path("truth.json"), data, skeleton, image_ids)
+    keypoints = np.array([p["keypoints"] for p in instances], float).reshape(-1, skeleton.num_keypoints, 3)
     keypoints[..., 2] = 0.9
-    ids = [np.array([p[key] for p in people], np.int64) for key in ("image_id", "id")]
-    count = len(people)
+    ids = [np.array([p[key] for p in instances], np.int64) for key in ("image_id", "id")]
+    count = len(instances)
     predictions = Predictions(keypoints, np.full(count, 5000.0), np.ones(count), *ids)
-    results = as_results(keypoints, ids[0], range(count), np.full(count, 0.9), truth.category)
-    made = Evaluated(
-        manifest, skeleton, truth, predictions, np.arange(count), results, Path("none"), Path("none")
+    results = as_results(keypoints, ids[0], range(count), np.full(count, 0.9), ground_truth.category)
+    made = MetricInput(
+        manifest, skeleton, ground_truth, predictions, np.arange(count), results, Path("none"), Path("none")
     )
     return replace(made, **changes)
 
@@ -44,27 +44,27 @@ def evaluated(data, skeleton, people, dataset="custom", image_ids=None, **change
 # ---- COCO and users' own
 
 
-def scene(category, people=6):
-    """Annotations of two people a picture, with a box of 60 x 90 px."""
+def scene(category, instances=6):
+    """Annotations of two instances an image, with a box of 60 x 90 px."""
     rng = np.random.default_rng(0)
     count, entries = len(category["keypoints"]), []
-    for number in range(people):
+    for number in range(instances):
         points = rng.uniform(10, 70, (count, 2))
         flat = np.concatenate([points, np.full((count, 1), 2.0)], axis=1).ravel().tolist()
-        entries.append(person(number + 1, number // 2 + 1, [10, 10, 60, 90], flat))
+        entries.append(instance(number + 1, number // 2 + 1, [10, 10, 60, 90], flat))
         entries[-1]["category_id"] = category["id"]
-    images = [image(number + 1, 160, 120) for number in range(people // 2)]
+    images = [image(number + 1, 160, 120) for number in range(instances // 2)]
     return {"images": images, "annotations": entries, "categories": [category]}
 
 
 @pytest.mark.parametrize("category", [FIVE, TWENTY_THREE], ids=["5", "23"])
 def test_perfect_predictions_of_any_number_of_keypoints_score_one(category):
     data = scene(category)
-    made = evaluated(data, skeleton_from_coco_category(category), data["annotations"])
-    measured = measure(made)
-    assert measured.metrics["AP"] == pytest.approx(1)
-    assert measured.headline == "AP 1.000"
-    assert "PCK@0.2" not in measured.metrics
+    made = metric_input(data, skeleton_from_coco_category(category), data["annotations"])
+    metric_result = measure(made)
+    assert metric_result.metrics["AP"] == pytest.approx(1)
+    assert metric_result.headline == "AP 1.000"
+    assert "PCK@0.2" not in metric_result.metrics
     made.results[0]["keypoints"] = [0.0] * len(made.results[0]["keypoints"])
     assert measure(made).metrics["AP"] < 1
 
@@ -73,10 +73,10 @@ def test_without_areas_there_is_pck_too():
     data = scene(FIVE)
     for one in data["annotations"]:
         del one["area"]
-    made = evaluated(data, skeleton_from_coco_category(FIVE), data["annotations"])
-    measured = measure(made)
-    assert (measured.metrics["PCK@0.2"], measured.metrics["AP"]) == (100, pytest.approx(1))
-    assert "PCK@0.2 of the box's longer side = 100.0 %" in measured.table
+    made = metric_input(data, skeleton_from_coco_category(FIVE), data["annotations"])
+    metric_result = measure(made)
+    assert (metric_result.metrics["PCK@0.2"], metric_result.metrics["AP"]) == (100, pytest.approx(1))
+    assert "PCK@0.2 of the box's longer side = 100.0 %" in metric_result.table
     made.predictions.keypoints[0, 0, 0] += 0.21 * 90
     assert measure(made).metrics["PCK@0.2"] == pytest.approx(100 * 29 / 30)
     detections = replace(made, manifest=replace(made.manifest, boxes="detections"))
@@ -88,17 +88,17 @@ def test_areas_that_are_none_are_noted_beside_the_numbers(area, notes):
     data = scene(FIVE)
     for one in data["annotations"]:
         one["area"] = area
-    measured = measure(evaluated(data, skeleton_from_coco_category(FIVE), data["annotations"]))
-    assert len(measured.notes) == notes
-    for note in measured.notes:
-        assert note.startswith('truth.json: "area" of 6 of 6 people is below 5% of their box')
+    metric_result = measure(metric_input(data, skeleton_from_coco_category(FIVE), data["annotations"]))
+    assert len(metric_result.notes) == notes
+    for note in metric_result.notes:
+        assert note.startswith('truth.json: "area" of 6 of 6 instances is below 5% of their box')
 
 
 def test_pck_of_nobody_is_undefined():
     data = scene(FIVE)
     for one in data["annotations"]:
         del one["area"]
-    nobody = evaluated(data, skeleton_from_coco_category(FIVE), [])
+    nobody = metric_input(data, skeleton_from_coco_category(FIVE), [])
     assert measure(nobody).metrics["PCK@0.2"] is None
 
 
@@ -108,97 +108,101 @@ def test_a_rejected_duplicate_is_no_miss_and_not_the_one_to_compare_with():
         del one["area"]
     other = scene(FIVE, 2)["annotations"][1]
     moved = [value + 80 * (place % 3 < 2) for place, value in enumerate(other["keypoints"])]
-    people = list(data["annotations"])
+    instances = list(data["annotations"])
     data["annotations"].append(other | {"id": 1, "keypoints": moved})
     del data["annotations"][-1]["area"]
-    measured = measure(evaluated(data, skeleton_from_coco_category(FIVE), people))
-    assert (measured.metrics["AP"], measured.metrics["PCK@0.2"]) == (pytest.approx(1), 100)
-    assert "1 annotations without usable id, picture, box or keypoints are left out" in measured.table
+    metric_result = measure(metric_input(data, skeleton_from_coco_category(FIVE), instances))
+    assert (metric_result.metrics["AP"], metric_result.metrics["PCK@0.2"]) == (pytest.approx(1), 100)
+    assert "1 annotations without usable id, image, box or keypoints are left out" in metric_result.table
 
 
 def test_annotations_that_the_metric_could_not_read_are_refused_before_predicting():
     data = scene(FIVE)
-    made = evaluated(data, skeleton_from_coco_category(FIVE), data["annotations"])
-    check_measurable(made.manifest, made.truth, made.sequences)
-    made.truth.content["images"].append({"id": 2**64})
+    made = metric_input(data, skeleton_from_coco_category(FIVE), data["annotations"])
+    check_measurable(made.manifest, made.ground_truth, made.sequences)
+    made.ground_truth.content["images"].append({"id": 2**64})
     with pytest.raises(CommandError, match=r"^truth\.json: .*expected objects with an id: a whole number"):
-        check_measurable(made.manifest, made.truth, made.sequences)
+        check_measurable(made.manifest, made.ground_truth, made.sequences)
 
 
-def test_pictures_with_more_people_than_coco_looks_at_are_counted_in_a_note():
+def test_images_with_more_instances_than_coco_looks_at_are_counted_in_a_note():
     def notes(ids, **changes):
         data = scene(FIVE, len(ids))
         for one, image_id in zip(data["annotations"], ids, strict=True):
             one["image_id"] = image_id
         data["annotations"][-1] |= changes
         image_ids = frozenset({1, 2})
-        return measure(evaluated(data, skeleton_from_coco_category(FIVE), [], image_ids=image_ids)).notes
+        return measure(metric_input(data, skeleton_from_coco_category(FIVE), [], image_ids=image_ids)).notes
 
     assert notes([1] * 20 + [2] * 20) == notes([1] * 21, iscrowd=1) == notes([3] * 21 + [1]) == ()
     assert notes([1] * 21 + [2] * 23) == (
-        "COCO's metric counts the 20 best poses of a picture, and 2 of the pictures have more people (up to "
+        "COCO's metric counts the 20 best poses of an image, and 2 of the images have more instances (up to "
         "23): not all of them can be found",
     )
-    assert "1 of the pictures has more people (up to 21)" in notes([1] * 21)[0]
+    assert "1 of the images has more instances (up to 21)" in notes([1] * 21)[0]
 
 
-def unlabelled(path, dataset, name, **changes):
-    """`Evaluated` of three poses in pictures of which the file at `path` is a mere list."""
+def unlabeled(path, dataset, name, **changes):
+    """`MetricInput` of three poses in images of which the file at `path` is a mere list."""
     data = scene(CATEGORY)
-    people = data.pop("annotations")
-    made = evaluated(data, COCO, people, dataset, boxes="detections", name=name, **changes)
-    return replace(made, truth=replace(made.truth, path=Path(path)))
+    instances = data.pop("annotations")
+    made = metric_input(data, COCO, instances, dataset, boxes="detections", name=name, **changes)
+    return replace(made, ground_truth=replace(made.ground_truth, path=Path(path)))
 
 
-def test_for_pictures_without_annotations_there_is_what_cocos_server_wants(tmp_path):
+def test_for_images_without_annotations_there_is_what_cocos_server_wants(tmp_path):
     folders = tmp_path / "one", tmp_path / "two"
     for folder in folders:
         folder.mkdir()
         name = folder / "image_info_test-dev2017_w32_epoch-0210_detections"
-        made = unlabelled("annotations/image_info_test-dev2017.json", "coco", name, split="test")
-        measured = measure(made)
-        assert (measured.metrics, measured.headline) == ({}, "not measured")
-        assert "image_info_test-dev2017.json has no annotations to measure against" in measured.table
+        made = unlabeled("annotations/image_info_test-dev2017.json", "coco", name, split="test")
+        metric_result = measure(made)
+        assert (metric_result.metrics, metric_result.headline) == ({}, "not measured")
+        assert "image_info_test-dev2017.json has no annotations to measure against" in metric_result.table
     stem = "person_keypoints_test-dev2017_w32-epoch-0210-detections_results"
-    assert measured.files == (folders[1] / f"{stem}.zip",)
-    with zipfile.ZipFile(measured.files[0]) as archive:
+    assert metric_result.files == (folders[1] / f"{stem}.zip",)
+    with zipfile.ZipFile(metric_result.files[0]) as archive:
         assert [(i.filename, i.date_time) for i in archive.infolist()] == [
             (f"{stem}.json", (1980, 1, 1, 0, 0, 0))
         ]
         written = json.loads(archive.read(f"{stem}.json"))
     assert written == made.results
     assert {tuple(entry) for entry in written} == {("image_id", "category_id", "keypoints", "score")}
-    assert (folders[0] / f"{stem}.zip").read_bytes() == measured.files[0].read_bytes()
+    assert (folders[0] / f"{stem}.zip").read_bytes() == metric_result.files[0].read_bytes()
 
 
 def test_other_data_without_annotations_has_no_server(tmp_path):
-    measured = measure(unlabelled("mine.json", "custom", tmp_path / "mine_w32"))
-    assert (measured.metrics, measured.headline, measured.files) == ({}, "not measured", ())
-    assert "mine.json has no annotations to measure against" in measured.table
+    metric_result = measure(unlabeled("mine.json", "custom", tmp_path / "mine_w32"))
+    assert (metric_result.metrics, metric_result.headline, metric_result.files) == ({}, "not measured", ())
+    assert "mine.json has no annotations to measure against" in metric_result.table
     assert not list(tmp_path.iterdir())
 
 
-def test_an_unlabelled_split_has_no_number():
+def test_an_unlabeled_split_has_no_number():
     data = scene(FIVE)
-    people = [dict(one) for one in data["annotations"]]
+    instances = [dict(one) for one in data["annotations"]]
     for one in data["annotations"]:
         one["keypoints"] = [0] * 15
-    measured = measure(evaluated(data, skeleton_from_coco_category(FIVE), people, split="test"))
-    assert measured.metrics["AP"] == -1
-    assert measured.headline == "AP n/a, nobody to find"
-    assert measured.table.count("n/a (no such ground truth)") == 10
+    metric_result = measure(metric_input(data, skeleton_from_coco_category(FIVE), instances, split="test"))
+    assert metric_result.metrics["AP"] == -1
+    assert metric_result.headline == "AP n/a, nobody to find"
+    assert metric_result.table.count("n/a (no such ground truth)") == 10
 
 
 def test_without_any_pose_ap_is_0_and_the_text_says_why():
     data = scene(FIVE)
-    measured = measure(evaluated(data, skeleton_from_coco_category(FIVE), [], boxes="detections"))
-    assert (measured.metrics["AP"], measured.metrics["AR"], measured.headline) == (0, 0, "AP 0.000")
-    assert measured.table.endswith("No poses were kept, so nobody is found.")
+    metric_result = measure(metric_input(data, skeleton_from_coco_category(FIVE), [], boxes="detections"))
+    assert (metric_result.metrics["AP"], metric_result.metrics["AR"], metric_result.headline) == (
+        0,
+        0,
+        "AP 0.000",
+    )
+    assert metric_result.table.endswith("No poses were kept, so nobody is found.")
 
 
 def test_results_of_another_dataset_are_refused(tmp_path):
     data = scene(FIVE)
-    made = evaluated(data, skeleton_from_coco_category(FIVE), data["annotations"], boxes="detections")
+    made = metric_input(data, skeleton_from_coco_category(FIVE), data["annotations"], boxes="detections")
     for result in made.results:
         result["image_id"] += 100
     with pytest.raises(
@@ -208,7 +212,7 @@ def test_results_of_another_dataset_are_refused(tmp_path):
 
 
 entries = annotation | st.builds(
-    lambda number, flaw: person(number, number, BOX, area=None) | flaw,
+    lambda number, flaw: instance(number, number, BOX, area=None) | flaw,
     st.integers(1, 2),
     st.dictionaries(
         st.sampled_from(["id", "area", "iscrowd", "num_keypoints", "image_id"]),
@@ -219,15 +223,15 @@ entries = annotation | st.builds(
 
 
 @given(st.lists(entries, max_size=6), st.sampled_from([None, frozenset({1})]))
-def test_no_annotation_that_a_build_tolerates_crashes_the_metric(people, image_ids):
+def test_no_annotation_that_a_build_tolerates_crashes_the_metric(instances, image_ids):
     """Perfect predictions of everybody whom the build takes are measured, and find everybody."""
-    data = annotations([image(1), image(2)], people)
+    data = annotations([image(1), image(2)], instances)
     taken = [
-        {"id": one.person_id, "image_id": picture.image_id, "keypoints": one.keypoints}
-        for picture in ground_truth(data, clean_boxes=False, image_ids=image_ids).pictures
-        for one in picture.people
+        {"id": one.instance_id, "image_id": annotated.image_id, "keypoints": one.keypoints}
+        for annotated in ground_truth(data, clean_boxes=False, image_ids=image_ids).images
+        for one in annotated.instances
     ]
-    made = evaluated(data, COCO, taken, image_ids=image_ids)
+    made = metric_input(data, COCO, taken, image_ids=image_ids)
     metrics = measure(made).metrics
     json.dumps(metrics, allow_nan=False)
     assert metrics.get("PCK@0.2") in ((100, None) if taken else (None,))
@@ -239,55 +243,55 @@ ROWS = {11: 3, 12: 0, 13: 4, 14: 1, 15: 2}
 
 
 def mpii_scene():
-    """Five people in three pictures with their rows in a shuffled list; heads of 30 x 40 px."""
+    """Five instances in three images with their rows in a shuffled list; heads of 30 x 40 px."""
     rng = np.random.default_rng(1)
-    people = []
+    instances = []
     for one, row in ROWS.items():
         points = rng.uniform(0, 100, (16, 2))
         flat = np.concatenate([points, np.full((16, 1), 2.0)], axis=1).ravel().tolist()
-        people.append(
-            person(one, one % 3 + 1, [0, 0, 100, 100], flat, head_box=[10, 10, 40, 50], list_row=row)
+        instances.append(
+            instance(one, one % 3 + 1, [0, 0, 100, 100], flat, head_box=[10, 10, 40, 50], list_row=row)
         )
-    data = annotations([image(number, 160, 120) for number in (1, 2, 3)], people)
+    data = annotations([image(number, 160, 120) for number in (1, 2, 3)], instances)
     data["categories"] = [{"id": 1, "name": "person", "keypoints": list(MPII.keypoints)}]
     return data
 
 
 def in_list_order(data):
-    people = sorted(data["annotations"], key=lambda one: one["list_row"])
-    return np.array([p["keypoints"] for p in people], float).reshape(-1, 16, 3)[..., :2]
+    instances = sorted(data["annotations"], key=lambda one: one["list_row"])
+    return np.array([p["keypoints"] for p in instances], float).reshape(-1, 16, 3)[..., :2]
 
 
 def test_perfect_predictions_have_a_pckh_of_100_and_pred_mat_is_in_list_order(tmp_path):
     data = mpii_scene()
-    made = evaluated(data, MPII, data["annotations"], "mpii", name=tmp_path / "run")
-    measured = measure(made)
-    assert set(measured.metrics.values()) == {100}
-    assert measured.headline == "PCKh@0.5 100.0"
-    assert measured.files == (tmp_path / "run.mat", tmp_path / "run.pred.json")
+    made = metric_input(data, MPII, data["annotations"], "mpii", name=tmp_path / "run")
+    metric_result = measure(made)
+    assert set(metric_result.metrics.values()) == {100}
+    assert metric_result.headline == "PCKh@0.5 100.0"
+    assert metric_result.files == (tmp_path / "run.mat", tmp_path / "run.pred.json")
     expected = in_list_order(data)
-    np.testing.assert_allclose(loadmat(measured.files[0])["preds"] - 1, expected)
-    np.testing.assert_allclose(json.loads(measured.files[1].read_text()), expected)
-    assert "people" not in measured.table
+    np.testing.assert_allclose(loadmat(metric_result.files[0])["preds"] - 1, expected)
+    np.testing.assert_allclose(json.loads(metric_result.files[1].read_text()), expected)
+    assert "instances" not in metric_result.table
     made.predictions.keypoints[0, 10, 0] += 0.5 * 0.6 * 50 + 0.1  # a wrist, just too far
     assert measure(made).metrics["Wrist"] == pytest.approx(90)
 
 
-def test_people_without_a_record_or_a_head_keep_their_row(tmp_path):
+def test_instances_without_a_record_or_a_head_keep_their_row(tmp_path):
     data = mpii_scene()
     expected = in_list_order(data)
-    people = data["annotations"][2:]  # 11 and 12 have no record, in rows 3 and 0
+    instances = data["annotations"][2:]  # 11 and 12 have no record, in rows 3 and 0
     data["annotations"][2]["head_box"] = None
     data["annotations"][0]["bbox"] = [0, 0, 0, 0]  # as without objpos
-    measured = measure(evaluated(data, MPII, people, "mpii", name=tmp_path / "run"))
-    assert measured.metrics["Mean"] == 100
-    written = loadmat(measured.files[0])["preds"] - 1
+    metric_result = measure(metric_input(data, MPII, instances, "mpii", name=tmp_path / "run"))
+    assert metric_result.metrics["Mean"] == 100
+    written = loadmat(metric_result.files[0])["preds"] - 1
     expected[[0, 3]] = 0
     np.testing.assert_allclose(written, expected)
-    assert "measured on 2 of 5 annotated people" in measured.table
+    assert "measured on 2 of 5 annotated instances" in metric_result.table
     assert (
-        "2 of the 5 rows in run.mat are of people without a record: all their joints are 0, 0"
-        in measured.table
+        "2 of the 5 rows in run.mat are of instances without a record: all their keypoints are 0, 0"
+        in metric_result.table
     )
 
 
@@ -296,33 +300,36 @@ def test_without_a_head_there_is_no_pckh_and_the_text_says_so(tmp_path, head_box
     data = mpii_scene()
     for one in data["annotations"]:
         one["head_box"] = head_box
-    measured = measure(evaluated(data, MPII, data["annotations"], "mpii", name=tmp_path / "run"))
-    assert (measured.metrics, measured.headline) == ({}, "not measured")
-    assert [path.name for path in measured.files] == ["run.mat", "run.pred.json"]
-    assert "PCKh needs annotated joints and head boxes" in measured.table
+    metric_result = measure(metric_input(data, MPII, data["annotations"], "mpii", name=tmp_path / "run"))
+    assert (metric_result.metrics, metric_result.headline) == ({}, "not measured")
+    assert [path.name for path in metric_result.files] == ["run.mat", "run.pred.json"]
+    assert "PCKh needs annotated keypoints and head boxes" in metric_result.table
 
 
 def test_the_test_split_of_mpii_only_writes_the_submission(tmp_path):
-    """In the release's order; people with no place and size, who have no record, keep their row."""
+    """In the release's order; instances with no place and size, who have no record, keep their row."""
     data = mpii_scene()
-    people = [dict(one) for one in data["annotations"]][1:]
+    instances = [dict(one) for one in data["annotations"]][1:]
     expected = np.reshape([one["keypoints"] for one in data["annotations"]], (-1, 16, 3))[..., :2]
     expected[0] = 0
     for one in data["annotations"]:
         one["keypoints"], one["head_box"] = [0] * 48, None
         del one["list_row"]
-    measured = measure(evaluated(data, MPII, people, "mpii", split="test", name=tmp_path / "run"))
-    assert (measured.metrics, measured.headline) == ({}, "not measured")
-    assert "not public; run.mat has a row for each of its people" in measured.table
-    assert "1 of the 5 rows in run.mat are of people without a record" in measured.table
-    np.testing.assert_allclose(loadmat(measured.files[0])["preds"] - 1, expected)
-    np.testing.assert_allclose(json.loads(measured.files[1].read_text()), expected)
+    metric_result = measure(metric_input(data, MPII, instances, "mpii", split="test", name=tmp_path / "run"))
+    assert (metric_result.metrics, metric_result.headline) == ({}, "not measured")
+    assert "not public; run.mat has a row for each of its instances" in metric_result.table
+    assert "1 of the 5 rows in run.mat are of instances without a record" in metric_result.table
+    np.testing.assert_allclose(loadmat(metric_result.files[0])["preds"] - 1, expected)
+    np.testing.assert_allclose(json.loads(metric_result.files[1].read_text()), expected)
 
 
 def test_pckh_says_that_it_needs_annotated_boxes():
     data = mpii_scene()
-    measured = measure(evaluated(data, MPII, data["annotations"], "mpii", boxes="detections"))
-    assert (measured.metrics, measured.table) == ({}, "PCKh needs annotated boxes: --boxes=ground_truth")
+    metric_result = measure(metric_input(data, MPII, data["annotations"], "mpii", boxes="detections"))
+    assert (metric_result.metrics, metric_result.table) == (
+        {},
+        "PCKh needs annotated boxes: --boxes=ground_truth",
+    )
 
 
 odd = st.sampled_from([None, [3], "a", 10**29, float("nan"), True, -1, 0, [1, 1, 1, 1], [0, 0, 9, 9]])
@@ -339,14 +346,14 @@ def test_no_annotation_that_a_build_tolerates_crashes_pckh(tmp_path_factory, fla
     for one, flaw in zip(data["annotations"], flaws, strict=False):
         one |= flaw
     name = tmp_path_factory.mktemp("pckh") / "run"
-    measured = measure(evaluated(data, MPII, taken, "mpii", name=name))
-    json.dumps(measured.metrics, allow_nan=False)
-    assert set(measured.metrics.values()) <= {100}
+    metric_result = measure(metric_input(data, MPII, taken, "mpii", name=name))
+    json.dumps(metric_result.metrics, allow_nan=False)
+    assert set(metric_result.metrics.values()) <= {100}
 
 
 # ---- PoseTrack
 
 
 def test_other_datasets_are_measurable_without_videos():
-    made = evaluated(mpii_scene(), MPII, mpii_scene()["annotations"], "mpii", image_ids=frozenset({1}))
-    check_measurable(made.manifest, made.truth, made.sequences)
+    made = metric_input(mpii_scene(), MPII, mpii_scene()["annotations"], "mpii", image_ids=frozenset({1}))
+    check_measurable(made.manifest, made.ground_truth, made.sequences)

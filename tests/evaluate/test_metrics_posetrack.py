@@ -9,18 +9,18 @@ import pytest
 
 from evaluate.metrics.registry import check_measurable, measure
 from evaluate.options import EvaluateOptions
-from evaluate.predict_split import find_boxes
+from evaluate.predict_split import find_evaluation_split
 from hrpose.command import CommandError
 from records.manifest import Shard
 from records.skeletons import POSETRACK
-from tests.evaluate.test_metrics import evaluated
+from tests.evaluate.test_metrics import metric_input
 from tests.helpers import posetrack_videos
 from tests.helpers.builders import annotations
 
 
 @pytest.fixture
 def posetrack(tmp_path):
-    """A function that makes `Evaluated` of two videos; its arguments are those of `evaluated`."""
+    """A function that makes `MetricInput` of two videos; its arguments are those of `metric_input`."""
     videos = {name: posetrack_videos.video(first=first) for name, first in (("a", 10), ("b", 20))}
     for video in videos.values():  # nobody moves, so that tracking is as easy as can be
         still = {one["track_id"]: one["keypoints"] for one in video["annotations"][:2]}
@@ -29,19 +29,19 @@ def posetrack(tmp_path):
     sequences.mkdir(parents=True)
     for name, video in videos.items():
         (sequences / f"{name}.json").write_text(json.dumps(video))
-    people = [one for video in videos.values() for one in video["annotations"]]
-    people = [one | {"id": number, "bbox": [0, 0, 500, 500]} for number, one in enumerate(people)]
-    data = annotations([entry for video in videos.values() for entry in video["images"]], people)
+    instances = [one for video in videos.values() for one in video["annotations"]]
+    instances = [one | {"id": number, "bbox": [0, 0, 500, 500]} for number, one in enumerate(instances)]
+    data = annotations([entry for video in videos.values() for entry in video["images"]], instances)
     data["categories"] = videos["a"]["categories"]
     changes = {"sequences": sequences, "name": tmp_path / "run"}
-    return lambda **more: evaluated(data, POSETRACK, people, "posetrack", **(changes | more))
+    return lambda **more: metric_input(data, POSETRACK, instances, "posetrack", **(changes | more))
 
 
 def test_perfect_predictions_of_videos_score_100(posetrack, tmp_path):
-    measured = measure(posetrack())
-    assert measured.metrics["AP"]["total"] == pytest.approx(100)
-    assert measured.headline == "AP 100.0"
-    assert [path.name for path in measured.files] == ["a.json", "b.json"]
+    metric_result = measure(posetrack())
+    assert metric_result.metrics["AP"]["total"] == pytest.approx(100)
+    assert metric_result.headline == "AP 100.0"
+    assert [path.name for path in metric_result.files] == ["a.json", "b.json"]
     assert measure(posetrack(tracking=True)).metrics["MOTA"]["total"] == pytest.approx(100)
     moved = posetrack()
     moved.results[0]["keypoints"] = [5000.0] * 51
@@ -49,26 +49,30 @@ def test_perfect_predictions_of_videos_score_100(posetrack, tmp_path):
 
 
 def test_the_test_split_of_posetrack_only_writes_the_submission(posetrack):
-    measured = measure(posetrack(split="test"))
-    assert (measured.metrics, measured.headline, len(measured.files)) == ({}, "not measured", 2)
-    assert "not public" in measured.table
+    metric_result = measure(posetrack(split="test"))
+    assert (metric_result.metrics, metric_result.headline, len(metric_result.files)) == (
+        {},
+        "not measured",
+        2,
+    )
+    assert "not public" in metric_result.table
 
 
 def measurable(made, tracking=False):
-    check_measurable(made.manifest, made.truth, made.sequences, tracking)
+    check_measurable(made.manifest, made.ground_truth, made.sequences, tracking)
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_posetrack_wants_whole_videos(posetrack, split):
     made = posetrack(image_ids=frozenset({10, 11}), split=split)
-    with pytest.raises(CommandError, match=r"--image_ids, from 2 pictures; PoseTrack's metric needs whole"):
+    with pytest.raises(CommandError, match=r"--image_ids, from 2 images; PoseTrack's metric needs whole"):
         measurable(made)
 
 
 def test_videos_other_than_the_records_are_refused(posetrack):
     made = posetrack()
     (made.sequences / "c.json").write_text(json.dumps(posetrack_videos.video(first=30)))
-    with pytest.raises(CommandError, match=r"has 6 pictures, the videos in .*/val have 9, and 3 are in one"):
+    with pytest.raises(CommandError, match=r"has 6 images, the videos in .*/val have 9, and 3 are in one"):
         measurable(made)
     (made.sequences / "c.json").unlink()
     (made.sequences / "b.json").unlink()
@@ -81,21 +85,23 @@ def test_an_evaluation_begins_with_that_check(posetrack, monkeypatch, tracking):
     made = posetrack()
     somebody = replace(made.manifest, shards=(Shard("a.tfrecord", records=1, size=1, sha256=""),))
     monkeypatch.setattr("evaluate.predict_split.read_manifest", lambda folder: somebody)
-    monkeypatch.setattr("evaluate.predict_split.find_truth", lambda options, manifest: made.truth)
+    monkeypatch.setattr(
+        "evaluate.predict_split.find_ground_truth", lambda options, manifest: made.ground_truth
+    )
     run = SimpleNamespace(dataset="posetrack", skeleton=POSETRACK.to_json(), num_keypoints=17)
     data = made.sequences.parent.parent
     options = EvaluateOptions(output="run", dataset_dir=str(data), boxes="ground_truth", tracking=tracking)
-    assert find_boxes(options, run).sequences == made.sequences
+    assert find_evaluation_split(options, run).sequences == made.sequences
     video = made.sequences / "b.json"
     content = json.loads(video.read_text())
     del content["annotations"][0]["track_id"]
     video.write_text(json.dumps(content))
     if tracking:
         with pytest.raises(CommandError, match="has no track_id"):
-            find_boxes(options, run)
+            find_evaluation_split(options, run)
     video.unlink()
     with pytest.raises(CommandError, match=r"have 3, and 3 are"):
-        find_boxes(options, run)
+        find_evaluation_split(options, run)
 
 
 def test_what_could_not_be_measured_is_refused_before_anything_is_predicted(posetrack, tmp_path):
@@ -110,7 +116,9 @@ def test_what_could_not_be_measured_is_refused_before_anything_is_predicted(pose
     del content["annotations"][0]["track_id"]
     video.write_text(json.dumps(content))
     measurable(posetrack())
-    with pytest.raises(CommandError, match=r"b\.json: a person in image 20 has no track_id; without tracks"):
+    with pytest.raises(
+        CommandError, match=r"b\.json: an instance in image 20 has no track_id; without tracks"
+    ):
         measurable(posetrack(), tracking=True)
     del content["annotations"][0]["bbox_head"]
     video.write_text(json.dumps(content))

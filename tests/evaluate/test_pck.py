@@ -8,26 +8,28 @@ from hypothesis import strategies as st
 from evaluate.metrics.pck import pck, percent_within
 
 
-def people():
-    """Two people of three joints with boxes of 10 x 100 and 50 x 20 px; one joint is not annotated."""
+def instances():
+    """Two instances of three keypoints with boxes of 10 x 100 and 50 x 20 px; one keypoint is not
+    annotated.
+    """
     keypoints = np.zeros((2, 3, 3))
     keypoints[..., 2] = [[2, 1, 2], [2, 1, 0]]
     return keypoints, np.array([[0, 0, 10, 100], [5, 5, 50, 20]])
 
 
-def test_a_joint_is_right_up_to_a_fifth_of_the_longer_side():
-    keypoints, boxes = people()
+def test_a_keypoint_is_right_up_to_a_fifth_of_the_longer_side():
+    keypoints, boxes = instances()
     predictions = np.zeros((2, 3, 2))
     predictions[0, :, 0] = 20, 20.1, 0
     predictions[1, :, 1] = 10, 10.1, 999
     result = pck(predictions, keypoints, boxes)
     assert result["per_joint"].tolist() == [100, 0, 100]
-    assert result["mean"] == 60  # 3 of the 5 annotated joints
+    assert result["mean"] == 60  # 3 of the 5 annotated keypoints
     assert pck(predictions, keypoints, boxes, threshold=0.25)["mean"] == 100
 
 
 def test_what_nobody_has_annotated_is_nan():
-    keypoints, boxes = people()
+    keypoints, boxes = instances()
     keypoints[:, 1, 2] = 0
     result = pck(np.zeros((2, 3, 2)), keypoints, boxes)
     assert np.isnan(result["per_joint"]).tolist() == [False, True, False]
@@ -70,7 +72,7 @@ def test_the_share_grows_with_the_threshold(seed):
     ],
 )
 def test_bad_arguments_are_named(change, says):
-    keypoints, boxes = people()
+    keypoints, boxes = instances()
     arguments = {"predictions_image": np.zeros((2, 3, 2)), "keypoints_image": keypoints, "boxes": boxes}
     with pytest.raises(ValueError, match=says):
         pck(**arguments | change)

@@ -1,4 +1,4 @@
-"""Prediction on a user's own pictures: the same path as evaluation, boxes, bad pictures, the command."""
+"""Prediction on a user's own images: the same path as evaluation, boxes, bad images, the command."""
 
 import json
 import os
@@ -18,14 +18,14 @@ from evaluate.inference import predict
 from evaluate.network import load_network
 from evaluate.prediction.cli import command
 from evaluate.prediction.files import passed_over, result_names, write_results
-from evaluate.prediction.predict import cut_inputs, predict_people
+from evaluate.prediction.predict import cut_inputs, predict_instances
 from hrpose.command import CommandError
-from model.image_files import PictureError, read_picture
+from model.image_files import ImageError, read_image
 from model.run_config import RunConfig, write_config
 from model.run_folder import RunError, save_checkpoint
 from records.reader import read_records
 from records.skeletons import COCO
-from tests.helpers.builders import draw_picture, make_build, make_dataset, quiet
+from tests.helpers.builders import generate_image, make_build, make_dataset, quiet
 from tests.helpers.full_disk import full_disk_at
 from tests.helpers.networks import network
 from tests.helpers.shared import ROOT, shared_data
@@ -45,17 +45,17 @@ def centroids(images):
     return tf.stack([*points, tf.ones_like(points[0])], axis=-1)
 
 
-def largest_difference(records, images, picture_of, config=CONFIG):
-    """Input pixels between the evaluator's keypoints and those predicted on the pictures, per box record."""
+def largest_difference(records, images, image_of, config=CONFIG):
+    """Input pixels between the evaluator's keypoints and those predicted on the images, per box record."""
     codec = config.make_codec()
     (batch,) = read_records(records, 1000, input_size=INPUT, unbiased=codec.unbiased)
     (expected,) = predict([centroids], [batch], config.heatmap_size, codec)
     differences = []
     for row, image_id in enumerate(expected.image_ids.tolist()):
-        pixels = read_picture(images / picture_of[image_id], exif_orientation=False)
+        pixels = read_image(images / image_of[image_id], exif_orientation=False)
         box = batch["box"].numpy()[row : row + 1].astype(float)
-        (person,) = predict_people(centroids, pixels, (box, np.ones(1)), config, COCO, 32)
-        distance = np.abs(person["keypoints"] - expected.keypoints[row])[:, :2].max()
+        (instance,) = predict_instances(centroids, pixels, (box, np.ones(1)), config, COCO, 32)
+        distance = np.abs(instance["keypoints"] - expected.keypoints[row])[:, :2].max()
         differences.append(distance * INPUT[0] / batch["scale"].numpy()[row, 0])
     assert len(differences) > 10
     return max(differences)
@@ -71,8 +71,8 @@ def test_the_keypoints_are_those_of_the_evaluator_for_the_same_box(tmp_path, cod
     assert largest_difference(tmp_path / "out", tmp_path / "images/train2017", names, config) < 0.1
 
 
-# Not of people stored sharper for the sake of their halves: these are sampled from more pixels than `predict`
-# keeps.
+# Not of instances stored sharper for the sake of their halves: these are sampled from more pixels than
+# `predict` keeps.
 @pytest.mark.parametrize(
     ("changes", "tolerance"),
     [({"quality": 100, "scale_factor": None}, 0.15), ({"quality": 80, "sharp_halves": False}, 0.6)],
@@ -85,24 +85,24 @@ def test_on_coco_they_differ_by_the_jpegs_noise_only(tmp_path, changes, toleranc
     assert largest_difference(tmp_path / "out", coco / "images/val2017", names) < tolerance
 
 
-def test_the_input_is_black_outside_of_the_picture():
+def test_the_input_is_black_outside_of_the_image():
     pixels = np.full((50, 40, 3), 200, np.uint8)
     (seen,) = cut_inputs(pixels, np.array([[0.0, 25.0]]), np.array([[40.0, 50.0]]), (80, 100))
     assert (seen[:, :38] == 0).all()
     assert (seen[1:-2, 42:] == 200).all()
 
 
-def test_doubled_boxes_give_one_person_and_none_give_nobody():
-    pixels = draw_picture(np.random.default_rng(0), 120, 160)
+def test_doubled_boxes_give_one_instance_and_none_give_nobody():
+    pixels = generate_image(np.random.default_rng(0), 120, 160)
     boxes = np.array([[10, 10, 60, 90], [10, 10, 60, 90], [11, 10, 60, 90]], float)
-    people = predict_people(centroids, pixels, (boxes, np.array([0.3, 0.9, 0.5])), CONFIG, COCO, 2)
-    assert [person["score"] for person in people] == [pytest.approx(0.9)]
-    assert predict_people(centroids, pixels, (np.zeros((0, 4)), np.zeros(0)), CONFIG, COCO, 2) == []
+    instances = predict_instances(centroids, pixels, (boxes, np.array([0.3, 0.9, 0.5])), CONFIG, COCO, 2)
+    assert [instance["score"] for instance in instances] == [pytest.approx(0.9)]
+    assert predict_instances(centroids, pixels, (np.zeros((0, 4)), np.zeros(0)), CONFIG, COCO, 2) == []
 
 
 def test_a_network_that_says_nan_is_reported():
     with pytest.raises(CommandError, match="not finite"):
-        predict_people(
+        predict_instances(
             lambda images: tf.fill((1, 17, 3), np.float32(np.nan)),
             np.zeros((50, 50, 3), np.uint8),
             (np.array([[0, 0, 50, 50.0]]), np.ones(1)),
@@ -113,13 +113,13 @@ def test_a_network_that_says_nan_is_reported():
 
 
 @pytest.fixture
-def pictures(tmp_path):
+def images(tmp_path):
     """A folder with 000000000139.jpg, b.png and b.jpg, 120x90."""
     folder = tmp_path / "photos"
     folder.mkdir()
     for seed, name in enumerate(("000000000139.jpg", "b.png", "b.jpg")):
-        cv2.imwrite(str(folder / name), draw_picture(np.random.default_rng(seed), 120, 90))
-    (folder / "notes.txt").write_text("no picture")
+        cv2.imwrite(str(folder / name), generate_image(np.random.default_rng(seed), 120, 90))
+    (folder / "notes.txt").write_text("no image")
     return folder
 
 
@@ -131,14 +131,14 @@ def boxes_file(folder, content):
 
 def test_a_full_disk_leaves_no_half_of_a_result(tmp_path, monkeypatch):
     full_disk_at("a.json", monkeypatch)
-    pixels, person = np.zeros((9, 9, 3), np.uint8), {"score": 1.0, "keypoints": np.ones((17, 3))}
+    pixels, instance = np.zeros((9, 9, 3), np.uint8), {"score": 1.0, "keypoints": np.ones((17, 3))}
     with pytest.raises(CommandError, match=r"a\.json could not be written: No space left on device"):
-        write_results(tmp_path, "a", pixels, [person], COCO, 0.2, {})
+        write_results(tmp_path, "a", pixels, [instance], COCO, 0.2, {})
     assert [path.name for path in tmp_path.iterdir()] == ["a_pose.jpg"]
 
 
 @pytest.mark.parametrize(
-    ("pictures", "names"),
+    ("images", "names"),
     [
         (["a.jpg", "b.png"], ["a", "b"]),
         (["a.jpg", "a.png", "b.png"], ["a.jpg", "a.png", "b"]),
@@ -146,8 +146,8 @@ def test_a_full_disk_leaves_no_half_of_a_result(tmp_path, monkeypatch):
         (["A.jpg", "a.png"], ["A.jpg", "a.png"]),
     ],
 )
-def test_no_two_pictures_have_results_of_one_name(pictures, names):
-    assert result_names([*map(Path, pictures)]) == names
+def test_no_two_images_have_results_of_one_name(images, names):
+    assert result_names([*map(Path, images)]) == names
 
 
 def test_exif_orientation_is_respected_unless_told_otherwise(tmp_path):
@@ -157,8 +157,8 @@ def test_exif_orientation_is_respected_unless_told_otherwise(tmp_path):
     exif = b"Exif\0\0" + tiff
     path = tmp_path / "turned.jpg"
     path.write_bytes(b"\xff\xd8\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + jpeg.tobytes()[2:])
-    assert read_picture(path, True).shape == (80, 40, 3)
-    assert read_picture(path, False).shape == (40, 80, 3)
+    assert read_image(path, True).shape == (80, 40, 3)
+    assert read_image(path, False).shape == (40, 80, 3)
 
 
 @pytest.fixture(scope="module")
@@ -181,40 +181,40 @@ def test_a_run_is_loaded_by_its_last_epoch(run, tmp_path):
         load_network(tmp_path)
 
 
-def test_a_folder_gives_a_picture_and_a_json_file_each(run, pictures, tmp_path, capsys):
-    (pictures / "cut.jpg").write_bytes((pictures / "b.jpg").read_bytes()[:200])
-    (pictures / "empty.png").write_bytes(b"")
+def test_a_folder_gives_an_image_and_a_json_file_each(run, images, tmp_path, capsys):
+    (images / "cut.jpg").write_bytes((images / "b.jpg").read_bytes()[:200])
+    (images / "empty.png").write_bytes(b"")
     out = tmp_path / "out"
-    arguments = ["--image", str(pictures), "--run", str(run), "--output_dir", str(out), "--noflip_test"]
+    arguments = ["--image", str(images), "--run_dir", str(run), "--output_dir", str(out), "--noflip_test"]
     assert command(arguments) == 0
     said = capsys.readouterr()
-    assert "the whole picture is taken for the box of one person" in said.out
-    assert "w24_tiny after epoch 3, 5 pictures, flip test off" in said.out
-    assert len(re.findall(r"left out: .*(cut.jpg|empty.png)", said.err)) == 2
+    assert "the whole image is taken for the box of one instance" in said.out
+    assert "w24_tiny after epoch 3, 5 images, flip test off" in said.out
+    assert len(re.findall(r"filtered: .*(cut.jpg|empty.png)", said.err)) == 2
     assert {path.name for path in out.iterdir()} == {
         f"{name}{end}" for name in ("000000000139", "b.jpg", "b.png") for end in (".json", "_pose.jpg")
     }
     for path in out.glob("*.json"):
         content = json.loads(path.read_text())
         assert (content["width"], content["height"], content["boxes"]) == (120, 90, "whole image")
-        (person,) = content["people"]
-        assert person["box"] == [0, 0, 120, 90]
-        assert list(person["keypoints"]) == list(COCO.keypoints)
-        assert np.isfinite(list(person["keypoints"].values())).all()
+        (instance,) = content["people"]
+        assert instance["box"] == [0, 0, 120, 90]
+        assert list(instance["keypoints"]) == list(COCO.keypoints)
+        assert np.isfinite(list(instance["keypoints"].values())).all()
         assert cv2.imread(str(path.with_name(f"{path.stem}_pose.jpg"))).shape == (90, 120, 3)
 
 
-def test_one_bad_item_does_not_end_the_others(run, pictures, tmp_path, capsys):
+def test_one_bad_item_does_not_end_the_others(run, images, tmp_path, capsys):
     """A pipe would be waited for, a device read for ever; the other two ended the command."""
-    os.mkfifo(pictures / "pipe.jpg")
-    (pictures / "device.jpg").symlink_to("/dev/zero")
-    (pictures / "circle.jpg").symlink_to("circle.jpg")
-    (pictures / "folder.jpg").mkdir()
-    shutil.copy(pictures / "b.jpg", pictures / f"{'n' * 247}.jpg")
+    os.mkfifo(images / "pipe.jpg")
+    (images / "device.jpg").symlink_to("/dev/zero")
+    (images / "circle.jpg").symlink_to("circle.jpg")
+    (images / "folder.jpg").mkdir()
+    shutil.copy(images / "b.jpg", images / f"{'n' * 247}.jpg")
     bytes_name = os.fsdecode(b"\xff.jpg")
-    shutil.copy(pictures / "b.jpg", pictures / bytes_name)
+    shutil.copy(images / "b.jpg", images / bytes_name)
     out = tmp_path / "out"
-    arguments = ["--image", str(pictures), "--run", str(run), "--output_dir", str(out), "--noflip_test"]
+    arguments = ["--image", str(images), "--run_dir", str(run), "--output_dir", str(out), "--noflip_test"]
     assert command(arguments) == 0
     said = capsys.readouterr()
     for line in (
@@ -226,58 +226,58 @@ def test_one_bad_item_does_not_end_the_others(run, pictures, tmp_path, capsys):
     ):
         assert line in said.err
     assert "5 of 9 could not be used" in said.err
-    assert "4 people in 4 pictures" in said.out
+    assert "4 instances in 4 images" in said.out
     assert {path.stem for path in out.glob("*.json")} == {"000000000139", "b.jpg", "b.png", bytes_name[:1]}
     assert json.loads((out / f"{bytes_name[:1]}.json").read_text())["image"] == "\\xff.jpg"
     assert not list(out.glob("*.partial"))
 
 
-def test_a_disk_that_is_full_ends_the_command(run, pictures, tmp_path, monkeypatch, capsys):
+def test_a_disk_that_is_full_ends_the_command(run, images, tmp_path, monkeypatch, capsys):
     full_disk_at("b.png.json", monkeypatch)
-    arguments = ["--image", str(pictures), "--run", str(run), "--output_dir", str(tmp_path / "out")]
+    arguments = ["--image", str(images), "--run_dir", str(run), "--output_dir", str(tmp_path / "out")]
     assert command([*arguments, "--noflip_test"]) == 1
     assert "b.png.json could not be written: No space left on device" in capsys.readouterr().err
 
 
-def test_what_is_passed_over_in_a_folder_is_named_by_its_ending(run, pictures, tmp_path, capsys):
+def test_what_is_passed_over_in_a_folder_is_named_by_its_ending(run, images, tmp_path, capsys):
     for name in ("a.HEIC", "b.heic", "clip.mp4", "README", ".hidden.gif"):
-        (pictures / name).touch()
-    (pictures / "more").mkdir()
-    shutil.copy(pictures / "b.jpg", pictures / "c.jfif")
-    assert passed_over(pictures) == "2 .heic, 1 .mp4, 1 .txt, 1 folder, 1 without ending"
-    assert passed_over(pictures / "b.jpg") == ""
-    arguments = ["--image", str(pictures), "--run", str(run), "--output_dir", str(tmp_path / "out")]
+        (images / name).touch()
+    (images / "more").mkdir()
+    shutil.copy(images / "b.jpg", images / "c.jfif")
+    assert passed_over(images) == "2 .heic, 1 .mp4, 1 .txt, 1 folder, 1 without ending"
+    assert passed_over(images / "b.jpg") == ""
+    arguments = ["--image", str(images), "--run_dir", str(run), "--output_dir", str(tmp_path / "out")]
     assert command([*arguments, "--noflip_test"]) == 0
     assert "note: passed over 2 .heic, 1 .mp4" in capsys.readouterr().out
     assert (tmp_path / "out/c.json").is_file()
     (tmp_path / "other").mkdir()
     (tmp_path / "other/a.heic").touch()
-    assert command(["--image", str(tmp_path / "other"), "--run", str(run)]) == 1
-    assert "no pictures in this folder (1 .heic); expected .jpg" in capsys.readouterr().err
+    assert command(["--image", str(tmp_path / "other"), "--run_dir", str(run)]) == 1
+    assert "no images in this folder (1 .heic); expected .jpg" in capsys.readouterr().err
 
 
-def test_a_picture_too_wide_for_a_jpeg_is_left_out(tmp_path):
-    with pytest.raises(PictureError, match="could not encode a picture of shape"):
+def test_an_image_too_wide_for_a_jpeg_is_left_out(tmp_path):
+    with pytest.raises(ImageError, match="could not encode an image of shape"):
         write_results(tmp_path, "a", np.zeros((1, 70_000, 3), np.uint8), [], COCO, 0.2, {})
 
 
 def test_the_category_is_coco_s_for_named_datasets_and_the_file_s_for_users_own(
-    run, pictures, tmp_path, capsys
+    run, images, tmp_path, capsys
 ):
     boxes = boxes_file(tmp_path, [{"image": "b.png", "bbox": [5, 5, 50, 60], "category_id": 7}])
-    arguments = ["--image", str(pictures / "b.png"), "--boxes", str(boxes), "--output_dir", str(tmp_path)]
-    assert command([*arguments, "--run", str(run)]) == 1
+    arguments = ["--image", str(images / "b.png"), "--boxes", str(boxes), "--output_dir", str(tmp_path)]
+    assert command([*arguments, "--run_dir", str(run)]) == 1
     assert "is of category 1; they are of 7 (1). --category says which" in capsys.readouterr().err
-    assert command([*arguments, "--run", str(run), "--category=7"]) == 0
+    assert command([*arguments, "--run_dir", str(run), "--category=7"]) == 0
     assert len(json.loads((tmp_path / "b.json").read_text())["people"]) == 1
     shutil.copytree(run, tmp_path / "custom")
     write_config(tmp_path / "custom/model_dump", replace(CONFIG, dataset="custom"))
-    assert command([*arguments, "--run", str(tmp_path / "custom")]) == 0
+    assert command([*arguments, "--run_dir", str(tmp_path / "custom")]) == 0
     assert "note: the boxes are of category 7, the only one there" in capsys.readouterr().out
 
 
-def test_the_flip_test_is_on_unless_told_otherwise(run, pictures, tmp_path):
-    arguments = ["--image", str(pictures / "b.png"), "--run", str(run), "--output_dir"]
+def test_the_flip_test_is_on_unless_told_otherwise(run, images, tmp_path):
+    arguments = ["--image", str(images / "b.png"), "--run_dir", str(run), "--output_dir"]
     assert command([*arguments, str(tmp_path / "both")]) == 0
     assert command([*arguments, str(tmp_path / "one"), "--noflip_test"]) == 0
     (both, one) = (json.loads((tmp_path / name / "b.json").read_text()) for name in ("both", "one"))
@@ -285,7 +285,7 @@ def test_the_flip_test_is_on_unless_told_otherwise(run, pictures, tmp_path):
     assert not both["averaged"]
 
 
-def test_pictures_without_boxes_and_boxes_outside_of_the_picture(run, pictures, tmp_path, capsys):
+def test_images_without_boxes_and_boxes_outside_of_the_image(run, images, tmp_path, capsys):
     boxes = boxes_file(
         tmp_path,
         [
@@ -294,39 +294,39 @@ def test_pictures_without_boxes_and_boxes_outside_of_the_picture(run, pictures, 
         ],
     )
     out = tmp_path / "out"
-    arguments = ["--image", str(pictures), "--boxes", str(boxes), "--run", str(run)]
+    arguments = ["--image", str(images), "--boxes", str(boxes), "--run_dir", str(run)]
     assert command([*arguments, "--output_dir", str(out)]) == 0
     said = capsys.readouterr()
-    assert "b.jpg: the box [500.0, 5.0, 50.0, 60.0] lies outside of the picture" in said.err
-    assert "1 pictures have no boxes" in said.out
+    assert "b.jpg: the box [500.0, 5.0, 50.0, 60.0] lies outside of the image" in said.err
+    assert "1 images have no boxes" in said.out
     assert json.loads((out / "000000000139.json").read_text())["people"] == []
-    (person,) = json.loads((out / "b.png.json").read_text())["people"]
-    assert person["box"] == [5, 5, 50, 60]
+    (instance,) = json.loads((out / "b.png.json").read_text())["people"]
+    assert instance["box"] == [5, 5, 50, 60]
 
 
-def test_nobody_below_min_score_is_drawn_but_everybody_is_in_the_file(run, pictures, tmp_path, capsys):
-    arguments = ["--image", str(pictures / "b.png"), "--run", str(run), "--output_dir", str(tmp_path)]
+def test_nobody_below_min_score_is_rendered_but_everybody_is_in_the_file(run, images, tmp_path, capsys):
+    arguments = ["--image", str(images / "b.png"), "--run_dir", str(run), "--output_dir", str(tmp_path)]
     assert command([*arguments, "--min_score=1e9"]) == 0
-    assert "1 people in 1 picture, 0 drawn" in capsys.readouterr().out
+    assert "1 instances in 1 image, 0 drawn" in capsys.readouterr().out
     assert len(json.loads((tmp_path / "b.json").read_text())["people"]) == 1
-    drawn, picture = cv2.imread(str(tmp_path / "b_pose.jpg")), cv2.imread(str(pictures / "b.png"))
-    assert np.abs(drawn.astype(int) - picture).mean() < 5
+    rendered, image = cv2.imread(str(tmp_path / "b_pose.jpg")), cv2.imread(str(images / "b.png"))
+    assert np.abs(rendered.astype(int) - image).mean() < 5
 
 
-def test_what_a_user_can_get_wrong(run, pictures, tmp_path, capsys):
+def test_what_a_user_can_get_wrong(run, images, tmp_path, capsys):
     def fails(code, message, *arguments):
-        assert command(["--run", str(run), *map(str, arguments)]) == code
+        assert command(["--run_dir", str(run), *map(str, arguments)]) == code
         assert re.search(message, capsys.readouterr().err)
 
     fails(2, "--image is missing")
-    fails(2, r"--output_dir=gs://b: expected a folder on this machine", "--image=x", "--output_dir=gs://b")
+    fails(2, r"--output_dir=gs://b: expected a folder on this host", "--image=x", "--output_dir=gs://b")
     fails(1, "nowhere.jpg does not exist", "--image", "nowhere.jpg")
     (tmp_path / "empty").mkdir()
-    fails(1, "no pictures in this folder", "--image", tmp_path / "empty")
-    fails(2, "holds the pictures themselves", "--image", pictures, "--output_dir", pictures)
-    fails(1, "no run in", "--image", pictures, "--run", tmp_path)
+    fails(1, "no images in this folder", "--image", tmp_path / "empty")
+    fails(2, "holds the images themselves", "--image", images, "--output_dir", images)
+    fails(1, "no run in", "--image", images, "--run_dir", tmp_path)
     # Nothing that could be used.
-    fails(1, "1 of 1 could not be used", "--image", pictures / "notes.txt", "--output_dir", tmp_path / "out")
+    fails(1, "1 of 1 could not be used", "--image", images / "notes.txt", "--output_dir", tmp_path / "out")
 
 
 def test_importing_the_command_is_light_and_defines_no_flags():
@@ -344,7 +344,7 @@ def test_importing_the_command_is_light_and_defines_no_flags():
 
 @pytest.mark.smoke
 @pytest.mark.slow
-def test_the_command_from_another_folder(run, pictures, tmp_path):
+def test_the_command_from_another_folder(run, images, tmp_path):
     where = tmp_path / "elsewhere"
     where.mkdir()
     called = [sys.executable, str(ROOT / "evaluate/predict.py")]
@@ -354,7 +354,7 @@ def test_the_command_from_another_folder(run, pictures, tmp_path):
     assert helped.stdout.startswith("usage: python evaluate/predict.py")
     assert "EXIF" in helped.stdout
     result = subprocess.run(
-        [*called, "--image=../photos/b.jpg", f"--run={run}"],
+        [*called, "--image=../photos/b.jpg", f"--run_dir={run}"],
         cwd=where,
         capture_output=True,
         text=True,

@@ -1,4 +1,4 @@
-"""Boxes of a user's own pictures: which picture and category are meant, and what is no box."""
+"""Boxes of a user's own images: which image and category are meant, and what is no box."""
 
 import json
 import os
@@ -10,22 +10,22 @@ import pytest
 from evaluate.prediction.boxes import read_boxes
 from hrpose.command import CommandError
 
-PICTURES = [Path("photos") / name for name in ("000000000139.jpg", "b.jpg", "b.png", "zoë.jpg")]
+IMAGES = [Path("photos") / name for name in ("000000000139.jpg", "b.jpg", "b.png", "zoë.jpg")]
 BOX = [1, 2, 30, 40]
 
 
-def read(folder, content, pictures=PICTURES, category=None):
+def read(folder, content, images=IMAGES, category=None):
     """{name: scores} of what is found, and the notes."""
     path = folder / "boxes.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content))
-    found, notes = read_boxes(path, pictures, category)
+    found, notes = read_boxes(path, images, category)
     for boxes, scores in found.values():
         assert boxes.shape == (len(scores), 4)
         assert (boxes == BOX).all()
-    return {picture.name: scores.tolist() for picture, (_, scores) in found.items()}, notes
+    return {image.name: scores.tolist() for image, (_, scores) in found.items()}, notes
 
 
-def test_boxes_find_their_pictures_by_name_and_by_number(tmp_path):
+def test_boxes_find_their_images_by_name_and_by_number(tmp_path):
     entries = [
         {"image": "b.png", "bbox": BOX},
         {"image_id": 139, "bbox": BOX, "score": 0.25},
@@ -38,7 +38,7 @@ def test_boxes_find_their_pictures_by_name_and_by_number(tmp_path):
     assert found == expected
     assert [note.split(", ")[0] for note in notes] == [
         "1 boxes are of other categories than 1",
-        "1 boxes are of pictures that are not there",
+        "1 boxes are of images that are not there",
     ]
     assert '"elsewhere.jpg" (text)' in notes[1]
 
@@ -50,7 +50,7 @@ def test_boxes_find_their_pictures_by_name_and_by_number(tmp_path):
 def test_ids_in_other_words_are_matched_and_that_is_said(tmp_path, key, name):
     found, (note,) = read(tmp_path, [{key: name, "bbox": BOX}, {"image": "zoë.jpg", "bbox": BOX}])
     assert found == {"000000000139.jpg": [1.0], "zoë.jpg": [1.0]}
-    assert note.startswith("1 boxes name their picture in other words: ")
+    assert note.startswith("1 boxes name their image in other words: ")
     assert note.endswith(", taken for 000000000139.jpg")
 
 
@@ -77,11 +77,11 @@ def test_the_only_category_is_taken_and_of_several_one_has_to_be_named(tmp_path)
     [
         ("{", "cannot be read"),
         ("[" * 100_000, "cannot be read: .* nested too deeply"),
-        ("[]", r"none of its 0 entries is a person's box in one of 4 pictures, for example 0+139\.jpg$"),
+        ("[]", r"none of its 0 entries is an instance's box in one of 4 images, for example 0+139\.jpg$"),
         ([{"image_id": True, "bbox": BOX}], r"none of its 1 entries .* such as true \(true or false\)"),
         ({"image": "b.png"}, "expected a list"),
-        (["b.png"], "entry 0 names no picture"),
-        ([{"image": "c.png", "bbox": BOX}], r'none of its 1 entries .* 4 pictures.* "c\.png" \(text\)'),
+        (["b.png"], "entry 0 names no image"),
+        ([{"image": "c.png", "bbox": BOX}], r'none of its 1 entries .* 4 images.* "c\.png" \(text\)'),
         ([{"image": ["b.png"], "bbox": BOX}], "none of its 1 entries"),
         ([{"image_id": 2**64, "bbox": BOX}], "none of its 1 entries"),
         ([{"image": "b.png"}], "entry 0: bbox is None"),
@@ -91,7 +91,7 @@ def test_the_only_category_is_taken_and_of_several_one_has_to_be_named(tmp_path)
         ([{"image": "b.png", "bbox": BOX, "score": "high"}], "score is 'high'"),
         (
             [{"image": "b.png", "bbox": [0.25, 0.5, 0.5, 0.5]}],
-            r"fractions of the picture, such as \[0\.25, 0\.5",
+            r"fractions of the image, such as \[0\.25, 0\.5",
         ),
     ],
 )
@@ -108,17 +108,17 @@ def test_one_bad_box_does_not_end_the_others(tmp_path):
     assert "entry 0: bbox is None" in notes[0]
 
 
-def test_a_name_that_two_pictures_have_is_no_name(tmp_path):
-    pictures = [tmp_path / name for name in ("001.jpg", "1.jpg", "2.jpg", "2.png")]
+def test_a_name_that_two_images_have_is_no_name(tmp_path):
+    images = [tmp_path / name for name in ("001.jpg", "1.jpg", "2.jpg", "2.png")]
     box = {"bbox": BOX}
-    found, _ = read(tmp_path, [box | {"image": "1.jpg"}, box | {"image": "2.png"}], pictures)
+    found, _ = read(tmp_path, [box | {"image": "1.jpg"}, box | {"image": "2.png"}], images)
     assert list(found) == ["1.jpg", "2.png"]
     with pytest.raises(
         CommandError, match=r"entry 1 is for image_id 1, which 001\.jpg and 1\.jpg could be; name"
     ):
-        read(tmp_path, [box | {"image": "2.png"}, box | {"image_id": 1}], pictures)
+        read(tmp_path, [box | {"image": "2.png"}, box | {"image_id": 1}], images)
     with pytest.raises(CommandError, match=r"entry 0 is for image_id 2, which 2\.jpg and 2\.png could be"):
-        read(tmp_path, [box | {"image_id": "2"}], pictures)
+        read(tmp_path, [box | {"image_id": "2"}], images)
 
 
 def test_boxes_come_from_a_pipe_too_but_not_from_a_device(tmp_path):
@@ -127,8 +127,8 @@ def test_boxes_come_from_a_pipe_too_but_not_from_a_device(tmp_path):
     content = json.dumps([{"image": "b.png", "bbox": BOX}])
     writer = threading.Thread(target=path.write_text, args=(content,))
     writer.start()
-    found, _ = read_boxes(path, PICTURES)
+    found, _ = read_boxes(path, IMAGES)
     writer.join()
-    assert list(found) == [PICTURES[2]]
+    assert list(found) == [IMAGES[2]]
     with pytest.raises(CommandError, match="--boxes=/dev/zero is a device; expected a JSON file, or a pipe"):
-        read_boxes("/dev/zero", PICTURES)
+        read_boxes("/dev/zero", IMAGES)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluate.inference import Predictions, join
-from evaluate.prediction_cache import Parts
+from evaluate.prediction_cache import PredictionCache
 from hrpose.atomic_files import WriteError
 from model.run_folder import RunError
 from tests.helpers.full_disk import full_disk_at
@@ -16,8 +16,8 @@ from tests.helpers.full_disk import full_disk_at
 SETTINGS = {"epoch": 3, "sigma": 2.0, "flip_test": True}
 
 
-def make_parts(folder, people=5, batch_size=2, people_per_part=2, **settings):
-    return Parts(folder, SETTINGS | settings, people, batch_size, 3, people_per_part)
+def make_parts(folder, instances=5, batch_size=2, instances_per_part=2, **settings):
+    return PredictionCache(folder, SETTINGS | settings, instances, batch_size, 3, instances_per_part)
 
 
 def predictions(first, count):
@@ -31,9 +31,9 @@ def predict(parts, calls):
 
     def batches(skip, count):
         calls.append((skip, count))
-        for batch in range(skip, min(skip + count, -(-parts.people // parts.batch_size))):
+        for batch in range(skip, min(skip + count, -(-parts.instances // parts.batch_size))):
             first = batch * parts.batch_size
-            yield predictions(first, min(parts.batch_size, parts.people - first))
+            yield predictions(first, min(parts.batch_size, parts.instances - first))
 
     return batches
 
@@ -44,19 +44,21 @@ def assert_equal(found, expected):
 
 
 @given(st.integers(1, 5000), st.integers(1, 300), st.integers(1, 2000))
-def test_parts_hold_everybody_once_in_whole_batches(people, batch_size, people_per_part):
-    parts = make_parts(None, people, batch_size, people_per_part)
-    assert sum(parts.sizes) == people
+def test_parts_hold_everybody_once_in_whole_batches(instances, batch_size, instances_per_part):
+    parts = make_parts(None, instances, batch_size, instances_per_part)
+    assert sum(parts.sizes) == instances
     assert min(parts.sizes) > 0
     assert set(parts.sizes[:-1]) <= {parts.batches * batch_size}
-    assert parts.batches * batch_size <= max(people_per_part, batch_size)
+    assert parts.batches * batch_size <= max(instances_per_part, batch_size)
 
 
 @given(st.integers(1, 23), st.integers(1, 4), st.integers(1, 9), st.data())
-def test_whatever_is_missing_is_predicted_and_nothing_else(tmp_path_factory, people, batch_size, size, data):
-    parts = make_parts(tmp_path_factory.mktemp("parts"), people, batch_size, size)
+def test_whatever_is_missing_is_predicted_and_nothing_else(
+    tmp_path_factory, instances, batch_size, size, data
+):
+    parts = make_parts(tmp_path_factory.mktemp("parts"), instances, batch_size, size)
     whole = parts.complete(parts.begin(False, print), predict(parts, []))
-    assert_equal(whole, predictions(0, people))
+    assert_equal(whole, predictions(0, instances))
     missing = data.draw(st.sets(st.integers(0, len(parts.sizes) - 1)))
     for number in missing:
         parts.path(number).unlink()
@@ -99,7 +101,7 @@ def test_parts_that_cannot_be_removed_are_named_and_not_taken(tmp_path, monkeypa
         context.setattr("pathlib.Path.unlink", read_only)
         with pytest.raises(RunError, match=r"part-00000\.npz could not be removed: Read-only .*; remove"):
             parts.begin(False, print)
-        context.setattr(Parts, "_remove", lambda self, pattern: None)
+        context.setattr(PredictionCache, "_remove", lambda self, pattern: None)
         assert parts.begin(False, print) == {}
     assert len(parts.begin(True, print)) == 3
 
@@ -145,7 +147,7 @@ def test_a_part_that_was_being_written_is_none(tmp_path, monkeypatch):
         ({"sigma": 3.0, "flip_test": False}, "sigma: 2.0 → 3.0; flip_test: True → False"),
         ({"codec": "udp"}, "codec: None → udp"),
         ({"batch_size": 1}, "batch_size: 2 → 1"),
-        ({"people_per_part": 4}, "people_per_part: 2 → 4"),
+        ({"instances_per_part": 4}, "instances_per_part: 2 → 4"),
     ],
 )
 def test_other_settings_are_refused_by_name(tmp_path, changes, difference):
@@ -159,7 +161,7 @@ def test_other_settings_are_refused_by_name(tmp_path, changes, difference):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """(parts of one file, its content)."""
-    parts = make_parts(tmp_path_factory.mktemp("parts"), people=2)
+    parts = make_parts(tmp_path_factory.mktemp("parts"), instances=2)
     parts.complete({}, predict(parts, []))
     return parts, parts.path(0).read_bytes()
 
@@ -199,16 +201,16 @@ def test_damage_is_noticed_or_changes_nothing(whole, kinds):
         {"keypoints": np.zeros((3, 3, 3))},
         {"areas": np.zeros(2, np.float32)},
         {"image_ids": np.zeros(2)},
-        {"person_ids": np.array([{}, {}], object)},
+        {"instance_ids": np.array([{}, {}], object)},
         {"fingerprint": np.array("[1]")},
         {"fingerprint": np.array("{")},
         {"fingerprint": np.array("[" * 100_000)},
     ],
-    ids=["keypoints", "people", "dtype", "ids", "objects", "list", "json", "deep"],
+    ids=["keypoints", "instances", "dtype", "ids", "objects", "list", "json", "deep"],
 )
 def test_what_is_no_part_is_named_and_never_run(tmp_path, changes):
-    parts = make_parts(tmp_path, people=2)
-    fingerprint = SETTINGS | {"batch_size": 2, "people_per_part": 2}
+    parts = make_parts(tmp_path, instances=2)
+    fingerprint = SETTINGS | {"batch_size": 2, "instances_per_part": 2}
     arrays = {"fingerprint": np.array(json.dumps(fingerprint)), **vars(predictions(0, 2))}
     np.savez(parts.path(0), **arrays)
     assert_equal(join([*parts.begin(True, print).values()]), predictions(0, 2))

@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluate.ground_truth import read_truth
+from evaluate.ground_truth import read_ground_truth
 from evaluate.inference import Predictions
 from evaluate.laps import Laps
-from evaluate.metrics.registry import Evaluated, Measured, measure_coco
+from evaluate.metrics.registry import MetricInput, MetricResult, measure_coco
 from evaluate.report.analysis import Pair
-from evaluate.report.examples import best_and_worst, describe_pair, read_people
+from evaluate.report.examples import best_and_worst, describe_pair, read_instances
 from evaluate.report.published import TABLE, published_for
 from evaluate.report.report import write_report
-from evaluate.rescoring import as_results, keep_poses
+from evaluate.rescoring import as_results, rescore_and_nms
 from model.run_config import RunConfig
 from records.manifest import read_manifest
 from records.reader import read_records
@@ -34,18 +34,18 @@ RUN = RunConfig("coco", "", {}, "w32", (192, 256), "msra", 2.0, {})
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory):
-    """(folder of records, their manifest, parsed annotations): some 30 people in 14 pictures."""
+    """(folder of records, their manifest, parsed annotations): some 30 instances in 14 images."""
     folder = tmp_path_factory.mktemp("report")
     data = random_annotations(1, images=14)
     for entry in data["images"]:
         entry["file_name"] = f"{entry['id']}{HOSTILE}"
     write_split(folder, "val", data)
-    quiet(make_build(folder, folder / "val", "val", people_per_shard=8, max_bad_fraction=1.0))
+    quiet(make_build(folder, folder / "val", "val", instances_per_shard=8, max_bad_fraction=1.0))
     return folder / "val", read_manifest(folder / "val"), data
 
 
-def evaluated(scene, noise=4.0, data=None, **changes):
-    """`Evaluated` for predictions that are the truth and some noise."""
+def metric_input(scene, noise=4.0, data=None, **changes):
+    """`MetricInput` for predictions that are the ground truth and some noise."""
     folder, manifest, annotations = scene
     (batch,) = read_records(folder, manifest.records)
     batch = {name: tensor.numpy() for name, tensor in batch.items()}
@@ -54,21 +54,23 @@ def evaluated(scene, noise=4.0, data=None, **changes):
     keypoints[..., :2] += rng.normal(0, noise, keypoints[..., :2].shape)
     keypoints[..., 2] = rng.uniform(0.3, 1, keypoints.shape[:2])
     areas = batch["scale"].astype(float).prod(axis=1)
-    predictions = Predictions(keypoints, areas, np.ones(len(areas)), batch["image_id"], batch["person_id"])
+    predictions = Predictions(keypoints, areas, np.ones(len(areas)), batch["image_id"], batch["instance_id"])
     skeleton = manifest.skeleton
-    kept, scores = keep_poses(
+    kept, scores = rescore_and_nms(
         keypoints, areas, np.ones(len(areas)), batch["image_id"], 0.9, 0.2, False, skeleton.sigmas
     )
     results = as_results(keypoints, batch["image_id"], kept, scores)
-    truth = read_truth(Path("val <b>.json"), annotations if data is None else data, skeleton)
-    made = Evaluated(manifest, skeleton, truth, predictions, kept, results, Path("none"), Path("none"))
+    ground_truth = read_ground_truth(Path("val <b>.json"), annotations if data is None else data, skeleton)
+    made = MetricInput(
+        manifest, skeleton, ground_truth, predictions, kept, results, Path("none"), Path("none")
+    )
     return replace(made, **changes)
 
 
-def write(path, scene, made, measured=None, run=RUN, **changes):
+def write(path, scene, made, metric_result=None, run=RUN, **changes):
     settings = {"epoch": 210, "flip_test": True} | changes
-    measured = measure_coco(made) if measured is None else measured
-    return write_report(path, made, measured, run, scene[0], TIMING, **settings)
+    metric_result = measure_coco(made) if metric_result is None else metric_result
+    return write_report(path, made, metric_result, run, scene[0], TIMING, **settings)
 
 
 class Reader(HTMLParser):
@@ -94,13 +96,13 @@ def read(path):
 
 
 def test_the_page_has_every_section_and_needs_nothing_else(scene, tmp_path):
-    path = write(tmp_path / "report.html", scene, evaluated(scene))
+    path = write(tmp_path / "report.html", scene, metric_input(scene))
     page = read(path)
-    for words in ("AP .75", "Precision-recall curves", "AP by size", "AP by number of labelled keypoints"):
+    for words in ("AP .75", "Precision-recall curves", "AP by size", "AP by number of labeled keypoints"):
         assert words in page.text
-    for words in ("left wrist", "Best by OKS", "Worst by OKS", "Timing", "people per second"):
+    for words in ("left wrist", "Best by OKS", "Worst by OKS", "Timing", "instances per second"):
         assert words in page.text
-    assert "Predicted joints with a score up to 0.2 are not drawn." in page.text
+    assert "Predicted keypoints with a score up to 0.2 are not drawn." in page.text
     assert "not this dataset's own" not in page.text
     assert page.tags.count("polyline") == 3
     assert page.tags.count("img") == 2 * 18
@@ -109,7 +111,7 @@ def test_the_page_has_every_section_and_needs_nothing_else(scene, tmp_path):
 
 
 def test_nothing_from_outside_is_taken_for_markup(scene, tmp_path):
-    made = evaluated(scene)
+    made = metric_input(scene)
     skeleton = replace(made.skeleton, keypoints=tuple(f'<i>{k}"&' for k in made.skeleton.keypoints))
     made = replace(made, skeleton=skeleton)
     page = read(write(tmp_path / "report.html", scene, made))
@@ -121,7 +123,7 @@ def test_nothing_from_outside_is_taken_for_markup(scene, tmp_path):
 
 
 def test_published_numbers_stand_beside_those_of_the_same_recipe_only(scene, tmp_path):
-    made = evaluated(scene)
+    made = metric_input(scene)
     page = read(write(tmp_path / "a.html", scene, made, flip_test=False))
     assert "0.744" in page.text
     assert "CVPR 2019" in page.text
@@ -151,9 +153,9 @@ def test_the_published_table_is_that_of_the_paper():
     assert len(TABLE) == 5
 
 
-def test_without_annotations_it_says_so_and_shows_people_by_score(scene, tmp_path):
+def test_without_annotations_it_says_so_and_shows_instances_by_score(scene, tmp_path):
     bare = {name: part for name, part in scene[2].items() if name != "annotations"}
-    made = evaluated(scene, data=bare, name=tmp_path / "none")
+    made = metric_input(scene, data=bare, name=tmp_path / "none")
     page = read(write(tmp_path / "report.html", scene, made))
     assert "has no annotations to measure against" in page.text
     assert "need annotated keypoints" in page.text
@@ -162,65 +164,65 @@ def test_without_annotations_it_says_so_and_shows_people_by_score(scene, tmp_pat
 
 
 def test_without_results_it_says_so(scene, tmp_path):
-    made = evaluated(scene, kept=np.zeros(0, np.int64), results=[])
+    made = metric_input(scene, kept=np.zeros(0, np.int64), results=[])
     page = read(write(tmp_path / "report.html", scene, made))
     assert "No poses were kept" in page.text
-    assert "No pose comes near an annotated person" in page.text
+    assert "No pose comes near an annotated instance" in page.text
     assert "img" not in page.tags
 
 
 def test_predictions_far_from_everybody_are_shown_by_score(scene, tmp_path):
-    page = read(write(tmp_path / "report.html", scene, evaluated(scene, noise=1e5)))
-    assert "No pose comes near an annotated person" in page.text
+    page = read(write(tmp_path / "report.html", scene, metric_input(scene, noise=1e5)))
+    assert "No pose comes near an annotated instance" in page.text
     assert "Lowest scores" in page.text
 
 
 def test_pckh_and_posetracks_metrics_have_their_tables(scene, tmp_path):
-    made = evaluated(scene)
+    made = metric_input(scene)
     pckh = {"Head": 95.0, "Mean": 91.5, "Mean@0.1": None}
     mpii = replace(RUN, dataset="mpii", input_size=(256, 256))
-    path = write(tmp_path / "a.html", scene, made, Measured(pckh, "", "PCKh@0.5 91.5"), mpii)
+    path = write(tmp_path / "a.html", scene, made, MetricResult(pckh, "", "PCKh@0.5 91.5"), mpii)
     page = read(path)
     assert "Mean 91.5 90.3 +1.2" in page.text
     assert "Mean@0.1 – – –" in page.text
     official = replace(made, official_tenth=True)
-    path = write(tmp_path / "a.html", scene, official, Measured(pckh | {"Mean@0.1": 38.0}, "", ""), mpii)
+    path = write(tmp_path / "a.html", scene, official, MetricResult(pckh | {"Mean@0.1": 38.0}, "", ""), mpii)
     assert "Mean@0.1 38.0 37.7 +0.3" in read(path).text
-    joints = {"nose": 80.0, "left_knee": None, "total": 75.5}
-    metrics = {"AP": joints, "MOTA": joints, "sequences": {"one": {"AP": joints}}}
+    keypoints = {"nose": 80.0, "left_knee": None, "total": 75.5}
+    metrics = {"AP": keypoints, "MOTA": keypoints, "sequences": {"one": {"AP": keypoints}}}
     posetrack = replace(RUN, dataset="posetrack")
     made = replace(made, manifest=replace(made.manifest, dataset="posetrack"))
-    page = read(write(tmp_path / "b.html", scene, made, Measured(metrics, "", "AP 75.5"), posetrack))
+    page = read(write(tmp_path / "b.html", scene, made, MetricResult(metrics, "", "AP 75.5"), posetrack))
     assert "This is COCO's metric, not this dataset's own" in page.text
-    assert "joint AP MOTA nose 80.0 80.0 left knee – – total 75.5 75.5" in page.text
+    assert "keypoint AP MOTA nose 80.0 80.0 left knee – – total 75.5 75.5" in page.text
 
 
-def test_the_best_and_the_worst_are_different_people():
+def test_the_best_and_the_worst_are_different_instances():
     assert best_and_worst([3, 1, 2], float, 2) == ([3, 2], [1])
     assert best_and_worst(range(9), float, 2) == ([8, 7], [0, 1])
     assert best_and_worst([], float, 2) == ([], [])
 
 
-def test_a_caption_names_few_joints_and_counts_many():
+def test_a_caption_names_few_keypoints_and_counts_many():
     errors = np.array([4] * 6 + [3, 2] + [0] * 7 + [-1] * 2)
     pair = Pair(0, 1, 2, np.zeros((17, 3)), 0.314, errors, np.zeros(17))
     assert describe_pair(pair, COCO) == (
-        ", OKS 0.31. Inversion: left elbow. Swap: right shoulder. Miss: 6 of 15 labelled joints."
+        ", OKS 0.31. Inversion: left elbow. Swap: right shoulder. Miss: 6 of 15 labeled keypoints."
     )
     pair = replace(pair, errors=np.array([4, 4] + [0] * 15))
     assert describe_pair(pair, COCO) == ", OKS 0.31. Miss: nose, left eye."
 
 
-def test_people_are_found_in_any_shard(scene):
+def test_instances_are_found_in_any_shard(scene):
     folder, manifest, data = scene
     assert len(manifest.shards) > 2
     (batch,) = read_records(folder, manifest.records)
-    ids = batch["person_id"].numpy()[[0, 7, -1]].tolist()
-    people = read_people(folder, manifest, ids)
-    assert sorted(people) == sorted(ids)
-    pictures = {person["id"]: person["image_id"] for person in data["annotations"]}
-    assert all(record["image_id"] == pictures[person] for person, record in people.items())
-    assert read_people(folder, manifest, []) == {}
+    ids = batch["instance_id"].numpy()[[0, 7, -1]].tolist()
+    instances = read_instances(folder, manifest, ids)
+    assert sorted(instances) == sorted(ids)
+    images = {instance["id"]: instance["image_id"] for instance in data["annotations"]}
+    assert all(record["image_id"] == images[instance] for instance, record in instances.items())
+    assert read_instances(folder, manifest, []) == {}
 
 
 def browse(page, width, scheme="light"):
@@ -243,7 +245,7 @@ def browse(page, width, scheme="light"):
 @pytest.mark.slow
 @pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1200, "dark")])
 def test_a_browser_shows_all_of_it_without_a_request(scene, tmp_path, width, scheme):
-    path = write(tmp_path / "report.html", scene, evaluated(scene))
+    path = write(tmp_path / "report.html", scene, metric_input(scene))
     seen = browse(path, width, scheme)
     assert seen["console"] == []
     assert [request for request in seen["requests"] if not request.startswith("data:")] == [path.as_uri()]

@@ -5,14 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from evaluate.rescoring import keep_poses, rescore, to_results
+from evaluate.rescoring import rescore, rescore_and_nms, to_results
 from nms import oks_matrix
 from tests.helpers.shared import shared_data
 
 
-def crowd(count=4, joints=17):
-    """Arguments of people far apart, all joints scored 0.5 and boxes 0.8."""
-    keypoints = np.full((count, joints, 3), 0.5)
+def crowd(count=4, num_keypoints=17):
+    """Arguments of instances far apart, all keypoints scored 0.5 and boxes 0.8."""
+    keypoints = np.full((count, num_keypoints, 3), 0.5)
     keypoints[:, :, :2] = 1e4 * np.arange(count)[:, None, None]
     return {
         "keypoints": keypoints,
@@ -22,60 +22,60 @@ def crowd(count=4, joints=17):
     }
 
 
-def test_score_is_the_mean_of_the_visible_joints_times_the_box_score():
-    joint_scores = [[0.2, 0.3, 0.7], [0.1, 0.2, 0.0], [1.0, 1.0, 1.0]]
-    np.testing.assert_allclose(rescore(joint_scores, [0.5, 0.9, 0.25], 0.2), [0.25, 0, 0.25])
+def test_score_is_the_mean_of_the_visible_keypoints_times_the_box_score():
+    keypoint_scores = [[0.2, 0.3, 0.7], [0.1, 0.2, 0.0], [1.0, 1.0, 1.0]]
+    np.testing.assert_allclose(rescore(keypoint_scores, [0.5, 0.9, 0.25], 0.2), [0.25, 0, 0.25])
 
 
 def test_results_are_plain_coco_dicts_in_the_order_images_are_met():
-    people = crowd()
-    people["image_ids"] = np.array([7, 3, 7, 5])
-    people["box_scores"] = np.array([0.2, 0.8, 0.6, 0.4])
-    results = to_results(**people)
+    instances = crowd()
+    instances["image_ids"] = np.array([7, 3, 7, 5])
+    instances["box_scores"] = np.array([0.2, 0.8, 0.6, 0.4])
+    results = to_results(**instances)
     assert [result["image_id"] for result in results] == [7, 7, 3, 5]
     assert [result["score"] for result in results] == pytest.approx([0.3, 0.1, 0.4, 0.2])
-    assert results[0]["keypoints"] == people["keypoints"][2].ravel().tolist()
+    assert results[0]["keypoints"] == instances["keypoints"][2].ravel().tolist()
     assert set(results[0]) == {"image_id", "category_id", "keypoints", "score"}
     assert results[0]["category_id"] == 1
     assert json.loads(json.dumps(results)) == results
 
 
 def test_copies_go_within_an_image_but_not_across_images():
-    people = crowd()
-    people["keypoints"][:] = people["keypoints"][0]
-    people["image_ids"] = np.array([1, 1, 2, 2])
-    people["box_scores"] = np.array([0.5, 0.6, 0.6, 0.5])
-    results = to_results(**people)
+    instances = crowd()
+    instances["keypoints"][:] = instances["keypoints"][0]
+    instances["image_ids"] = np.array([1, 1, 2, 2])
+    instances["box_scores"] = np.array([0.5, 0.6, 0.6, 0.5])
+    results = to_results(**instances)
     assert [(result["image_id"], result["score"]) for result in results] == [(1, 0.3), (2, 0.3)]
 
 
 def test_soft_keeps_copies_in_its_own_order_with_their_own_scores():
-    people = crowd(3)
-    people["keypoints"][1, :, :2] = people["keypoints"][0, :, :2]
-    people["image_ids"] = np.zeros(3, int)
-    people["box_scores"] = np.array([1.0, 0.9, 0.5])
-    scores = [result["score"] for result in to_results(**people, soft=True)]
+    instances = crowd(3)
+    instances["keypoints"][1, :, :2] = instances["keypoints"][0, :, :2]
+    instances["image_ids"] = np.zeros(3, int)
+    instances["box_scores"] = np.array([1.0, 0.9, 0.5])
+    scores = [result["score"] for result in to_results(**instances, soft=True)]
     assert scores == pytest.approx([0.5, 0.25, 0.45])  # the copy's 0.45 exp(-1 / 0.9) = 0.15 comes last
 
 
 def test_visibility_has_no_part_in_the_oks():
-    """Two poses that agree in their one visible joint only are two people."""
-    people = crowd(2)
-    people["keypoints"][:, 1:, 2] = 0.1
-    people["keypoints"][:, 0, :2] = 0
-    people["image_ids"][:] = 1
-    assert len(to_results(**people)) == 2
+    """Two poses that agree in their one visible keypoint only are two instances."""
+    instances = crowd(2)
+    instances["keypoints"][:, 1:, 2] = 0.1
+    instances["keypoints"][:, 0, :2] = 0
+    instances["image_ids"][:] = 1
+    assert len(to_results(**instances)) == 2
 
 
 def test_other_skeletons_need_their_sigmas():
-    people = crowd(joints=5)
-    assert len(to_results(**people, sigmas=np.full(5, 0.05))) == 4
-    with pytest.raises(ValueError, match=r"^sigmas: received None with keypoints of 5 joints"):
-        to_results(**people)
+    instances = crowd(num_keypoints=5)
+    assert len(to_results(**instances, sigmas=np.full(5, 0.05))) == 4
+    with pytest.raises(ValueError, match=r"^sigmas: received None with keypoints of 5 keypoints"):
+        to_results(**instances)
 
 
 def test_no_poses_keep_nothing():
-    kept, scores = keep_poses(np.zeros((0, 17, 3)), [], [], [], 0.9, 0.2, False, None)
+    kept, scores = rescore_and_nms(np.zeros((0, 17, 3)), [], [], [], 0.9, 0.2, False, None)
     assert kept.shape == scores.shape == (0,)
 
 
@@ -116,13 +116,13 @@ def test_official_results(kind):
         )
 
 
-def official_keep(people, soft):
+def official_keep(instances, soft):
     """What the official `evaluate` keeps of one image's poses: rescoring, and `oks_nms` or `soft_oks_nms`.
 
     After lib/dataset/coco.py and lib/nms/nms.py, with a stable sort: up to 16 poses NumPy's default is one.
     """
-    scores = rescore(people["keypoints"][:, :, 2], people["box_scores"], 0.2)
-    overlap = oks_matrix(people["keypoints"], people["areas"])
+    scores = rescore(instances["keypoints"][:, :, 2], instances["box_scores"], 0.2)
+    overlap = oks_matrix(instances["keypoints"], instances["areas"])
     order, kept = scores.argsort(kind="stable")[::-1], []
     while len(order) and not (soft and len(kept) == 20):
         best, order = order[0], order[1:]
@@ -138,19 +138,19 @@ def official_keep(people, soft):
 @pytest.mark.parametrize("soft", [False, True], ids=["hard", "soft"])
 @pytest.mark.parametrize("seed", range(20))
 def test_poses_whose_score_is_0_come_in_the_official_order(seed, soft):
-    """Some joints are below 0.2 in most poses, all of them in others, and some poses are copies."""
+    """Some keypoints are below 0.2 in most poses, all of them in others, and some poses are copies."""
     rng = np.random.default_rng(seed)
     count = 8 + seed
-    people = crowd(count)
-    people["keypoints"][:, :, 2] = rng.choice([0.1, 0.2, 0.6, 0.9], (count, 17))
-    people["keypoints"][rng.random(count) < 0.6, :, 2] = 0.2
-    people["keypoints"][rng.random(count) < 0.4, :, :2] = 5
-    people["box_scores"] = rng.random(count)
+    instances = crowd(count)
+    instances["keypoints"][:, :, 2] = rng.choice([0.1, 0.2, 0.6, 0.9], (count, 17))
+    instances["keypoints"][rng.random(count) < 0.6, :, 2] = 0.2
+    instances["keypoints"][rng.random(count) < 0.4, :, :2] = 5
+    instances["box_scores"] = rng.random(count)
     image_ids = rng.choice([7, 3], count)
-    kept, _ = keep_poses(*(people | {"image_ids": image_ids}).values(), 0.9, 0.2, soft, None)
-    assert (rescore(people["keypoints"][:, :, 2], people["box_scores"], 0.2) == 0).sum() > 2
+    kept, _ = rescore_and_nms(*(instances | {"image_ids": image_ids}).values(), 0.9, 0.2, soft, None)
+    assert (rescore(instances["keypoints"][:, :, 2], instances["box_scores"], 0.2) == 0).sum() > 2
     expected = []
     for image_id in dict.fromkeys(image_ids.tolist()):
         rows = np.flatnonzero(image_ids == image_id)
-        expected += rows[official_keep({name: of[rows] for name, of in people.items()}, soft)].tolist()
+        expected += rows[official_keep({name: of[rows] for name, of in instances.items()}, soft)].tolist()
     assert kept.tolist() == expected

@@ -42,7 +42,7 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture
-def evaluated(run, monkeypatch):
+def evaluation(run, monkeypatch):
     """A function: evaluates on the split val, whose manifest says otherwise what is given of the skeleton."""
     monkeypatch.setitem(NETWORKS, SMALL.name, SMALL)
 
@@ -77,11 +77,11 @@ def one_of(folder, pattern):
 OTHER = {"flip_pairs": [], "sigmas": [0.5] * 17}
 
 
-def test_records_without_the_run_s_flip_pairs_and_sigmas_change_no_number(tmp_path, evaluated, capsys):
-    expected = evaluated(tmp_path / "same")
+def test_records_without_the_run_s_flip_pairs_and_sigmas_change_no_number(tmp_path, evaluation, capsys):
+    expected = evaluation(tmp_path / "same")
     said = capsys.readouterr().out
     assert "note:" not in said
-    received = evaluated(tmp_path / "other", **OTHER)
+    received = evaluation(tmp_path / "other", **OTHER)
     said = capsys.readouterr().out
     notes = [line.removeprefix("note: ") for line in said.splitlines() if line.startswith("note: ")]
     assert len(notes) == 2
@@ -108,7 +108,7 @@ def test_validation_while_training_takes_them_from_the_run_too(run, tmp_path, mo
     _, learnt = read_checkpoint(Path(run.output) / "model_dump", Progress(2), ["model"])
     first, second = (validator(learnt["model"], "weights") for validator in validators)
     assert first.values == second.values
-    np.testing.assert_array_equal(first.picture, second.picture)
+    np.testing.assert_array_equal(first.image, second.image)
 
 
 def test_what_decides_no_number_is_no_difference():

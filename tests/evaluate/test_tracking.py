@@ -1,4 +1,4 @@
-"""Greedy OKS tracking of people who walk, cross, come and go."""
+"""Greedy OKS tracking of instances that walk, cross, come and go."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ AREA = 100.0**2
 
 
 def pose(x, seed=0):
-    """A person of 100 px at x."""
+    """An instance of 100 px at x."""
     points = np.random.default_rng(seed).uniform(0, 100, (5, 2)) + np.array([x, 0])
     return np.concatenate([points, np.ones((5, 1))], axis=1)
 
@@ -27,7 +27,7 @@ def ids(*frames, threshold=0.3):
     return [found.tolist() for found in track(frames, SIGMAS, threshold)]
 
 
-def test_people_keep_their_number_whatever_their_order():
+def test_instances_keep_their_number_whatever_their_order():
     assert ids(frame(0, 500), frame(502, 2), frame(4, 504)) == [[0, 1], [1, 0], [0, 1]]
 
 
@@ -38,7 +38,7 @@ def test_newcomers_get_new_numbers_and_who_was_gone_is_new():
 
 
 def test_the_most_similar_pair_is_made_first():
-    """Both are nearest to the person at 0; the nearer one gets them, though it comes second."""
+    """Both are nearest to the instance at 0; the nearer one gets them, though it comes second."""
     assert ids(frame(0), frame(8, 2)) == [[0], [1, 0]]
     # With the first taken, the other is paired with who is left.
     assert ids(frame(0, 14), frame(6, 2)) == [[0, 1], [1, 0]]

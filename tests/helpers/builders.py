@@ -1,4 +1,4 @@
-"""Tiny COCO datasets of random pictures, and the builds that turn them into records."""
+"""Tiny COCO datasets of random images, and the builds that turn them into records."""
 
 import hashlib
 import json
@@ -18,21 +18,21 @@ from records.skeletons import COCO
 CATEGORY = {"id": 1, "name": "person", "keypoints": list(COCO.keypoints), "skeleton": []}
 
 
-def draw_picture(rng, width, height):
-    """(height, width, 3) uint8 of smooth random colours, which JPEG keeps almost unchanged."""
+def generate_image(rng, width, height):
+    """(height, width, 3) uint8 of smooth random colors, which JPEG keeps almost unchanged."""
     coarse = rng.integers(0, 256, (height // 32 + 2, width // 32 + 2, 3), dtype=np.uint8)
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
-def person(person_id, image_id, box, keypoints=None, **changes):
-    """A COCO annotation; by default every keypoint is labelled, on a grid inside the box."""
+def instance(instance_id, image_id, box, keypoints=None, **changes):
+    """A COCO annotation; by default every keypoint is labeled, on a grid inside the box."""
     if keypoints is None:
         x, y, width, height = box
         column, row = np.arange(17) % 4, np.arange(17) // 4
         points = [x + width * (column + 0.5) / 4, y + height * (row + 0.5) / 5, np.full(17, 2)]
         keypoints = np.stack(points, axis=1).ravel().tolist()
     return {
-        "id": person_id,
+        "id": instance_id,
         "image_id": image_id,
         "category_id": 1,
         "bbox": list(box),
@@ -53,15 +53,15 @@ def image(image_id, width=64, height=48, file_name=None):
     }
 
 
-def annotations(images, people):
+def annotations(images, instances):
     """A parsed COCO annotation file."""
-    return {"images": images, "annotations": people, "categories": [CATEGORY]}
+    return {"images": images, "annotations": instances, "categories": [CATEGORY]}
 
 
 def random_annotations(seed, images, first_id=1):
-    """Annotations of some pictures with one to four people each, some of them partly outside."""
+    """Annotations of some images with one to four instances each, some of them partly outside."""
     rng = np.random.default_rng(seed)
-    entries, people = [], []
+    entries, instances = [], []
     for image_id in range(first_id, first_id + images):
         width, height = rng.integers(160, 320, 2).tolist()
         entries.append(image(image_id, width, height))
@@ -69,8 +69,8 @@ def random_annotations(seed, images, first_id=1):
             size = rng.uniform(30, 140, 2)
             corner = rng.uniform(-0.2, 0.8, 2) * (width, height)
             box = np.round([*corner, *size], 2).tolist()
-            people.append(person(1000 * first_id + len(people), image_id, box))
-    return annotations(entries, people)
+            instances.append(instance(1000 * first_id + len(instances), image_id, box))
+    return annotations(entries, instances)
 
 
 def write_json(path, data):
@@ -80,18 +80,18 @@ def write_json(path, data):
 
 
 def write_split(folder, split, data, seed=0):
-    """Writes a parsed annotation file and a random JPEG for each of its pictures, in COCO's layout."""
+    """Writes a parsed annotation file and a random JPEG for each of its images, in COCO's layout."""
     write_json(Path(folder) / f"annotations/person_keypoints_{split}2017.json", data)
-    pictures = Path(folder) / f"images/{split}2017"
-    pictures.mkdir(parents=True, exist_ok=True)
+    images = Path(folder) / f"images/{split}2017"
+    images.mkdir(parents=True, exist_ok=True)
     for entry in data["images"]:
         rng = np.random.default_rng([seed, entry["id"]])
-        pixels = draw_picture(rng, entry["width"], entry["height"])
-        cv2.imwrite(str(pictures / entry["file_name"]), pixels, [cv2.IMWRITE_JPEG_QUALITY, 95])
+        pixels = generate_image(rng, entry["width"], entry["height"])
+        cv2.imwrite(str(images / entry["file_name"]), pixels, [cv2.IMWRITE_JPEG_QUALITY, 95])
 
 
 def write_detections(folder, data):
-    """Writes one detection per annotated person."""
+    """Writes one detection per annotated instance."""
     detections = [
         {"image_id": p["image_id"], "category_id": 1, "bbox": p["bbox"], "score": 0.1 + 0.8 / (1 + position)}
         for position, p in enumerate(data["annotations"])
@@ -100,7 +100,7 @@ def write_detections(folder, data):
 
 
 def make_dataset(folder, split="train", images=6, seed=0, first_id=1):
-    """Writes one split of random pictures and people; returns its annotations."""
+    """Writes one split of random images and instances; returns its annotations."""
     data = random_annotations(seed, images, first_id)
     write_split(folder, split, data, seed)
     return data
@@ -148,7 +148,7 @@ def rewrite_shard(folder, index, content, **changes):
     Args:
         folder: of the records.
         index: of the shard.
-        content: list of serialised records, or all the bytes of the file.
+        content: list of serialized records, or all the bytes of the file.
         changes: of what the manifest says of the shard.
     """
     data = json.loads((folder / MANIFEST).read_text())

@@ -1,4 +1,4 @@
-"""Clusters on this machine: a Dask scheduler with two workers, Beam's job service with a worker pool."""
+"""Clusters on this host: a Dask scheduler with two workers, Beam's job service with a worker pool."""
 
 import contextlib
 import json
@@ -108,14 +108,14 @@ def worker_pool(folder, path=ROOT):
 
 
 def free_port():
-    """A port of this machine that nobody listens at."""
+    """A port of this host that nobody listens at."""
     with socket.socket() as taken:
         taken.bind(("localhost", 0))
         return taken.getsockname()[1]
 
 
 def is_open(port):
-    """Whether somebody listens at a port of this machine."""
+    """Whether somebody listens at a port of this host."""
     try:
         socket.create_connection(("localhost", port), timeout=5).close()
     except OSError:

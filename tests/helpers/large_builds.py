@@ -1,4 +1,4 @@
-"""A build that takes a while, so that it can be killed in the middle: one shard per large picture."""
+"""A build that takes a while, so that it can be killed in the middle: one shard per large image."""
 
 import os
 import signal
@@ -10,36 +10,36 @@ import numpy as np
 
 from pipelines.cli import command
 from records.manifest import read_manifest
-from tests.helpers.builders import annotations, image, person, shard_bytes, write_split
+from tests.helpers.builders import annotations, image, instance, shard_bytes, write_split
 from tests.helpers.shared import ROOT
 
-PICTURES = 40
+IMAGES = 40
 
 
 def write_dataset(folder):
-    """Large pictures with two people each, all of whom can be built; returns the folder."""
+    """Large images with two instances each, all of whom can be built; returns the folder."""
     rng = np.random.default_rng(5)
-    people = [
-        person(10 * picture + n, picture, [*rng.uniform(0, 500, 2).round(1).tolist(), 400, 600])
-        for picture in range(1, PICTURES + 1)
+    instances = [
+        instance(10 * image_id + n, image_id, [*rng.uniform(0, 500, 2).round(1).tolist(), 400, 600])
+        for image_id in range(1, IMAGES + 1)
         for n in (0, 1)
     ]
-    write_split(folder, "train", annotations([image(n + 1, 1400, 1200) for n in range(PICTURES)], people))
+    write_split(folder, "train", annotations([image(n + 1, 1400, 1200) for n in range(IMAGES)], instances))
     return folder
 
 
 def arguments(dataset, out):
-    """The command's flags for one shard per picture, each of which takes a while."""
-    flags = ["--split=train", "--people_per_shard=2", "--input_size=192x256", "--max_crop_scale=10"]
+    """The command's flags for one shard per image, each of which takes a while."""
+    flags = ["--split=train", "--instances_per_shard=2", "--input_size=192x256", "--max_crop_scale=10"]
     return [f"--dataset_dir={dataset}", f"--records_dir={out}", *flags]
 
 
 def build_unbroken(dataset, out):
     """The shards of one process that nobody kills: {file name: content}."""
     assert command(arguments(dataset, out)) == 0
-    assert read_manifest(out / "train").records == 2 * PICTURES
+    assert read_manifest(out / "train").records == 2 * IMAGES
     shards = shard_bytes(out / "train")
-    assert len(shards) == PICTURES
+    assert len(shards) == IMAGES
     return shards
 
 

@@ -58,19 +58,19 @@ def damage_frames(rng, payloads):
     return content[: rng.randrange(len(content))] if kind == "cut" else content
 
 
-def outcome(folder):
+def attempt(folder):
     """What comes of one pass over a folder: "read" everybody, "said" who is lost, or "silence"."""
     manifest = read_manifest(folder)
     try:
         with damage_reported(folder):
-            read = sum(len(batch["person_id"]) for batch in read_records(folder, 4))
+            read = sum(len(batch["instance_id"]) for batch in read_records(folder, 4))
     except RecordsError as error:
         said = str(error)
     else:
         return "read" if read == manifest.records else "silence"
     report = check_shard(folder, manifest.shards[0], manifest.skeleton.num_keypoints)
     (lost,) = find_damage(folder)
-    left = sum(len(batch["person_id"]) for batch in read_records(folder, 4, damage=[lost]))
+    left = sum(len(batch["instance_id"]) for batch in read_records(folder, 4, damage=[lost]))
     named = manifest.shards[0].name in said and report.problems
     return "said" if named and left == manifest.records - lost.lost else "silence"
 
@@ -99,7 +99,7 @@ def main(folder, payloads, shards):
             else:
                 row = rng.randrange(len(good))
                 rewrite_shard(copy, 0, [*good[:row], mutate(rng, good[row]), *good[row + 1 :]])
-            found[outcome(copy)] += 1
+            found[attempt(copy)] += 1
     print(json.dumps(found))
 
 

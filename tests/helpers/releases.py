@@ -9,10 +9,10 @@ from scipy.io import savemat
 
 from pipelines.annotations.convert import ConvertOptions, ensure_converted
 from records.datasets import LAYOUTS
-from tests.helpers.builders import draw_picture, write_json
+from tests.helpers.builders import generate_image, write_json
 
 EMPTY = np.zeros((0, 0))
-#: The head's top, a joint.
+#: The head's top, a keypoint.
 POINT = {"x": np.uint8(30), "y": np.int16(40), "id": np.uint8(9), "is_visible": "1"}
 
 
@@ -28,17 +28,17 @@ def structs(elements):
 
 
 def rect(points=(), **changes):
-    """One element of MPII's `annorect`, a person."""
+    """One element of MPII's `annorect`, an instance."""
     fields = {"x1": np.uint8(10), "y1": np.int16(-5), "x2": 50.0, "y2": np.uint8(45), "scale": 2.0}
     fields |= {"objpos": {"x": np.uint8(40), "y": np.int16(50)}}
     fields |= {"annopoints": {"point": structs(list(points))}} if points else {}
     return {name: value for name, value in (fields | changes).items() if value is not None}
 
 
-def write_release(folder, pictures, img_train=None, name="release.mat", **changes):
+def write_release(folder, images, img_train=None, name="release.mat", **changes):
     """An MPII release of [(file name, list of rects)]; by default everything is of the training part."""
-    annolist = structs([{"image": {"name": name}, "annorect": structs(rects)} for name, rects in pictures])
-    img_train = np.ones((1, len(pictures)), np.uint8) if img_train is None else np.array([img_train])
+    annolist = structs([{"image": {"name": name}, "annorect": structs(rects)} for name, rects in images])
+    img_train = np.ones((1, len(images)), np.uint8) if img_train is None else np.array([img_train])
     content = io.BytesIO()
     release = {"annolist": annolist, "img_train": img_train} | changes
     savemat(content, {"RELEASE": release}, long_field_names=True)
@@ -49,7 +49,7 @@ def write_release(folder, pictures, img_train=None, name="release.mat", **change
 
 
 def frame(frame_id, **changes):
-    """An entry of the list of pictures of a PoseTrack file."""
+    """An entry of the list of images of a PoseTrack file."""
     return {
         "id": frame_id,
         "frame_id": frame_id,
@@ -62,16 +62,16 @@ def frame(frame_id, **changes):
     } | changes
 
 
-def person(person_id, image_id, **changes):
-    """An entry of the list of people of a PoseTrack file; everything but the ears is labelled."""
+def instance(instance_id, image_id, **changes):
+    """An entry of the list of instances of a PoseTrack file; everything but the ears is labeled."""
     keypoints = np.tile([100.0, 50.0, 1.0], 17)
     keypoints[9:15] = 0  # the ears
     return {
-        "id": person_id,
+        "id": instance_id,
         "image_id": image_id,
         "category_id": 1,
         "track_id": 4,
-        "person_id": 1024,  # PoseTrack 2021's
+        "instance_id": 1024,  # PoseTrack 2021's
         "bbox": [80.0, 30.0, 40.0, 90.5],
         "bbox_head": [90, 30, 20, 20],
         "keypoints": keypoints.tolist(),
@@ -79,9 +79,9 @@ def person(person_id, image_id, **changes):
     } | changes
 
 
-def video(images, people, **changes):
+def video(images, instances, **changes):
     """A PoseTrack file."""
-    return {"images": images, "annotations": people} | changes
+    return {"images": images, "annotations": instances} | changes
 
 
 def read_videos(folder):
@@ -89,14 +89,14 @@ def read_videos(folder):
     return [(str(path), json.loads(path.read_text())) for path in sorted(folder.glob("*.json"))]
 
 
-def write_picture(path, size=(160, 120), seed=0):
+def write_image(path, size=(160, 120), seed=0):
     """Writes a random JPEG of (width, height) and the folders above it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), draw_picture(np.random.default_rng(seed), *size))
+    cv2.imwrite(str(path), generate_image(np.random.default_rng(seed), *size))
 
 
-def mpii_people(*places):
-    """Elements of `annorect` with two joints each, around these (x, y) counted from 1."""
+def mpii_instances(*places):
+    """Elements of `annorect` with two keypoints each, around these (x, y) counted from 1."""
     return [
         rect(
             [
@@ -111,31 +111,33 @@ def mpii_people(*places):
 
 
 def write_mpii(folder, **changes):
-    """An MPII dataset folder: five people in three pictures of the training part, one of the test part."""
+    """An MPII dataset folder: five instances in three images of the training part, one of the test part."""
     folder.mkdir(parents=True, exist_ok=True)
-    pictures = [
-        ("a.jpg", mpii_people((60, 60), (110, 70))),
-        ("b.jpg", mpii_people((80, 50))),
-        ("c.jpg", mpii_people((50, 50), (100, 80))),
+    images = [
+        ("a.jpg", mpii_instances((60, 60), (110, 70))),
+        ("b.jpg", mpii_instances((80, 50))),
+        ("c.jpg", mpii_instances((50, 50), (100, 80))),
         ("t.jpg", [rect(objpos={"x": 70.0, "y": 60.0}, scale=0.5)]),
     ]
-    write_release(folder, pictures, img_train=[1, 1, 1, 0], name="mpii_human_pose_v1_u12_1.mat", **changes)
-    for seed, (name, _) in enumerate(pictures):
-        write_picture(folder / "images" / name, seed=seed)
+    write_release(folder, images, img_train=[1, 1, 1, 0], name="mpii_human_pose_v1_u12_1.mat", **changes)
+    for seed, (name, _) in enumerate(images):
+        write_image(folder / "images" / name, seed=seed)
 
 
 def write_posetrack(folder):
-    """A PoseTrack dataset folder: two videos in train and one in val, of three frames with a person each."""
+    """A PoseTrack dataset folder: two videos in train and one in val, of three frames with an instance
+    each.
+    """
     for split, video_id in (("train", 1), ("train", 2), ("val", 3)):
         name = f"{video_id:06d}_bonn_{split}"
-        images, people = [], []
+        images, instances = [], []
         for number in range(3):
             frame_id = 10 * video_id + number
             path = f"images/{split}/{name}/{number:06d}.jpg"
-            write_picture(folder / path, seed=frame_id)
+            write_image(folder / path, seed=frame_id)
             images.append(frame(frame_id, vid_id=f"{video_id:06d}", file_name=path))
-            people.append(person(frame_id, frame_id))
-        write_json(folder / "original_annotations" / split / f"{name}.json", video(images, people))
+            instances.append(instance(frame_id, frame_id))
+        write_json(folder / "original_annotations" / split / f"{name}.json", video(images, instances))
 
 
 def convert(folder, dataset="mpii", images=None, said=None, **options):
@@ -144,7 +146,7 @@ def convert(folder, dataset="mpii", images=None, said=None, **options):
     Args:
         folder: the dataset's folder.
         dataset: "mpii" or "posetrack".
-        images: the picture folder, if it is not the folder's.
+        images: the image folder, if it is not the folder's.
         said: list that gets the lines shown to the user.
         **options: of `ConvertOptions`.
     """

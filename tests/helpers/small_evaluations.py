@@ -18,7 +18,7 @@ from evaluate.options import EvaluateOptions
 from model.networks import DEFAULT_NETWORK, NETWORKS
 from tests.helpers.small_runs import SMALL
 
-#: People per batch and per part.
+#: Instances per batch and per part.
 BATCH, PART = 4, 8
 
 
@@ -32,7 +32,7 @@ def small_evaluation(run, **changes):
             "split": "train",  # the larger one, in several shards
             "batch_size": BATCH,
             "gpus": 0,
-            "pictures": 2,
+            "num_images": 2,
         }
         | changes
     )
@@ -69,7 +69,7 @@ def main():
         evaluate.run.use_gpus = lambda gpus, verb: tuple(f"CPU:{index}" for index in range(devices))
     counts = {}
     NETWORKS[DEFAULT_NETWORK] = SMALL
-    evaluate.run.PEOPLE_PER_PART = PART
+    evaluate.run.INSTANCES_PER_PART = PART
     evaluate.run.make_predict_step = counted_steps(counts, kill_at)
     evaluate.run.evaluate_run(EvaluateOptions(**data))
     print(json.dumps(counts))

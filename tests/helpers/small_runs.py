@@ -1,9 +1,9 @@
-"""Runs that are done in a second or two: a network of two convolutions on records of a few people.
+"""Runs that are done in a second or two: a network of two convolutions on records of a few instances.
 
 As a command, ``python -m tests.helpers.small_runs OPTIONS.json``, it does one run in a process of its own:
 JSON of the fields of `TrainOptions`; "kill_at", the update before which the process kills itself;
-"kill_in_validation", the validation in which it does so; "people_to", a folder for the people of each update
-that this machine had; and "replicas", a number of virtual CPUs.
+"kill_in_validation", the validation in which it does so; "instances_to", a folder for the instances of each
+update that this host had; and "replicas", a number of virtual CPUs.
 """
 
 import itertools
@@ -23,7 +23,7 @@ from model.layers import BatchNorm, conv
 from model.networks import DEFAULT_NETWORK, NETWORKS, Network
 from pipelines.build import build_records
 from tests.helpers.builders import make_build, make_dataset
-from train.input_pipeline import people_of
+from train.input_pipeline import instances_of
 from train.options import TrainOptions
 from train.schedule import Schedule
 
@@ -52,7 +52,7 @@ def make_records(folder, **crop):
             split,
             crop={"input_size": INPUT_SIZE} | crop,
             max_bad_fraction=1,
-            people_per_shard=10,
+            instances_per_shard=10,
         )
         build_records(build, say=lambda line: None)
     return folder / "records"
@@ -101,7 +101,7 @@ def main():
     data = json.loads(Path(sys.argv[1]).read_text())
     NETWORKS[DEFAULT_NETWORK] = SMALL
     names = ("kill_at", "kill_in_validation", "people_to", "replicas")
-    kill_at, kill_in_validation, people_to, replicas = (data.pop(name, None) for name in names)
+    kill_at, kill_in_validation, instances_to, replicas = (data.pop(name, None) for name in names)
     if replicas is not None:
         cpu, one = tf.config.list_physical_devices("CPU")[0], tf.config.LogicalDeviceConfiguration()
         tf.config.set_logical_device_configuration(cpu, [one] * replicas)
@@ -113,13 +113,13 @@ def main():
         train.loop.make_train_step = lambda *arguments: deadly(make(*arguments), kill_at)
     if kill_in_validation is not None:
         train.loop.validate = deadly(train.loop.validate, kill_in_validation)
-    if people_to is not None:
+    if instances_to is not None:
         batches, index = train.loop.epoch_batches, json.loads(os.environ["TF_CONFIG"])["task"]["index"]
 
         def seen_batches(run, *position):
             for batch in batches(run, *position):
-                with (Path(people_to) / f"people-{index}").open("a") as file:
-                    file.write(json.dumps(people_of(run.strategy, *batch[2:])) + "\n")
+                with (Path(instances_to) / f"people-{index}").open("a") as file:
+                    file.write(json.dumps(instances_of(run.strategy, *batch[2:])) + "\n")
                 yield batch
 
         train.loop.epoch_batches = seen_batches

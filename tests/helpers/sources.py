@@ -6,11 +6,11 @@ from collections import Counter
 import numpy as np
 from hypothesis import strategies as st
 
-from pipelines.annotations.coco import Category, read_ground_truth, read_pictures
+from pipelines.annotations.coco import Category, read_ground_truth, read_images
 from pipelines.annotations.detections import read_detections
 from pipelines.instances import keypoint_array
 from records.skeletons import COCO
-from tests.helpers.builders import CATEGORY, annotations, image, person
+from tests.helpers.builders import CATEGORY, annotations, image, instance
 
 BOX = [10, 12, 20, 30]
 
@@ -19,14 +19,14 @@ def ground_truth(data, **options):
     return read_ground_truth(data, "truth.json", COCO, **options)
 
 
-def detected(detections, pictures=None, threshold=0.0):
-    if pictures is None:
-        pictures = read_pictures(annotations([image(1), image(2)], []), "truth.json")
-    return read_detections(detections, "boxes.json", pictures, Category(1, COCO), score_threshold=threshold)
+def detected(detections, images=None, threshold=0.0):
+    if images is None:
+        images = read_images(annotations([image(1), image(2)], []), "truth.json")
+    return read_detections(detections, "boxes.json", images, Category(1, COCO), score_threshold=threshold)
 
 
 def everyone(source):
-    return [person for picture in source.pictures for person in picture.people]
+    return [instance for image in source.images for instance in image.instances]
 
 
 def box_of(**changes):
@@ -39,7 +39,7 @@ def check_usable(source):
         assert np.isfinite(np.float32([*one.box, one.area, one.score])).all()
         assert min(one.box[2:]) > 0
         assert keypoint_array(one).shape == (17, 3)
-        assert isinstance(one.person_id, int)
+        assert isinstance(one.instance_id, int)
     Counter(entry["reason"] for entry in source.rejected)
     json.dumps(source.rejected)
 
@@ -71,7 +71,7 @@ annotation = st.one_of(
         | {"iscrowd": anything, "category_id": an_id}
     ),
     st.builds(
-        lambda box, keypoints, area: person(1, 1, BOX, keypoints=keypoints, bbox=box, area=area),
+        lambda box, keypoints, area: instance(1, 1, BOX, keypoints=keypoints, bbox=box, area=area),
         box,
         keypoints,
         anything,

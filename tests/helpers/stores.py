@@ -63,7 +63,7 @@ def store_of_this_process(folder):
 
 
 def upload(folder, path):
-    """Copies a folder of this machine with everything in it to a store's path."""
+    """Copies a folder of this host with everything in it to a store's path."""
     for file in sorted(Path(folder).rglob("*")):
         if file.is_file():
             put(f"{path}/{file.relative_to(folder).as_posix()}", file.read_bytes())

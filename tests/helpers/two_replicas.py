@@ -16,27 +16,27 @@ import tensorflow as tf
 
 from model.codecs import codec
 from model.layers import BatchNorm, conv
-from train.ema import WeightAverage
+from train.ema import WeightEMA
 from train.optimizer import Adam
-from train.sync_batch_norm import synchronised
+from train.sync_batch_norm import synchronized
 from train.train_step import make_train_step
 
 RATE = 0.01
 
 
-def batch(people=4):
-    """(images, keypoints_input) of people whose pictures differ in brightness."""
+def batch(instances=4):
+    """(images, keypoints_input) of instances whose images differ in brightness."""
     rng = np.random.default_rng(0)
-    brightness = np.linspace(20, 250, people)[:, None, None, None]
-    images = rng.integers(0, brightness, (people, 32, 32, 3)).astype(np.uint8)
+    brightness = np.linspace(20, 250, instances)[:, None, None, None]
+    images = rng.integers(0, brightness, (instances, 32, 32, 3)).astype(np.uint8)
     keypoints = np.concatenate(
-        [rng.uniform(0, 32, (people, 3, 2)), rng.integers(0, 3, (people, 3, 1))], axis=-1
+        [rng.uniform(0, 32, (instances, 3, 2)), rng.integers(0, 3, (instances, 3, 1))], axis=-1
     )
     return images, keypoints.astype(np.float32)
 
 
 def small_network(train_norm):
-    """A stand-in for HRNet: convolution, normalisation, convolution; always with the same weights."""
+    """A stand-in for HRNet: convolution, normalization, convolution; always with the same weights."""
     keras.utils.set_random_seed(1)
     image = keras.Input((32, 32, 3))
     norm = BatchNorm(name="norm")
@@ -49,16 +49,18 @@ def small_network(train_norm):
     return model
 
 
-def train_once(strategy, train_norm, people=slice(None), sync=False, accumulate=1, clip_norm=None):
+def train_once(
+    strategy, train_norm, instances=slice(None), sync=False, gradient_accumulation_steps=1, clip_norm=None
+):
     """What one update gives: loss, gradients, running statistics, and whether all replicas have the same."""
     with strategy.scope():
         model = small_network(train_norm)
-        model = synchronised(model) if sync else model
+        model = synchronized(model) if sync else model
         optimizer = Adam(model.trainable_variables, RATE, clip_norm=clip_norm)
-        average = WeightAverage(strategy, model, 0.5)
+        ema = WeightEMA(strategy, model, 0.5)
     before = {variable.path: variable.numpy() for variable in model.trainable_variables}
-    train_step = make_train_step(strategy, model, optimizer, codec("msra"), accumulate, average)
-    images, keypoints = (array[people] for array in batch())
+    train_step = make_train_step(strategy, model, optimizer, codec("msra"), gradient_accumulation_steps, ema)
+    images, keypoints = (array[instances] for array in batch())
     dataset = tf.data.Dataset.from_tensor_slices((images, keypoints)).batch(len(images))
     (shares,) = strategy.experimental_distribute_dataset(dataset)
     seen = train_step(*shares)
@@ -69,13 +71,13 @@ def train_once(strategy, train_norm, people=slice(None), sync=False, accumulate=
         strategy.experimental_local_results(variable.value)
         for variable in (*model.trainable_variables, *optimizer.variables)
     ]
-    averages = average.arrays()
+    emas = ema.arrays()
     result = {
         "loss": float(seen["loss"]),
         "hits": seen["hits"].numpy().tolist(),
         "counted": seen["counted"].numpy().tolist(),
         "gradient_norm": float(seen["gradient_norm"]),
-        "averages_moved": {path: (before[path] - averages[path]).tolist() for path in before},
+        "averages_moved": {path: (before[path] - emas[path]).tolist() for path in before},
         "gradients": {
             variable.path: (mean.numpy() * 10).tolist()
             for variable, mean in zip(model.trainable_variables, means, strict=True)
@@ -110,13 +112,13 @@ def main():
             "two_frozen": train_once(several, train_norm=False),
             "one": train_once(one, train_norm=True),
             "two": train_once(several, train_norm=True),
-            "first_half": train_once(one, train_norm=True, people=slice(2)),
-            "second_half": train_once(one, train_norm=True, people=slice(2, 4)),
+            "first_half": train_once(one, train_norm=True, instances=slice(2)),
+            "second_half": train_once(one, train_norm=True, instances=slice(2, 4)),
             "two_synced": train_once(several, train_norm=True, sync=True),
-            "accumulated_frozen": train_once(one, train_norm=False, accumulate=4),
-            "two_accumulated": train_once(several, train_norm=True, accumulate=2),
-            "two_accumulated_frozen": train_once(several, train_norm=False, accumulate=2),
-            "accumulated": train_once(one, train_norm=True, accumulate=2),
+            "accumulated_frozen": train_once(one, train_norm=False, gradient_accumulation_steps=4),
+            "two_accumulated": train_once(several, train_norm=True, gradient_accumulation_steps=2),
+            "two_accumulated_frozen": train_once(several, train_norm=False, gradient_accumulation_steps=2),
+            "accumulated": train_once(one, train_norm=True, gradient_accumulation_steps=2),
             "one_clipped": train_once(one, train_norm=False, clip_norm=1e-3),
         }
     else:

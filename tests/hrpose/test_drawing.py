@@ -1,4 +1,4 @@
-"""What is drawn, where, and in which colour."""
+"""What is drawn, where, and in which color."""
 
 import numpy as np
 import pytest
@@ -11,16 +11,16 @@ from hrpose.drawing import (
     TITLE_HEIGHT,
     contact_sheet,
     draw_skeleton,
-    joint_sides,
+    keypoint_sides,
 )
 
 SIDES = ("left", "left", "right", "right", "center")
 LIMBS = ((0, 1), (2, 3), (0, 2), (1, 4))
-GREY = np.full((120, 160, 3), 100, np.uint8)
+GRAY = np.full((120, 160, 3), 100, np.uint8)
 
 
 def looks(pixel, side):
-    """Whether the pixel has the side's colour, but for antialiasing."""
+    """Whether the pixel has the side's color, but for antialiasing."""
     return np.abs(pixel.astype(int) - SIDE_COLORS[side]).max() < 30
 
 
@@ -29,45 +29,45 @@ def keypoints(score=0.9):
     return np.concatenate([points, np.full((5, 1), score)], axis=1)
 
 
-def test_limbs_have_the_colour_of_their_side():
-    image = draw_skeleton(GREY, keypoints(), LIMBS, SIDES)
+def test_limbs_have_the_color_of_their_side():
+    image = draw_skeleton(GRAY, keypoints(), LIMBS, SIDES)
     assert looks(image[60, 20], "left")
     assert looks(image[60, 140], "right")
     assert looks(image[20, 80], "center")  # from left to right
     assert looks(image[80, 50], "left")  # from left to center
-    assert looks(image[60, 80], "center")  # the joint itself
+    assert looks(image[60, 80], "center")  # the keypoint itself
     assert tuple(image[100, 80]) == (100, 100, 100)
-    assert (GREY == 100).all()
+    assert (GRAY == 100).all()
 
 
-def test_hidden_and_broken_joints_take_their_limbs_with_them():
+def test_hidden_and_broken_keypoints_take_their_limbs_with_them():
     points = keypoints()
     points[1, 2] = 0.2  # at the threshold, not above
     points[2, 0] = np.nan
-    image = draw_skeleton(GREY, points, LIMBS, SIDES, threshold=0.2)
+    image = draw_skeleton(GRAY, points, LIMBS, SIDES, threshold=0.2)
     for x, y in ((20, 60), (20, 100), (140, 60), (80, 20), (50, 80)):
         assert tuple(image[y, x]) == (100, 100, 100), (x, y)
     assert looks(image[100, 140], "right")
-    assert (draw_skeleton(GREY, keypoints(0.1), LIMBS, SIDES) == GREY).all()
+    assert (draw_skeleton(GRAY, keypoints(0.1), LIMBS, SIDES) == GRAY).all()
 
 
-def test_joints_far_outside_are_no_trouble():
+def test_keypoints_far_outside_are_no_trouble():
     points = keypoints()
     points[3, 1] = 1e30
-    image = draw_skeleton(GREY, points, LIMBS, SIDES)
+    image = draw_skeleton(GRAY, points, LIMBS, SIDES)
     assert looks(image[110, 140], "right")
 
 
-def test_read_only_views_are_drawn_on_a_copy():
+def test_read_only_views_are_rendered_on_a_copy():
     view = np.broadcast_to(np.uint8(100), (3, 120, 160)).transpose(1, 2, 0)
     assert (
-        draw_skeleton(view, keypoints(), LIMBS, SIDES) == draw_skeleton(GREY, keypoints(), LIMBS, SIDES)
+        draw_skeleton(view, keypoints(), LIMBS, SIDES) == draw_skeleton(GRAY, keypoints(), LIMBS, SIDES)
     ).all()
 
 
 def test_sides_come_from_the_names():
     names = ("nose", "left_eye", "R_Wrist", "l_hip", "right_knee", "head_top", "lower_neck")
-    assert joint_sides(names) == ("center", "left", "right", "left", "right", "center", "center")
+    assert keypoint_sides(names) == ("center", "left", "right", "left", "right", "center", "center")
 
 
 def test_sheet_has_its_size_and_every_tile_its_place():
@@ -99,12 +99,12 @@ def test_captions_and_title_stay_within_their_tiles():
     assert (captions < 128).any()
 
 
-def test_title_line_explains_the_colours():
-    sheet = contact_sheet([GREY] * 2, ["a", "b"], 2, (160, 120), title="Validation")
+def test_title_line_explains_the_colors():
+    sheet = contact_sheet([GRAY] * 2, ["a", "b"], 2, (160, 120), title="Validation")
     title_line = sheet[:TITLE_HEIGHT].reshape(-1, 3)
     for side in ("left", "right"):
         assert (title_line == SIDE_COLORS[side]).all(axis=1).sum() > 100
-    contact_sheet([GREY], ["a"], 1, (20, 20), title="Too narrow for legend and title")
+    contact_sheet([GRAY], ["a"], 1, (20, 20), title="Too narrow for legend and title")
 
 
 def test_tiles_of_other_shapes_keep_their_proportions():
@@ -119,12 +119,12 @@ def test_tiles_of_other_shapes_keep_their_proportions():
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda: draw_skeleton(GREY.astype(float), keypoints(), LIMBS, SIDES), "^image: received float64"),
-        (lambda: draw_skeleton(GREY, keypoints(), LIMBS, SIDES[:3]), r"^keypoints: .* expected \(3, 3\)"),
+        (lambda: draw_skeleton(GRAY.astype(float), keypoints(), LIMBS, SIDES), "^image: received float64"),
+        (lambda: draw_skeleton(GRAY, keypoints(), LIMBS, SIDES[:3]), r"^keypoints: .* expected \(3, 3\)"),
         (lambda: contact_sheet([], [], 2, (96, 128)), "^tiles: received 0"),
-        (lambda: contact_sheet([GREY], [], 2, (96, 128)), "^tiles: received 1 with 0 captions"),
-        (lambda: contact_sheet([GREY], ["a"], 0, (96, 128)), "^columns: received 0"),
-        (lambda: contact_sheet([GREY[:, :, 0]], ["a"], 1, (96, 128)), r"^tiles\[0\]: .* shape \(120, 160\)"),
+        (lambda: contact_sheet([GRAY], [], 2, (96, 128)), "^tiles: received 1 with 0 captions"),
+        (lambda: contact_sheet([GRAY], ["a"], 0, (96, 128)), "^columns: received 0"),
+        (lambda: contact_sheet([GRAY[:, :, 0]], ["a"], 1, (96, 128)), r"^tiles\[0\]: .* shape \(120, 160\)"),
     ],
 )
 def test_bad_input_is_named(call, says):

@@ -107,7 +107,7 @@ def test_of_a_zip_archive_only_its_json_file_counts(tmp_path):
         (b"BZh91AY", "a bzip2 archive; unpack it"),
         (b"7z\xbc\xaf'\x1c", "a 7z archive"),
         (b"MATLAB 5.0 MAT-file", "a MATLAB file"),
-        (b"\xff\xd8\xff\xe0", "a JPEG picture"),
+        (b"\xff\xd8\xff\xe0", "a JPEG image"),
         (b"<!DOCTYPE html><html>", "an HTML page"),
         ("\ufeff\n <HTML><head>".encode("utf-16"), "an HTML page"),
         (b'<?xml version="1.0"?><annotations>', "XML; export the annotations as JSON"),

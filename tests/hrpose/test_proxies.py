@@ -1,4 +1,4 @@
-"""Addresses of this machine and of the cluster never go through a proxy."""
+"""Addresses of this host and of the cluster never go through a proxy."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def test_without_a_proxy_nothing_is_changed(environment):
 
 
 @pytest.mark.parametrize("name", ["http_proxy", "HTTPS_PROXY", "grpc_proxy"])
-def test_this_machine_is_excepted(environment, name):
+def test_this_worker_is_excepted(environment, name):
     environment(**{name: "http://proxy:3128"})
     bypass_proxies()
     assert os.environ["no_proxy"] == os.environ["NO_PROXY"]
@@ -59,7 +59,7 @@ def test_what_is_excepted_already_stays_and_comes_first(environment):
     assert os.environ["no_proxy"].split(",") == listed
 
 
-def test_the_machines_of_a_training_are_excepted(environment):
+def test_the_workers_of_a_training_are_excepted(environment):
     workers = ["one.cluster:1234", "10.0.0.2:1234", "[fd00::3]:1234"]
     environment(http_proxy="x", TF_CONFIG=json.dumps({"cluster": {"chief": ["zero:1"], "worker": workers}}))
     bypass_proxies()

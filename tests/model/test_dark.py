@@ -12,7 +12,7 @@ from records.geometry import affine_to_input, invert_affine, transform_points
 
 INPUT_SIZE, HEATMAP_SIZE, SIGMA = (192, 256), (48, 64), 2
 
-unquantised = pytest.mark.parametrize("method", ["dark", "udp"])
+unquantized = pytest.mark.parametrize("method", ["dark", "udp"])
 
 
 def one_map(values):
@@ -33,7 +33,7 @@ def test_a_heatmap_pixel_is_where_the_paper_of_each_method_has_it():
     assert tuple(CODECS) == ("msra", "dark", "udp")
 
 
-@unquantised
+@unquantized
 @given(
     part=st.tuples(st.floats(0, 1), st.floats(0, 1)),
     sigma=st.sampled_from([1, 1.5, 2, 3, 4]),
@@ -51,14 +51,14 @@ def test_two_sigma_inside_a_keypoint_comes_back_to_a_twentieth_of_a_cell(method,
     assert decoded[2] == np.max(heatmaps)
 
 
-@unquantised
+@unquantized
 @given(u=st.floats(6, 41), v=st.floats(6, 57))
 def test_at_the_usual_sigma_a_hundredth_of_a_cell_is_reached(method, u, v):
     heatmaps, _ = codec(method, SIGMA).encode(on_heatmap(method, [[[u, v]]]), INPUT_SIZE, HEATMAP_SIZE)
     assert np.abs(np.array(codec(method).decode(heatmaps))[0, 0, :2] - [u, v]).max() <= 0.01
 
 
-@unquantised
+@unquantized
 def test_targets_are_whole_gaussians_about_the_keypoint_itself(method):
     heatmaps, _ = codec(method, SIGMA).encode(on_heatmap(method, [[[20.3, 31.6]]]), INPUT_SIZE, HEATMAP_SIZE)
     y, x = np.mgrid[:64, :48]
@@ -66,7 +66,7 @@ def test_targets_are_whole_gaussians_about_the_keypoint_itself(method):
     np.testing.assert_allclose(heatmaps[0, :, :, 0], expected, rtol=0, atol=1e-5)
 
 
-@unquantised
+@unquantized
 @pytest.mark.parametrize(
     ("point", "weight"),
     [((-6.1, 30), 0), ((-5.9, 30), 1), ((20, 70.1), 0), ((20, 69.9), 1), ((54.1, 30), 0), ((20, -6.1), 0)],
@@ -77,7 +77,7 @@ def test_a_keypoint_three_sigma_outside_has_no_weight(method, point, weight):
     assert np.any(heatmaps) == bool(weight)
 
 
-@unquantised
+@unquantized
 @given(
     u=st.floats(12, 35), v=st.floats(12, 51), peak=st.floats(0.05, 2),
     long=st.floats(1.5, 3), short=st.floats(1, 1.5), tilt=st.floats(0, np.pi),
@@ -101,7 +101,7 @@ def test_modulation_is_a_gaussian_filter_of_the_authors_size(sigma, cells):
     np.testing.assert_allclose(modulate(maps, sigma), expected, rtol=0, atol=1e-6)
 
 
-@unquantised
+@unquantized
 @given(seed=st.integers(0, 2**32 - 1), kind=st.sampled_from(["noise", "steps", "flat", "negative", "line"]))
 def test_no_map_moves_a_keypoint_further_than_two_cells(method, seed, kind):
     rng = np.random.default_rng(seed)
@@ -121,7 +121,7 @@ def test_no_map_moves_a_keypoint_further_than_two_cells(method, seed, kind):
     np.testing.assert_array_equal(decoded[..., 2], cells[..., 2])
 
 
-@unquantised
+@unquantized
 @pytest.mark.parametrize(("column", "moved"), [(1, False), (2, True), (9, True), (10, False)])
 def test_within_two_cells_of_the_border_the_cell_itself_is_taken(method, column, moved):
     x = np.arange(12)
@@ -133,8 +133,8 @@ def test_within_two_cells_of_the_border_the_cell_itself_is_taken(method, column,
 @pytest.mark.parametrize(
     ("method", "left_over"), [("msra", None), ("dark", 0.25), ("udp", 0.0)]
 )  # fmt: skip
-def test_the_flip_test_lines_the_two_pictures_up_as_well_as_the_method_allows(method, left_over):
-    """A network that is right about picture and mirror image: how far apart are its two answers?
+def test_the_flip_test_lines_the_two_images_up_as_well_as_the_method_allows(method, left_over):
+    """A network that is right about image and mirror image: how far apart are its two answers?
 
     Counting pixels they are 0.75 cells apart and the shift makes that a quarter; rounding to cells, which
     "msra" does, makes it anything up to that.
@@ -156,7 +156,7 @@ def test_the_flip_test_lines_the_two_pictures_up_as_well_as_the_method_allows(me
 
 
 @given(seed=st.integers(0, 2**32 - 1), method=st.sampled_from([*CODECS]))
-def test_a_point_of_the_picture_comes_back_through_all_maps_of_its_method(seed, method):
+def test_a_point_of_the_image_comes_back_through_all_maps_of_its_method(seed, method):
     rng = np.random.default_rng(seed)
     center, width = rng.uniform(0, 500, 2), rng.uniform(30, 600)
     scale = np.array([width, width * 4 / 3])

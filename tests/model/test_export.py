@@ -16,12 +16,12 @@ from model.codecs import codec
 from model.exporting.errors import ExportError
 from model.exporting.formats import export_litert, export_onnx, export_saved_model
 from model.exporting.serving import inference_network, serving_function
-from model.image_files import read_pictures
+from model.image_files import read_images
 from model.inputs import IMAGENET_MEAN, IMAGENET_STD, normalize
 from model.layers import Upsample
 from model.networks import NETWORKS
 from records.skeletons import COCO
-from tests.helpers.exports import SIZE, description, pictures, random_network
+from tests.helpers.exports import SIZE, description, make_images, random_network
 from tests.helpers.networks import make_config
 
 FACE = {"name": "face", "keypoints": list("abcde"), "flip_pairs": [[0, 1]], "limbs": [], "sigmas": [0.1] * 5}
@@ -57,7 +57,7 @@ def keypoints_by_keras(model, images):
 def test_heatmaps_are_those_of_keras(tmp_path, file_format):
     model, path = random_network(17), tmp_path / "export"
     EXPORTERS[file_format](model, make_config(), 3, path, batch=3)
-    image = normalize(pictures(3)).numpy()
+    image = normalize(make_images(3)).numpy()
     name, heatmaps = run(file_format, path, image)
     assert name == "heatmaps"
     expected = model(image).numpy()
@@ -71,7 +71,7 @@ def test_keypoints_are_those_of_keras_in_pixels_of_the_input(tmp_path, file_form
     model, path = random_network(len(skeleton["keypoints"])), tmp_path / "export"
     EXPORTERS[file_format](model, make_config(skeleton), 3, path, decode=True, batch=None)
     for count in (1, 4):  # any number
-        images = pictures(count)
+        images = make_images(count)
         name, keypoints = run(file_format, path, images)
         assert (name, keypoints.dtype) == ("keypoints", np.float32)
         expected = keypoints_by_keras(model, images)
@@ -83,7 +83,7 @@ def test_keypoints_are_those_of_keras_in_pixels_of_the_input(tmp_path, file_form
 def test_w32_agrees_too(tmp_path):
     model, path = random_network(17, "w32"), tmp_path / "w32.onnx"
     export_onnx(model, make_config(model="w32"), 210, path)
-    image = normalize(pictures(2)).numpy()
+    image = normalize(make_images(2)).numpy()
     _, heatmaps = run("onnx", path, image)
     np.testing.assert_allclose(heatmaps, model(image).numpy(), rtol=0, atol=1e-4)
 
@@ -91,7 +91,7 @@ def test_w32_agrees_too(tmp_path):
 def test_float16_halves_the_file_and_stays_within_a_hundredth(tmp_path):
     model, path = random_network(17), tmp_path / "half.tflite"
     export_litert(model, make_config(), 3, path, precision="float16")
-    image = normalize(pictures(1)).numpy()
+    image = normalize(make_images(1)).numpy()
     _, heatmaps = run("litert", path, image)
     np.testing.assert_allclose(heatmaps, model(image).numpy(), rtol=0, atol=0.01)
     bytes_as_float32 = 4 * model.count_params()
@@ -103,8 +103,8 @@ def test_float16_halves_the_file_and_stays_within_a_hundredth(tmp_path):
 def test_int8_quarters_the_file_and_keeps_the_heatmaps_shape(tmp_path):
     """Measured here: correlation 0.999. On a network trained for the demo BUILD.md has the numbers."""
     model, path = random_network(17), tmp_path / "byte.tflite"
-    export_litert(model, make_config(), 3, path, precision="int8", pictures=pictures(8, seed=1), batch=3)
-    image = normalize(pictures(3)).numpy()
+    export_litert(model, make_config(), 3, path, precision="int8", images=make_images(8, seed=1), batch=3)
+    image = normalize(make_images(3)).numpy()
     name, heatmaps = run("litert", path, image)
     assert (name, heatmaps.dtype) == ("heatmaps", np.float32)
     assert np.corrcoef(heatmaps.ravel(), model(image).numpy().ravel())[0, 1] > 0.995
@@ -116,7 +116,7 @@ def test_int8_quarters_the_file_and_keeps_the_heatmaps_shape(tmp_path):
 
 def test_the_copy_for_inference_computes_exactly_the_same_without_composed_upsampling():
     model = random_network(17)
-    image = normalize(pictures(2))
+    image = normalize(make_images(2))
     network = inference_network(model)
     np.testing.assert_array_equal(network(image), model(image))
     kinds = {type(layer) for layer in network.layers}
@@ -135,7 +135,7 @@ def test_onnx_consists_of_the_network_s_own_operations(tmp_path):
     proto = onnx.load(path)
     onnx.checker.check_model(proto, full_check=True)
     kinds = [node.op_type for node in proto.graph.node]
-    assert set(kinds) == {"Conv", "Relu", "Add", "Resize", "Transpose"}  # normalisation is folded into Conv
+    assert set(kinds) == {"Conv", "Relu", "Add", "Resize", "Transpose"}  # normalization is folded into Conv
     assert kinds.count("Transpose") == 2  # NHWC at both ends only
     shapes = [
         [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
@@ -193,7 +193,7 @@ def test_dark_keypoints_are_those_of_keras(tmp_path, file_format):
     model, path = random_network(17), tmp_path / "export"
     config = make_config(codec="dark")
     EXPORTERS[file_format](model, config, 3, path, decode=True, batch=3)
-    images = pictures(3)
+    images = make_images(3)
     _, keypoints = run(file_format, path, images)
     expected = np.array(codec("dark").decode(model(normalize(images)))) * [4, 4, 1]
     assert (expected[..., 0] % 1 != 0).any()
@@ -283,9 +283,9 @@ def test_an_export_that_fails_leaves_what_was_there(tmp_path, instant, monkeypat
     ("arguments", "says"),
     [
         (dict(precision="int4"), "'int4' is not available; available: float32, float16, int8"),
-        (dict(precision="int8"), "int8 needs pictures"),
-        (dict(precision="int8", pictures=np.zeros((0, 96, 64, 3), np.uint8)), "int8 needs pictures"),
-        (dict(precision="int8", pictures=pictures(1), decode=True), "int8 with the decoder"),
+        (dict(precision="int8"), "int8 needs images"),
+        (dict(precision="int8", images=np.zeros((0, 96, 64, 3), np.uint8)), "int8 needs images"),
+        (dict(precision="int8", images=make_images(1), decode=True), "int8 with the decoder"),
     ],
 )
 def test_a_precision_that_does_not_work_is_refused(tmp_path, arguments, says):
@@ -293,36 +293,34 @@ def test_a_precision_that_does_not_work_is_refused(tmp_path, arguments, says):
         export_litert(None, make_config(), 3, tmp_path / "export", **arguments)
 
 
-# ---- pictures to measure int8 on
+# ---- images to measure int8 on
 
 
-def test_pictures_are_cut_about_their_middle_to_the_shape_of_the_input(tmp_path):
-    picture = np.zeros((120, 320, 3), np.uint8)
-    picture[:, 120:200] = (10, 20, 200)  # BGR
-    cv2.imwrite(str(tmp_path / "b.png"), picture)
+def test_images_are_cut_about_their_middle_to_the_shape_of_the_input(tmp_path):
+    image = np.zeros((120, 320, 3), np.uint8)
+    image[:, 120:200] = (10, 20, 200)  # BGR
+    cv2.imwrite(str(tmp_path / "b.png"), image)
     cv2.imwrite(str(tmp_path / "a.jpg"), np.full((10, 10), 255, np.uint8))
     (tmp_path / "notes.txt").touch()
-    read = read_pictures(tmp_path, (64, 96), 5)
+    read = read_images(tmp_path, (64, 96), 5)
     assert (read.shape, read.dtype) == ((2, 96, 64, 3), np.uint8)
     assert (read[0] == 255).all()
     assert (read[1] == (200, 20, 10)).all()
-    assert len(read_pictures(tmp_path, (64, 96), 1)) == 1
+    assert len(read_images(tmp_path, (64, 96), 1)) == 1
 
 
-def test_a_folder_without_pictures_or_with_damaged_ones_is_named(tmp_path, capsys):
-    with pytest.raises(ExportError, match=r"no pictures in .*expected files that end in \.jpg"):
-        read_pictures(tmp_path, SIZE, 5)
+def test_a_folder_without_images_or_with_damaged_ones_is_named(tmp_path, capsys):
+    with pytest.raises(ExportError, match=r"no images in .*expected files that end in \.jpg"):
+        read_images(tmp_path, SIZE, 5)
     (tmp_path / "c.jpg").write_bytes(b"\xff\xd8\xff\xe0 and no more")
     os.mkfifo(tmp_path / "d.jpg")
-    with pytest.raises(
-        ExportError, match=r"^none of the 2 pictures in .* can be used: .*c\.jpg is .*no picture"
-    ):
-        read_pictures(tmp_path, SIZE, 5)
+    with pytest.raises(ExportError, match=r"^none of the 2 images in .* can be used: .*c\.jpg is .*no image"):
+        read_images(tmp_path, SIZE, 5)
     for name in ("b.png", "e.png"):
         cv2.imwrite(str(tmp_path / name), np.full((10, 10), 255, np.uint8))
-    assert len(read_pictures(tmp_path, SIZE, 1)) == 1
+    assert len(read_images(tmp_path, SIZE, 1)) == 1
     assert capsys.readouterr().out == ""
-    assert len(read_pictures(tmp_path, SIZE, 5)) == 2
+    assert len(read_images(tmp_path, SIZE, 5)) == 2
     said = capsys.readouterr().out
-    assert said.startswith("left out 2 pictures that cannot be used: ")
+    assert said.startswith("left out 2 images that cannot be used: ")
     assert "c.jpg" in said

@@ -17,7 +17,7 @@ from model.exporting.cli import parser as export_parser
 from model.run_config import write_config
 from model.run_folder import Progress, save_checkpoint, variable_arrays, write_checkpoint
 from model.weight_import.cli import parser as weights_parser
-from tests.helpers.exports import description, pictures, random_network
+from tests.helpers.exports import description, make_images, random_network
 from tests.helpers.full_disk import full_disk_at
 from tests.helpers.networks import make_config
 from tests.helpers.shared import ROOT
@@ -25,7 +25,7 @@ from tests.helpers.shared import ROOT
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory):
-    """A folder `output` with a run of epochs 1 and 2, and pictures beside it."""
+    """A folder `output` with a run of epochs 1 and 2, and images beside it."""
     folder = tmp_path_factory.mktemp("work")
     dumps = folder / "output" / "model_dump"
     dumps.mkdir(parents=True)
@@ -35,8 +35,8 @@ def run_folder(tmp_path_factory):
     for epoch in (1, 2):
         save_checkpoint(dumps, epoch, 10 * epoch, model, optimizer)
     (folder / "pictures").mkdir()
-    for number, picture in enumerate(pictures(4)):
-        cv2.imwrite(str(folder / "pictures" / f"{number}.png"), picture)
+    for number, image in enumerate(make_images(4)):
+        cv2.imwrite(str(folder / "pictures" / f"{number}.png"), image)
     return folder
 
 
@@ -58,7 +58,7 @@ def call(folder, program, *arguments):
     [
         (["--format=saved_model", "--decode"], "export", "(1, 17, 3)"),
         (["--format=onnx", "--decode", "--batch=2", "--epoch=1"], "export.onnx", "(2, 17, 3)"),
-        (["--format=litert", "--precision=int8", "--pictures=pictures"], "export.tflite", "(1, 24, 16, 17)"),
+        (["--format=litert", "--precision=int8", "--images=pictures"], "export.tflite", "(1, 24, 16, 17)"),
     ],
 )
 def test_the_command_writes_what_its_own_example_runs(run_folder, arguments, name, shape):
@@ -81,7 +81,7 @@ def test_the_command_writes_what_its_own_example_runs(run_folder, arguments, nam
 def test_the_command_s_help_teaches_and_is_light(tmp_path):
     result = call(tmp_path, ROOT / "model/export.py", "--help")
     assert result.returncode == 0
-    assert "python model/export.py --run output --format onnx --decode --to hrpose.onnx" in result.stdout
+    assert "python model/export.py --run_dir output --format onnx --decode --to hrpose.onnx" in result.stdout
     assert result.stdout.count("import numpy as np") == 3
     assert max(map(len, result.stdout.splitlines())) <= 115
 
@@ -104,11 +104,11 @@ def test_the_command_s_help_teaches_and_is_light(tmp_path):
         (["--format=onnx", "--to=x", "--precision=float16"], "--precision=float16 is for --format=litert"),
         (
             ["--format=litert", "--to=x", "--precision=int8"],
-            "--precision=int8 and --pictures=DIR go together",
+            "--precision=int8 and --images=DIR go together",
         ),
-        (["--format=litert", "--to=x", "--pictures=x"], "--precision=int8 and --pictures=DIR go together"),
+        (["--format=litert", "--to=x", "--images=x"], "--precision=int8 and --images=DIR go together"),
         (
-            ["--format=litert", "--to=x", "--precision=int8", "--pictures=x", "--decode"],
+            ["--format=litert", "--to=x", "--precision=int8", "--images=x", "--decode"],
             "--precision=int8 is not available with --decode",
         ),
     ],
@@ -123,7 +123,7 @@ def test_wrong_usage_exits_with_2(capsys, arguments, says):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--run=nowhere", "--to=x"], "no run in nowhere/model_dump: config.json is missing"),
+        (["--run_dir=nowhere", "--to=x"], "no run in nowhere/model_dump: config.json is missing"),
         (["--averaged", "--to=x"], "the run in output/model_dump keeps no moving average of its weights"),
         (["--epoch=best", "--to=x"], "no epoch in output/model_dump is known to have validated best"),
         (["--epoch=7", "--to=x"], "epoch 7 was never saved in output/model_dump; saved epochs: 1-2"),
@@ -203,7 +203,7 @@ def test_the_average_is_exported_where_the_run_keeps_one(tmp_path, monkeypatch, 
         arguments["path"].touch()
 
     monkeypatch.setattr("model.exporting.formats.export_onnx", export)
-    assert command(["--format=onnx", f"--run={tmp_path}", f"--to={tmp_path / 'x'}", *flags]) == 0
+    assert command(["--format=onnx", f"--run_dir={tmp_path}", f"--to={tmp_path / 'x'}", *flags]) == 0
     weights, epoch = taken
     assert exported == [(biases[taken], epoch, weights == "average")]
     words = ", averaged weights" * (weights == "average")
@@ -229,7 +229,7 @@ def test_a_run_of_an_unknown_network_or_codec_is_named(tmp_path, monkeypatch, ca
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     (tmp_path / "model_dump" / "epoch-0001").mkdir(parents=True)
     write_config(tmp_path / "model_dump", make_config(**changes))
-    assert command(["--format=onnx", f"--run={tmp_path}", "--to=x"]) == 1
+    assert command(["--format=onnx", f"--run_dir={tmp_path}", "--to=x"]) == 1
     assert says in capfd.readouterr().err
 
 
@@ -244,7 +244,7 @@ def test_what_a_terminal_cannot_show_does_not_end_the_command(tmp_path, monkeypa
 
 def test_a_tilde_is_the_user_s_folder_whatever_the_shell_makes_of_it(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    options = export_parser().parse_args(["--run=~/a", "--to=~/b", "--format=onnx", "--pictures=~/c"])
-    assert (options.run, options.to, options.pictures) == tuple(f"{tmp_path}/{name}" for name in "abc")
+    options = export_parser().parse_args(["--run_dir=~/a", "--to=~/b", "--format=onnx", "--images=~/c"])
+    assert (options.run_dir, options.to, options.images) == tuple(f"{tmp_path}/{name}" for name in "abc")
     options = weights_parser().parse_args(["import", "--from=~/a", "--to=~/b"])
     assert (options.source, options.target) == (f"{tmp_path}/a", f"{tmp_path}/b")

@@ -1,4 +1,4 @@
-"""Networks without batch normalisation compute what those with it do."""
+"""Networks without batch normalization compute what those with it do."""
 
 import keras
 import numpy as np
@@ -30,7 +30,7 @@ def trained_network(precision="float32"):
     return model
 
 
-def pictures(count):
+def make_images(count):
     return np.random.default_rng(2).integers(0, 256, (count, SIZE[1], SIZE[0], 3), np.uint8)
 
 
@@ -55,7 +55,7 @@ def test_folding_leaves_the_network_as_it_is():
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-3), ("bfloat16", 0.5)])
 def test_a_step_of_constant_weights_finds_the_same_keypoints(precision, tolerance):
-    model, images = trained_network(precision), tf.constant(pictures(4))
+    model, images = trained_network(precision), tf.constant(make_images(4))
     found = []
     for constant in (False, True):
         step = make_predict_step(model, codec("dark"), COCO.flip_permutation, constant=constant)
@@ -68,7 +68,7 @@ def test_a_step_of_constant_weights_finds_the_same_keypoints(precision, toleranc
 
 
 def test_constant_weights_stay_what_they_were():
-    model, images = trained_network(), tf.constant(pictures(2))
+    model, images = trained_network(), tf.constant(make_images(2))
     step = make_predict_step(model, codec("msra"), constant=True)
     before = step(images).numpy()
     for weight in model.trainable_variables:

@@ -15,7 +15,7 @@ from model.weight_import.initial_weights import (
     head_size,
     load_initial_weights,
     network_of,
-    summarise,
+    summarize,
 )
 from model.weight_import.readers import WeightsError
 from tests.helpers.networks import classifier_state, network, random_state
@@ -78,7 +78,7 @@ def test_a_classifier_gives_its_backbone_and_the_report_names_the_rest(tmp_path,
         np.testing.assert_array_equal(snapshot(tiny)[name], before[name])
     assert fit.missing == HEAD
     assert fit.report().splitlines() == [
-        f"{len(state) - 2} arrays used; head: as initialised (the file has none for keypoints)",
+        f"{len(state) - 2} arrays used; head: as initialized (the file has none for keypoints)",
         "left out 25 arrays: classifier (2), downsamp_modules (9), final_layer (3), incre_modules (8), "
         "stage4.2.fuse_layers.1 (1), stage4.2.fuse_layers.2 (1), stage4.2.fuse_layers.3 (1)",
     ]
@@ -99,7 +99,7 @@ def test_a_head_for_other_keypoints_stays_out_and_both_shapes_are_named(tmp_path
     assert fit.missing == HEAD
     assert fit.unused == tuple(sorted(HEAD))
     assert (
-        "head: as initialised (final_layer.weight is (16, 24, 1, 1), the network's (17, 24, 1, 1))"
+        "head: as initialized (final_layer.weight is (16, 24, 1, 1), the network's (17, 24, 1, 1))"
         in fit.report()
     )
 
@@ -160,8 +160,8 @@ def test_names_are_counted_by_part_and_fusions_by_their_target():
         "bn1.bias",
         "stage4.2.fuse_layers.3.1.1.weight",
     ]
-    assert summarise(names) == "bn1 (2), stage4.2.fuse_layers.3 (2)"
-    assert summarise(f"part{n}.weight" for n in range(30)).endswith("part15 (1) and 22 other parts")
+    assert summarize(names) == "bn1 (2), stage4.2.fuse_layers.3 (2)"
+    assert summarize(f"part{n}.weight" for n in range(30)).endswith("part15 (1) and 22 other parts")
 
 
 # ---- which network, which file

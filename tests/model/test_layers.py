@@ -170,7 +170,7 @@ def test_two_replicas_learn_what_one_learns_from_the_same_batch(replicas):
 
 
 @pytest.mark.slow
-def test_each_replica_normalises_its_own_share(replicas):
+def test_each_replica_normalizes_its_own_share(replicas):
     """Loss and gradients are the mean of what each half gives alone, as on the GPUs of the official code."""
     halves = [replicas["first_half"], replicas["second_half"]]
     assert replicas["two"]["loss"] == pytest.approx(np.mean([half["loss"] for half in halves]), rel=1e-5)

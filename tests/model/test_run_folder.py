@@ -135,7 +135,7 @@ def test_a_configuration_that_cannot_be_saved_leaves_the_one_before_it(tmp_path,
 
 
 def test_a_run_of_the_first_version_is_read_with_its_codec_s_new_name(tmp_path):
-    old = asdict(CONFIGURATION) | {"codec": "standard"}
+    old = asdict(CONFIGURATION) | {"codec": "msra"}
     (tmp_path / CONFIG).write_text(json.dumps(old))
     assert read_known_config(tmp_path) == CONFIGURATION
     write_config(tmp_path, read_config(tmp_path))
@@ -441,12 +441,12 @@ def test_progress_is_ordered_by_number_within_epochs_too(tmp_path):
 def test_a_checkpoint_within_an_epoch_stands_beside_the_epochs_own(saved):
     folder, model, optimizer = saved
     model.get_layer("dense").bias.assign([7, 8, 9])
-    average = {path: value * 0 + 5 for path, value in values(model).items()}
-    save_checkpoint(folder, 7, 1300, model, optimizer, update=66, average=average)
+    ema = {path: value * 0 + 5 for path, value in values(model).items()}
+    save_checkpoint(folder, 7, 1300, model, optimizer, update=66, ema=ema)
     other, other_optimizer = make_model()
     assert load_checkpoint(folder, 7, other, other_optimizer, update=66) == 1300
     np.testing.assert_array_equal(other.get_layer("dense").bias, [7, 8, 9])
-    assert load_checkpoint(folder, 7, other, update=66, average=True) == 1300
+    assert load_checkpoint(folder, 7, other, update=66, ema=True) == 1300
     np.testing.assert_array_equal(other.get_layer("dense").bias, [5, 5, 5])
     assert load_checkpoint(folder, 7, other) == 1234
     remove_checkpoint(folder, Progress(7, 66))

@@ -14,16 +14,18 @@ from tests.helpers.shared import shared_data
 both = pytest.mark.parametrize("implementation", [nms, reference], ids=["compiled", "reference"])
 
 
-def people(seed=0, count=12, joints=17):
-    """(keypoints, scores, areas) of people of whom some are copies of others, exact or moved a little."""
+def instances(seed=0, count=12, num_keypoints=17):
+    """(keypoints, scores, areas) of instances of whom some are copies of others, exact or moved a little."""
     rng = np.random.default_rng(seed)
     keypoints = np.concatenate(
-        [rng.uniform(0, 300, (count, joints, 2)), rng.random((count, joints, 1))], axis=-1
+        [rng.uniform(0, 300, (count, num_keypoints, 2)), rng.random((count, num_keypoints, 1))], axis=-1
     )
     areas = rng.uniform(500, 60000, count)
     originals = rng.integers(0, count, count)
     keypoints = keypoints[originals]
-    keypoints[:, :, :2] += rng.choice([0, 0.5, 3, 10], (count, 1, 1)) * rng.normal(size=(count, joints, 2))
+    keypoints[:, :, :2] += rng.choice([0, 0.5, 3, 10], (count, 1, 1)) * rng.normal(
+        size=(count, num_keypoints, 2)
+    )
     # Coarse scores, so that ties occur.
     return keypoints, rng.integers(0, 6, count) / 5, areas[originals]
 
@@ -49,7 +51,7 @@ def test_oks_is_the_formula_of_coco(implementation):
 
 
 @both
-def test_only_the_columns_scores_decide_which_joints_count(implementation):
+def test_only_the_columns_scores_decide_which_keypoints_count(implementation):
     keypoints = np.zeros((2, 2, 3))
     keypoints[0, :, 2] = [0.9, 0.9]
     keypoints[1, :, 2] = [0.9, 0.2]
@@ -59,7 +61,7 @@ def test_only_the_columns_scores_decide_which_joints_count(implementation):
 
 
 @both
-def test_a_pose_without_counted_joints_is_similar_to_nothing(implementation):
+def test_a_pose_without_counted_keypoints_is_similar_to_nothing(implementation):
     keypoints = np.zeros((2, 17, 3))
     assert implementation.oks_matrix(keypoints, [10, 10], min_visibility=0.5).tolist() == [[0, 0], [0, 0]]
     assert implementation.oks_nms(keypoints, [2, 1], [10, 10], 0.5, min_visibility=0.5).tolist() == [0, 1]
@@ -75,7 +77,7 @@ def test_equal_poses_of_zero_area_are_similar_and_others_are_not(implementation)
 @both
 @pytest.mark.parametrize(("threshold", "kept"), [(0.49, [2]), (0.5, [2, 0])])
 def test_an_overlap_of_exactly_the_threshold_stays(implementation, threshold, kept):
-    """Boxes of 4 x 1 and 2 x 1 inclusive pixels; and two poses of which one joint in two is the same."""
+    """Boxes of 4 x 1 and 2 x 1 inclusive pixels; and two poses of which one keypoint in two is the same."""
     overlapping = [[0, 0, 1, 0], [0, 0, 3, 0], [0, 0, 3, 0]]
     assert implementation.box_nms(overlapping, [1, 2, 3], threshold).tolist() == kept
     keypoints = np.zeros((3, 2, 3))
@@ -97,7 +99,7 @@ def test_of_equal_scores_the_lower_index_comes_first(implementation):
 def test_soft_nms_takes_a_copy_later_and_stops_in_time(implementation):
     keypoints = np.zeros((3, 17, 3))
     keypoints[1] = 1e4
-    # The copy of the best, 0.9 exp(-1 / 0.5) = 0.12, falls behind the other person's 0.2.
+    # The copy of the best, 0.9 exp(-1 / 0.5) = 0.12, falls behind the other instance's 0.2.
     arguments = (keypoints, [1, 0.2, 0.9], [100, 100, 100], 0.5)
     assert implementation.soft_oks_nms(*arguments).tolist() == [0, 1, 2]
     assert implementation.soft_oks_nms(*arguments, max_kept=2).tolist() == [0, 1]
@@ -117,7 +119,7 @@ def test_nothing_gives_nothing(implementation):
 
 
 def test_any_dtype_layout_and_read_only_arrays_are_taken_and_left_unchanged():
-    keypoints, scores, areas = people()
+    keypoints, scores, areas = instances()
     expected = nms.oks_nms(keypoints, scores, areas, 0.5).tolist()
     strided = np.asfortranarray(keypoints)
     for array in (strided, scores, areas):
@@ -133,13 +135,13 @@ def test_any_dtype_layout_and_read_only_arrays_are_taken_and_left_unchanged():
 @given(
     seed=st.integers(0, 2**32),
     count=st.integers(0, 40),
-    joints=st.integers(1, 20),
+    num_keypoints=st.integers(1, 20),
     threshold=st.floats(0.01, 1),
     min_visibility=st.none() | st.floats(0, 1),
 )
-def test_compiled_poses_equal_the_reference(seed, count, joints, threshold, min_visibility):
-    keypoints, scores, areas = (array[:count] for array in people(seed, max(count, 1), joints))
-    sigmas = np.random.default_rng(seed).uniform(0.02, 0.12, joints)
+def test_compiled_poses_equal_the_reference(seed, count, num_keypoints, threshold, min_visibility):
+    keypoints, scores, areas = (array[:count] for array in instances(seed, max(count, 1), num_keypoints))
+    sigmas = np.random.default_rng(seed).uniform(0.02, 0.12, num_keypoints)
     options = {"sigmas": sigmas, "min_visibility": min_visibility}
     np.testing.assert_allclose(
         nms.oks_matrix(keypoints, areas, **options),
@@ -166,7 +168,7 @@ def test_compiled_boxes_equal_the_reference(seed, count, threshold):
 
 @given(seed=st.integers(0, 2**32), threshold=st.floats(0, 1))
 def test_what_oks_nms_keeps_is_unlike_and_what_it_drops_is_like_a_better_one(seed, threshold):
-    keypoints, scores, areas = people(seed)
+    keypoints, scores, areas = instances(seed)
     kept = nms.oks_nms(keypoints, scores, areas, threshold)
     matrix = nms.oks_matrix(keypoints, areas)
     rank = {index: place for place, index in enumerate(np.argsort(-scores, kind="stable"))}
@@ -178,15 +180,17 @@ def test_what_oks_nms_keeps_is_unlike_and_what_it_drops_is_like_a_better_one(see
 
 @given(
     seed=st.integers(0, 2**32),
-    joints=st.integers(1, 40),
+    num_keypoints=st.integers(1, 40),
     distance=st.sampled_from([1e-6, 1e-4, 0.1, 1, 5, 20, 100]),
     min_visibility=st.none() | st.just(0.3),
 )
-def test_the_last_bit_of_the_threshold_decides(seed, joints, distance, min_visibility):
+def test_the_last_bit_of_the_threshold_decides(seed, num_keypoints, distance, min_visibility):
     """The shortcut for poses that are far apart decides nothing that the OKS itself would not."""
     rng = np.random.default_rng(seed)
-    keypoints = np.concatenate([rng.normal(0, distance, (2, joints, 2)), rng.random((2, joints, 1))], axis=-1)
-    areas, sigmas = rng.uniform(0, 3e4, 2), rng.uniform(0.02, 0.12, joints)
+    keypoints = np.concatenate(
+        [rng.normal(0, distance, (2, num_keypoints, 2)), rng.random((2, num_keypoints, 1))], axis=-1
+    )
+    areas, sigmas = rng.uniform(0, 3e4, 2), rng.uniform(0.02, 0.12, num_keypoints)
     oks = nms.oks_matrix(keypoints, areas, sigmas, min_visibility)[0, 1]
     assume(oks > 0)  # no threshold is below that
     for threshold, kept in ((oks, [0, 1]), (np.nextafter(oks, -1), [0])):
@@ -206,7 +210,7 @@ def test_many_images_at_once_are_each_image_for_itself(
     seed, counts, mixed, threshold, min_visibility, max_kept
 ):
     rng = np.random.default_rng(seed)
-    keypoints, scores, areas = (array[: sum(counts)] for array in people(seed, max(sum(counts), 1)))
+    keypoints, scores, areas = (array[: sum(counts)] for array in instances(seed, max(sum(counts), 1)))
     names = rng.choice(1000, len(counts), replace=False) - 500
     image_ids = np.repeat(names, counts)
     if mixed:
@@ -225,7 +229,7 @@ def test_many_images_at_once_are_each_image_for_itself(
 
 # ---- bad input
 
-GOOD = dict(zip(("keypoints", "scores", "areas"), people(), strict=True)) | {"threshold": 0.5}
+GOOD = dict(zip(("keypoints", "scores", "areas"), instances(), strict=True)) | {"threshold": 0.5}
 
 
 def spoiled(array, place, value):
@@ -282,9 +286,11 @@ def test_a_negative_threshold_of_poses_is_named():
         nms.oks_nms(**(GOOD | {"threshold": -0.1}))
 
 
-def test_cocos_sigmas_are_for_17_joints_only():
-    with pytest.raises(ValueError, match=r"^sigmas: received None with keypoints of 16 joints; .* 17 joints"):
-        nms.oks_nms(*people(joints=16), 0.5)
+def test_cocos_sigmas_are_for_17_keypoints_only():
+    with pytest.raises(
+        ValueError, match=r"^sigmas: received None with keypoints of 16 keypoints; .* 17 keypoints"
+    ):
+        nms.oks_nms(*instances(num_keypoints=16), 0.5)
     with pytest.raises(ValueError, match="read-only"):
         nms.COCO_SIGMAS[0] = 1
 
@@ -313,7 +319,7 @@ def groups(offsets):
 
 
 def check_kept(kept, expected, score_tie, order_free, classes):
-    """With tied scores the official order is undefined; where it does not matter, equal people are one."""
+    """With tied scores the official order is undefined; where it does not matter, equal instances are one."""
     expected = expected[expected >= 0]
     if not score_tie:
         assert kept.tolist() == expected.tolist()
@@ -323,8 +329,8 @@ def check_kept(kept, expected, score_tie, order_free, classes):
 
 @both
 def test_official_oks(implementation, golden):
-    for people_, pairs in zip(groups(golden["offsets"]), groups(golden["oks_offsets"]), strict=True):
-        keypoints, areas = golden["keypoints"][people_], golden["areas"][people_]
+    for instances_, pairs in zip(groups(golden["offsets"]), groups(golden["oks_offsets"]), strict=True):
+        keypoints, areas = golden["keypoints"][instances_], golden["areas"][instances_]
         for name, visible in (("oks_iou_novis", None), ("oks_iou_vis02", 0.2)):
             matrix = implementation.oks_matrix(keypoints, areas, min_visibility=visible)
             np.testing.assert_allclose(matrix, golden[name][pairs].reshape(matrix.shape), rtol=0, atol=1e-6)
@@ -334,8 +340,8 @@ def test_official_oks(implementation, golden):
 @pytest.mark.parametrize("kind", ["oks", "soft"])
 def test_official_pose_nms(implementation, kind, golden):
     suppress = implementation.oks_nms if kind == "oks" else implementation.soft_oks_nms
-    for group, people_ in enumerate(groups(golden["offsets"])):
-        arguments = [golden[name][people_] for name in ("keypoints", "scores", "areas")]
+    for group, instances_ in enumerate(groups(golden["offsets"])):
+        arguments = [golden[name][instances_] for name in ("keypoints", "scores", "areas")]
         for case in np.ndindex(3, 2):
             kept = suppress(
                 *arguments, golden["thresholds"][case[0]], min_visibility=None if case[1] == 0 else 0.2
@@ -345,7 +351,7 @@ def test_official_pose_nms(implementation, kind, golden):
                 golden[f"keep_{kind}"][group][case],
                 golden["has_score_tie"][group],
                 golden[f"order_free_{kind}"][group][case],
-                golden["tie_class"][people_],
+                golden["tie_class"][instances_],
             )
 
 

@@ -16,8 +16,8 @@ from records.manifest import read_manifest
 from tests.helpers.builders import (
     annotations,
     image,
+    instance,
     make_dataset,
-    person,
     write_detections,
     write_json,
     write_split,
@@ -36,15 +36,15 @@ def call(tmp_path, *arguments):
     )
 
 
-def people_inside(folder, split, images, first_id):
+def instances_inside(folder, split, images, first_id):
     """Writes a split in which nobody will be rejected; returns its annotations."""
     entries = [image(n, 160, 120) for n in range(first_id, first_id + images)]
-    people = [
-        person(10 * n + k, n, [30 * k + 5, 10, 50, 80])
+    instances = [
+        instance(10 * n + k, n, [30 * k + 5, 10, 50, 80])
         for n in range(first_id, first_id + images)
         for k in (0, 1)
     ]
-    data = annotations(entries, people)
+    data = annotations(entries, instances)
     write_split(folder, split, data)
     return data
 
@@ -79,8 +79,8 @@ def test_a_dataset_nobody_knows_is_a_usage_error_in_a_process_of_its_own(tmp_pat
 def test_a_coco_folder_is_built_with_nothing_but_its_name(tmp_path):
     """train, val, and val once more from the detections, into the dataset's own folder."""
     coco = tmp_path / "dataset/COCO"
-    people_inside(coco, "train", images=3, first_id=1)
-    write_detections(coco, people_inside(coco, "val", images=2, first_id=100))
+    instances_inside(coco, "train", images=3, first_id=1)
+    write_detections(coco, instances_inside(coco, "val", images=2, first_id=100))
     result = call(tmp_path, "--dataset", "coco")
     assert result.returncode == 0, result.stderr
     assert "Traceback" not in result.stderr
@@ -95,8 +95,8 @@ def test_a_coco_folder_is_built_with_nothing_but_its_name(tmp_path):
     assert folders["val_detections"].options["scale_factor"] is None
     for name in folders:
         assert f"records/{name}" in result.stdout
-    assert re.search(r"people +6  of 17 keypoints", result.stdout)
-    assert re.search(r"left out +0\n  rejected +0\n", result.stdout)
+    assert re.search(r"instances +6  of 17 keypoints", result.stdout)
+    assert re.search(r"filtered +0\n  rejected +0\n", result.stdout)
 
 
 # ---- the rest needs no process of its own
@@ -112,7 +112,7 @@ def called(capsys, *arguments):
     ("arguments", "named"),
     [
         (["--dataset=cocoa"], "cocoa"),
-        (["--colour=red"], "colour"),
+        (["--color=red"], "color"),
         (["coco"], "'coco'"),
         (["--workers=0"], "workers"),
         (["--workers=many"], "workers"),
@@ -177,7 +177,7 @@ def no_such_split(folder):
     return [f"--dataset_dir={folder}", "--split=val"]
 
 
-def no_pictures(folder):
+def no_images(folder):
     write_json(folder / "annotations/person_keypoints_train2017.json", annotations([], []))
     return [f"--dataset_dir={folder}"]
 
@@ -203,7 +203,7 @@ def annotations_are_a_folder(folder):
     [
         (empty_folder, "holds no annotations"),
         (no_such_split, "person_keypoints_val2017.json does not exist"),
-        (no_pictures, "images/train2017 does not exist"),
+        (no_images, "images/train2017 does not exist"),
         (no_detections, "human_detection.json does not exist"),
         (not_json, "person_keypoints_train2017.json is not JSON"),
         (annotations_are_a_folder, "cannot be read: Is a directory"),
@@ -216,26 +216,26 @@ def test_what_the_user_can_mend_fails_in_one_line_that_names_it(capsys, tmp_path
     assert err.count("\n") == 1
 
 
-def test_too_many_bad_pictures_fail_in_one_line(capsys, tmp_path):
-    people_inside(tmp_path, "train", images=3, first_id=1)
+def test_too_many_bad_images_fail_in_one_line(capsys, tmp_path):
+    instances_inside(tmp_path, "train", images=3, first_id=1)
     (tmp_path / "images/train2017/000000000002.jpg").unlink()
     code, _, err = called(capsys, f"--dataset_dir={tmp_path}", "--split=train")
     assert code == 1
-    assert "2 of 6 people were rejected (2 missing_image)" in err
+    assert "2 of 6 instances were rejected (2 missing_image)" in err
     code, out, _ = called(capsys, f"--dataset_dir={tmp_path}", "--split=train", "--max_bad_fraction=0.5")
     assert code == 0
-    assert re.search(r"people +4 ", out)
+    assert re.search(r"instances +4 ", out)
     assert re.search(r"rejected +2\n +2  missing_image", out)
 
 
 def test_flags_reach_the_build(capsys, tmp_path):
-    people_inside(tmp_path, "train", images=4, first_id=1)
-    flags = ["--input_size=96x128", "--crop_quality=70", "--max_crop_scale=1.5", "--people_per_shard=4"]
+    instances_inside(tmp_path, "train", images=4, first_id=1)
+    flags = ["--input_size=96x128", "--crop_quality=70", "--max_crop_scale=1.5", "--instances_per_shard=4"]
     flags += ["--scale_factor=0.2", f"--records_dir={tmp_path / 'elsewhere'}", "--split=train"]
     code, _, _ = called(capsys, f"--dataset_dir={tmp_path}", *flags)
     assert code == 0
     manifest = read_manifest(tmp_path / "elsewhere/train")
-    expected = {"input_size": [96, 128], "quality": 70, "max_crop_scale": 1.5, "people_per_shard": 4}
+    expected = {"input_size": [96, 128], "quality": 70, "max_crop_scale": 1.5, "instances_per_shard": 4}
     assert expected.items() <= manifest.options.items()
     assert manifest.options["scale_factor"] == 0.2
     assert len(manifest.shards) == 2
@@ -243,7 +243,7 @@ def test_flags_reach_the_build(capsys, tmp_path):
 
     again, out, _ = called(capsys, f"--dataset_dir={tmp_path}", *flags)
     assert again == 0
-    assert "already built, 8 people in 2 shards" in out
+    assert "already built, 8 instances in 2 shards" in out
     code, _, err = called(capsys, f"--dataset_dir={tmp_path}", *flags, "--crop_quality=71")
     assert code == 1
     assert "quality was 70, now 71" in err
@@ -252,8 +252,8 @@ def test_flags_reach_the_build(capsys, tmp_path):
     assert read_manifest(tmp_path / "elsewhere/train").options["quality"] == 71
 
 
-def test_annotations_pictures_and_detections_may_lie_anywhere(capsys, tmp_path):
-    data = people_inside(tmp_path / "a", "val", images=2, first_id=1)
+def test_annotations_images_and_detections_may_lie_anywhere(capsys, tmp_path):
+    data = instances_inside(tmp_path / "a", "val", images=2, first_id=1)
     write_detections(tmp_path / "a", data)
     for source, target in (
         ("annotations/person_keypoints_val2017.json", "labels.json"),
@@ -274,7 +274,7 @@ def test_annotations_pictures_and_detections_may_lie_anywhere(capsys, tmp_path):
 
 
 def test_beams_own_options_may_stand_apart_from_their_values(tmp_path):
-    people_inside(tmp_path, "val", 2, 1)
+    instances_inside(tmp_path, "val", 2, 1)
     arguments = ["--dataset_dir", str(tmp_path), "--split=val", "--input_size=96x128"]
     assert command([*arguments, "--", "--job_name", "mine"]) == 0
     assert read_manifest(tmp_path / "records/val").records == 4
@@ -283,7 +283,7 @@ def test_beams_own_options_may_stand_apart_from_their_values(tmp_path):
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("flag", ["annotations", "detections", "image_ids"])
 def test_what_comes_through_a_pipe_is_refused_because_it_is_read_twice(capsys, tmp_path, flag):
-    people_inside(tmp_path, "val", 2, 1)
+    instances_inside(tmp_path, "val", 2, 1)
     os.mkfifo(tmp_path / "pipe")
     flags = ["--split=val", f"--boxes={'detections' if flag == 'detections' else 'ground_truth'}"]
     code, _, err = called(capsys, f"--dataset_dir={tmp_path}", *flags, f"--{flag}={tmp_path}/pipe")
@@ -296,14 +296,14 @@ def test_what_comes_through_a_pipe_is_refused_because_it_is_read_twice(capsys, t
 def test_paths_that_cannot_be_shown_do_not_stop_a_build(tmp_path, monkeypatch, encoding):
     """Their bytes are no UTF-8, or the terminal is of another encoding."""
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xe9"))
-    data = people_inside(tmp_path / "plain", "train", 2, 1)
+    data = instances_inside(tmp_path / "plain", "train", 2, 1)
     (tmp_path / "plain").rename(folder)  # OpenCV's own imwrite ends the process at such a path
     for entry in data["images"]:
         path = folder / "images/train2017" / entry["file_name"]
         entry["file_name"] = f"\udce9{entry['file_name']}"
         path.rename(path.with_name(entry["file_name"]))
     data["images"].append(image(9, file_name="\ud83d.jpg"))
-    data["annotations"].append(person(9, 9, [5, 5, 30, 30]))
+    data["annotations"].append(instance(9, 9, [5, 5, 30, 30]))
     path = folder / "annotations/person_keypoints_train2017.json"
     path.write_text(json.dumps(data))
     written = io.BytesIO()

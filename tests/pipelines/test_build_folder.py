@@ -27,7 +27,7 @@ from tests.helpers.shared import ROOT
 def test_a_finished_build_says_so_and_writes_nothing(dataset_dir, finished):
     before = {path: path.stat().st_mtime_ns for path in finished.iterdir()}
     said = []
-    manifest = build_records(make_build(dataset_dir, finished, people_per_shard=6), say=said.append)
+    manifest = build_records(make_build(dataset_dir, finished, instances_per_shard=6), say=said.append)
     assert manifest == read_manifest(finished)
     assert len(said) == 1
     assert "already built" in said[0]
@@ -36,22 +36,22 @@ def test_a_finished_build_says_so_and_writes_nothing(dataset_dir, finished):
 
 def fail_at(monkeypatch, shard):
     """Makes the build fail when it comes to its n-th shard; returns the numbers of shards it began."""
-    begun, make_records = [], transforms.make_records
+    started, make_records = [], transforms.make_records
 
     def failing(*arguments):
-        begun.append(len(begun))
-        if len(begun) == shard:
+        started.append(len(started))
+        if len(started) == shard:
             raise OSError("disk full")
         return make_records(*arguments)
 
     monkeypatch.setattr(transforms, "make_records", failing)
-    return begun
+    return started
 
 
 def test_an_interrupted_build_goes_on_at_the_first_unfinished_shard(
     dataset_dir, finished, tmp_path, monkeypatch
 ):
-    build = make_build(dataset_dir, tmp_path, people_per_shard=6)
+    build = make_build(dataset_dir, tmp_path, instances_per_shard=6)
     fail_at(monkeypatch, 3)
     with pytest.raises(Exception, match="disk full"):
         quiet(build)
@@ -60,9 +60,9 @@ def test_an_interrupted_build_goes_on_at_the_first_unfinished_shard(
     assert len(done) == 2
     assert not (tmp_path / "manifest.json").exists()
 
-    begun = fail_at(monkeypatch, shard=None)
+    started = fail_at(monkeypatch, shard=None)
     quiet(build)
-    assert len(begun) == 2  # the other two
+    assert len(started) == 2  # the other two
     assert {path: path.stat().st_mtime_ns for path in done} == done
     assert shard_bytes(tmp_path) == shard_bytes(finished)
     assert (tmp_path / "manifest.json").read_bytes() == (finished / "manifest.json").read_bytes()
@@ -87,7 +87,7 @@ def killing(path, blocks):
     write_blocks(path, blocks)
 
 transforms.write_blocks = killing
-build_records(make_build(sys.argv[1], sys.argv[2], people_per_shard=6))
+build_records(make_build(sys.argv[1], sys.argv[2], instances_per_shard=6))
 """
 
 
@@ -102,7 +102,7 @@ def test_a_killed_build_leaves_no_half_a_shard_and_goes_on(dataset_dir, finished
     (done,) = [path for path in tmp_path.glob("*.tfrecord-*") if path.suffix != ".partial"]
     assert done.read_bytes() == shard_bytes(finished)[done.name]
     before = done.stat().st_mtime_ns
-    quiet(make_build(dataset_dir, tmp_path, people_per_shard=6))
+    quiet(make_build(dataset_dir, tmp_path, instances_per_shard=6))
     assert done.stat().st_mtime_ns == before
     assert shard_bytes(tmp_path) == shard_bytes(finished)
 
@@ -116,20 +116,20 @@ def test_a_killed_build_leaves_no_half_a_shard_and_goes_on(dataset_dir, finished
         ({"crop": {"quality": 80}}, "quality was 95, now 80"),
         ({"crop": {"scale_factor": 0.2}}, r"scale_factor was 0\.35, now 0\.2"),
         ({"crop": {"input_size": (96, 128)}}, "input_size"),
-        ({"people_per_shard": 7}, "people_per_shard was 6, now 7"),
+        ({"instances_per_shard": 7}, "instances_per_shard was 6, now 7"),
     ],
 )
 def test_other_options_are_refused_by_name_and_nothing_is_touched(dataset_dir, finished, change, named):
     before = shard_bytes(finished)
     with pytest.raises(BuildError, match=named) as error:
-        quiet(make_build(dataset_dir, finished, **{"people_per_shard": 6} | change))
+        quiet(make_build(dataset_dir, finished, **{"instances_per_shard": 6} | change))
     assert "--overwrite" in str(error.value)
     assert shard_bytes(finished) == before
 
 
 def test_changed_annotations_are_refused_and_overwrite_replaces_everything(tmp_path):
     data = make_dataset(tmp_path, images=5)
-    build = make_build(tmp_path, tmp_path / "out", people_per_shard=2, max_bad_fraction=1)
+    build = make_build(tmp_path, tmp_path / "out", instances_per_shard=2, max_bad_fraction=1)
     quiet(build)
     data["annotations"] = data["annotations"][:3]
     write_json(Path(build.annotations), data)
@@ -141,21 +141,21 @@ def test_changed_annotations_are_refused_and_overwrite_replaces_everything(tmp_p
 
 
 def test_an_interrupted_build_with_other_options_is_refused(dataset_dir, tmp_path, monkeypatch):
-    build = make_build(dataset_dir, tmp_path, people_per_shard=6)
+    build = make_build(dataset_dir, tmp_path, instances_per_shard=6)
     fail_at(monkeypatch, 2)
     with pytest.raises(Exception, match="disk full"):
         quiet(build)
     monkeypatch.undo()
     with pytest.raises(BuildError, match="quality was 95, now 50"):
-        quiet(make_build(dataset_dir, tmp_path, people_per_shard=6, crop={"quality": 50}))
+        quiet(make_build(dataset_dir, tmp_path, instances_per_shard=6, crop={"quality": 50}))
 
 
 def test_overwrite_removes_the_files_of_a_build_and_nothing_else(tmp_path):
     make_dataset(tmp_path, images=5)
-    build = make_build(tmp_path, tmp_path / "out", people_per_shard=2, max_bad_fraction=1)
+    build = make_build(tmp_path, tmp_path / "out", instances_per_shard=2, max_bad_fraction=1)
     quiet(build)
     (tmp_path / "out/precious.txt").write_text("not ours")
-    manifest = quiet(replace(build, people_per_shard=5, overwrite=True))
+    manifest = quiet(replace(build, instances_per_shard=5, overwrite=True))
     assert sorted(shard_bytes(tmp_path / "out")) == [shard.name for shard in manifest.shards]
     assert (tmp_path / "out/precious.txt").read_text() == "not ours"
 
@@ -170,7 +170,7 @@ def test_a_manifest_of_something_else_is_refused_even_with_overwrite(dataset_dir
 @pytest.mark.parametrize("damage", ["no manifest", "half a manifest", "no shard"])
 def test_a_damaged_build_says_so_and_overwrite_builds_it_again(tmp_path, damage):
     make_dataset(tmp_path, images=5)
-    build = make_build(tmp_path, tmp_path / "out", people_per_shard=2, max_bad_fraction=1)
+    build = make_build(tmp_path, tmp_path / "out", instances_per_shard=2, max_bad_fraction=1)
     quiet(build)
     before, manifest = shard_bytes(tmp_path / "out"), tmp_path / "out/manifest.json"
     if damage == "no manifest":
@@ -187,7 +187,7 @@ def test_a_damaged_build_says_so_and_overwrite_builds_it_again(tmp_path, damage)
 
 def test_a_shard_without_its_side_file_is_made_again(tmp_path, monkeypatch):
     make_dataset(tmp_path, images=5)
-    build = make_build(tmp_path, tmp_path / "out", people_per_shard=2, max_bad_fraction=1)
+    build = make_build(tmp_path, tmp_path / "out", instances_per_shard=2, max_bad_fraction=1)
     quiet(build)
     before = shard_bytes(tmp_path / "out")
     shutil.rmtree(tmp_path / "out")

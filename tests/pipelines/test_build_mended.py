@@ -9,9 +9,9 @@ from pipelines.instances import BuildError
 from tests.helpers.builders import (
     annotations,
     image,
+    instance,
     make_build,
     make_dataset,
-    person,
     quiet,
     shard_bytes,
     write_split,
@@ -39,13 +39,13 @@ def test_annotations_may_be_mended_after_a_build_that_failed(tmp_path):
     assert whole.rejected.get("bad_box") is None
 
 
-def test_only_shards_whose_people_changed_are_made_again(tmp_path):
+def test_only_shards_whose_instances_changed_are_made_again(tmp_path):
     """A build that stopped half way goes on although its annotation file is another one now."""
     data = make_dataset(tmp_path / "data", images=6)
     away = tmp_path / "data/images/train2017" / data["images"][0]["file_name"]
     content = away.read_bytes()
     away.unlink()
-    build = make_build(tmp_path / "data", tmp_path / "out", people_per_shard=3, max_bad_fraction=0)
+    build = make_build(tmp_path / "data", tmp_path / "out", instances_per_shard=3, max_bad_fraction=0)
     with pytest.raises(BuildError, match="missing_image"):
         quiet(build)
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.tfrecord-*")}
@@ -64,8 +64,8 @@ def test_only_shards_whose_people_changed_are_made_again(tmp_path):
 
 
 def test_everybody_rejected_leaves_the_reasons(tmp_path):
-    people = [person(n, 1, [5, 5, 30, 30], keypoints=[1, 2, 2] * 5) for n in (1, 2)]
-    write_split(tmp_path, "train", annotations([image(1)], people))
+    instances = [instance(n, 1, [5, 5, 30, 30], keypoints=[1, 2, 2] * 5) for n in (1, 2)]
+    write_split(tmp_path, "train", annotations([image(1)], instances))
     with pytest.raises(BuildError, match="2 bad_keypoints"):
         quiet(make_build(tmp_path, tmp_path / "out"))
     text = (tmp_path / "out/rejected.jsonl").read_text()

@@ -66,7 +66,7 @@ class Dying:
         return call
 
 
-def without_beam(job, beam_args, people):
+def without_beam(job, beam_args, instances):
     """Makes the shards in this thread, so that it can be killed at any step."""
     for index in range(job.count):
         list(WriteShard(job).process(index))
@@ -91,18 +91,18 @@ def is_whole(folder, build):
 
 
 def copy(folder, target):
-    """Copies a folder of records, to this machine or a store."""
+    """Copies a folder of records, to this host or a store."""
     if target.startswith("gs://"):
         upload(folder, target)
     else:
         shutil.copytree(folder, target)
 
 
-# Of 24 people in two shards: as many shards of as many bytes; more; fewer.
-@pytest.mark.parametrize("people", [12, 6, 24])
+# Of 24 instances in two shards: as many shards of as many bytes; more; fewer.
+@pytest.mark.parametrize("instances", [12, 6, 24])
 @pytest.mark.parametrize("place", ["here", pytest.param("store", marks=pytest.mark.slow)])
 def test_a_build_killed_at_any_step_leaves_the_old_records_or_the_new_or_a_state_the_command_completes(
-    people, place, dataset_dir, tmp_path, monkeypatch, request
+    instances, place, dataset_dir, tmp_path, monkeypatch, request
 ):
     if place == "store":
         request.getfixturevalue("requests")
@@ -111,17 +111,17 @@ def test_a_build_killed_at_any_step_leaves_the_old_records_or_the_new_or_a_state
     for one in data["annotations"]:
         one["area"] += 1  # other bytes, but as many, so that only the manifest tells them apart
     write_json(path, data)
-    old = make_build(dataset_dir, tmp_path / "old", people_per_shard=12)
-    new = replace(old, folder=str(tmp_path / "new"), annotations=str(path), people_per_shard=people)
+    old = make_build(dataset_dir, tmp_path / "old", instances_per_shard=12)
+    new = replace(old, folder=str(tmp_path / "new"), annotations=str(path), instances_per_shard=instances)
     quiet(old)
     quiet(new)
     allowed = [shards_that_are_read(tmp_path / name) for name in ("old", "new")]
     sizes = [list_files(build.folder, "*.tfrecord-*") for build in (old, new)]
     assert allowed[0] != allowed[1]
-    assert (sizes[0] == sizes[1]) == (people == 12)
+    assert (sizes[0] == sizes[1]) == (instances == 12)
     seen, ended = set(), False
     for step in itertools.count(step=1 if place == "here" else 4):
-        folder = f"{BUCKET}/{people}/{step}" if place == "store" else str(tmp_path / str(step))
+        folder = f"{BUCKET}/{instances}/{step}" if place == "store" else str(tmp_path / str(step))
         copy(tmp_path / "old", folder)
         here = replace(new, folder=folder, overwrite=True)
 
@@ -145,7 +145,7 @@ def test_a_build_killed_at_any_step_leaves_the_old_records_or_the_new_or_a_state
         if ended:
             break
     assert dying.done > 10
-    assert seen == ({0, 1, None} if people == 12 else {0, 1})  # only shards of the same names cannot stay
+    assert seen == ({0, 1, None} if instances == 12 else {0, 1})  # only shards of the same names cannot stay
 
 
 KILLED = """
@@ -166,7 +166,7 @@ def killing(function):
 
 for name in ("move", "discard", "write_whole"):
     setattr(exchange, name, killing(getattr(exchange, name)))
-build = make_build(sys.argv[1], sys.argv[2], people_per_shard=6, crop={"quality": 60}, overwrite=True)
+build = make_build(sys.argv[1], sys.argv[2], instances_per_shard=6, crop={"quality": 60}, overwrite=True)
 build_records(build)
 """
 
@@ -176,7 +176,7 @@ def test_a_command_that_is_killed_while_records_change_places_is_completed_by_th
     step, dataset_dir, finished, tmp_path
 ):
     folder = tmp_path / "train"
-    build = make_build(dataset_dir, folder, people_per_shard=6)
+    build = make_build(dataset_dir, folder, instances_per_shard=6)
     quiet(build)
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, str(dataset_dir), str(folder), str(step)],
@@ -186,10 +186,10 @@ def test_a_command_that_is_killed_while_records_change_places_is_completed_by_th
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
     assert (folder / ".build-new/manifest.json").exists()
-    begun = []
-    again = make_build(dataset_dir, folder, people_per_shard=6, crop={"quality": 60}, overwrite=True)
-    manifest = build_records(again, begun.append)
-    assert ["already built" in line for line in begun] == [True]  # no shard is made again
+    started = []
+    again = make_build(dataset_dir, folder, instances_per_shard=6, crop={"quality": 60}, overwrite=True)
+    manifest = build_records(again, started.append)
+    assert ["already built" in line for line in started] == [True]  # no shard is made again
     assert manifest.options["quality"] == 60
     assert is_complete(folder, shard_bytes(folder))
     assert shards_that_are_read(folder) == {shard.name: shard.sha256 for shard in manifest.shards}
@@ -221,7 +221,7 @@ def test_a_build_that_fails_leaves_the_records_it_was_to_replace(
     if place == "store":
         request.getfixturevalue("requests")
     folder = f"{BUCKET}/{wrong.__name__}" if place == "store" else str(tmp_path / "train")
-    build = make_build(dataset_dir, folder, people_per_shard=6)
+    build = make_build(dataset_dir, folder, instances_per_shard=6)
     quiet(build)
     before = files(folder)
     fails, said = wrong(build, tmp_path)
@@ -235,8 +235,8 @@ def test_a_build_that_fails_leaves_the_records_it_was_to_replace(
     assert files(folder) == before
 
 
-def test_rejected_people_of_a_build_that_fails_are_listed_beside_the_others(dataset_dir, tmp_path):
-    build = make_build(dataset_dir, tmp_path / "train", people_per_shard=6)
+def test_rejected_instances_of_a_build_that_fails_are_listed_beside_the_others(dataset_dir, tmp_path):
+    build = make_build(dataset_dir, tmp_path / "train", instances_per_shard=6)
     quiet(build)
     with pytest.raises(BuildError, match=r"train/\.build-new/rejected\.jsonl lists them"):
         quiet(replace(build, images=str(tmp_path), overwrite=True))
@@ -245,7 +245,7 @@ def test_rejected_people_of_a_build_that_fails_are_listed_beside_the_others(data
 
 
 def test_an_interrupted_build_that_was_to_be_replaced_can_still_go_on(dataset_dir, finished, tmp_path):
-    build = make_build(dataset_dir, tmp_path / "train", people_per_shard=6)
+    build = make_build(dataset_dir, tmp_path / "train", instances_per_shard=6)
 
     def half(job, *_):
         for index in (0, 1):
@@ -268,7 +268,7 @@ def test_an_interrupted_build_that_was_to_be_replaced_can_still_go_on(dataset_di
 def test_a_replacing_build_goes_on_where_it_stopped_and_another_command_leaves_it_alone(
     dataset_dir, tmp_path
 ):
-    build = make_build(dataset_dir, tmp_path / "train", people_per_shard=6)
+    build = make_build(dataset_dir, tmp_path / "train", instances_per_shard=6)
     quiet(build)
     other = replace(build, options=replace(build.options, quality=20), overwrite=True)
 
@@ -297,7 +297,7 @@ def test_a_replacing_build_goes_on_where_it_stopped_and_another_command_leaves_i
 
 
 def test_a_worker_that_is_late_leaves_nothing_in_a_replaced_build(dataset_dir, tmp_path, monkeypatch):
-    build = make_build(dataset_dir, tmp_path / "train", people_per_shard=6)
+    build = make_build(dataset_dir, tmp_path / "train", instances_per_shard=6)
     quiet(build)
     again, jobs = replace(build, overwrite=True), []
 
@@ -329,7 +329,7 @@ def test_a_worker_that_is_late_leaves_nothing_in_a_replaced_build(dataset_dir, t
 def test_a_whole_build_of_which_a_shard_has_gone_before_it_took_its_place_is_made_again(
     dataset_dir, tmp_path
 ):
-    build = make_build(dataset_dir, tmp_path / "train", people_per_shard=6)
+    build = make_build(dataset_dir, tmp_path / "train", instances_per_shard=6)
     manifest = quiet(build)
     made = tmp_path / "train/.build-new"
     made.mkdir()

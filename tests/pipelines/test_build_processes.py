@@ -15,7 +15,7 @@ from records.manifest import read_manifest
 from tests.helpers.builders import shard_bytes
 from tests.helpers.commands import succeeds
 from tests.helpers.large_builds import (
-    PICTURES,
+    IMAGES,
     arguments,
     build_unbroken,
     finished,
@@ -45,22 +45,22 @@ def test_a_build_that_is_killed_again_and_again_ends_with_the_same_bytes(dataset
     kept, interrupted = {}, 0
     for share in (0.0, 0.15, 0.5):
         process = start(dataset, tmp_path, "--workers=2")
-        target = int(PICTURES * share) or len(kept) + 1
+        target = int(IMAGES * share) or len(kept) + 1
         exit_code = kill_after(process, tmp_path, target, moments.uniform(0, 0.05))
         done = finished(tmp_path)
         assert kept.items() <= done.items()  # nothing is made twice
         for name in done:
             assert (tmp_path / "train" / name).read_bytes() == unbroken[name]
-        interrupted += exit_code == -signal.SIGKILL and len(done) < PICTURES
+        interrupted += exit_code == -signal.SIGKILL and len(done) < IMAGES
         assert (tmp_path / "train/manifest.json").exists() == (exit_code == 0)
         kept = done
     assert interrupted >= 2
-    assert 0 < len(kept) < PICTURES
+    assert 0 < len(kept) < IMAGES
     result = succeeds(tmp_path, "pipelines/build_records.py", *flags)
     assert "rejected            0" in result.stdout
     assert kept.items() <= finished(tmp_path).items()
     assert is_complete(tmp_path / "train", unbroken)
-    assert read_manifest(tmp_path / "train").records == 2 * PICTURES
+    assert read_manifest(tmp_path / "train").records == 2 * IMAGES
 
 
 def test_four_processes_give_the_bytes_of_one(dataset, unbroken, tmp_path):

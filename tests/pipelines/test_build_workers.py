@@ -5,28 +5,28 @@ import gc
 import pytest
 
 from pipelines.build import build_records
-from pipelines.instances import BuildError, Picture
+from pipelines.instances import AnnotatedImage, BuildError
 from pipelines.runner import run_pipeline
 from tests.helpers.builders import make_build, shard_bytes
 
 
-def pictures_in_memory():
+def images_in_memory():
     gc.collect()
-    return sum(isinstance(one, Picture) for one in gc.get_objects())
+    return sum(isinstance(one, AnnotatedImage) for one in gc.get_objects())
 
 
 def test_nobody_stays_in_memory_while_the_shards_are_made(dataset_dir, finished, tmp_path):
     seen = []
 
-    def run(job, beam_args, people):
-        seen.append((pictures_in_memory() - before, people))
+    def run(job, beam_args, instances):
+        seen.append((images_in_memory() - before, instances))
         plans = [job.planned(tmp_path.joinpath(job.plan_path(n)).read_bytes()) for n in range(job.count)]
-        seen.append((pictures_in_memory() - before, sum(len(p.people) for plan in plans for p in plan)))
+        seen.append((images_in_memory() - before, sum(len(p.instances) for plan in plans for p in plan)))
         del plans
-        run_pipeline(job, beam_args, people)
+        run_pipeline(job, beam_args, instances)
 
-    before = pictures_in_memory()
-    manifest = build_records(make_build(dataset_dir, tmp_path / "out", people_per_shard=6), print, run)
+    before = images_in_memory()
+    manifest = build_records(make_build(dataset_dir, tmp_path / "out", instances_per_shard=6), print, run)
     assert seen[0] == (0, 24)
     assert seen[1] == (manifest.images, 24)  # where there are any, they are counted
     assert shard_bytes(tmp_path / "out") == shard_bytes(finished)

@@ -1,4 +1,4 @@
-"""COCO-format files as people to cut out: the official selection, and what happens to everything else."""
+"""COCO-format files as instances to cut out: the official selection, and what happens to everything else."""
 
 import json
 
@@ -13,7 +13,7 @@ from pipelines.annotations.source import read_source
 from pipelines.instances import BuildError, keypoint_array
 from records.geometry import box_to_center_scale
 from records.skeletons import COCO
-from tests.helpers.builders import CATEGORY, annotations, image, make_build, person, write_json
+from tests.helpers.builders import CATEGORY, annotations, image, instance, make_build, write_json
 from tests.helpers.shared import shared_data
 from tests.helpers.sources import (
     BOX,
@@ -36,54 +36,56 @@ def golden():
     return np.load(shared_data("golden", "coco_eval", "person_db.npz"))
 
 
-def test_ground_truth_people_are_the_official_ones(golden):
+def test_ground_truth_instances_are_the_official_ones(golden):
     path = shared_data("golden", "coco_eval", "gt_annotations.json")
     source = read_ground_truth(read_json(path), path, COCO)
-    people = [(picture.file_name, person) for picture in source.pictures for person in picture.people]
-    assert [name for name, _ in people] == golden["gt_image"].tolist()
-    center, scale = box_to_center_scale([person.box for _, person in people], (192, 256))
+    instances = [
+        (annotated.file_name, instance) for annotated in source.images for instance in annotated.instances
+    ]
+    assert [name for name, _ in instances] == golden["gt_image"].tolist()
+    center, scale = box_to_center_scale([instance.box for _, instance in instances], (192, 256))
     np.testing.assert_allclose(center, golden["gt_center"], atol=1e-4)
     np.testing.assert_allclose(scale / 200, golden["gt_scale"], atol=1e-6)
-    keypoints = np.stack([keypoint_array(person) for _, person in people])
+    keypoints = np.stack([keypoint_array(instance) for _, instance in instances])
     np.testing.assert_array_equal(keypoints[..., :2], golden["gt_joints"][..., :2])
     np.testing.assert_array_equal(keypoints[..., 2] > 0, golden["gt_vis"][..., 0] > 0)
     assert source.rejected == []
-    assert len(people) + sum(source.dropped.values()) == 118
+    assert len(instances) + sum(source.filtered.values()) == 118
 
 
-# ---- one person
+# ---- one instance
 
 
 @pytest.mark.parametrize("no", [0, False, None, "0", " 0 ", "0.0", "false", "False", "no", ""])
 def test_whoever_is_no_crowd_may_say_so_in_text(no):
-    assert len(everyone(ground_truth(annotations([image(1)], [person(1, 1, BOX, iscrowd=no)])))) == 1
+    assert len(everyone(ground_truth(annotations([image(1)], [instance(1, 1, BOX, iscrowd=no)])))) == 1
 
 
-def test_a_person_is_taken_as_annotated_with_the_box_cut_to_the_picture():
-    source = ground_truth(annotations([image(7), image(8)], [person(3, 7, [50, 10, 30, 20], area=123.5)]))
-    (picture,) = source.pictures  # 8 has nobody
-    (one,) = picture.people
-    assert (picture.image_id, picture.file_name, picture.width, picture.height) == (
+def test_an_instance_is_taken_as_annotated_with_the_box_cut_to_the_image():
+    source = ground_truth(annotations([image(7), image(8)], [instance(3, 7, [50, 10, 30, 20], area=123.5)]))
+    (annotated,) = source.images  # 8 has nobody
+    (one,) = annotated.instances
+    assert (annotated.image_id, annotated.file_name, annotated.width, annotated.height) == (
         7,
         "000000000007.jpg",
         64,
         48,
     )
-    assert (one.person_id, one.area, one.score) == (3, 123.5, 1.0)
+    assert (one.instance_id, one.area, one.score) == (3, 123.5, 1.0)
     np.testing.assert_array_equal(one.box, [50, 10, 13, 19])
-    assert one.keypoints == person(3, 7, [50, 10, 30, 20])["keypoints"]
-    assert (source.dropped, source.rejected) == ({}, [])
+    assert one.keypoints == instance(3, 7, [50, 10, 30, 20])["keypoints"]
+    assert (source.filtered, source.rejected) == ({}, [])
 
 
 @pytest.mark.parametrize("area", [0, -3])
-def test_people_without_area_are_left_out_as_in_the_official_loader(area):
-    source = ground_truth(annotations([image(1)], [person(1, 1, BOX, area=area)]))
-    assert (everyone(source), source.dropped) == ([], {"no_area": 1})
+def test_instances_without_area_are_left_out_as_in_the_official_loader(area):
+    source = ground_truth(annotations([image(1)], [instance(1, 1, BOX, area=area)]))
+    assert (everyone(source), source.filtered) == ([], {"no_area": 1})
 
 
 @pytest.mark.parametrize("area", [None, float("nan"), "12", [4]])
 def test_without_a_usable_area_it_is_that_of_the_box(area):
-    (one,) = everyone(ground_truth(annotations([image(1)], [person(1, 1, BOX, area=area)])))
+    (one,) = everyone(ground_truth(annotations([image(1)], [instance(1, 1, BOX, area=area)])))
     assert one.area == one.box[2] * one.box[3] == 19 * 29
 
 
@@ -96,11 +98,11 @@ def test_without_a_usable_area_it_is_that_of_the_box(area):
         ("no_keypoints", {"keypoints": []}),
     ],
 )
-def test_people_are_left_out_on_purpose_and_counted(reason, change):
-    people = [person(1, 1, BOX), person(2, 1, BOX, **change), person(3, 1, BOX, **change)]
-    source = ground_truth(annotations([image(1)], people))
-    assert [p.person_id for p in everyone(source)] == [1]
-    assert source.dropped == {reason: 2}
+def test_instances_are_left_out_on_purpose_and_counted(reason, change):
+    instances = [instance(1, 1, BOX), instance(2, 1, BOX, **change), instance(3, 1, BOX, **change)]
+    source = ground_truth(annotations([image(1)], instances))
+    assert [p.instance_id for p in everyone(source)] == [1]
+    assert source.filtered == {reason: 2}
     assert source.rejected == []
 
 
@@ -135,19 +137,19 @@ def test_people_are_left_out_on_purpose_and_counted(reason, change):
         ("box_outside", {"bbox": [10, 500, 20, 20]}),
     ],
 )
-def test_a_person_that_cannot_be_used_is_rejected_with_the_reason(reason, change):
-    source = ground_truth(annotations([image(1)], [person(1, 1, BOX), person(2, 1, BOX) | change]))
-    assert [p.person_id for p in everyone(source)] == [1]
-    assert source.dropped == {}
+def test_an_instance_that_cannot_be_used_is_rejected_with_the_reason(reason, change):
+    source = ground_truth(annotations([image(1)], [instance(1, 1, BOX), instance(2, 1, BOX) | change]))
+    assert [p.instance_id for p in everyone(source)] == [1]
+    assert source.filtered == {}
     (entry,) = source.rejected
     assert entry["reason"] == reason
     assert entry["detail"]
-    assert entry["person_id"] == change.get("id", 2)
+    assert entry["instance_id"] == change.get("id", 2)
     json.dumps(entry)
 
 
-def test_json_files_with_nan_are_read_and_only_the_person_is_rejected(tmp_path):
-    data = annotations([image(1)], [person(1, 1, BOX), person(2, 1, [float("nan"), 2, 30, 40])])
+def test_json_files_with_nan_are_read_and_only_the_instance_is_rejected(tmp_path):
+    data = annotations([image(1)], [instance(1, 1, BOX), instance(2, 1, [float("nan"), 2, 30, 40])])
     write_json(tmp_path / "truth.json", data)
     assert "NaN" in (tmp_path / "truth.json").read_text()
     source = ground_truth(read_json(tmp_path / "truth.json"))
@@ -156,28 +158,33 @@ def test_json_files_with_nan_are_read_and_only_the_person_is_rejected(tmp_path):
 
 
 def test_an_entry_that_is_no_object_is_rejected():
-    source = ground_truth(annotations([image(1)], [person(1, 1, BOX), None, 7]))
+    source = ground_truth(annotations([image(1)], [instance(1, 1, BOX), None, 7]))
     assert [entry["reason"] for entry in source.rejected] == ["bad_annotation"] * 2
 
 
-def test_of_two_people_with_one_id_the_later_is_rejected():
-    people = [person(1, 1, BOX), person(1, 2, BOX), person(2, 1, BOX, iscrowd=1), person(2, 2, BOX)]
-    source = ground_truth(annotations([image(1), image(2)], people))
-    assert [(picture.image_id, len(picture.people)) for picture in source.pictures] == [(1, 1), (2, 1)]
+def test_of_two_instances_with_one_id_the_later_is_rejected():
+    instances = [
+        instance(1, 1, BOX),
+        instance(1, 2, BOX),
+        instance(2, 1, BOX, iscrowd=1),
+        instance(2, 2, BOX),
+    ]
+    source = ground_truth(annotations([image(1), image(2)], instances))
+    assert [(annotated.image_id, len(annotated.instances)) for annotated in source.images] == [(1, 1), (2, 1)]
     (entry,) = source.rejected
-    assert (entry["reason"], entry["image_id"], entry["person_id"]) == ("duplicate_id", 2, 1)
-    assert source.dropped == {"crowd": 1}
+    assert (entry["reason"], entry["image_id"], entry["instance_id"]) == ("duplicate_id", 2, 1)
+    assert source.filtered == {"crowd": 1}
 
 
-def test_a_picture_that_is_listed_twice_alike_is_one():
-    source = ground_truth(annotations([image(1), image(1)], [person(1, 1, BOX)]))
-    assert [len(picture.people) for picture in source.pictures] == [1]
+def test_an_image_that_is_listed_twice_alike_is_one():
+    source = ground_truth(annotations([image(1), image(1)], [instance(1, 1, BOX)]))
+    assert [len(annotated.instances) for annotated in source.images] == [1]
 
 
-def test_other_categories_are_no_people():
-    data = annotations([image(1)], [person(1, 1, BOX), person(2, 1, BOX, category_id=18)])
+def test_other_categories_are_no_instances():
+    data = annotations([image(1)], [instance(1, 1, BOX), instance(2, 1, BOX, category_id=18)])
     source = ground_truth(data | {"categories": [{"id": 18, "name": "dog"}, CATEGORY]})
-    assert [p.person_id for p in everyone(source)] == [1]
+    assert [p.instance_id for p in everyone(source)] == [1]
     assert source.rejected == []
 
 
@@ -204,8 +211,8 @@ def test_other_categories_are_no_people():
         (json.dumps(annotations([image(1, width=None)], [])), "entry 0"),
         (json.dumps(annotations([image(1, height=-1)], [])), "entry 0"),
         (json.dumps(annotations([image(1) | {"file_name": 7}], [])), "entry 0"),
-        (json.dumps(annotations([image(1), image(1, file_name="b.jpg")], [])), "two pictures have the id 1"),
-        (json.dumps(annotations([image(1), image(1, width=65)], [])), "two pictures have the id 1"),
+        (json.dumps(annotations([image(1), image(1, file_name="b.jpg")], [])), "two images have the id 1"),
+        (json.dumps(annotations([image(1), image(1, width=65)], [])), "two images have the id 1"),
     ],
 )
 def test_a_file_that_is_not_in_coco_format_is_fatal_with_its_path(tmp_path, text, what):
@@ -242,10 +249,10 @@ def test_another_skeleton_is_fatal_with_both_lists_of_names():
 
 
 @given(st.lists(annotation, max_size=6))
-@example([person(1, 1, BOX), person(1, 1, [1e17, 1, 1e17, 1e17])])
-def test_nobody_is_lost_whatever_the_annotations_are(people):
-    source = ground_truth(annotations([image(1), image(2)], people))
-    assert len(everyone(source)) + sum(source.dropped.values()) + len(source.rejected) == len(people)
+@example([instance(1, 1, BOX), instance(1, 1, [1e17, 1, 1e17, 1e17])])
+def test_nobody_is_lost_whatever_the_annotations_are(instances):
+    source = ground_truth(annotations([image(1), image(2)], instances))
+    assert len(everyone(source)) + sum(source.filtered.values()) + len(source.rejected) == len(instances)
     check_usable(source)
 
 

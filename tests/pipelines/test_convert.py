@@ -14,10 +14,10 @@ from records.manifest import read_manifest
 from tests.helpers.builders import write_json
 from tests.helpers.releases import (
     convert,
-    mpii_people,
+    mpii_instances,
     read_videos,
+    write_image,
     write_mpii,
-    write_picture,
     write_posetrack,
     write_release,
     written,
@@ -48,12 +48,12 @@ def posetrack_folder(tmp_path):
 @pytest.mark.parametrize("boxes", mpii.MPII_BOXES)
 def test_mpii_is_written_as_the_converter_says(mpii_folder, boxes):
     said = []
-    left_out = convert(mpii_folder, mpii_boxes=boxes, said=said)
+    filtered = convert(mpii_folder, mpii_boxes=boxes, said=said)
     expected = mpii.convert(read_release(mpii_folder / RELEASE), lambda name: (160, 120), boxes)
     assert {split: read(mpii_folder / f"annotations/{split}.json") for split in ("train", "test")} == expected
     assert set(written(mpii_folder)) == {"train.json", "test.json", "conversion.json"}
-    assert left_out == ({"test": {"test_part": 1}} if boxes == "keypoints" else {})
-    assert any("5 people in 3 pictures" in line for line in said)
+    assert filtered == ({"test": {"test_part": 1}} if boxes == "keypoints" else {})
+    assert any("5 instances in 3 images" in line for line in said)
     assert "all of MPII's training part is in train" in said[-1]
 
 
@@ -62,13 +62,13 @@ def test_posetrack_is_written_as_the_converter_says_per_split(posetrack_folder):
     data = read(path)
     data["images"][1]["is_labeled"] = False
     write_json(path, data)
-    left_out = convert(posetrack_folder, "posetrack")
+    filtered = convert(posetrack_folder, "posetrack")
     for split in ("train", "val"):
         files = read_videos(posetrack_folder / "original_annotations" / split)
         expected, _ = posetrack.convert(files, lambda name: (160, 120), split)
         assert read(posetrack_folder / f"annotations/{split}2018.json") == expected
     assert set(written(posetrack_folder)) == {"train2018.json", "val2018.json", "conversion.json"}
-    assert left_out == {"train": {}, "val": {"unlabelled_frame": 1}}
+    assert filtered == {"train": {}, "val": {"unlabeled_frame": 1}}
 
 
 @pytest.mark.parametrize(("dataset", "write"), [("mpii", write_mpii), ("posetrack", write_posetrack)])
@@ -98,7 +98,7 @@ def test_the_record_says_what_the_files_were_made_of(mpii_folder):
     convert(mpii_folder)
     record = read(mpii_folder / "annotations/conversion.json")
     assert record["files"].keys() == {"train", "test"}
-    assert record["unreadable_pictures"] == 0
+    assert record["unreadable_images"] == 0
     assert record["origin"]["mpii_boxes"] == "objpos"
     assert record["origin"]["validation_list_sha256"] is None
     assert len(record["origin"]["raw_sha256"]) == 64
@@ -123,18 +123,18 @@ def test_what_was_removed_is_made_again(mpii_folder, damage):
     assert written(mpii_folder) == before
 
 
-# ---- pictures that are missing
+# ---- images that are missing
 
 
 @pytest.mark.parametrize("content", [None, b"", b"<html>"])
-def test_a_picture_that_was_missing_gets_its_size_when_it_has_come(mpii_folder, content):
+def test_an_image_that_was_missing_gets_its_size_when_it_has_come(mpii_folder, content):
     path, said = mpii_folder / "images/b.jpg", []
     whole = path.read_bytes()
     path.unlink()
     if content is not None:
         path.write_bytes(content)
     convert(mpii_folder, said=said)
-    assert "warning: 1 of 4 pictures are missing or unreadable" in said
+    assert "warning: 1 of 4 images are missing or unreadable" in said
     images = read(mpii_folder / "annotations/train.json")["images"]
     sizes = {image["file_name"]: (image["width"], image["height"]) for image in images}
     assert sizes == {"a.jpg": (160, 120), "b.jpg": (0, 0), "c.jpg": (160, 120)}
@@ -148,17 +148,17 @@ def test_a_picture_that_was_missing_gets_its_size_when_it_has_come(mpii_folder, 
     assert "already converted" in said[-1]
 
 
-def test_people_of_a_missing_picture_are_rejected_by_the_build_and_nobody_is_lost(mpii_folder, capsys):
+def test_instances_of_a_missing_image_are_rejected_by_the_build_and_nobody_is_lost(mpii_folder, capsys):
     (mpii_folder / "images/b.jpg").unlink()
     arguments = [f"--dataset_dir={mpii_folder}", "--dataset=mpii", "--input_size=64x64"]
     assert command([*arguments, "--max_bad_fraction=0.3"]) == 0
     manifest = read_manifest(mpii_folder / "records/train")
-    assert (manifest.records, manifest.rejected, manifest.dropped) == (4, {"missing_image": 1}, {})
+    assert (manifest.records, manifest.rejected, manifest.filtered) == (4, {"missing_image": 1}, {})
     capsys.readouterr()
 
 
-def test_a_picture_of_another_size_than_the_raw_file_says_gets_its_own(posetrack_folder):
-    write_picture(posetrack_folder / "images/val/000003_bonn_val/000001.jpg", (96, 64))
+def test_an_image_of_another_size_than_the_raw_file_says_gets_its_own(posetrack_folder):
+    write_image(posetrack_folder / "images/val/000003_bonn_val/000001.jpg", (96, 64))
     convert(posetrack_folder, "posetrack")
     images = read(posetrack_folder / "annotations/val2018.json")["images"]
     assert [(image["width"], image["height"]) for image in images] == [(160, 120), (96, 64), (160, 120)]
@@ -167,7 +167,7 @@ def test_a_picture_of_another_size_than_the_raw_file_says_gets_its_own(posetrack
 # ---- an interruption
 
 
-@pytest.mark.parametrize("before", ["nothing", "another division", "a missing picture"])
+@pytest.mark.parametrize("before", ["nothing", "another division", "a missing image"])
 @pytest.mark.parametrize("writes", [0, 1, 2, 3])
 def test_an_interrupted_conversion_is_done_by_the_next_run(tmp_path, monkeypatch, before, writes):
     folder, options = tmp_path / "MPII", {"overwrite": before == "another division"}
@@ -177,7 +177,7 @@ def test_an_interrupted_conversion_is_done_by_the_next_run(tmp_path, monkeypatch
     if before == "another division":
         write_json(tmp_path / "list.json", ["b.jpg"])
         convert(folder, validation_list=str(tmp_path / "list.json"))
-    elif before == "a missing picture":
+    elif before == "a missing image":
         (folder / "images/b.jpg").rename(tmp_path / "b.jpg")
         convert(folder)
         (tmp_path / "b.jpg").rename(folder / "images/b.jpg")
@@ -223,7 +223,7 @@ def test_without_a_record_that_can_be_read_files_are_somebody_elses(mpii_folder,
 
 
 @pytest.mark.parametrize(
-    "change", [{"files": []}, {"files": None}, {"origin": "x"}, {"left_out": 1}, {"unreadable_pictures": "x"}]
+    "change", [{"files": []}, {"files": None}, {"origin": "x"}, {"filtered": 1}, {"unreadable_images": "x"}]
 )
 def test_a_record_of_another_form_is_no_record(mpii_folder, change):
     convert(mpii_folder)
@@ -256,7 +256,7 @@ def test_other_options_are_refused_by_name_and_overwrite_converts_again(mpii_fol
 
 def test_a_changed_release_is_refused_by_name(mpii_folder):
     convert(mpii_folder)
-    write_release(mpii_folder, [("a.jpg", mpii_people((40, 40)))], name=RELEASE)
+    write_release(mpii_folder, [("a.jpg", mpii_instances((40, 40)))], name=RELEASE)
     with pytest.raises(BuildError, match=r"raw_sha256 was .*, now .*--overwrite"):
         convert(mpii_folder)
 

@@ -42,25 +42,25 @@ def touched(folder, before):
 
 
 @pytest.mark.parametrize(
-    ("dataset", "write", "picture"),
+    ("dataset", "write", "image"),
     [
         ("mpii", write_mpii, "images/b.jpg"),
         ("posetrack", write_posetrack, "images/val/000003_bonn_val/000001.jpg"),
     ],
 )
-def test_while_a_picture_is_missing_nothing_is_written_again(tmp_path, dataset, write, picture):
+def test_while_an_image_is_missing_nothing_is_written_again(tmp_path, dataset, write, image):
     write(tmp_path)
-    (tmp_path / picture).unlink()
+    (tmp_path / image).unlink()
     first = convert(tmp_path, dataset)
     before, said = identities(tmp_path), []
     assert convert(tmp_path, dataset, said=said) == first
     assert convert(tmp_path, dataset, said=said, overwrite=True) == first
     assert touched(tmp_path, before) == set()
     assert sum("already converted" in line for line in said) == 2
-    assert sum("pictures are missing or unreadable" in line for line in said) == 2
+    assert sum("images are missing or unreadable" in line for line in said) == 2
 
 
-def test_a_picture_that_has_come_changes_its_size_and_nothing_else(mpii_folder, tmp_path):
+def test_an_image_that_has_come_changes_its_size_and_nothing_else(mpii_folder, tmp_path):
     (mpii_folder / "images/b.jpg").rename(tmp_path / "b.jpg")
     convert(mpii_folder)
     before, contents = identities(mpii_folder), written(mpii_folder)
@@ -76,12 +76,12 @@ def test_a_picture_that_has_come_changes_its_size_and_nothing_else(mpii_folder, 
     assert earlier == now
 
 
-def test_a_picture_that_its_video_has_stood_in_for_changes_the_record_only(posetrack_folder, tmp_path):
-    picture = posetrack_folder / "images/val/000003_bonn_val/000001.jpg"
-    picture.rename(tmp_path / "a.jpg")
+def test_an_image_that_its_video_has_stood_in_for_changes_the_record_only(posetrack_folder, tmp_path):
+    image = posetrack_folder / "images/val/000003_bonn_val/000001.jpg"
+    image.rename(tmp_path / "a.jpg")
     convert(posetrack_folder, "posetrack")
     before = identities(posetrack_folder)
-    (tmp_path / "a.jpg").rename(picture)
+    (tmp_path / "a.jpg").rename(image)
     convert(posetrack_folder, "posetrack")
     assert touched(posetrack_folder, before) == {"conversion.json"}
 
@@ -95,7 +95,7 @@ def test_a_foreign_validation_file_beside_an_undivided_mpii_is_refused(mpii_fold
         convert(mpii_folder)
     write_json(mpii_folder / "annotations/val.json", {"precious": 1})
     before = identities(mpii_folder)
-    with pytest.raises(BuildError, match=r"val\.json is there.*people in common.*--validation_list, move"):
+    with pytest.raises(BuildError, match=r"val\.json is there.*instances in common.*--validation_list, move"):
         convert(mpii_folder)
     assert touched(mpii_folder, before) == set()
     said = []

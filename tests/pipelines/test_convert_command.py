@@ -33,7 +33,7 @@ def test_linked_folders_are_built(tmp_path, capsys, dataset, write, counts):
     capsys.readouterr()
 
 
-def test_pictures_may_lie_elsewhere(tmp_path, capsys):
+def test_images_may_lie_elsewhere(tmp_path, capsys):
     mpii_folder = tmp_path / "MPII"
     write_mpii(mpii_folder)
     (mpii_folder / "images").rename(tmp_path / "photos")
@@ -58,12 +58,12 @@ def test_the_older_converters_files_are_written_and_built(tmp_path, capsys):
                 np.testing.assert_allclose(one.pop(name), other.pop(name), rtol=0, atol=1e-6)
         assert received == expected
     manifest = read_manifest(tmp_path / "records/train")
-    assert manifest.dropped == {"no_extent": 8}
-    # One of the made-up people stands outside of the picture.
+    assert manifest.filtered == {"no_extent": 8}
+    # One of the made-up instances stands outside of the image.
     assert manifest.rejected == {"box_outside": 1}
-    assert manifest.records == len(expected_people(golden)) - 1
+    assert manifest.records == len(expected_instances(golden)) - 1
     assert "missing" not in capsys.readouterr().out
 
 
-def expected_people(golden):
+def expected_instances(golden):
     return read(golden / "expected_train.json")["annotations"]

@@ -8,9 +8,9 @@ import pytest
 
 from pipelines.cli import command
 from records.manifest import read_manifest
-from tests.helpers.builders import image, person, write_json
+from tests.helpers.builders import image, instance, write_json
 from tests.helpers.commands import fails, succeeds
-from tests.helpers.releases import write_picture
+from tests.helpers.releases import write_image
 
 INPUT = "--input_size=64x96"
 RUN = ("--dataset=custom", "--gpus=0", "--model=w24_tiny", "--batch_size=4")
@@ -24,7 +24,7 @@ FIVE = {
     "sigmas": [0.05, 0.06, 0.06, 0.07, 0.07],
 }
 
-#: A ladder: as a labelling tool may leave it, with nothing but names.
+#: A ladder: as a labeling tool may leave it, with nothing but names.
 TWENTY_THREE = {
     "id": 1,
     "name": "ladder",
@@ -32,21 +32,23 @@ TWENTY_THREE = {
 }
 
 
-def write_dataset(folder, category, pictures, first_id):
-    """Annotations of two people a picture, without "area", and their pictures; returns the former's path."""
+def write_dataset(folder, category, images, first_id):
+    """Annotations of two instances an image, without "area", and their images; returns the former's path."""
     rng = np.random.default_rng(first_id)
-    count, entries, people = len(category["keypoints"]), [], []
-    for number in range(first_id, first_id + pictures):
+    count, entries, instances = len(category["keypoints"]), [], []
+    for number in range(first_id, first_id + images):
         entries.append(image(number, 160, 120, f"{number}.jpg"))
-        write_picture(folder / "photos" / f"{number}.jpg", seed=number)
+        write_image(folder / "photos" / f"{number}.jpg", seed=number)
         for left in (10, 85):
             points = rng.uniform([left, 15], [left + 60, 105], (count, 2)).round(1)
             keypoints = np.concatenate([points, np.full((count, 1), 2)], axis=1).ravel().tolist()
-            one = person(len(people) + 1, number, [left, 15, 60, 90], keypoints, category_id=category["id"])
+            one = instance(
+                len(instances) + 1, number, [left, 15, 60, 90], keypoints, category_id=category["id"]
+            )
             del one["area"], one["num_keypoints"], one["iscrowd"]
-            people.append(one)
+            instances.append(one)
     path = folder / f"labels_{first_id}.json"
-    write_json(path, {"images": entries, "annotations": people, "categories": [category]})
+    write_json(path, {"images": entries, "annotations": instances, "categories": [category]})
     return path
 
 
@@ -81,20 +83,20 @@ def trained_on(tmp_path_factory):
 def test_any_keypoints_are_built_trained_and_evaluated(trained_on, category):
     folder, built, _, trained = trained_on(category)
     count = len(category["keypoints"])
-    assert f"people              8  of {count} keypoints" in built.stdout
+    assert f"instances              8  of {count} keypoints" in built.stdout
     # A warning for what was guessed, once; none where the file says everything.
     assert built.stdout.count("warning:") == ("sigmas" not in category)
     assert ('no "sigmas"' in built.stdout) == ("sigmas" not in category)
     manifest = read_manifest(folder / "dataset/Custom/records/train")
-    assert (manifest.records, manifest.dropped, manifest.rejected) == (8, {}, {})
+    assert (manifest.records, manifest.filtered, manifest.rejected) == (8, {}, {})
     assert list(manifest.skeleton.keypoints) == category["keypoints"]
     assert len(manifest.skeleton.flip_pairs) == count // 2
     assert manifest.skeleton.upper_body == ()
     assert "epoch 1: loss" in trained.stdout + trained.stderr
     assert "Warning" not in built.stderr + trained.stderr
 
-    evaluated = succeeds(folder, "evaluate/main.py", "--boxes=ground_truth", "--pictures=2")
-    assert len(re.findall(r"^Average", evaluated.stdout, re.MULTILINE)) == 10
+    evaluation = succeeds(folder, "evaluate/main.py", "--boxes=ground_truth", "--num_images=2")
+    assert len(re.findall(r"^Average", evaluation.stdout, re.MULTILINE)) == 10
     result = folder / "output/result"
     name = (
         f"labels_101_val_w24_tiny_epoch-0001_ground_truth_{records_of(folder / 'dataset/Custom/records/val')}"
@@ -116,16 +118,16 @@ def test_a_detectors_boxes_of_another_tools_category_are_evaluated(trained_on):
     write_json(folder / "found.json", boxes)
     detected = ("--split=val", "--boxes=detections", "--detections=found.json", "--detection_category=3")
     build(folder, folder / "labels_101.json", *detected)
-    evaluated = succeeds(folder, "evaluate/main.py", "--epoch=1", "--pictures=2")
-    assert "2 detected boxes of custom val" in evaluated.stdout
+    evaluation = succeeds(folder, "evaluate/main.py", "--epoch=1", "--num_images=2")
+    assert "2 detected boxes of custom val" in evaluation.stdout
     digits = records_of(folder / "dataset/Custom/records/val_detections")
     name = f"labels_101_val_w24_tiny_epoch-0001_detections_{digits}"
     check_results(folder / f"output/result/{name}_results.json", FIVE, {101, 102})
 
 
 @pytest.mark.slow
-def test_a_list_of_pictures_without_people_gives_results_only(trained_on):
-    """As COCO's image_info files of the test pictures; the metric is for whoever has the annotations."""
+def test_a_list_of_images_without_instances_gives_results_only(trained_on):
+    """As COCO's image_info files of the test images; the metric is for whoever has the annotations."""
     folder, *_ = trained_on(FIVE)
     data = json.loads((folder / "labels_101.json").read_text())
     write_json(folder / "info.json", {"images": data["images"], "categories": data["categories"]})
@@ -134,8 +136,8 @@ def test_a_list_of_pictures_without_people_gives_results_only(trained_on):
     )
     elsewhere = ("--boxes=detections", "--records_dir=info")
     build(folder, folder / "info.json", *elsewhere, "--split=val", "--detections=more.json")
-    evaluated = succeeds(folder, "evaluate/main.py", *elsewhere, "--annotations=info.json")
-    assert "info.json has no annotations to measure against" in evaluated.stdout
+    evaluation = succeeds(folder, "evaluate/main.py", *elsewhere, "--annotations=info.json")
+    assert "info.json has no annotations to measure against" in evaluation.stdout
     name = f"info_val_w24_tiny_epoch-0001_detections_{records_of(folder / 'info/val_detections')}"
     check_results(folder / f"output/result/{name}_results.json", FIVE, {102})
     assert not (folder / f"output/result/{name}_metrics.json").exists()
@@ -184,15 +186,15 @@ def change(path, **changes):
 
 def test_a_file_without_keypoints_is_refused_in_one_line(five, capsys):
     data = json.loads(five.read_text())
-    people = [one | {"keypoints": []} for one in data["annotations"]]
+    instances = [one | {"keypoints": []} for one in data["annotations"]]
     for categories in ([], [{"id": 7, "name": "paw"}], [{"id": 7, "keypoints": []}], None, "paw"):
-        change(five, categories=categories, annotations=people)
+        change(five, categories=categories, annotations=instances)
         assert 'has no category with "keypoints"' in refused(capsys, five)
 
 
-def test_a_file_with_people_of_two_kinds_of_keypoints_is_refused_until_one_is_chosen(five, capsys):
+def test_a_file_with_instances_of_two_kinds_of_keypoints_is_refused_until_one_is_chosen(five, capsys):
     data = json.loads(five.read_text())
-    other = person(9, 1, [10, 15, 60, 90], [20, 30, 2] * 23, category_id=1)
+    other = instance(9, 1, [10, 15, 60, 90], [20, 30, 2] * 23, category_id=1)
     categories = [FIVE, TWENTY_THREE, {"id": 3, "name": "car"}]
     change(five, categories=categories, annotations=[*data["annotations"], other])
     said = refused(capsys, five)
@@ -239,11 +241,11 @@ def test_a_line_to_a_keypoint_that_does_not_exist_is_left_out_and_the_rest_is_bu
     assert read_manifest(five.parent / "records/train").skeleton.limbs == ((0, 1),)
 
 
-def test_people_with_another_number_of_keypoints_are_rejected_with_the_reason(five, capsys):
+def test_instances_with_another_number_of_keypoints_are_rejected_with_the_reason(five, capsys):
     data = json.loads(five.read_text())
     data["annotations"][0]["keypoints"] = [1, 1, 2] * 17
     write_json(five, data)
-    assert "1 of 2 people were rejected (1 bad_keypoints)" in refused_build(capsys, five)
+    assert "1 of 2 instances were rejected (1 bad_keypoints)" in refused_build(capsys, five)
     (line,) = (five.parent / "records/train/rejected.jsonl").read_text().splitlines()
     assert "expected 15 numbers, received 51" in line
 

@@ -31,7 +31,7 @@ OPTIONS = (
     f"--staging_location=gs://{BUCKET}/staging",
     f"--template_location=gs://{BUCKET}/template",
 )
-#: Sends the job of some shards. Names that are looked up outside of this machine end on standard output.
+#: Sends the job of some shards. Names that are looked up outside of this host end on standard output.
 DRIVER = """
 import socket, sys
 look_up = socket.getaddrinfo
@@ -93,7 +93,7 @@ def environments(pipeline):
 
 @pytest.fixture(scope="module")
 def staged(tmp_path_factory):
-    """150 shards of 1,024 people, which is COCO train."""
+    """150 shards of 1,024 instances, which is COCO train."""
     return submit(tmp_path_factory.mktemp("dataflow"), 150, f"--setup_file={ROOT}/setup.py")
 
 
@@ -192,14 +192,14 @@ def test_templates_and_jobs_nobody_waits_for_are_only_submitted(options, expecte
 
 def test_a_build_that_is_handed_over_is_finished_by_the_same_command_later(tmp_path):
     make_dataset(tmp_path)
-    said, plain = [], make_build(tmp_path, tmp_path / "plain", people_per_shard=5)
+    said, plain = [], make_build(tmp_path, tmp_path / "plain", instances_per_shard=5)
     build_records(plain, said.append)
     folder = tmp_path / "handed_over"
-    build = make_build(tmp_path, folder, people_per_shard=5, beam_args=("--no_wait_until_finish",))
+    build = make_build(tmp_path, folder, instances_per_shard=5, beam_args=("--no_wait_until_finish",))
     assert build_records(build, said.append) is None
     assert "handed over" in said[-1]
     assert not (folder / "manifest.json").exists()
-    manifest = build_records(make_build(tmp_path, folder, people_per_shard=5), said.append)
+    manifest = build_records(make_build(tmp_path, folder, instances_per_shard=5), said.append)
     assert len(manifest.shards) > 1
     assert shard_bytes(folder) == shard_bytes(tmp_path / "plain")
 
@@ -208,7 +208,7 @@ def test_a_build_that_is_handed_over_is_finished_by_the_same_command_later(tmp_p
 def test_the_command_makes_a_template_of_a_store_s_dataset_and_finishes_it_later(tmp_path):
     """With --template_location it plans and stages; without Beam's options it checks the shards that came."""
     make_dataset(tmp_path / "COCO")
-    flags = ["--split=train", "--people_per_shard=5"]
+    flags = ["--split=train", "--instances_per_shard=5"]
     assert command([f"--dataset_dir={tmp_path}/COCO", f"--records_dir={tmp_path}/here", *flags]) == 0
     with emulated_storage(tmp_path) as variables:
         variables |= {"HTTPS_PROXY": "http://127.0.0.1:1", "NO_PROXY": "127.0.0.1"}
@@ -262,7 +262,7 @@ def test_a_template_of_several_builds_at_once_is_refused_before_anything_is_plan
     assert not (tmp_path / "COCO/records").exists()
 
 
-def test_folders_of_this_machine_are_refused_for_dataflow(tmp_path, capsys):
+def test_folders_of_this_worker_are_refused_for_dataflow(tmp_path, capsys):
     make_dataset(tmp_path / "COCO")
     options = ["--runner=DataflowRunner", "--project=p", "--region=r"]
     assert command([f"--dataset_dir={tmp_path}/COCO", "--split=train", "--", *options]) == 2

@@ -1,4 +1,4 @@
-"""A person detector's boxes as people to cut out."""
+"""A person detector's boxes as instances to cut out."""
 
 import json
 import warnings
@@ -10,50 +10,50 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluate.ground_truth import find_truth
-from pipelines.annotations.coco import read_pictures
+from evaluate.ground_truth import find_ground_truth
+from pipelines.annotations.coco import read_images
 from pipelines.annotations.json_stream import read_json
 from pipelines.instances import BuildError
 from records.annotations.image_ids import find_texts
 from records.geometry import box_to_center_scale
-from tests.helpers.builders import annotations, image, make_build, person, quiet, write_json, write_split
+from tests.helpers.builders import annotations, image, instance, make_build, quiet, write_json, write_split
 from tests.helpers.shared import shared_data
 from tests.helpers.sources import box_of, check_usable, detected, detection, everyone
 
 
 @pytest.mark.parametrize(("name", "threshold"), [("det00", 0.0), ("det03", 0.3)])
-def test_detected_people_are_the_official_ones(name, threshold):
+def test_detected_instances_are_the_official_ones(name, threshold):
     golden = np.load(shared_data("golden", "coco_eval", "person_db.npz"))
-    pictures = read_pictures(read_json(shared_data("golden", "coco_eval", "gt_annotations.json")), "truth")
+    images = read_images(read_json(shared_data("golden", "coco_eval", "gt_annotations.json")), "truth")
     path = shared_data("golden", "coco_eval", "detections.json")
     entries = read_json(path)
-    source = detected(entries, pictures, threshold)
-    people = sorted(
+    source = detected(entries, images, threshold)
+    instances = sorted(
         (
-            (person.person_id, picture.file_name, person)
-            for picture in source.pictures
-            for person in picture.people
+            (instance.instance_id, image.file_name, instance)
+            for image in source.images
+            for instance in image.instances
         ),
         key=lambda row: row[0],
     )  # the official list is in the file's order
-    assert [file_name for _, file_name, _ in people] == golden[f"{name}_image"].tolist()
-    center, scale = box_to_center_scale([person.box for *_, person in people], (192, 256))
+    assert [file_name for _, file_name, _ in instances] == golden[f"{name}_image"].tolist()
+    center, scale = box_to_center_scale([instance.box for *_, instance in instances], (192, 256))
     np.testing.assert_allclose(center, golden[f"{name}_center"], atol=1e-4)
     np.testing.assert_allclose(scale / 200, golden[f"{name}_scale"], atol=1e-6)
-    np.testing.assert_array_equal([person.score for *_, person in people], golden[f"{name}_score"])
-    for position, _, one in people:
+    np.testing.assert_array_equal([instance.score for *_, instance in instances], golden[f"{name}_score"])
+    for position, _, one in instances:
         assert one.box == entries[position]["bbox"]
-    assert len(people) + sum(source.dropped.values()) == len(entries) == 150
+    assert len(instances) + sum(source.filtered.values()) == len(entries) == 150
     assert source.rejected == []
 
 
 def test_a_detection_keeps_its_box_its_score_and_its_place_in_the_file():
     source = detected([box_of(category_id=3), box_of(bbox=[-5, 40, 100.5, 60], score=0.25)])
     (one,) = everyone(source)
-    assert (one.person_id, one.box, one.score) == (1, [-5, 40, 100.5, 60], 0.25)
+    assert (one.instance_id, one.box, one.score) == (1, [-5, 40, 100.5, 60], 0.25)
     assert one.area == 100.5 * 60
     assert one.keypoints == [0] * 51
-    assert source.dropped == {"not_a_person": 1}
+    assert source.filtered == {"not_a_person": 1}
 
 
 @pytest.mark.filterwarnings("ignore:.*because of their image ids")
@@ -69,7 +69,7 @@ def test_a_detection_keeps_its_box_its_score_and_its_place_in_the_file():
 def test_detections_are_left_out_on_purpose_and_counted(reason, change):
     source = detected([box_of(), box_of(**change)], threshold=0.3)
     assert len(everyone(source)) == 1
-    assert (source.dropped, source.rejected) == ({reason: 1}, [])
+    assert (source.filtered, source.rejected) == ({reason: 1}, [])
 
 
 def test_a_score_at_the_threshold_is_kept():
@@ -89,7 +89,7 @@ def test_a_detection_that_cannot_be_used_is_rejected_with_the_reason(reason, cha
     source = detected([box_of(), box_of(**change)])
     assert len(everyone(source)) == 1
     (entry,) = source.rejected
-    assert (entry["reason"], entry["image_id"], entry["person_id"]) == (reason, 1, 1)
+    assert (entry["reason"], entry["image_id"], entry["instance_id"]) == (reason, 1, 1)
 
 
 @pytest.mark.parametrize("data", [{}, {"annotations": []}, [1, 2], "text", [[]]])
@@ -99,7 +99,7 @@ def test_anything_but_a_list_of_detections_is_fatal_with_the_path(data):
 
 
 @pytest.mark.parametrize("entries", [[], [box_of(image_id=5), box_of(image_id=6), box_of(category_id=2)]])
-def test_detections_of_other_pictures_only_are_fatal_with_the_path(entries):
+def test_detections_of_other_images_only_are_fatal_with_the_path(entries):
     with pytest.raises(BuildError, match=r"boxes\.json(: none of its \d boxes| is an empty list)"):
         detected(entries)
 
@@ -108,15 +108,13 @@ def test_detections_of_other_pictures_only_are_fatal_with_the_path(entries):
 
 
 def with_ids(*ids, files=("0001.jpg", "b/cat.png", "7.jpg"), **changes):
-    """People per picture, what was left out, and what was warned of."""
-    pictures = read_pictures(
-        annotations([image(n + 1, 99, 99, name) for n, name in enumerate(files)], []), "t"
-    )
+    """Instances per image, what was left out, and what was warned of."""
+    images = read_images(annotations([image(n + 1, 99, 99, name) for n, name in enumerate(files)], []), "t")
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        source = detected([box_of(image_id=one, **changes) for one in ids], pictures)
-    found = {picture.image_id: len(picture.people) for picture in source.pictures}
-    return found, source.dropped, [str(warning.message) for warning in warned]
+        source = detected([box_of(image_id=one, **changes) for one in ids], images)
+    found = {annotated.image_id: len(annotated.instances) for annotated in source.images}
+    return found, source.filtered, [str(warning.message) for warning in warned]
 
 
 @pytest.mark.parametrize(
@@ -128,28 +126,28 @@ def with_ids(*ids, files=("0001.jpg", "b/cat.png", "7.jpg"), **changes):
     ],
 )
 def test_an_id_that_is_a_files_name_or_a_number_is_understood_and_it_is_said(text, image_id):
-    found, dropped, (said,) = with_ids(text, image_id, text)
-    assert (found, dropped) == ({image_id: 3}, {})
+    found, filtered, (said,) = with_ids(text, image_id, text)
+    assert (found, filtered) == ({image_id: 3}, {})
     assert "image ids of 2 boxes in boxes.json, such as " + json.dumps(text) + " (text), were" in said
 
 
-def test_text_that_is_no_picture_is_named_beside_what_the_pictures_have():
-    found, dropped, (named, unknown) = with_ids(1, "cat", "dog", None, 4)
-    assert (found, dropped) == ({1: 1, 2: 1}, {"image_of_another_split": 3})
-    assert "found by the picture's file name" in named
-    assert 'such as "dog" (text), pictures such as 1 (a number) with the file 0001.jpg' in unknown
+def test_text_that_is_no_image_is_named_beside_what_the_images_have():
+    found, filtered, (named, unknown) = with_ids(1, "cat", "dog", None, 4)
+    assert (found, filtered) == ({1: 1, 2: 1}, {"image_of_another_split": 3})
+    assert "found by the image's file name" in named
+    assert 'such as "dog" (text), images such as 1 (a number) with the file 0001.jpg' in unknown
     assert "2 boxes in boxes.json are left out because of their image ids" in unknown
     with pytest.raises(
-        BuildError, match=r'none of its 2 boxes .* ids such as "dog" \(text\), pictures such as 1 '
+        BuildError, match=r'none of its 2 boxes .* ids such as "dog" \(text\), images such as 1 '
     ):
         with_ids("dog", "cow")
-    with pytest.raises(BuildError, match=r"ids such as 8 \(a number\), pictures such as 1 "):
+    with pytest.raises(BuildError, match=r"ids such as 8 \(a number\), images such as 1 "):
         with_ids(8, 9)
 
 
 def test_numbers_with_a_decimal_point_count_as_the_whole_numbers_they_are():
-    found, dropped, (said, _) = with_ids(1.0, 2.0, 2.5)
-    assert (found, dropped) == ({1: 1, 2: 1}, {"image_of_another_split": 1})
+    found, filtered, (said, _) = with_ids(1.0, 2.0, 2.5)
+    assert (found, filtered) == ({1: 1, 2: 1}, {"image_of_another_split": 1})
     assert "image ids of 2 boxes in boxes.json, such as 1.0 (a number), were taken for whole numbers" in said
 
 
@@ -167,7 +165,7 @@ def test_text_that_may_be_a_name_or_a_number_is_what_more_of_the_others_are():
     }  # no number is so spelled
 
 
-def test_a_name_that_several_pictures_have_finds_none_of_them():
+def test_a_name_that_several_images_have_finds_none_of_them():
     files = ("a/x.jpg", "b/x.jpg", "x.png")
     assert with_ids("a/x", "b/x.jpg", "x.png", files=files)[0] == {1: 1, 2: 1, 3: 1}
     with pytest.raises(BuildError, match="none of its 1 boxes"):
@@ -193,17 +191,17 @@ file_names = st.lists(
 
 
 @given(st.lists(ids.filter(lambda one: isinstance(one, str)), unique=True), file_names)
-def test_a_text_stands_for_one_picture_at_most_and_no_number_for_a_file_of_another_spelling(texts, names):
-    pictures = dict(enumerate(names, start=1))
+def test_a_text_stands_for_one_image_at_most_and_no_number_for_a_file_of_another_spelling(texts, names):
+    images = dict(enumerate(names, start=1))
     try:
-        named, numbered = find_texts(texts, pictures)
+        named, numbered = find_texts(texts, images)
     except ValueError as error:
         assert "write the ids as numbers" in str(error)  # noqa: PT017
         return
     assert not named.keys() & numbered.keys()
-    assert {*named.values(), *numbered.values()} <= pictures.keys()
+    assert {*named.values(), *numbered.values()} <= images.keys()
     for text, found in named.items():
-        assert pictures[found].removesuffix(".jpg").endswith(text.removesuffix(".jpg").split("/")[-1])
+        assert images[found].removesuffix(".jpg").endswith(text.removesuffix(".jpg").split("/")[-1])
     assert all(int(text) == found for text, found in numbered.items())
 
 
@@ -211,26 +209,26 @@ def test_a_text_stands_for_one_picture_at_most_and_no_number_for_a_file_of_anoth
 @given(st.lists(detection, max_size=6))
 def test_nobody_is_lost_whatever_the_detections_are(detections):
     source = detected([box_of(), *detections])
-    taken = len(everyone(source)) + sum(source.dropped.values()) + len(source.rejected)
+    taken = len(everyone(source)) + sum(source.filtered.values()) + len(source.rejected)
     assert taken == len(detections) + 1
     check_usable(source)
 
 
-# ---- which category, and which pictures
+# ---- which category, and which images
 
 
 def test_the_category_is_that_of_the_annotations_unless_another_is_named(tmp_path):
-    data = annotations([image(1, 160, 120)], [person(1, 1, [20, 10, 40, 60])])
+    data = annotations([image(1, 160, 120)], [instance(1, 1, [20, 10, 40, 60])])
     write_split(tmp_path, "val", data)
     boxes = [box_of(category_id=number, bbox=[20, 10, 40, 60]) for number in (1, 1, 3)]
     write_json(tmp_path / "dets/human_detection.json", boxes)
     build = make_build(tmp_path, tmp_path / "out", "val", "detections")
     manifest = quiet(build)
-    assert (manifest.records, manifest.dropped) == (2, {"not_a_person": 1})
+    assert (manifest.records, manifest.filtered) == (2, {"not_a_person": 1})
     with pytest.raises(BuildError, match="detection_category was None, now 3"):
         quiet(replace(build, detection_category=3))
     manifest = quiet(replace(build, detection_category=3, overwrite=True))
-    assert (manifest.records, manifest.dropped) == (1, {"not_a_person": 2})
+    assert (manifest.records, manifest.filtered) == (1, {"not_a_person": 2})
     with pytest.raises(BuildError, match="none of its 3 boxes is of the category 4; --detection_category"):
         quiet(replace(build, detection_category=4, overwrite=True))
 
@@ -238,7 +236,7 @@ def test_the_category_is_that_of_the_annotations_unless_another_is_named(tmp_pat
 @pytest.mark.parametrize(
     "categories", [{}, {"categories": []}, {"categories": [{"id": 1, "name": "person"}]}]
 )
-def test_a_mere_list_of_pictures_is_enough_for_a_detectors_boxes(tmp_path, categories):
+def test_a_mere_list_of_images_is_enough_for_a_detectors_boxes(tmp_path, categories):
     """As COCO's image_info files: no annotations, and categories without keypoints or none."""
     write_split(tmp_path, "test", annotations([image(1, 160, 120), image(2, 160, 120)], []))
     info = {"images": [image(1, 160, 120), image(2, 160, 120)]} | categories
@@ -247,14 +245,18 @@ def test_a_mere_list_of_pictures_is_enough_for_a_detectors_boxes(tmp_path, categ
     build = make_build(tmp_path, tmp_path / "out", "test", "detections")
     build = replace(build, annotations=str(tmp_path / "info.json"))
     manifest = quiet(build)
-    assert (manifest.records, manifest.dropped) == (1, {"image_of_another_split": 1})
-    truth = find_truth(SimpleNamespace(annotations=None, dataset_dir=None), manifest)
-    assert (truth.labelled, truth.content["annotations"], truth.category) == (False, [], 1)
+    assert (manifest.records, manifest.filtered) == (1, {"image_of_another_split": 1})
+    ground_truth = find_ground_truth(SimpleNamespace(annotations=None, dataset_dir=None), manifest)
+    assert (ground_truth.labeled, ground_truth.content["annotations"], ground_truth.category) == (
+        False,
+        [],
+        1,
+    )
     with pytest.raises(BuildError, match='has no list "annotations"; ground-truth boxes need one'):
         quiet(replace(build, boxes="ground_truth", folder=str(tmp_path / "other")))
 
 
-def test_a_users_own_list_of_pictures_must_name_the_keypoints(tmp_path):
+def test_a_users_own_list_of_images_must_name_the_keypoints(tmp_path):
     write_json(tmp_path / "annotations/person_keypoints_val2017.json", {"images": [image(1)]})
     write_json(tmp_path / "dets/human_detection.json", [box_of()])
     with pytest.raises(BuildError, match='0 categories with "keypoints"'):

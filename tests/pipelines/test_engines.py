@@ -24,7 +24,7 @@ def flags(dataset_dir, out):
         f"--dataset_dir={dataset_dir}",
         f"--records_dir={out}",
         "--split=train",
-        "--people_per_shard=2",
+        "--instances_per_shard=2",
         "--input_size=96x128",
     ]
 
@@ -63,7 +63,7 @@ def pool(tmp_path_factory):
     [["--workers=2"], ["--", "--runner=DirectRunner"], ["--", "--runner=BundleBasedDirectRunner"]],
     ids=" ".join,
 )
-def test_processes_and_other_runners_of_this_machine_give_the_same_bytes(
+def test_processes_and_other_runners_of_this_worker_give_the_same_bytes(
     arguments, dataset_dir, in_memory, tmp_path
 ):
     assert command([*flags(dataset_dir, tmp_path), *arguments]) == 0

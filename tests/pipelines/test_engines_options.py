@@ -78,7 +78,7 @@ def test_the_options_of_every_runner_are_known(rest, capsys):
 @pytest.mark.parametrize(
     ("rest", "said"),
     [
-        (["--colour=red"], "has no option --colour$"),
+        (["--color=red"], "has no option --colour$"),
         (["--job_nam=x"], r"has no option --job_nam; is it --job_name\?"),
         (["--job_name=x", "stray"], "unexpected argument 'stray'"),
         (["stray"], "unexpected argument 'stray'"),
@@ -120,7 +120,7 @@ def test_what_beam_would_leave_out_without_a_word_is_a_usage_error(rest, said):
         ["--direct_running_mode=in_memory"],
     ],
 )
-def test_workers_say_all_there_is_to_say_about_this_machine(rest):
+def test_workers_say_all_there_is_to_say_about_this_worker(rest):
     with pytest.raises(UsageError, match="--workers"):
         beam_arguments(rest, 2)
 

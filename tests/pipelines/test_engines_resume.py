@@ -8,7 +8,7 @@ import pytest
 from pipelines.cli import command
 from tests.helpers.engines import dask_cluster, job_service, wait_for, worker_pool
 from tests.helpers.large_builds import (
-    PICTURES,
+    IMAGES,
     arguments,
     build_unbroken,
     finished,
@@ -54,9 +54,9 @@ def test_after_the_submitting_process_was_killed_the_same_command_completes_the_
 ):
     """At once, while workers that have lost their driver may still be at the same shards."""
     process = start(dataset, tmp_path, *engine)
-    assert kill_after(process, tmp_path, PICTURES // 10) == -signal.SIGKILL
+    assert kill_after(process, tmp_path, IMAGES // 10) == -signal.SIGKILL
     kept = finished(tmp_path)
-    assert PICTURES // 10 <= len(kept) < PICTURES
+    assert IMAGES // 10 <= len(kept) < IMAGES
     assert not (tmp_path / "train/manifest.json").exists()
     assert command([*arguments(dataset, tmp_path), *engine]) == 0
     wait_for(lambda: is_complete(tmp_path / "train", unbroken), "incomplete, or leftovers", seconds=10)
@@ -68,9 +68,9 @@ def test_a_build_survives_the_death_of_a_dask_worker(dataset, unbroken, tmp_path
     with dask_cluster(tmp_path / "cluster") as cluster:
         process = start(dataset, tmp_path, *cluster.arguments)
         try:
-            wait_for_shards(process, tmp_path, PICTURES // 10)
+            wait_for_shards(process, tmp_path, IMAGES // 10)
             cluster.workers[0].kill()
-            assert len(finished(tmp_path)) < PICTURES
+            assert len(finished(tmp_path)) < IMAGES
             assert process.wait(timeout=100) == 0
         finally:
             if process.poll() is None:

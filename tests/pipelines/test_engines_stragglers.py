@@ -28,7 +28,7 @@ def planned(build):
     """The `ShardJob` of a build whose driver was killed when its plan stood."""
     jobs = []
 
-    def kill(job, beam_args, people):
+    def kill(job, beam_args, instances):
         jobs.append(job)
         raise Killed
 
@@ -50,7 +50,7 @@ def first(patch, name, action):
 
 
 def test_several_workers_at_the_same_shards_do_not_disturb_each_other(dataset_dir, finished, tmp_path):
-    build = make_build(dataset_dir, tmp_path / "train", people_per_shard=6)
+    build = make_build(dataset_dir, tmp_path / "train", instances_per_shard=6)
     job = planned(build)
     with ThreadPoolExecutor(8) as pool:
         done = pool.map(lambda index: list(WriteShard(job).process(index)), [*range(4)] * 8)
@@ -68,7 +68,7 @@ def test_several_workers_at_the_same_shards_do_not_disturb_each_other(dataset_di
 def test_a_worker_that_is_late_leaves_nothing_in_a_finished_build(
     moment, dataset_dir, finished, tmp_path, monkeypatch
 ):
-    build = make_build(dataset_dir, tmp_path / "train", people_per_shard=6)
+    build = make_build(dataset_dir, tmp_path / "train", instances_per_shard=6)
     job = planned(build)
     with monkeypatch.context() as patch:
         first(patch, moment, lambda: quiet(build))
@@ -108,7 +108,7 @@ def test_a_worker_that_is_late_does_not_bring_back_what_was_mended(tmp_path, mon
 
 
 def test_a_worker_process_ends_with_its_driver(dataset_dir, tmp_path, monkeypatch):
-    job = planned(make_build(dataset_dir, tmp_path / "train", people_per_shard=6))
+    job = planned(make_build(dataset_dir, tmp_path / "train", instances_per_shard=6))
     driver = subprocess.Popen(["sleep", "60"])
     monkeypatch.setenv(DRIVER, str(driver.pid))
     assert list(WriteShard(job).process(0)) == [0]
@@ -121,17 +121,17 @@ def test_a_worker_process_ends_with_its_driver(dataset_dir, tmp_path, monkeypatc
 
 def test_a_worker_of_another_job_writes_nothing(dataset_dir, tmp_path):
     """Its driver was killed before the first shard; the next command has other options, or fewer shards."""
-    asked = make_build(dataset_dir, tmp_path / "train", people_per_shard=6)
+    asked = make_build(dataset_dir, tmp_path / "train", instances_per_shard=6)
     late = planned(asked)
     now = replace(asked, options=replace(asked.options, quality=30))
     plain = replace(now, folder=str(tmp_path / "plain"))
     quiet(plain)
 
-    def begin_late(job, beam_args, people):
+    def begin_late(job, beam_args, instances):
         for index in range(late.count):
             with pytest.raises(BuildError, match="is being built with other options now"):
                 list(WriteShard(late).process(index))
-        run_pipeline(job, beam_args, people)
+        run_pipeline(job, beam_args, instances)
 
     build_records(now, say=lambda _: None, run=begin_late)
     assert is_complete(tmp_path / "train", shard_bytes(tmp_path / "plain"))
@@ -140,7 +140,7 @@ def test_a_worker_of_another_job_writes_nothing(dataset_dir, tmp_path):
 def test_a_late_worker_whose_file_was_cleaned_away_leaves_the_finished_shard(
     dataset_dir, finished, tmp_path, monkeypatch
 ):
-    build = make_build(dataset_dir, tmp_path / "train", people_per_shard=6)
+    build = make_build(dataset_dir, tmp_path / "train", instances_per_shard=6)
     job = planned(build)
     rename = FileSystems.rename
 

@@ -1,4 +1,4 @@
-"""Pictures with an EXIF orientation: annotated upright, as browsers show them, or as they are stored."""
+"""Images with an EXIF orientation: annotated upright, as browsers show them, or as they are stored."""
 
 import io
 import json
@@ -23,22 +23,22 @@ from pipelines.exif import (
     turn_upright,
 )
 from pipelines.image_sizes import header_sizes
-from pipelines.images import decode_picture, read_picture
-from pipelines.instances import BuildError, Picture
+from pipelines.images import decode_image, read_image
+from pipelines.instances import AnnotatedImage, BuildError
 from pipelines.sharding import dump_plan, load_plan
 from tests.helpers.builders import (
     annotations,
-    draw_picture,
+    generate_image,
     image,
+    instance,
     make_build,
-    person,
     quiet,
     shard_bytes,
     write_json,
 )
 
 WIDTH, HEIGHT = 96, 64
-PIXELS = draw_picture(np.random.default_rng(0), WIDTH, HEIGHT)
+PIXELS = generate_image(np.random.default_rng(0), WIDTH, HEIGHT)
 
 
 def with_orientation(orientation, form="JPEG", pixels=PIXELS):
@@ -60,18 +60,18 @@ def exif_of(content):
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_picture_is_turned_as_opencv_turns_it(tmp_path, orientation, form):
+def test_an_image_is_turned_as_opencv_turns_it(tmp_path, orientation, form):
     content = with_orientation(orientation, form)
     (tmp_path / "a").write_bytes(content)
     expected = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     size = expected.shape[1::-1]
-    pixels, reason, _ = read_picture(str(tmp_path), Picture(1, "a", *size), exif_orientation="apply")
+    pixels, reason, _ = read_image(str(tmp_path), AnnotatedImage(1, "a", *size), exif_orientation="apply")
     assert reason is None
     np.testing.assert_array_equal(pixels, expected)
 
 
 def test_turning_is_that_of_the_standard():
-    """Where the first row and column of the stored picture are (Exif 2.32, section 4.6.4)."""
+    """Where the first row and column of the stored image are (Exif 2.32, section 4.6.4)."""
     stored = np.array([[[1], [2]], [[3], [4]]], np.uint8)
     upright = {1: [1, 2, 3, 4], 2: [2, 1, 4, 3], 3: [4, 3, 2, 1], 4: [3, 4, 1, 2]}
     upright |= {5: [1, 3, 2, 4], 6: [3, 1, 4, 2], 7: [4, 2, 3, 1], 8: [2, 4, 1, 3]}
@@ -116,9 +116,9 @@ UPRIGHT, STORED = (HEIGHT, WIDTH), (WIDTH, HEIGHT)
 def test_the_annotated_size_decides_and_where_it_cannot_the_user_is_told(
     orientation, size, rule, turned, note
 ):
-    picture = Picture(1, "a.jpg", *size)
+    image = AnnotatedImage(1, "a.jpg", *size)
     content = with_orientation(orientation)
-    pixels, reason, _, received = decode_picture(picture, "a.jpg", content, None, None, rule)
+    pixels, reason, _, received = decode_image(image, "a.jpg", content, None, None, rule)
     assert (reason, received) == (None, note)
     flags = cv2.IMREAD_COLOR | (0 if turned else cv2.IMREAD_IGNORE_ORIENTATION)
     np.testing.assert_array_equal(pixels, cv2.imdecode(np.frombuffer(content, np.uint8), flags))
@@ -126,8 +126,8 @@ def test_the_annotated_size_decides_and_where_it_cannot_the_user_is_told(
 
 def test_neither_a_square_nor_a_size_read_from_the_file_decides():
     square = np.zeros((8, 8, 3), np.uint8)
-    assert orient(square, 6, Picture(1, "a", 8, 8), "auto")[1] == UNDECIDED
-    unstated = Picture(1, "a", 96, 64, size_stated=False)
+    assert orient(square, 6, AnnotatedImage(1, "a", 8, 8), "auto")[1] == UNDECIDED
+    unstated = AnnotatedImage(1, "a", 96, 64, size_stated=False)
     assert orient(PIXELS, 6, unstated, "auto")[1] == UNDECIDED
     (planned,) = load_plan(dump_plan([unstated]))
     assert planned.size_stated is False
@@ -143,7 +143,9 @@ def test_neither_a_square_nor_a_size_read_from_the_file_decides():
 )
 def test_a_wrong_size_names_exif_where_that_is_the_cause(tmp_path, size, rule, hint):
     (tmp_path / "a.jpg").write_bytes(with_orientation(6))
-    pixels, reason, detail = read_picture(str(tmp_path), Picture(1, "a.jpg", *size), exif_orientation=rule)
+    pixels, reason, detail = read_image(
+        str(tmp_path), AnnotatedImage(1, "a.jpg", *size), exif_orientation=rule
+    )
     assert (pixels, reason) == (None, "wrong_image_size")
     assert detail.endswith(hint)
 
@@ -151,8 +153,8 @@ def test_a_wrong_size_names_exif_where_that_is_the_cause(tmp_path, size, rule, h
 def test_the_warning_counts_and_says_what_to_do():
     assert orientation_warning({}) is None
     said = orientation_warning({TURNED: 1200, UNDECIDED: 3})
-    assert "1,200 in pictures annotated upright, which were turned" in said
-    assert "3 in pictures whose annotated size cannot tell" in said
+    assert "1,200 in images annotated upright, which were turned" in said
+    assert "3 in images whose annotated size cannot tell" in said
     assert "--exif_orientation=apply --overwrite" in said
     assert "--exif_orientation" not in orientation_warning({TURNED: 3, AS_STORED: 2})
 
@@ -162,19 +164,19 @@ def test_the_warning_counts_and_says_what_to_do():
 
 @pytest.fixture
 def phone(tmp_path):
-    """Five pictures of a phone, annotated upright; the build of their records."""
+    """Five images of a phone, annotated upright; the build of their records."""
     entries = []
     for number, orientation in enumerate((1, 3, 6, 8, 3), start=1):
         path = tmp_path / f"images/train2017/{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(with_orientation(orientation, "PNG"))
         entries.append(image(number, *(UPRIGHT if orientation > 4 else STORED), f"{number}.png"))
-    people = [person(number, number, [10, 10, 40, 40]) for number in range(1, 6)]
-    write_json(tmp_path / "annotations/person_keypoints_train2017.json", annotations(entries, people))
-    return make_build(tmp_path, tmp_path / "out", people_per_shard=1, max_bad_fraction=1)
+    instances = [instance(number, number, [10, 10, 40, 40]) for number in range(1, 6)]
+    write_json(tmp_path / "annotations/person_keypoints_train2017.json", annotations(entries, instances))
+    return make_build(tmp_path, tmp_path / "out", instances_per_shard=1, max_bad_fraction=1)
 
 
-def test_applied_orientation_gives_the_records_of_upright_pictures(phone, tmp_path):
+def test_applied_orientation_gives_the_records_of_upright_images(phone, tmp_path):
     manifest = quiet(replace(phone, exif_orientation="apply"))
     assert (manifest.records, manifest.options["exif_orientation"]) == (5, "apply")
     for path in tmp_path.glob("images/train2017/*.png"):
@@ -185,11 +187,11 @@ def test_applied_orientation_gives_the_records_of_upright_pictures(phone, tmp_pa
 
 def test_what_the_workers_noticed_is_said_once_also_when_a_build_goes_on(phone, monkeypatch):
     build, said = replace(phone, exif_orientation="auto"), []
-    make_records, begun = transforms.make_records, []
+    make_records, started = transforms.make_records, []
 
     def stopping(*arguments):
-        begun.append(1)
-        if len(begun) == 4:
+        started.append(1)
+        if len(started) == 4:
             raise OSError("stopped")
         return make_records(*arguments)
 
@@ -201,8 +203,8 @@ def test_what_the_workers_noticed_is_said_once_also_when_a_build_goes_on(phone, 
     manifest = build_records(build, say=said.append)
     assert manifest.records == 5
     (warning,) = [line for line in said if "EXIF" in line]
-    assert "2 in pictures annotated upright, which were turned" in warning
-    assert "2 in pictures whose annotated size cannot tell" in warning
+    assert "2 in images annotated upright, which were turned" in warning
+    assert "2 in images whose annotated size cannot tell" in warning
 
 
 def test_datasets_with_a_name_ignore_it_and_keep_their_options(phone):
@@ -214,12 +216,14 @@ def test_datasets_with_a_name_ignore_it_and_keep_their_options(phone):
         quiet(replace(phone, exif_orientation="apply"))
 
 
-def test_the_error_of_too_many_rejected_people_has_the_first_ones_detail(phone):
-    with pytest.raises(BuildError, match=r"2 of 5 people .*wrong_image_size of person [34] in image .*EXIF"):
+def test_the_error_of_too_many_rejected_instances_has_the_first_ones_detail(phone):
+    with pytest.raises(
+        BuildError, match=r"2 of 5 instances .*wrong_image_size of instance [34] in image .*EXIF"
+    ):
         quiet(replace(phone, max_bad_fraction=0.1))
 
 
-def test_custom_pictures_are_turned_where_their_size_says_so(phone, tmp_path, capsys):
+def test_custom_images_are_turned_where_their_size_says_so(phone, tmp_path, capsys):
     flags = ["--dataset=custom", f"--annotations={phone.annotations}", f"--images={phone.images}"]
     flags += [f"--records_dir={tmp_path / 'records'}", "--input_size=64x96"]
     assert cli.command(flags) == 0
@@ -231,7 +235,7 @@ def test_custom_pictures_are_turned_where_their_size_says_so(phone, tmp_path, ca
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("orientation", [1, 3, 5, 6, 7, 8])
-def test_the_size_of_a_picture_that_will_be_turned_is_the_turned_one(tmp_path, form, orientation):
+def test_the_size_of_an_image_that_will_be_turned_is_the_turned_one(tmp_path, form, orientation):
     (tmp_path / "a").write_bytes(with_orientation(orientation, form))
     turned = (HEIGHT, WIDTH) if orientation >= 5 else (WIDTH, HEIGHT)
     assert header_sizes(tmp_path, upright=True)("a") == turned

@@ -1,4 +1,4 @@
-"""File names that are no paths below the picture folder: whose they are, if that is plain."""
+"""File names that are no paths below the image folder: whose they are, if that is plain."""
 
 import json
 import os
@@ -10,17 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines import cli
-from pipelines.image_names import locate_picture, match_names
+from pipelines.image_names import locate_image, match_names
 from pipelines.image_sizes import header_sizes
-from pipelines.images import fetch_picture
-from pipelines.instances import Picture
-from tests.helpers.builders import annotations, image, person, write_json
-from tests.helpers.releases import write_picture
+from pipelines.images import fetch_image
+from pipelines.instances import AnnotatedImage
+from tests.helpers.builders import annotations, image, instance, write_json
+from tests.helpers.releases import write_image
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """A picture folder with a few files, beside another one."""
+    """An image folder with a few files, beside another one."""
     for name in ("1.jpg", "my pic 2.jpg", "a%20b.jpg", "sub/3.jpg", "../other/9.jpg"):
         path = tmp_path / "photos" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,13 +29,13 @@ def folder(tmp_path):
 
 
 def match(folder, *names):
-    """(the names that pictures get, the warnings)."""
-    pictures = [Picture(number, name, 4, 4) for number, name in enumerate(names)]
+    """(the names that images get, the warnings)."""
+    images = [AnnotatedImage(number, name, 4, 4) for number, name in enumerate(names)]
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        matched = match_names(pictures, str(folder))
-    assert [picture.image_id for picture in matched] == list(range(len(names)))
-    return [picture.file_name for picture in matched], [str(warning.message) for warning in warned]
+        matched = match_names(images, str(folder))
+    assert [image.image_id for image in matched] == list(range(len(names)))
+    return [image.file_name for image in matched], [str(warning.message) for warning in warned]
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_path_of_another_computer_is_the_file_that_is_called_alike(folder, nam
     assert names == [found, "other.jpg"]
     assert f"1 file names are no paths below {folder}" in warning
     assert repr(name) in warning
-    assert locate_picture(str(folder), found)[1] is None
+    assert locate_image(str(folder), found)[1] is None
 
 
 def test_names_are_counted_in_one_warning(folder):
@@ -96,7 +96,7 @@ def test_a_file_that_several_names_could_mean_is_nobodys(folder, names):
     matched, (warning,) = match(folder, *names)
     assert matched[1] == names[1]
     assert "several names could mean the same" in warning
-    assert locate_picture(str(folder), matched[1])[1] in ("unsafe_path", "missing_image")
+    assert locate_image(str(folder), matched[1])[1] in ("unsafe_path", "missing_image")
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_names_that_really_leave_the_folder_stay_unsafe(folder, name):
     name = name.format(folder=folder, other=folder.parent / "other")
     (matched,), warned = match(folder, name)
     assert warned == []
-    assert locate_picture(str(folder), matched)[1] == "unsafe_path"
+    assert locate_image(str(folder), matched)[1] == "unsafe_path"
 
 
 signs = ("..", "sub", "1.jpg", "3.jpg", "/", "\\", "~", ".", "\0", "\ud800", "%2e%2e", "%2F", "%00", "?d=")
@@ -123,7 +123,7 @@ def test_whatever_the_names_are_nothing_outside_is_found(tmp_path_factory, names
         (folder / name).write_bytes(b"x")
     matched, _ = match(folder, *names)
     for name in matched:
-        path = locate_picture(str(folder), name)[0]
+        path = locate_image(str(folder), name)[0]
         assert path is None or Path(path).resolve().is_relative_to(folder.resolve())
 
 
@@ -132,13 +132,13 @@ def test_whatever_the_names_are_nothing_outside_is_found(tmp_path_factory, names
 
 def test_links_out_of_the_folder_are_followed_if_asked_for(folder):
     (folder / "link.jpg").symlink_to("../other/9.jpg")
-    picture = Picture(1, "link.jpg", 4, 4)
-    _, content, reason, detail = fetch_picture(str(folder), picture)
+    image = AnnotatedImage(1, "link.jpg", 4, 4)
+    _, content, reason, detail = fetch_image(str(folder), image)
     assert (content, reason) == (None, "unsafe_path")
     assert "--follow_links" in detail
-    assert fetch_picture(str(folder), picture, follow_links=True)[1:] == (b"x", None, None)
+    assert fetch_image(str(folder), image, follow_links=True)[1:] == (b"x", None, None)
     for name in ("../other/9.jpg", str(folder.parent / "other/9.jpg")):  # by links, not by names
-        assert locate_picture(str(folder), name, follow_links=True)[1] == "unsafe_path"
+        assert locate_image(str(folder), name, follow_links=True)[1] == "unsafe_path"
 
 
 @pytest.mark.timeout(20)
@@ -147,7 +147,9 @@ def test_only_files_are_opened(folder):
     os.mkfifo(folder / "pipe.jpg")
     (folder / "device.jpg").symlink_to("/dev/zero")
     for name, kind in (("pipe.jpg", "a pipe"), ("device.jpg", "a device"), ("sub", "a folder")):
-        _, content, reason, detail = fetch_picture(str(folder), Picture(1, name, 4, 4), follow_links=True)
+        _, content, reason, detail = fetch_image(
+            str(folder), AnnotatedImage(1, name, 4, 4), follow_links=True
+        )
         assert (content, reason) == (None, "unreadable_image")
         assert detail == f"{folder}/{name} is {kind}, not a file"
         assert header_sizes(folder)(name) is None
@@ -155,19 +157,19 @@ def test_only_files_are_opened(folder):
 
 @pytest.mark.timeout(60)
 def test_a_custom_build_takes_names_of_elsewhere_and_links_if_asked_for(tmp_path, capsys):
-    write_picture(tmp_path / "photos/1.jpg", seed=1)
-    write_picture(tmp_path / "cache/2.jpg", seed=2)
+    write_image(tmp_path / "photos/1.jpg", seed=1)
+    write_image(tmp_path / "cache/2.jpg", seed=2)
     (tmp_path / "photos/2.jpg").symlink_to(tmp_path / "cache/2.jpg")
     os.mkfifo(tmp_path / "photos/3.jpg")
     names = ("C:\\mine\\1.jpg", str(tmp_path / "photos/2.jpg"), "3.jpg")
     entries = [image(number, 160, 120, name) for number, name in enumerate(names, start=1)]
     entries[0] |= {"width": None, "height": None}  # read from the file that the name means
-    people = [person(number, number, [10, 10, 90, 90]) for number in (1, 2, 3)]
-    write_json(tmp_path / "train.json", annotations(entries, people))
+    instances = [instance(number, number, [10, 10, 90, 90]) for number in (1, 2, 3)]
+    write_json(tmp_path / "train.json", annotations(entries, instances))
     flags = ["--dataset=custom", f"--annotations={tmp_path}/train.json", f"--images={tmp_path}/photos"]
     flags += ["--input_size=64x96", "--max_bad_fraction=1"]
-    outcomes = {"": ["unreadable_image", "unsafe_path"], "--follow_links": ["unreadable_image"]}
-    for flag, reasons in outcomes.items():
+    attempts = {"": ["unreadable_image", "unsafe_path"], "--follow_links": ["unreadable_image"]}
+    for flag, reasons in attempts.items():
         more = [flag] if flag else []
         records = tmp_path / f"records{len(more)}"
         assert cli.command([*flags, f"--records_dir={records}", *more]) == 0

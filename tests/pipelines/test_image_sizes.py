@@ -1,11 +1,11 @@
-"""Sizes of pictures from their headers, on this machine and in a store."""
+"""Sizes of images from their headers, on this host and in a store."""
 
 import cv2
 import numpy as np
 import pytest
 
 from pipelines.image_sizes import header_sizes, with_sizes
-from pipelines.instances import Person, Picture
+from pipelines.instances import AnnotatedImage, Instance
 from tests.helpers.stores import BUCKET, put, store_of_this_process
 
 
@@ -35,13 +35,13 @@ def test_sizes_come_from_the_header_and_ignore_exif_orientation(tmp_path):
 
 
 @pytest.mark.parametrize(("width", "known"), [(2**31 - 1, True), (2**31, False), (10**22, False)])
-def test_a_size_that_no_picture_has_is_none(tmp_path, width, known):
+def test_a_size_that_no_image_has_is_none(tmp_path, width, known):
     (tmp_path / "a.ppm").write_bytes(b"P6 %d 3 255\n" % width)
     assert header_sizes(tmp_path)("a.ppm") == ((width, 3) if known else None)
 
 
 @pytest.mark.parametrize("place", ["here", "store"])
-def test_pictures_without_a_size_have_their_files(requests, tmp_path, place):
+def test_images_without_a_size_have_their_files(requests, tmp_path, place):
     encoded, data = cv2.imencode(".png", np.zeros((30, 50, 3), np.uint8))
     assert encoded
     folder = str(tmp_path) if place == "here" else f"{BUCKET}/sizes"
@@ -49,10 +49,10 @@ def test_pictures_without_a_size_have_their_files(requests, tmp_path, place):
         put(f"{folder}/photos/{number}.png", data.tobytes())
     put(f"{folder}/photos/broken.png", b"no picture")
     names = [*(f"photos/{number}.png" for number in range(40)), "photos/broken.png", "photos/none.png"]
-    pictures = [Picture(number, name, 0, 0) for number, name in enumerate(names)]
-    pictures[7] = Picture(7, names[7], 640, 480)  # what is stated stays, right or wrong
-    pictures[0].people.append(Person(1, [1, 2, 3, 4], [], 12))
-    sized, unstated = with_sizes(pictures, folder)
+    images = [AnnotatedImage(number, name, 0, 0) for number, name in enumerate(names)]
+    images[7] = AnnotatedImage(7, names[7], 640, 480)  # what is stated stays, right or wrong
+    images[0].instances.append(Instance(1, [1, 2, 3, 4], [], 12))
+    sized, unstated = with_sizes(images, folder)
     assert unstated == 41
     assert [(p.image_id, p.file_name) for p in sized] == [*enumerate(names)]
     assert [(p.width, p.height) for p in sized[:40]] == [
@@ -60,4 +60,4 @@ def test_pictures_without_a_size_have_their_files(requests, tmp_path, place):
     ]
     assert [(p.width, p.height) for p in sized[40:]] == [(0, 0), (0, 0)]
     assert [p.image_id for p in sized if p.size_stated] == [7]
-    assert [len(p.people) for p in sized][:2] == [1, 0]
+    assert [len(p.instances) for p in sized][:2] == [1, 0]

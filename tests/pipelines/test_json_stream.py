@@ -15,7 +15,7 @@ from pipelines.annotations.coco import read_annotations
 from pipelines.annotations.json_stream import Entries, read_json, read_long_json
 from pipelines.annotations.source import read_source
 from pipelines.instances import BuildError
-from tests.helpers.builders import CATEGORY, annotations, image, make_build, person, write_json
+from tests.helpers.builders import CATEGORY, annotations, image, instance, make_build, write_json
 from tests.helpers.sources import an_image, annotation, anything, detection, some_of
 
 
@@ -47,7 +47,7 @@ def listed(content):
     return list(content) if isinstance(content, Entries) else content
 
 
-def outcome(read, path):
+def attempt(read, path):
     """What a function reads, or its error; as text, in which NaN equals NaN and 1 is not 1.0."""
     try:
         return repr(read(path))
@@ -60,7 +60,7 @@ def check(path, data, block):
     path.write_bytes(data)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json_stream, "BLOCK", block)
-        assert outcome(lambda p: listed(read_long_json(p, TRIMS)), path) == outcome(plain, path)
+        assert attempt(lambda p: listed(read_long_json(p, TRIMS)), path) == attempt(plain, path)
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def test_the_limit_of_nesting_is_the_same_an_entry_at_a_time(path, opening, sign
     for depth in (room, room + 1, 2 * MAX_DEPTH):
         text = f"{opening}[1, {start * (depth - 1)}0{end * (depth - 1)}]{'}' * bool(opening)}"
         check(path, text.encode(), 1 << 22)
-        refused = "nested too deeply" in str(outcome(lambda p: read_long_json(p, TRIMS), path))
+        refused = "nested too deeply" in str(attempt(lambda p: read_long_json(p, TRIMS), path))
         assert refused == (depth > room)
 
 
@@ -147,12 +147,12 @@ def test_entries_come_back_as_they_were(entries):
 def test_memory_is_for_what_is_kept_and_not_for_the_file(tmp_path, monkeypatch, missing):
     monkeypatch.setattr(json_stream, "BLOCK", 1 << 16)
     polygon = [round(0.37 * n, 2) for n in range(2000)]
-    people = [person(n, 1, [1, 2, 30, 40], segmentation=[polygon]) for n in range(300)]
-    text = json.dumps(annotations([image(1)], people))
+    instances = [instance(n, 1, [1, 2, 30, 40], segmentation=[polygon]) for n in range(300)]
+    text = json.dumps(annotations([image(1)], instances))
     (tmp_path / "truth.json").write_text(text[: len(text) - missing])
     tracemalloc.start()
     try:
-        message = outcome(lambda path: len(read_annotations(path)["annotations"]), tmp_path / "truth.json")
+        message = attempt(lambda path: len(read_annotations(path)["annotations"]), tmp_path / "truth.json")
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -164,9 +164,9 @@ def test_memory_is_for_what_is_kept_and_not_for_the_file(tmp_path, monkeypatch, 
 # ---- what is kept of annotation files and of a detector's
 
 
-def test_of_a_person_and_a_picture_nothing_is_kept_that_nobody_asks_for(tmp_path):
+def test_of_an_instance_and_an_image_nothing_is_kept_that_nobody_asks_for(tmp_path):
     data = annotations(
-        [image(1) | {"coco_url": "u"}], [person(1, 1, [1, 2, 3, 4], segmentation=[[1, 2]], score=2)]
+        [image(1) | {"coco_url": "u"}], [instance(1, 1, [1, 2, 3, 4], segmentation=[[1, 2]], score=2)]
     )
     write_json(tmp_path / "truth.json", data)
     content = read_annotations(tmp_path / "truth.json")
@@ -196,21 +196,21 @@ def sources(build, data, detections, monkeypatch):
         except BuildError as error:
             yield str(error)
             continue
-        pictures = [replace(picture, people=list(picture.people)) for picture in source.pictures]
-        yield repr([source.skeleton, source.dropped, source.rejected, pictures])
+        images = [replace(image, instances=list(image.instances)) for image in source.images]
+        yield repr([source.skeleton, source.filtered, source.rejected, images])
 
 
 @settings(max_examples=150)
 @given(
     images=st.lists(st.builds(image, st.integers(1, 3)) | an_image, max_size=3),
-    people=st.lists(annotation, max_size=4),
+    instances=st.lists(annotation, max_size=4),
     detections=anything | st.lists(detection, max_size=4),
     boxes=st.sampled_from(["ground_truth", "detections"]),
 )
-def test_a_source_is_the_same_as_of_the_whole_parsed_file(path, images, people, detections, boxes):
+def test_a_source_is_the_same_as_of_the_whole_parsed_file(path, images, instances, detections, boxes):
     build = make_build(path.parent, path.parent / "records", boxes=boxes)
     with pytest.MonkeyPatch.context() as monkeypatch:
-        plainly, trimmed = sources(build, annotations(images, people), detections, monkeypatch)
+        plainly, trimmed = sources(build, annotations(images, instances), detections, monkeypatch)
     assert plainly == trimmed or (
         "entry" in plainly and trimmed.split("; entry")[0] == plainly.split("; entry")[0]
     )

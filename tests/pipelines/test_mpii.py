@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.annotations.mpii import convert, objpos_box
-from pipelines.annotations.mpii_release import Entry, Joint, Rect, read_release
+from pipelines.annotations.mpii_release import Entry, Keypoint, Rect, read_release
 from pipelines.image_sizes import header_sizes
 from records.geometry import box_to_center_scale
 from records.skeletons import MPII
@@ -18,7 +18,7 @@ from tests.helpers.shared import shared_data
 
 
 def convert_rects(folder, *rects, boxes="objpos"):
-    """The annotations of one training picture with these rects."""
+    """The annotations of one training image with these rects."""
     entries = read_release(write_release(folder, [("a.jpg", list(rects))]))
     return convert(entries, lambda name: (640, 480), boxes)["train"]["annotations"]
 
@@ -57,24 +57,24 @@ def test_keypoint_boxes_give_the_older_converters_files(golden_entries, sizes):
             assert one == other
 
 
-def test_objpos_boxes_are_the_official_centres_and_scales():
-    people = json.loads(shared_data("golden", "mpii", "valid_annotations.json").read_text())
+def test_objpos_boxes_are_the_official_centers_and_scales():
+    instances = json.loads(shared_data("golden", "mpii", "valid_annotations.json").read_text())
     expected = np.load(shared_data("golden", "mpii", "person_db.npz"))
-    known = [row for row, person in enumerate(people) if person["scale"] > 0]
-    assert len(people) - len(known) == 1  # its centre and scale are -1, the official mark for "missing"
-    boxes = [objpos_box(people[row]["center"], people[row]["scale"]) for row in known]
+    known = [row for row, instance in enumerate(instances) if instance["scale"] > 0]
+    assert len(instances) - len(known) == 1  # its center and scale are -1, the official mark for "missing"
+    boxes = [objpos_box(instances[row]["center"], instances[row]["scale"]) for row in known]
     center, scale = box_to_center_scale(boxes, (256, 256))
     np.testing.assert_allclose(center, expected["center"][known], rtol=0, atol=1e-4)
     np.testing.assert_allclose(scale, 200 * expected["scale"][known], rtol=0, atol=1e-4)
-    for row in set(range(len(people))) - set(known):
-        assert objpos_box(people[row]["center"], people[row]["scale"]) is None
+    for row in set(range(len(instances))) - set(known):
+        assert objpos_box(instances[row]["center"], instances[row]["scale"]) is None
 
 
 def test_everybody_of_the_made_up_release_is_in_the_files(golden_entries):
     table = json.loads(shared_data("golden", "mpii", "image_sizes.json").read_text())
     converted = convert(golden_entries, table.get)
     annotations = [a for split in converted.values() for a in split["annotations"]]
-    assert sorted(a["id"] for a in annotations) == list(range(sum(len(e.people) for e in golden_entries)))
+    assert sorted(a["id"] for a in annotations) == list(range(sum(len(e.instances) for e in golden_entries)))
     counts = {split: len(content["annotations"]) for split, content in converted.items()}
     assert counts == {"train": 16, "test": 3}
     assert sum(a["num_keypoints"] > 0 for a in converted["train"]["annotations"]) == 12
@@ -82,13 +82,13 @@ def test_everybody_of_the_made_up_release_is_in_the_files(golden_entries):
     assert sum(hidden) == 2  # '0' is written twice
 
 
-def test_the_validation_people_are_those_of_the_official_truth(golden_entries):
-    # The made-up release holds real people under their own picture names; their joints must be the same.
-    people = json.loads(shared_data("golden", "mpii", "valid_annotations.json").read_text())
+def test_the_validation_instances_are_those_of_the_official_ground_truth(golden_entries):
+    # The made-up release holds real people under their own image names; their keypoints must be the same.
+    instances = json.loads(shared_data("golden", "mpii", "valid_annotations.json").read_text())
     first = convert(golden_entries, lambda name: (1280, 720))["train"]["annotations"][0]
     received = np.reshape(first["keypoints"], (16, 3))
-    expected = np.array(people[0]["joints"])
-    np.testing.assert_array_equal(received[:, 2] > 0, np.array(people[0]["joints_vis"]) > 0)
+    expected = np.array(instances[0]["joints"])
+    np.testing.assert_array_equal(received[:, 2] > 0, np.array(instances[0]["joints_vis"]) > 0)
     annotated = received[:, 2] > 0
     np.testing.assert_allclose(received[annotated, :2], expected[annotated] - 1, atol=1e-9)
 
@@ -126,7 +126,7 @@ def test_visibility_in_every_spelling(tmp_path, spelling, visibility):
     assert point_of(annotation) == [30, 40, 1]
 
 
-def test_fields_of_a_person_are_counted_from_0(tmp_path):
+def test_fields_of_an_instance_are_counted_from_0(tmp_path):
     (annotation,) = convert_rects(tmp_path, rect([POINT]))
     expected = {"id": 0, "image_id": 0, "category_id": 1, "iscrowd": 0, "num_keypoints": 1, "scale": 2.0}
     expected |= {"person_index": 0, "objpos": [39, 49], "head_box": [9, -6, 49, 44]}
@@ -136,7 +136,7 @@ def test_fields_of_a_person_are_counted_from_0(tmp_path):
     assert "list_row" not in annotation
 
 
-def test_of_a_joint_that_comes_twice_the_later_stands(tmp_path):
+def test_of_a_keypoint_that_comes_twice_the_later_stands(tmp_path):
     (annotation,) = convert_rects(tmp_path, rect([POINT, {**POINT, "x": 5.5, "is_visible": "0"}]))
     assert point_of(annotation) == [4.5, 39, 1]
     assert annotation["num_keypoints"] == 1
@@ -145,7 +145,7 @@ def test_of_a_joint_that_comes_twice_the_later_stands(tmp_path):
 @pytest.mark.parametrize(
     "missing", [{"objpos": None}, {"objpos": EMPTY}, {"scale": None}, {"scale": EMPTY}, {"scale": -1.0}]
 )
-def test_people_without_centre_or_scale_have_no_box(tmp_path, missing):
+def test_instances_without_center_or_scale_have_no_box(tmp_path, missing):
     (annotation,) = convert_rects(tmp_path, rect([POINT], **missing))
     assert annotation["bbox"] == [0, 0, 0, 0]
     assert annotation["area"] == 0
@@ -153,17 +153,19 @@ def test_people_without_centre_or_scale_have_no_box(tmp_path, missing):
 
 
 @pytest.mark.parametrize("points", [None, EMPTY, {"point": EMPTY}, {"other": 1.0}])
-def test_people_without_points_stay_with_their_box(tmp_path, points):
-    people = [rect(annopoints=points), rect([POINT])]
-    without, complete = convert_rects(tmp_path, *people)
+def test_instances_without_points_stay_with_their_box(tmp_path, points):
+    instances = [rect(annopoints=points), rect([POINT])]
+    without, complete = convert_rects(tmp_path, *instances)
     assert without["keypoints"] == [0] * 48
     assert without["num_keypoints"] == 0
     assert without["bbox"] == complete["bbox"]
     assert (without["id"], complete["id"]) == (0, 1)
-    assert convert_rects(tmp_path, *people, boxes="keypoints") == []  # a single joint has no extent either
+    assert (
+        convert_rects(tmp_path, *instances, boxes="keypoints") == []
+    )  # a single keypoint has no extent either
 
 
-def test_a_picture_of_nobody_is_not_listed_and_never_looked_for(tmp_path):
+def test_an_image_of_nobody_is_not_listed_and_never_looked_for(tmp_path):
     looked_for = []
     path = write_release(tmp_path, [("nobody.jpg", []), ("a.jpg", [rect([POINT])])])
     converted = convert(read_release(path), lambda name: looked_for.append(name))
@@ -171,7 +173,7 @@ def test_a_picture_of_nobody_is_not_listed_and_never_looked_for(tmp_path):
     assert [image["file_name"] for image in converted["train"]["images"]] == ["a.jpg"]
 
 
-def test_people_of_a_missing_picture_stay_in_the_file_without_its_size(tmp_path):
+def test_instances_of_a_missing_image_stay_in_the_file_without_its_size(tmp_path):
     entries = read_release(write_release(tmp_path, [("a.jpg", [rect([POINT])])]))
     converted = convert(entries, header_sizes(tmp_path))["train"]
     assert converted["images"] == [{"id": 0, "file_name": "a.jpg", "width": 0, "height": 0}]
@@ -179,7 +181,7 @@ def test_people_of_a_missing_picture_stay_in_the_file_without_its_size(tmp_path)
 
 
 @pytest.mark.parametrize("number", [16.0, -1.0, 0.5, math.nan, EMPTY, "x"])
-def test_a_joint_without_a_place_leaves_no_keypoints_to_trust(tmp_path, number):
+def test_a_keypoint_without_a_place_leaves_no_keypoints_to_trust(tmp_path, number):
     points = [POINT, {**POINT, "id": number}]
     for boxes in ("objpos", "keypoints"):
         (annotation,) = convert_rects(tmp_path, rect(points), boxes=boxes)
@@ -198,14 +200,14 @@ def test_a_coordinate_that_is_none_becomes_null(tmp_path, x):
 
 
 coordinate = st.none() | st.floats(-1e4, 1e4)
-joints = st.builds(
-    Joint, st.integers(0, 15) | st.none(), coordinate, coordinate, st.sampled_from([1, 2, None])
+keypoints = st.builds(
+    Keypoint, st.integers(0, 15) | st.none(), coordinate, coordinate, st.sampled_from([1, 2, None])
 )
 rects = st.builds(
     Rect,
-    person_id=st.just(0),
+    instance_id=st.just(0),
     index=st.just(0),
-    joints=st.lists(joints, max_size=20).map(tuple),
+    keypoints=st.lists(keypoints, max_size=20).map(tuple),
     objpos=st.none() | st.tuples(st.floats(-1e4, 1e4), st.floats(-1e4, 1e4)),
     scale=st.none() | st.floats(-10, 20),
     head_box=st.none() | st.tuples(*[st.floats(-1e4, 1e4)] * 4),
@@ -213,20 +215,20 @@ rects = st.builds(
 
 
 @given(st.lists(rects, min_size=1, max_size=4))
-def test_nobody_is_lost_and_every_value_is_json(people):
-    converted = convert([Entry(7, "a.jpg", "train", tuple(people))], lambda name: (9, 9))
+def test_nobody_is_lost_and_every_value_is_json(instances):
+    converted = convert([Entry(7, "a.jpg", "train", tuple(instances))], lambda name: (9, 9))
     annotations = json.loads(json.dumps(converted, allow_nan=False))["train"]["annotations"]
-    assert len(annotations) == len(people)
-    for annotation, person in zip(annotations, people, strict=True):
+    assert len(annotations) == len(instances)
+    for annotation, instance in zip(annotations, instances, strict=True):
         keypoints = annotation["keypoints"]
-        assert (keypoints is None) == any(joint.number is None for joint in person.joints)
+        assert (keypoints is None) == any(keypoint.number is None for keypoint in instance.keypoints)
         if keypoints is not None:
             assert len(keypoints) == 48
-            assert annotation["num_keypoints"] == len({joint.number for joint in person.joints})
+            assert annotation["num_keypoints"] == len({keypoint.number for keypoint in instance.keypoints})
 
 
 @given(st.floats(-1e4, 1e4), st.floats(-1e4, 1e4), st.floats(1e-3, 50))
-def test_a_box_returns_the_adjusted_centre_and_scale(x, y, scale):
+def test_a_box_returns_the_adjusted_center_and_scale(x, y, scale):
     center, size = box_to_center_scale(objpos_box((x, y), scale), (256, 256))
     np.testing.assert_allclose(center, [x - 1, y + 15 * scale - 1], rtol=0, atol=1e-8)
     np.testing.assert_allclose(size, 250 * scale, rtol=1e-12)

@@ -35,7 +35,7 @@ def test_a_missing_file_is_refused(tmp_path):
         ({"annolist": 3.0}, "annolist is missing or empty"),
         ({"annolist": structs([{"image": EMPTY}])}, r"annolist\(1\) has no image\.name"),
         ({"annolist": structs([{"image": {"name": 3.0}}])}, r"annolist\(1\) has no image\.name"),
-        ({"img_train": EMPTY}, "img_train needs a 0 or 1 for each of the 1 pictures"),
+        ({"img_train": EMPTY}, "img_train needs a 0 or 1 for each of the 1 images"),
         ({"img_train": np.array([[1.0, 0.0]])}, "it has 2 values"),
         ({"img_train": np.array([[2.0]])}, "img_train needs"),
         ({"img_train": np.array([[math.nan]])}, "img_train needs"),

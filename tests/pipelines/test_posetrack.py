@@ -12,7 +12,7 @@ from pipelines.annotations import coco
 from pipelines.annotations.posetrack import convert
 from pipelines.instances import BuildError
 from records.skeletons import POSETRACK
-from tests.helpers.releases import frame, person, read_videos, video
+from tests.helpers.releases import frame, instance, read_videos, video
 from tests.helpers.shared import shared_data
 
 FULL_HD = (1920, 1080)
@@ -25,16 +25,16 @@ def full_hd(_):
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_equals_the_reference_conversion(split):
     golden = shared_data("golden", "posetrack")
-    converted, dropped = convert(reversed(read_videos(golden / "annotations")), full_hd, split)
+    converted, filtered = convert(reversed(read_videos(golden / "annotations")), full_hd, split)
     expected = json.loads((golden / f"expected_{split}.json").read_text())
     areas = [[entry.pop("area", 0) for entry in data["annotations"]] for data in (converted, expected)]
     np.testing.assert_allclose(*areas, rtol=1e-9)
     assert converted == expected
-    assert dropped == {}
+    assert filtered == {}
     assert len(expected["annotations"]) == 14
 
 
-def test_real_annotations_become_people_of_the_real_pictures():
+def test_real_annotations_become_instances_of_the_real_images():
     folder = shared_data("dataset", "PoseTrack")
 
     def size_of(file_name):
@@ -43,16 +43,16 @@ def test_real_annotations_become_people_of_the_real_pictures():
 
     converted, _ = convert(read_videos(folder / "original_annotations/val"), size_of, "val")
     source = coco.read_ground_truth(json.loads(json.dumps(converted)), "converted", POSETRACK)
-    assert [len(picture.people) for picture in source.pictures] == [1, 2, 11]
-    assert (source.dropped, source.rejected) == ({}, [])
-    for picture in source.pictures:
-        for people in picture.people:
+    assert [len(image.instances) for image in source.images] == [1, 2, 11]
+    assert (source.filtered, source.rejected) == ({}, [])
+    for image in source.images:
+        for instances in image.instances:
             ears = [name.endswith("ear") for name in POSETRACK.keypoints]
-            assert not np.reshape(people.keypoints, (17, 3))[ears].any()
+            assert not np.reshape(instances.keypoints, (17, 3))[ears].any()
 
 
 def test_every_field_of_the_dataset_is_kept():
-    before = frame(10), person(1, 10)
+    before = frame(10), instance(1, 10)
     converted, _ = convert([("a.json", video([before[0]], [before[1]]))], full_hd, "train")
     image, annotation = converted["images"][0], converted["annotations"][0]
     assert image == before[0] | {"width": 1920, "height": 1080, "coco_url": "invalid"}
@@ -62,7 +62,7 @@ def test_every_field_of_the_dataset_is_kept():
 
 
 def test_order_is_that_of_the_files_names():
-    files = [(name, video([frame(i)], [person(i, i)])) for name, i in (("b", 1), ("c", 2), ("a", 3))]
+    files = [(name, video([frame(i)], [instance(i, i)])) for name, i in (("b", 1), ("c", 2), ("a", 3))]
     converted, _ = convert(files, full_hd, "train")
     assert [image["id"] for image in converted["images"]] == [3, 1, 2]
     assert [entry["id"] for entry in converted["annotations"]] == [3, 1, 2]
@@ -70,7 +70,7 @@ def test_order_is_that_of_the_files_names():
 
 
 def test_ears_never_count_even_if_a_file_says_so():
-    entry = person(1, 10)
+    entry = instance(1, 10)
     entry["keypoints"] = [5.0, 6.0, 1.0] * 17
     converted, _ = convert([("a", video([frame(10)], [entry]))], full_hd, "train")
     annotation = converted["annotations"][0]
@@ -79,13 +79,13 @@ def test_ears_never_count_even_if_a_file_says_so():
     assert entry["keypoints"] == [5.0, 6.0, 1.0] * 17, "the input is not changed"
 
 
-def test_frames_without_labels_stay_and_their_people_are_counted():
+def test_frames_without_labels_stay_and_their_instances_are_counted():
     images = [frame(10), frame(11, is_labeled=False, has_labeled_person=True)]
-    people = [person(1, 10), person(2, 11, keypoints=[0] * 51), person(3, 11)]
-    converted, dropped = convert([("a", video(images, people))], full_hd, "train")
+    instances = [instance(1, 10), instance(2, 11, keypoints=[0] * 51), instance(3, 11)]
+    converted, filtered = convert([("a", video(images, instances))], full_hd, "train")
     assert [image["id"] for image in converted["images"]] == [10, 11]
     assert [entry["id"] for entry in converted["annotations"]] == [1]
-    assert dropped == {"unlabelled_frame": 2}
+    assert filtered == {"unlabeled_frame": 2}
 
 
 def test_the_test_split_may_have_no_annotations_at_all():
@@ -96,7 +96,7 @@ def test_the_test_split_may_have_no_annotations_at_all():
         convert([("a", {"images": [frame(10)]})], full_hd, "val")
 
 
-def test_a_picture_that_cannot_be_read_keeps_its_place_and_its_people():
+def test_an_image_that_cannot_be_read_keeps_its_place_and_its_instances():
     images = [
         frame(1),
         frame(2),
@@ -104,19 +104,19 @@ def test_a_picture_that_cannot_be_read_keeps_its_place_and_its_people():
         frame(4, vid_id="000002"),
         {"id": 5, "file_name": "5.jpg"},
     ]
-    people = [person(n, n) for n in range(1, 6)]
+    instances = [instance(n, n) for n in range(1, 6)]
 
     def size_of(file_name):
         return FULL_HD if file_name.endswith("000001.jpg") else None
 
-    converted, dropped = convert([("a", video(images, people))], size_of, "train")
+    converted, filtered = convert([("a", video(images, instances))], size_of, "train")
     sizes = [(image["width"], image["height"]) for image in converted["images"]]
     assert sizes == [FULL_HD, FULL_HD, (640, 480), (0, 0), (0, 0)]
     assert len(converted["annotations"]) == 5
-    assert dropped == {}
+    assert filtered == {}
 
 
-def test_the_pictures_own_size_beats_the_files():
+def test_the_images_own_size_beats_the_files():
     converted, _ = convert([("a", video([frame(1, width=3, height=4)], []))], full_hd, "train")
     assert (converted["images"][0]["width"], converted["images"][0]["height"]) == FULL_HD
 
@@ -169,12 +169,12 @@ anything = st.recursive(
         ),
         max_size=6,
     ),
-    labelled=st.lists(st.booleans(), min_size=3, max_size=3),
+    labeled=st.lists(st.booleans(), min_size=3, max_size=3),
 )
-def test_whatever_is_wrong_with_people_nobody_is_lost(entries, labelled):
-    images = [frame(n, is_labeled=value) for n, value in enumerate(labelled)]
-    converted, dropped = convert([("a", video(images, entries))], full_hd, "train")
-    assert len(converted["annotations"]) + sum(dropped.values()) == len(entries)
+def test_whatever_is_wrong_with_instances_nobody_is_lost(entries, labeled):
+    images = [frame(n, is_labeled=value) for n, value in enumerate(labeled)]
+    converted, filtered = convert([("a", video(images, entries))], full_hd, "train")
+    assert len(converted["annotations"]) + sum(filtered.values()) == len(entries)
     source = coco.read_ground_truth(converted, "a", POSETRACK)
-    counted = sum(len(picture.people) for picture in source.pictures) + len(source.rejected)
-    assert counted + sum(source.dropped.values()) == len(converted["annotations"])
+    counted = sum(len(image.instances) for image in source.images) + len(source.rejected)
+    assert counted + sum(source.filtered.values()) == len(converted["annotations"])

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from evaluate.ground_truth import find_truth
+from evaluate.ground_truth import find_ground_truth
 from pipelines.annotations.skeleton_file import read_skeleton, with_skeleton
 from pipelines.cli import command
 from pipelines.instances import BuildError
@@ -119,16 +119,18 @@ def test_a_file_that_says_nothing_or_nonsense_is_refused_with_its_path(tmp_path,
         [FIVE | {"keypoints": [*FIVE["keypoints"], "more"]}],
     ],
 )
-def test_records_and_evaluation_have_the_same_people_whatever_the_categories_say(folder, capsys, categories):
+def test_records_and_evaluation_have_the_same_instances_whatever_the_categories_say(
+    folder, capsys, categories
+):
     assert build(folder, OWN, categories) == 0
     manifest = read_manifest(folder / "records/train")
-    assert (manifest.records, manifest.dropped, list(manifest.skeleton.keypoints)) == (
+    assert (manifest.records, manifest.filtered, list(manifest.skeleton.keypoints)) == (
         4,
         {},
         OWN["keypoints"],
     )
-    truth = find_truth(SimpleNamespace(annotations=None, dataset_dir=None), manifest)
-    assert (len(truth.people), truth.category) == (4, 7)
+    ground_truth = find_ground_truth(SimpleNamespace(annotations=None, dataset_dir=None), manifest)
+    assert (len(ground_truth.instances), ground_truth.category) == (4, 7)
     assert "k0" not in capsys.readouterr().out
 
 

@@ -1,4 +1,4 @@
-"""A shard's records between the pictures they are cut from and the file they end in."""
+"""A shard's records between the images they are cut from and the file they end in."""
 
 import tempfile
 

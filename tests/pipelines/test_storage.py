@@ -1,4 +1,4 @@
-"""What the build needs of Beam's file systems, on this machine and in a store; and what goes wrong there."""
+"""What the build needs of Beam's file systems, on this host and in a store; and what goes wrong there."""
 
 import http.server
 import json
@@ -23,9 +23,9 @@ from hrpose.storage import absolute, is_remote, path_of
 from pipelines import cli as build_cli
 from pipelines import storage, transforms
 from pipelines.existing_build import clean_up
-from pipelines.image_names import locate_picture
-from pipelines.images import read_picture
-from pipelines.instances import BuildError, People, Person, Picture
+from pipelines.image_names import locate_image
+from pipelines.images import read_image
+from pipelines.instances import AnnotatedImage, BuildError, Instance, Instances
 from pipelines.storage import (
     discard,
     exists,
@@ -58,7 +58,7 @@ def requests(tmp_path_factory):
 
 @pytest.fixture(params=["here", "store"])
 def folder(request, requests, tmp_path):
-    """An empty folder, on this machine and in a store."""
+    """An empty folder, on this host and in a store."""
     return str(tmp_path) if request.param == "here" else f"{BUCKET}/{request.node.originalname}"
 
 
@@ -180,29 +180,29 @@ def test_paths_of_a_store_stay_what_they_are():
     assert [is_remote(path) for path in ("gs://a", "a:/b", "a//b", Path("gs://a"))] == [True] + 3 * [False]
 
 
-# ---- pictures
+# ---- images
 
 
 NAMES = ("../a.jpg", "sub/../../a.jpg", "/a.jpg", "~/a.jpg", "", "..\\a.jpg")
 NOWHERE = ("gs://other/a.jpg", "none.jpg", "a\nb.jpg", "\ud800.jpg", "x" * 1100, "sub", "*.jpg", "\0", " ")
 
 
-def test_no_name_leads_out_of_a_picture_folder_in_a_store_and_none_is_fatal(requests):
-    pictures = f"{BUCKET}/pictures"
+def test_no_name_leads_out_of_an_image_folder_in_a_store_and_none_is_fatal(requests):
+    images = f"{BUCKET}/pictures"
     put(f"{BUCKET}/a.jpg", b"secret")
-    put(f"{pictures}/sub/a.jpg", b"no picture")
+    put(f"{images}/sub/a.jpg", b"no picture")
     for name in (*NAMES, *NOWHERE):
-        picture = Picture(1, name, 4, 4)
+        image = AnnotatedImage(1, name, 4, 4)
         expected = "unsafe_path" if name in NAMES else "missing_image"
-        assert read_picture(pictures, picture)[:2] == (None, expected), name
-    assert read_picture(pictures, Picture(1, "sub/a.jpg", 4, 4))[1] == "unreadable_image"
+        assert read_image(images, image)[:2] == (None, expected), name
+    assert read_image(images, AnnotatedImage(1, "sub/a.jpg", 4, 4))[1] == "unreadable_image"
 
 
 @given(
     st.text(max_size=20) | st.lists(st.sampled_from(["..", "a", "/", "\\", "~", ".", "gs:"])).map("/".join)
 )
 def test_whatever_the_name_a_path_in_a_store_stays_below_the_folder(name):
-    path, reason, _ = locate_picture("gs://bucket/images", name)
+    path, reason, _ = locate_image("gs://bucket/images", name)
     if path is None:
         assert reason in ("missing_image", "unsafe_path")
     else:
@@ -214,19 +214,20 @@ def test_whatever_the_name_a_path_in_a_store_stays_below_the_folder(name):
 
 
 def job_of(tmp_path, folder, count=1):
-    """A `ShardJob` of a few pictures whose plans are written."""
+    """A `ShardJob` of a few images whose plans are written."""
     data = make_dataset(tmp_path / "data", images=2)
     build = make_build(tmp_path / "data", folder)
     job = ShardJob(build.images, "", folder, "coco", "train", count, COCO, build.options)
-    people = {}
+    instances = {}
     for entry in data["annotations"]:
-        person = Person(entry["id"], entry["bbox"], entry["keypoints"], entry["area"])
-        people.setdefault(entry["image_id"], People()).append(person)
-    pictures = [
-        Picture(i["id"], i["file_name"], i["width"], i["height"], people[i["id"]]) for i in data["images"]
+        instance = Instance(entry["id"], entry["bbox"], entry["keypoints"], entry["area"])
+        instances.setdefault(entry["image_id"], Instances()).append(instance)
+    images = [
+        AnnotatedImage(i["id"], i["file_name"], i["width"], i["height"], instances[i["id"]])
+        for i in data["images"]
     ]
     for index in range(count):
-        write_whole(job.plan_path(index), job.plan_content(pictures))
+        write_whole(job.plan_path(index), job.plan_content(images))
     return job
 
 
@@ -270,7 +271,7 @@ def test_looking_at_the_progress_takes_one_request_however_many_shards_wait(requ
     before = len(of_objects())
     assert job.written().keys() == {3}
     assert len(of_objects()) == before + 1
-    assert job.outcome(3)["records"] > 0
+    assert job.attempt(3)["records"] > 0
     assert len(of_objects()) == before + 1 + 4
 
 
@@ -383,28 +384,28 @@ def test_paths_of_nobody_are_refused(capsys):
 
 def test_drawing_and_writing_results_into_a_store_is_refused(requests, capsys):
     line = fails(capsys, "build", "--dataset=synthetic", f"--dataset_dir={BUCKET}/drawn")
-    assert "drawn on this machine" in line
+    assert "drawn on this host" in line
     for command in ("train", "evaluate"):
-        line = fails(capsys, command, f"--output_dir={BUCKET}/output", code=2)
-        assert line.startswith(f"python {command}/main.py: --output_dir={BUCKET}/output")
+        line = fails(capsys, command, f"--run_dir={BUCKET}/output", code=2)
+        assert line.startswith(f"python {command}/main.py: --run_dir={BUCKET}/output")
     assert not [name for name in stored(BUCKET) if name.startswith(("drawn", "output"))]
     assert not os.path.exists("gs:")  # noqa: PTH110 - what pathlib would have made of it
 
 
-def test_an_error_of_this_machine_is_not_said_to_be_a_stores(tmp_path):
+def test_an_error_of_this_worker_is_not_said_to_be_a_stores(tmp_path):
     with pytest.raises(BuildError, match=r"No such file.*none") as caught, storage.store_errors():
         FileSystems.rename([str(tmp_path / "none")], [str(tmp_path / "a")])
     assert "store" not in str(caught.value)
 
 
-def test_errors_of_our_own_and_of_this_machine_pass_through():
+def test_errors_of_our_own_and_of_this_worker_pass_through():
     for error in (BuildError("ours"), FileNotFoundError("here"), KeyError("a bug")):
         with pytest.raises(type(error)) as caught, storage.store_errors():
             raise error
         assert caught.value is error
 
 
-def test_a_list_of_pictures_is_read_from_a_store(requests, tmp_path, capsys):
+def test_a_list_of_images_is_read_from_a_store(requests, tmp_path, capsys):
     make_dataset(tmp_path, images=3)
     upload(tmp_path, f"{BUCKET}/listed")
     put(f"{BUCKET}/listed/ids.txt", b"1\n2\n")
@@ -423,7 +424,7 @@ def test_a_shard_of_earlier_annotations_is_not_taken_for_one_of_the_mended(
 ):
     data = json.loads((dataset_dir / "annotations/person_keypoints_train2017.json").read_text())
     write_json(tmp_path / "train.json", data)
-    build = make_build(dataset_dir, tmp_path / "out", people_per_shard=6)
+    build = make_build(dataset_dir, tmp_path / "out", instances_per_shard=6)
     build = replace(build, annotations=str(tmp_path / "train.json"))
     written = []
 

@@ -11,10 +11,10 @@ import pytest
 from pipelines.synthetic import CATEGORY, SPLITS, SyntheticOptions, generate
 from pipelines.synthetic.bodies import sample_body
 from pipelines.synthetic.detections import DetectorOptions, simulate_detections
-from pipelines.synthetic.figures import OVERSAMPLING, draw_figure, fill
 from pipelines.synthetic.parts import FOREARMS, PARTS_OF_KEYPOINT, SHINS
-from pipelines.synthetic.scenes import draw_scene
+from pipelines.synthetic.scenes import render_scene
 from pipelines.synthetic.shapes import CIRCLE
+from pipelines.synthetic.sprites import OVERSAMPLING, fill, render_sprite
 from pipelines.synthetic.styles import random_style
 from tests.helpers.full_disk import full_disk_at
 
@@ -43,10 +43,10 @@ def contents(directory: Path) -> dict[str, bytes]:
     return {str(path.relative_to(directory)): path.read_bytes() for path in files}
 
 
-def people_of(truth: dict):
+def instances_of(ground_truth: dict):
     """Pairs of annotation and keypoints (17, 3) with the person's image."""
-    images = {image["id"]: image for image in truth["images"]}
-    for person in truth["annotations"]:
+    images = {image["id"]: image for image in ground_truth["images"]}
+    for person in ground_truth["annotations"]:
         yield images[person["image_id"]], person, np.array(person["keypoints"]).reshape(17, 3)
 
 
@@ -54,11 +54,11 @@ def bodies(count: int, back_view: bool):
     return [sample_body(np.random.default_rng([11, i]), back_view) for i in range(count)]
 
 
-def figures(count: int):
+def sprites(count: int):
     for i in range(count):
         rng = np.random.default_rng([12, i])
         body = sample_body(rng, back_view=i % 3 == 0)
-        yield body, draw_figure(rng, body, random_style(rng), rng.uniform(80, 300), np.array([0.6, -0.8]))
+        yield body, render_sprite(rng, body, random_style(rng), rng.uniform(80, 300), np.array([0.6, -0.8]))
 
 
 def test_two_workers_write_the_same_bytes_as_one(dataset, tmp_path):
@@ -66,7 +66,7 @@ def test_two_workers_write_the_same_bytes_as_one(dataset, tmp_path):
     assert contents(tmp_path) == contents(dataset)
 
 
-def test_a_picture_does_not_depend_on_how_many_there_are(dataset, tmp_path):
+def test_an_image_does_not_depend_on_how_many_there_are(dataset, tmp_path):
     generate(tmp_path, SyntheticOptions(train_images=3, val_images=2, seed=OPTIONS.seed))
     few, many = contents(tmp_path / "images"), contents(dataset / "images")
     assert len(few) == 5
@@ -75,7 +75,7 @@ def test_a_picture_does_not_depend_on_how_many_there_are(dataset, tmp_path):
     assert read(tmp_path, "val")["annotations"] == kept
 
 
-def test_another_seed_gives_other_pictures(dataset, tmp_path):
+def test_another_seed_gives_other_images(dataset, tmp_path):
     generate(tmp_path, SyntheticOptions(train_images=3, val_images=2, seed=OPTIONS.seed + 1))
     assert not set(contents(tmp_path / "images").values()) & set(contents(dataset / "images").values())
 
@@ -91,13 +91,13 @@ def test_all_images_differ_and_are_as_large_as_annotated(dataset):
 
 
 def test_ids_are_unique_over_both_splits(dataset):
-    truths = [read(dataset, split) for split in SPLITS]
+    ground_truths = [read(dataset, split) for split in SPLITS]
     for table in ("images", "annotations"):
-        ids = [entry["id"] for truth in truths for entry in truth[table]]
+        ids = [entry["id"] for ground_truth in ground_truths for entry in ground_truth[table]]
         assert len(ids) == len(set(ids))
 
 
-def test_category_is_cocos_person():
+def test_category_is_cocos_instance():
     assert CATEGORY["id"] == 1
     assert CATEGORY["keypoints"][:3] == ["nose", "left_eye", "right_eye"]
     assert CATEGORY["keypoints"][-1] == "right_ankle"
@@ -108,7 +108,7 @@ def test_category_is_cocos_person():
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_annotations_keep_cocos_rules(dataset, split):
-    for image, person, keypoints in people_of(read(dataset, split)):
+    for image, person, keypoints in instances_of(read(dataset, split)):
         x, y, visibility = keypoints.T
         assert set(visibility) <= {0, 1, 2}
         assert not keypoints[visibility == 0].any()
@@ -126,7 +126,7 @@ def test_annotations_keep_cocos_rules(dataset, split):
 
 
 def test_every_kind_of_visibility_and_view_occurs(dataset):
-    keypoints = np.stack([points for _, _, points in people_of(read(dataset, "train"))])
+    keypoints = np.stack([points for _, _, points in instances_of(read(dataset, "train"))])
     shares = [(keypoints[..., 2] == visibility).mean() for visibility in (0, 1, 2)]
     assert shares[0] > 0.03
     assert shares[1] > 0.03
@@ -134,17 +134,19 @@ def test_every_kind_of_visibility_and_view_occurs(dataset):
     assert 0.15 < (keypoints[:, NOSE, 2] == 0).mean() < 0.5
 
 
-def test_left_is_on_the_pictures_right_in_front_views_only():
+def test_left_is_on_the_images_right_in_front_views_only():
     for back_view in (False, True):
         for body in bodies(60, back_view):
-            across = body.joints[[LEFT_SHOULDER, LEFT_HIP], 0] - body.joints[[RIGHT_SHOULDER, RIGHT_HIP], 0]
+            across = (
+                body.keypoints[[LEFT_SHOULDER, LEFT_HIP], 0] - body.keypoints[[RIGHT_SHOULDER, RIGHT_HIP], 0]
+            )
             assert ((across < 0) == back_view).all()
             assert body.faces_viewer == (not back_view)
 
 
 def test_left_and_right_hold_in_the_annotations(dataset):
     agree = []
-    for _, _, keypoints in people_of(read(dataset, "train")):
+    for _, _, keypoints in instances_of(read(dataset, "train")):
         shoulders_and_hips = keypoints[[LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP]]
         face = keypoints[[NOSE, LEFT_EYE, RIGHT_EYE], 2]
         if (shoulders_and_hips[:, 2] > 0).all() and (face.all() or keypoints[[3, 4], 2].all()):
@@ -154,43 +156,43 @@ def test_left_and_right_hold_in_the_annotations(dataset):
     assert all(agree)
 
 
-def test_face_is_unlabelled_exactly_when_it_is_turned_away():
-    for body, figure in figures(30):
-        assert figure.labelled[3:].all()
-        assert (figure.labelled[:3] == body.faces_viewer).all()
+def test_face_is_unlabeled_exactly_when_it_is_turned_away():
+    for body, sprite in sprites(30):
+        assert sprite.labeled[3:].all()
+        assert (sprite.labeled[:3] == body.faces_viewer).all()
 
 
 def test_polygons_land_on_their_sub_pixel_place():
-    centre, origin = np.array([20.3, 17.8]), np.array([-4.6, 2.2])
+    center, origin = np.array([20.3, 17.8]), np.array([-4.6, 2.2])
     canvas = np.zeros((80, 100), dtype=np.uint8)
-    fill(canvas, centre + 9 * CIRCLE, 255, origin)
+    fill(canvas, center + 9 * CIRCLE, 255, origin)
     coverage = cv2.resize(
         canvas, None, fx=1 / OVERSAMPLING, fy=1 / OVERSAMPLING, interpolation=cv2.INTER_AREA
     )
     rows, columns = np.nonzero(coverage)
     found = np.average(np.stack([columns, rows], axis=1), axis=0, weights=coverage[rows, columns])
-    np.testing.assert_allclose(found + origin, centre, atol=0.15)
+    np.testing.assert_allclose(found + origin, center, atol=0.15)
 
 
-def test_joints_lie_on_their_own_part_or_on_one_nearer():
+def test_keypoints_lie_on_their_own_part_or_on_one_nearer():
     on_own = []
-    for _, figure in figures(40):
-        x, y = np.rint(figure.keypoints).astype(int).T
-        front = figure.parts[y, x]
-        assert (front[5:] > 0).all()  # a joint is always inside the figure's outline
+    for _, sprite in sprites(40):
+        x, y = np.rint(sprite.keypoints).astype(int).T
+        front = sprite.parts[y, x]
+        assert (front[5:] > 0).all()  # a keypoint is always inside the figure's outline
         on_own.append([part in own for part, own in zip(front, PARTS_OF_KEYPOINT, strict=True)])
     assert np.mean(on_own, axis=0)[5:].min() > 0.7
 
 
-def test_limbs_are_drawn_around_the_line_between_their_joints():
+def test_limbs_are_rendered_around_the_line_between_their_keypoints():
     limbs = ((7, 9, FOREARMS[0]), (8, 10, FOREARMS[1]), (13, 15, SHINS[0]), (14, 16, SHINS[1]))
-    offsets = []  # pixels, of the drawn limb's middle from the line, halfway between the joints
-    for _, figure in figures(60):
+    offsets = []  # pixels, of the drawn limb's middle from the line, halfway between the keypoints
+    for _, sprite in sprites(60):
         for start, end, part in limbs:
-            along = figure.keypoints[end] - figure.keypoints[start]
+            along = sprite.keypoints[end] - sprite.keypoints[start]
             length = np.hypot(*along)
-            rows, columns = np.nonzero(figure.parts == part)
-            away = np.stack([columns, rows], axis=1) - (figure.keypoints[start] + figure.keypoints[end]) / 2
+            rows, columns = np.nonzero(sprite.parts == part)
+            away = np.stack([columns, rows], axis=1) - (sprite.keypoints[start] + sprite.keypoints[end]) / 2
             halfway = np.abs(away @ along) < 0.15 * length**2
             if length > 15 and halfway.sum() > 30:
                 offsets.append(np.median(away[halfway] @ np.array([-along[1], along[0]]) / length))
@@ -198,23 +200,23 @@ def test_limbs_are_drawn_around_the_line_between_their_joints():
     assert abs(np.median(offsets)) < 0.3
 
 
-def test_a_person_in_front_hides_the_one_behind():
-    crowded = [draw_scene(np.random.default_rng([13, i]), (0, 0, 0, 1), (200, 300), 0.3) for i in range(6)]
-    sparse = [draw_scene(np.random.default_rng([13, i]), (1,), (80, 120), 0.3) for i in range(6)]
+def test_an_instance_in_front_hides_the_one_behind():
+    crowded = [render_scene(np.random.default_rng([13, i]), (0, 0, 0, 1), (200, 300), 0.3) for i in range(6)]
+    sparse = [render_scene(np.random.default_rng([13, i]), (1,), (80, 120), 0.3) for i in range(6)]
     hidden = [
-        np.mean([(person.keypoints[5:, 2] == 1).mean() for scene in scenes for person in scene.people])
+        np.mean([(person.keypoints[5:, 2] == 1).mean() for scene in scenes for person in scene.instances])
         for scenes in (crowded, sparse)
     ]
     assert hidden[0] > hidden[1]
     for scene in crowded:
-        assert sum(person.area for person in scene.people) <= scene.image.shape[0] * scene.image.shape[1]
+        assert sum(person.area for person in scene.instances) <= scene.image.shape[0] * scene.image.shape[1]
 
 
-def test_detections_are_of_val_images_and_near_the_truth(dataset):
-    truth = read(dataset, "val")
-    images = {image["id"]: image for image in truth["images"]}
+def test_detections_are_of_val_images_and_near_the_ground_truth(dataset):
+    ground_truth = read(dataset, "val")
+    images = {image["id"]: image for image in ground_truth["images"]}
     detections = read_detections(dataset)
-    assert len(detections) > 0.9 * len(truth["annotations"])
+    assert len(detections) > 0.9 * len(ground_truth["annotations"])
     for detection in detections:
         assert set(detection) == {"image_id", "category_id", "bbox", "score"}
         image = images[detection["image_id"]]
@@ -223,11 +225,11 @@ def test_detections_are_of_val_images_and_near_the_truth(dataset):
         assert 0 <= y < y + height <= image["height"] + 0.02
         assert 0 < detection["score"] < 1
     near = 0
-    for person in truth["annotations"]:
+    for person in ground_truth["annotations"]:
         boxes = [np.array(d["bbox"]) for d in detections if d["image_id"] == person["image_id"]]
         size = np.tile(person["bbox"][2:], 2)
         near += any((np.abs(box - person["bbox"]) <= 0.2 * size).all() for box in boxes)
-    assert near >= 0.9 * len(truth["annotations"])
+    assert near >= 0.9 * len(ground_truth["annotations"])
 
 
 @pytest.mark.parametrize(
@@ -239,19 +241,19 @@ def test_detections_are_of_val_images_and_near_the_truth(dataset):
     ],
 )
 def test_detector_options_do_what_they_say(options, expected):
-    people = np.array([[10.0, 20, 50, 100], [150, 20, 60, 120]])
-    found = simulate_detections(np.random.default_rng(0), people, (320, 240), options)
+    instances = np.array([[10.0, 20, 50, 100], [150, 20, 60, 120]])
+    found = simulate_detections(np.random.default_rng(0), instances, (320, 240), options)
     assert len(found) == expected
 
 
-def test_false_positives_stay_clear_of_people():
+def test_false_positives_stay_clear_of_instances():
     options = DetectorOptions(miss_fraction=1, false_positives=10)
-    people = np.array([[0.0, 0, 320, 240]])
-    assert simulate_detections(np.random.default_rng(0), people, (320, 240), options) == []
-    assert simulate_detections(np.random.default_rng(0), people[:0], (320, 240), options)
+    instances = np.array([[0.0, 0, 320, 240]])
+    assert simulate_detections(np.random.default_rng(0), instances, (320, 240), options) == []
+    assert simulate_detections(np.random.default_rng(0), instances[:0], (320, 240), options)
 
 
-def test_detector_options_change_no_picture(tmp_path):
+def test_detector_options_change_no_image(tmp_path):
     generate(tmp_path / "a", TINY)
     generate(tmp_path / "b", SyntheticOptions(2, 1, detector=DetectorOptions(jitter=0.1, false_positives=5)))
     assert contents(tmp_path / "a" / "images") == contents(tmp_path / "b" / "images")
@@ -302,7 +304,7 @@ def test_what_stands_there_stays_until_what_replaces_it_is_whole(tmp_path, monke
     assert contents(tmp_path) == before
 
 
-def test_pictures_of_others_beside_ours_stay(tmp_path):
+def test_images_of_others_beside_ours_stay(tmp_path):
     generate(tmp_path, SyntheticOptions(4, 2))
     own = [tmp_path / "images" / "train" / "own.jpg", tmp_path / "annotations" / "own.json"]
     for path in own:
@@ -374,8 +376,8 @@ def test_progress_counts_all_images(tmp_path):
     ("wrong", "message"),
     [
         ({"train_images": 0}, "train_images is 0; expected 1 to"),
-        ({"people_weights": ()}, "people_weights"),
-        ({"people_weights": (1.0,) * 16}, "people_weights"),
+        ({"instances_weights": ()}, "instances_weights"),
+        ({"instances_weights": (1.0,) * 16}, "instances_weights"),
         ({"min_height": 90.0, "max_height": 80.0}, "min_height is 90.0; expected 20 to max_height"),
         ({"back_view_fraction": 1.5}, "back_view_fraction is 1.5; expected 0 to 1"),
         ({"jpeg_quality": 0}, "jpeg_quality is 0"),

@@ -1,4 +1,4 @@
-"""Every benchmark runs, and ends with its figures in lines that a machine can read."""
+"""Every benchmark runs, and ends with its figures in lines that a host can read."""
 
 import re
 import subprocess
@@ -19,7 +19,7 @@ PARTS = {"turns", "peer"}
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in PARTS | {"overfit"}])
-def test_a_benchmark_runs_from_anywhere_and_ends_with_its_figures(name, tmp_path):
+def test_a_benchmark_runs_from_anywhere_and_ends_with_its_numbers(name, tmp_path):
     result = subprocess.run(
         [sys.executable, str(ROOT / "benchmarks" / f"{name}.py"), "--smoke"],
         cwd=tmp_path,

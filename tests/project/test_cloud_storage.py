@@ -46,7 +46,7 @@ def cloud_dataset(requests, dataset_dir):
 
 def cloud_build(dataset, folder, **changes):
     """The `Build` of `make_build`, of a dataset in the store."""
-    build = make_build("/", folder, people_per_shard=6)
+    build = make_build("/", folder, instances_per_shard=6)
     return replace(
         build,
         annotations=f"{dataset}/annotations/person_keypoints_train2017.json",
@@ -102,11 +102,11 @@ def test_an_interrupted_build_in_a_store_goes_on_and_leaves_nothing(
     cloud_dataset, cloud_records, requests, monkeypatch
 ):
     folder = f"{BUCKET}/interrupted"
-    make_records, begun = transforms.make_records, []
+    make_records, started = transforms.make_records, []
 
     def failing(*arguments):
-        begun.append(arguments)
-        if len(begun) == 3:
+        started.append(arguments)
+        if len(started) == 3:
             raise OSError("no more")
         return make_records(*arguments)
 
@@ -150,7 +150,7 @@ def shards(there):
 
 @pytest.mark.slow
 def test_two_workers_build_the_same_by_the_real_command(cloud_dataset, cloud_records, tmp_path):
-    options = ("--people_per_shard=6", "--input_size=64x96", "--boxes=ground_truth", "--split=train")
+    options = ("--instances_per_shard=6", "--input_size=64x96", "--boxes=ground_truth", "--split=train")
     command = ("pipelines/build_records.py", "--dataset=coco", *options)
     succeeds(tmp_path, *command, f"--dataset_dir={cloud_dataset}", "--workers=2")
     shutil.rmtree(tmp_path, ignore_errors=True)
@@ -231,10 +231,10 @@ def test_the_check_reads_a_store_and_names_what_is_damaged_there(
     for name, content in stored(cloud_records).items():
         changed = content[:500] + b"!" + content[501:]
         put(f"{damaged}/{name}", changed if "00001-of" in name else content)
-    assert check_cli.command([cloud_records, "--people=2"]) == 0
+    assert check_cli.command([cloud_records, "--num_images=2"]) == 0
     assert stored(cloud_records)["contact_sheet.png"].startswith(b"\x89PNG")
     discard([f"{cloud_records}/contact_sheet.png"])
-    assert check_cli.command([damaged, "--people=0"]) == 1
+    assert check_cli.command([damaged, "--num_images=0"]) == 1
     said = capsys.readouterr()
     assert "1 damaged" in said.out
     assert "coco-train.tfrecord-00001-of-00004: SHA-256" in said.err
@@ -242,8 +242,8 @@ def test_the_check_reads_a_store_and_names_what_is_damaged_there(
         read_records(damaged, 5)
     (damage,) = find_damage(damaged)
     assert (damage.shard[-14:], damage.usable) == ("00001-of-00004", 0)
-    people = len(list(read_records(damaged, 1, damage=(damage,))))
-    assert people == read_manifest(damaged).records - damage.lost
+    instances = len(list(read_records(damaged, 1, damage=(damage,))))
+    assert instances == read_manifest(damaged).records - damage.lost
 
 
 def test_a_shard_that_is_missing_in_a_store_is_named(cloud_records, tmp_path, monkeypatch):

@@ -19,13 +19,13 @@ COMMANDS = [
 ]
 METRICS = ["AP", "AP .5", "AP .75", "AP (M)", "AP (L)", "AR", "AR .5", "AR .75", "AR (M)", "AR (L)"]
 SYNTHETIC = ("--dataset=synthetic", "--dataset_dir=data")
-TINY_DATA = ("--train_images=12", "--val_images=5", "--input_size=64x96", "--people_per_shard=8")
+TINY_DATA = ("--train_images=12", "--val_images=5", "--input_size=64x96", "--instances_per_shard=8")
 TINY_RUN = ("--gpus=0", "--model=w24_tiny", "--batch_size=8")
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    """A folder with records of a few drawn people and a run of one epoch on them."""
+    """A folder with records of a few synthetic people and a run of one epoch on them."""
     folder = tmp_path_factory.mktemp("tiny")
     built = succeeds(folder, "pipelines/build_records.py", *SYNTHETIC, *TINY_DATA, "--workers=2")
     trained = succeeds(folder, "train/main.py", *SYNTHETIC, *TINY_RUN, "--epochs=1")
@@ -34,25 +34,25 @@ def tiny(tmp_path_factory):
 
 @pytest.mark.smoke
 @pytest.mark.slow
-def test_from_nothing_to_a_table_on_drawn_people(tiny):
+def test_from_nothing_to_a_table_on_synthetic_instances(tiny):
     folder, built, trained = tiny
     assert "records" in built.stdout
-    assert re.search(r"left out +0\n  rejected +0\n", built.stdout)
+    assert re.search(r"filtered +0\n  rejected +0\n", built.stdout)
     assert "epoch 1: loss" in trained.stdout + trained.stderr
     assert list((folder / "output/log").glob("events.*"))
-    evaluated = succeeds(folder, "evaluate/main.py", "--epoch=1", "--dataset_dir=data", "--pictures=8")
-    assert len(re.findall(r"^Average (?:Precision|Recall)", evaluated.stdout, re.MULTILINE)) == 10
-    picture = re.search(r"^picture: (.*)$", evaluated.stdout, re.MULTILINE)[1]
-    assert cv2.imread(str(folder / picture)) is not None
-    report = (folder / re.search(r"^report: (.*)$", evaluated.stdout, re.MULTILINE)[1]).read_text()
+    evaluation = succeeds(folder, "evaluate/main.py", "--epoch=1", "--dataset_dir=data", "--num_images=8")
+    assert len(re.findall(r"^Average (?:Precision|Recall)", evaluation.stdout, re.MULTILINE)) == 10
+    sheet = re.search(r"^image: (.*)$", evaluation.stdout, re.MULTILINE)[1]
+    assert cv2.imread(str(folder / sheet)) is not None
+    report = (folder / re.search(r"^report: (.*)$", evaluation.stdout, re.MULTILINE)[1]).read_text()
     assert "AP by size" in report
     assert "There is no published number for this recipe" in report
     name = "person_keypoints_val_w24_tiny_epoch-0001_detections"
     summary = json.loads((folder / f"output/result/{name}_metrics.json").read_text())
     assert list(summary["metrics"]) == METRICS
     results = json.loads((folder / f"output/result/{name}_results.json").read_text())
-    truth = json.loads((folder / "data/annotations/person_keypoints_val.json").read_text())
-    assert {result["image_id"] for result in results} <= {image["id"] for image in truth["images"]}
+    ground_truth = json.loads((folder / "data/annotations/person_keypoints_val.json").read_text())
+    assert {result["image_id"] for result in results} <= {image["id"] for image in ground_truth["images"]}
     assert all(np.isfinite(result["keypoints"]).all() for result in results)
 
 
@@ -60,11 +60,11 @@ def test_from_nothing_to_a_table_on_drawn_people(tiny):
 @pytest.mark.slow
 def test_annotated_boxes_can_be_evaluated_instead(tiny):
     folder, *_ = tiny
-    evaluated = succeeds(
+    evaluation = succeeds(
         folder, "evaluate/main.py", "--dataset_dir=data", "--boxes=ground_truth", "--noflip_test"
     )
-    assert "annotated boxes" in evaluated.stdout
-    assert "flip test off" in evaluated.stdout
+    assert "annotated boxes" in evaluation.stdout
+    assert "flip test off" in evaluation.stdout
 
 
 @pytest.mark.smoke
@@ -88,12 +88,12 @@ def test_what_a_user_can_get_wrong_with_a_run_ends_in_one_line(tiny):
     folder, *_ = tiny
     evaluate = (folder, "evaluate/main.py", "--dataset_dir=data")
     fails(1, r"epoch 7 was never saved .*saved epochs: 1", *evaluate, "--epoch=7")
-    fails(1, r"no run in .*model_dump.*train/main.py", *evaluate, "--output_dir=elsewhere")
+    fails(1, r"no run in .*model_dump.*train/main.py", *evaluate, "--run_dir=elsewhere")
     fails(1, r"no records in .*build_records.py", *evaluate, "--split=train", "--boxes=detections")
-    other = (folder, "train/main.py", *SYNTHETIC, *TINY_RUN, "--output_dir=other")
+    other = (folder, "train/main.py", *SYNTHETIC, *TINY_RUN, "--run_dir=other")
     fails(1, r"records were built for inputs of 64x96 .*--input_size=96x96", *other, "--input_size=96x96")
     fails(1, r"fewer than one batch of 512", *other, "--batch_size=512")
-    # Annotations that changed since the build would be measured against the wrong people.
+    # Annotations that changed since the build would be measured against the wrong instances.
     path = folder / "data/annotations/person_keypoints_val.json"
     before = path.read_bytes()
     path.write_bytes(before + b" ")
@@ -112,7 +112,7 @@ def test_a_damaged_shard_ends_in_one_line(tiny, tmp_path):
         content[len(content) // 2] ^= 1
         shard.write_bytes(content)
     message = r"are damaged \(\S*tfrecord-00000\S*: record \d+ at byte .*records/check.py .*--overwrite"
-    train = ("train/main.py", "--dataset=synthetic", *where, *TINY_RUN, "--output_dir", tmp_path / "run")
+    train = ("train/main.py", "--dataset=synthetic", *where, *TINY_RUN, "--run_dir", tmp_path / "run")
     fails(1, message, folder, *train, "--epochs=1")
     fails(1, message, folder, "evaluate/main.py", *where)
 
@@ -154,12 +154,12 @@ def test_the_same_commands_on_real_coco(tmp_path):
         (data / part).symlink_to(shared_data("dataset", "COCO", part))
     where = ("--dataset_dir", data)
     built = succeeds(tmp_path, "pipelines/build_records.py", *where, "--input_size=96x128").stdout
-    assert re.findall(r"people +([\d,]+)  of 17", built) == ["86", "68", "200"]
+    assert re.findall(r"instances +([\d,]+)  of 17", built) == ["86", "68", "200"]
     for reason in ("81  no_keypoints", "5  crowd", "4  not_a_person"):
         assert reason in built
     succeeds(tmp_path, "train/main.py", *where, *TINY_RUN, "--epochs=2", "--batch_size=16")
     for boxes, kept in (("detections", 200), ("ground_truth", 68)):
-        evaluated = succeeds(tmp_path, "evaluate/main.py", *where, "--epoch=2", f"--boxes={boxes}").stdout
-        assert len(re.findall(r"^Average", evaluated, re.MULTILINE)) == 10
-        count = int(re.search(r"(\d+) people kept of \d+ boxes", evaluated)[1])
+        evaluation = succeeds(tmp_path, "evaluate/main.py", *where, "--epoch=2", f"--boxes={boxes}").stdout
+        assert len(re.findall(r"^Average", evaluation, re.MULTILINE)) == 10
+        count = int(re.search(r"(\d+) instances kept of \d+ boxes", evaluation)[1])
         assert 0 < count <= kept

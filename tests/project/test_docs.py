@@ -42,7 +42,7 @@ ABSL = {
     "evaluate/predict.py": evaluate.prediction.cli,
     "records/check.py": records.checking.cli,
 }
-#: All but what needs another machine than the one that CI has.
+#: All but what needs another host than the one that CI has.
 REQUIREMENTS = sorted(path.name for path in ROOT.glob("requirements*.txt") if path.stem != "requirements-gpu")
 PACKAGES = [path.parent for path in ROOT.glob("*/__init__.py") if path.parent.name != "tests"]
 SOURCES = [path for package in PACKAGES for path in package.rglob("*.py")]

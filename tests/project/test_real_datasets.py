@@ -43,16 +43,16 @@ def build(folder, dataset, capsys, *arguments):
     records = folder / "data/records"
     manifests = {path.name: read_manifest(path) for path in records.iterdir()}
     for path in records.iterdir():
-        assert check([str(path), "--people=4"]) == 0
+        assert check([str(path), "--num_images=4"]) == 0
         checked = capsys.readouterr().out
-        assert f"checked {manifests[path.name].records} people in 1 shards" in checked
+        assert f"checked {manifests[path.name].records} instances in 1 shards" in checked
         assert "all is well" in checked
         assert (path / "contact_sheet.png").is_file()
     return manifests, result.stdout
 
 
 def counts(manifests):
-    return {name: (m.records, m.dropped, m.rejected) for name, m in manifests.items()}
+    return {name: (m.records, m.filtered, m.rejected) for name, m in manifests.items()}
 
 
 def parse(folder, manifest):
@@ -61,12 +61,12 @@ def parse(folder, manifest):
     return {name: tensor.numpy() for name, tensor in parsed.items()}
 
 
-def left_out_of_coco(path):
-    """Counted from the file itself: crowds, and people without a labelled keypoint."""
-    people = json.loads(path.read_text())["annotations"]
-    crowd = sum(person["iscrowd"] for person in people)
-    nothing = sum(person["num_keypoints"] == 0 and not person["iscrowd"] for person in people)
-    return len(people) - crowd - nothing, {"no_keypoints": nothing, "crowd": crowd}
+def filtered_by_coco(path):
+    """Counted from the file itself: crowds, and instances without a labeled keypoint."""
+    instances = json.loads(path.read_text())["annotations"]
+    crowd = sum(instance["iscrowd"] for instance in instances)
+    nothing = sum(instance["num_keypoints"] == 0 and not instance["iscrowd"] for instance in instances)
+    return len(instances) - crowd - nothing, {"no_keypoints": nothing, "crowd": crowd}
 
 
 def test_coco(tmp_path, capsys):
@@ -79,7 +79,7 @@ def test_coco(tmp_path, capsys):
     }
     for split in ("train", "val"):
         path = data / f"annotations/person_keypoints_{split}2017.json"
-        assert (manifests[split].records, manifests[split].dropped) == left_out_of_coco(path)
+        assert (manifests[split].records, manifests[split].filtered) == filtered_by_coco(path)
     boxes = json.loads((data / "dets/human_detection.json").read_text())
     categories = Counter(box["category_id"] for box in boxes)
     assert categories[1] == 200
@@ -88,25 +88,27 @@ def test_coco(tmp_path, capsys):
 
 
 def test_mpii(tmp_path, capsys):
-    """16 people of the training part; 4 of them have no joints: a real one and three made-up ones."""
+    """16 instances of the training part; 4 of them have no keypoints: a real one and three made-up ones."""
     data = linked(tmp_path, "MPII")
     manifests, output = build(tmp_path, "MPII", capsys, "--input_size=256x256")
     assert counts(manifests) == {"train": (12, {"no_keypoints": 4}, {})}
-    assert "16 people in 7 pictures" in output
+    assert "16 instances in 7 images" in output
     entries = read_release(data / "mpii_human_pose_v1_u12_1.mat")
-    people = {r.person_id: r for entry in entries if entry.split == "train" for r in entry.people}
-    assert sorted(people_id for people_id, r in people.items() if not r.joints) == [1, 6, 16, 17]
-    assert len(people) == 16
+    instances = {r.instance_id: r for entry in entries if entry.split == "train" for r in entry.instances}
+    assert sorted(instances_id for instances_id, r in instances.items() if not r.keypoints) == [1, 6, 16, 17]
+    assert len(instances) == 16
 
-    # The official loader: the centre 15 scale lower and counted from 0, the scale 1.25 times as large.
+    # The official loader: the center 15 scale lower and counted from 0, the scale 1.25 times as large.
     records = parse(data / "records/train", manifests["train"])
-    assert sorted(records["person_id"].tolist()) == sorted(n for n, r in people.items() if r.joints)
-    for person_id, center, scale in zip(*(records[n] for n in ("person_id", "center", "scale")), strict=True):
-        one = people[person_id]
+    assert sorted(records["instance_id"].tolist()) == sorted(n for n, r in instances.items() if r.keypoints)
+    for instance_id, center, scale in zip(
+        *(records[n] for n in ("instance_id", "center", "scale")), strict=True
+    ):
+        one = instances[instance_id]
         np.testing.assert_allclose(center, [one.objpos[0] - 1, one.objpos[1] + 15 * one.scale - 1], atol=1e-3)
         np.testing.assert_allclose(scale, 1.25 * 200 * one.scale, rtol=1e-6)
 
-    # The pictures of the test part, for those who want to predict: three people in two pictures.
+    # The images of the test part, for those who want to predict: three instances in two images.
     manifests, output = build(tmp_path, "MPII", capsys, "--input_size=256x256", "--split=test")
     assert "already converted" in output
     assert counts(manifests)["test"] == (3, {}, {})

@@ -16,20 +16,20 @@ from tests.helpers.builders import write_json
 from tests.helpers.commands import call, fails, succeeds
 from tests.helpers.shared import shared_data
 
-#: What is built from each: folder, annotation file, people, what is said (with .* across lines).
+#: What is built from each: folder, annotation file, instances, what is said (with .* across lines).
 BUILT = (
     ("01-several-categories", "train.json", 2, "hand"),
     ("02-categories-that-share-their-keypoints", "train.json", 2, ""),
     ("03-skeleton-line-out-of-range", "train.json", 2, r"warning: .*5"),
     ("04-category-without-keypoint-names", "train.json", 2, r"warning: .*--skeleton"),
-    ("05-picture-size-not-stated", "train.json", 3, r"warning: .*3 pictures have no width and height"),
+    ("05-picture-size-not-stated", "train.json", 3, r"warning: .*3 images have no width and height"),
     ("06-byte-order-mark", "train.json", 2, ""),
     ("07-exif-orientation", "train.json", 3, r"warning: .*EXIF"),
     ("08-box-missing", "train.json", 3, r"warning: .*box"),
-    ("10-keypoints-of-2K-numbers-or-triples", "train.json", 2, r"warning: .*labelled"),
+    ("10-keypoints-of-2K-numbers-or-triples", "train.json", 2, r"warning: .*labeled"),
     ("11-visibility-and-blanks", "train.json", 4, "warning: "),
     ("14-float-ids", "train.json", 2, ""),
-    ("14c-image-ids-text", "train.json", 2, r"warning: .*2 pictures have an id that is no whole number"),
+    ("14c-image-ids-text", "train.json", 2, r"warning: .*2 images have an id that is no whole number"),
     ("15-absolute-file-names", "train.json", 2, ""),
     ("15b-windows-path-and-percent", "train.json", 2, "warning: "),
     ("19-zip", "train.json", 2, ""),
@@ -59,13 +59,16 @@ def build(folder, annotations, *arguments):
 
 
 @pytest.mark.parametrize(
-    ("case", "annotations", "people", "said"), BUILT, ids=[f"{c[0]}-{c[1]}" for c in BUILT], indirect=["case"]
+    ("case", "annotations", "instances", "said"),
+    BUILT,
+    ids=[f"{c[0]}-{c[1]}" for c in BUILT],
+    indirect=["case"],
 )
-def test_a_file_of_this_kind_is_built(case, annotations, people, said, capsys):
+def test_a_file_of_this_kind_is_built(case, annotations, instances, said, capsys):
     assert build(case, annotations) == 0
     out = capsys.readouterr()
     manifest = read_manifest(case / "R" / "train")
-    assert (manifest.records, manifest.rejected) == (people, {})
+    assert (manifest.records, manifest.rejected) == (instances, {})
     assert re.search(said, out.out + out.err, re.DOTALL), out.out
     assert check.command([str(case / "R" / "train")]) == 0
     if case.name.startswith("b06"):
@@ -136,17 +139,17 @@ def test_a_record_that_ends_the_process_is_named_by_check_and_by_the_reader(case
     assert re.search(r"coco-train\.tfrecord-00001-of-00009: .*record 8", checked.stderr)
     (case / "train").symlink_to(records)
     train = ("train/main.py", "--gpus=0", "--model=w24_tiny", "--batch_size=4", "--epochs=1")
-    where = (f"--records_dir={case}", f"--output_dir={case / 'run'}")
+    where = (f"--records_dir={case}", f"--run_dir={case / 'run'}")
     fails(1, r"coco-train\.tfrecord-00001-of-00009: record 8", case, *train, *where)
     went_on = succeeds(case, *train, *where, "--skip_damaged").stdout
-    assert re.search(r"coco-train\.tfrecord-00001-of-00009: .*people are left out", went_on)
+    assert re.search(r"coco-train\.tfrecord-00001-of-00009: .*instances are left out", went_on)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ["06-byte-order-mark"], indirect=True)
 def test_all_three_commands_read_a_byte_order_mark(case):
     assert build(case, "train.json") == build(case, "train.json", "--split=val") == 0
-    where = (f"--records_dir={case / 'R'}", f"--output_dir={case / 'O'}")
+    where = (f"--records_dir={case / 'R'}", f"--run_dir={case / 'O'}")
     train = (
         "train/main.py",
         "--dataset=custom",
@@ -164,9 +167,9 @@ def test_all_three_commands_read_a_byte_order_mark(case):
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ["b01-flip-pairs-of-the-run"], indirect=True)
 def test_flip_pairs_are_those_of_the_run_and_a_difference_is_named(case):
-    drawn = ("--train_images=16", "--val_images=60", "--input_size=64x96")
+    generated = ("--train_images=16", "--val_images=60", "--input_size=64x96")
     data = ("--dataset=synthetic", f"--dataset_dir={case / 'data'}")
-    succeeds(case, "pipelines/build_records.py", *data, *drawn, "--split=train")
+    succeeds(case, "pipelines/build_records.py", *data, *generated, "--split=train")
     images = f"--images={case / 'data/images/val'}"
     for name in ("with", "without"):
         custom = ("--dataset=custom", f"--annotations={case / name}.json", images, "--split=val")
@@ -187,8 +190,8 @@ def test_flip_pairs_are_those_of_the_run_and_a_difference_is_named(case):
     succeeds(case, "train/main.py", *run, f"--records_dir={case / 'with'}")
     said, poses = {}, {}
     for name in ("with", "without"):
-        evaluated = succeeds(case, "evaluate/main.py", "--gpus=0", f"--records_dir={case / name}")
-        said[name] = evaluated.stdout + evaluated.stderr
+        evaluation = succeeds(case, "evaluate/main.py", "--gpus=0", f"--records_dir={case / name}")
+        said[name] = evaluation.stdout + evaluation.stderr
         (results,) = (case / "output" / "result").glob("*_results.json")
         poses[name] = json.loads(results.read_text())
         results.unlink()
@@ -209,8 +212,8 @@ def test_predict_takes_boxes_of_the_category_that_the_run_is_of(case):
     succeeds(case, "train/main.py", *run, f"--records_dir={case / 'R'}")
     where = (
         f"--image={case / 'photos'}",
-        f"--run={case / 'output'}",
-        f"--output_dir={case / 'seen'}",
+        f"--run_dir={case / 'output'}",
+        f"--run_dir={case / 'seen'}",
     )
     predicted = succeeds(case, "evaluate/predict.py", *where, f"--boxes={case / 'category7.json'}")
-    assert "8 people" in predicted.stdout
+    assert "8 instances" in predicted.stdout

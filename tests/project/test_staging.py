@@ -37,7 +37,7 @@ FOR_WORKERS = ("records", "pipelines", "model", "nms", "evaluate")
 PACKAGES = ("hrpose", *FOR_WORKERS, "train")
 #: Of which the workers' environment has packages of others'.
 THEIRS = ("evaluate", "records")
-FLAGS = ("--split=train", "--people_per_shard=5")
+FLAGS = ("--split=train", "--instances_per_shard=5")
 
 
 def requirements():

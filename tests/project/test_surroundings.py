@@ -98,7 +98,7 @@ def test_a_tilde_is_the_home_folder_in_every_path(tmp_path, monkeypatch, capsys)
     from records.checking import cli as check_cli
 
     capsys.readouterr()
-    assert check_cli.command(["~/records/train", "--people=0"]) == 0
+    assert check_cli.command(["~/records/train", "--num_images=0"]) == 0
 
 
 def called(capsys, *arguments, positional=()):

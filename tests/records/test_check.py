@@ -11,24 +11,24 @@ import pytest
 from hrpose.drawing import TILE_PAPER
 from pipelines.build import build_records
 from records.checking.cli import command
-from records.checking.contact_sheet import BOX_COLOR, draw_record
-from records.checking.summary import joint_table, size_table
-from records.checking.verify import People, check_shard, check_shards
+from records.checking.contact_sheet import BOX_COLOR, render_record
+from records.checking.summary import keypoint_table, size_table
+from records.checking.verify import Instances, check_shard, check_shards
 from records.manifest import MANIFEST, RecordsError, Shard, frame, read_manifest
 from records.schema import to_example
 from records.skeletons import COCO
 from records.tfds_files import DATASET_INFO, FEATURES
-from tests.helpers.builders import annotations, image, make_build, make_dataset, person, write_split
+from tests.helpers.builders import annotations, image, instance, make_build, make_dataset, write_split
 
 SHARD = Shard("shard", records=1, size=0, sha256="")
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """{path: content} of a folder with records of 12 pictures in 3 shards."""
+    """{path: content} of a folder with records of 12 images in 3 shards."""
     folder = tmp_path_factory.mktemp("built")
     make_dataset(folder / "data", images=12)
-    manifest = build_records(make_build(folder / "data", folder / "records", people_per_shard=12))
+    manifest = build_records(make_build(folder / "data", folder / "records", instances_per_shard=12))
     assert len(manifest.shards) == 3
     return {path.name: path.read_bytes() for path in (folder / "records").iterdir()}
 
@@ -64,25 +64,25 @@ def check(capsys, *arguments):
 
 
 def test_a_good_folder(folder, capsys):
-    code, output, errors = check(capsys, folder, "--people=5")
-    people = read_manifest(folder).records
+    code, output, errors = check(capsys, folder, "--num_images=5")
+    instances = read_manifest(folder).records
     assert (code, errors) == (0, [])
-    assert re.search(rf"checked {people} people in 3 shards in .* s: all is well", output)
-    assert re.search(rf"^left_wrist +{people} 100\.0 % +0   0\.0 %", output, re.MULTILINE)
+    assert re.search(rf"checked {instances} instances in 3 shards in .* s: all is well", output)
+    assert re.search(rf"^left_wrist +{instances} 100\.0 % +0   0\.0 %", output, re.MULTILINE)
     assert "coco train, ground truth boxes, for inputs of 48x64, coco skeleton" in output
     sheet = cv2.imread(str(folder / "contact_sheet.png"))
     assert sheet.shape[1] > sheet.shape[0] > 280
 
 
-def test_the_picture_goes_where_it_is_wanted_or_nowhere(folder, capsys):
+def test_the_image_goes_where_it_is_wanted_or_nowhere(folder, capsys):
     path = folder / "elsewhere/people.png"
-    assert check(capsys, folder, "--people=0")[0] == 0
-    assert check(capsys, f"--picture={path}", folder)[0] == 0
+    assert check(capsys, folder, "--num_images=0")[0] == 0
+    assert check(capsys, f"--image={path}", folder)[0] == 0
     assert path.is_file()
     assert not (folder / "contact_sheet.png").exists()
-    code, _, errors = check(capsys, folder, f"--picture={path}/below.png")
+    code, _, errors = check(capsys, folder, f"--image={path}/below.png")
     assert code == 1
-    assert re.search(r"below\.png cannot be written: .*--picture names another", errors[-1])
+    assert re.search(r"below\.png cannot be written: .*--image names another", errors[-1])
 
 
 def flip_a_bit(path):
@@ -136,7 +136,7 @@ def test_every_damaged_shard_has_its_line(folder, capsys):
 
 def test_a_shard_that_the_manifest_does_not_name_is_named(folder, capsys):
     (folder / "coco-train.tfrecord-00000-of-00007").write_bytes(b"of another build")
-    code, output, errors = check(capsys, folder, "--people=0")
+    code, output, errors = check(capsys, folder, "--num_images=0")
     assert code == 1
     assert "for example coco-train.tfrecord-00000-of-00007: remove them" in errors[0]
     assert "1 other file amiss" in output
@@ -168,7 +168,7 @@ def change_json(change):
 @pytest.mark.parametrize("name", [FEATURES, DATASET_INFO])
 def test_a_spoilt_file_of_tensorflow_datasets_is_named(folder, capsys, name, spoil, problem):
     spoil(folder / name)
-    code, output, errors = check(capsys, folder, "--people=0")
+    code, output, errors = check(capsys, folder, "--num_images=0")
     assert code == 1
     assert len(errors) == 1
     assert errors[0].startswith(f"{name}: {problem}; TensorFlow Datasets needs it")
@@ -180,7 +180,7 @@ def test_descriptions_of_an_earlier_version_are_no_problem(folder, capsys):
         data["description"] = "Figures."
 
     change_json(describe)(folder / DATASET_INFO)
-    assert check(capsys, folder, "--people=0")[::2] == (0, [])
+    assert check(capsys, folder, "--num_images=0")[::2] == (0, [])
 
 
 def test_a_shard_that_is_named_twice_is_refused_where_the_manifest_is_read(folder, capsys):
@@ -194,11 +194,11 @@ def test_a_shard_that_is_named_twice_is_refused_where_the_manifest_is_read(folde
     assert "all is well" not in output
 
 
-def test_people_without_an_area_are_explained_when_they_are_most(folder, capsys):
-    change_manifest(folder, lambda data: data["dropped"].update(no_area=5))
-    assert "note:" not in check(capsys, folder, "--people=0")[1]
-    change_manifest(folder, lambda data: data["dropped"].update(no_area=5000))
-    assert "5,000, were left out because their area is 0" in check(capsys, folder, "--people=0")[1]
+def test_instances_without_an_area_are_explained_when_they_are_most(folder, capsys):
+    change_manifest(folder, lambda data: data["filtered"].update(no_area=5))
+    assert "note:" not in check(capsys, folder, "--num_images=0")[1]
+    change_manifest(folder, lambda data: data["filtered"].update(no_area=5000))
+    assert "5,000, were left out because their area is 0" in check(capsys, folder, "--num_images=0")[1]
 
 
 def test_nothing_left_to_read_is_no_crash(folder, capsys):
@@ -207,7 +207,7 @@ def test_nothing_left_to_read_is_no_crash(folder, capsys):
     code, output, errors = check(capsys, folder)
     assert code == 1
     assert len(errors) == 3
-    assert "checked 0 people" in output
+    assert "checked 0 instances" in output
 
 
 def test_a_manifest_that_is_wrong_about_a_shard(folder, capsys):
@@ -246,7 +246,7 @@ def test_no_folder_or_none_of_records(tmp_path, capsys):
 
 @pytest.fixture(scope="module")
 def record():
-    """The values of a record: a crop of 60x40 pixels out of a picture at (100, 50), half its size."""
+    """The values of a record: a crop of 60x40 pixels out of an image at (100, 50), half its size."""
     pixels = np.full((40, 60, 3), (40, 80, 120), np.uint8)
     return {
         "crop": cv2.imencode(".jpg", pixels)[1].tobytes(),
@@ -258,7 +258,7 @@ def record():
         "area": 2400.0,
         "score": 1.0,
         "image_id": 5,
-        "person_id": 7,
+        "instance_id": 7,
         "image_size": (300, 200),
         "file_name": b"a.jpg",
     }
@@ -273,8 +273,8 @@ def changed(array, value):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("crop", b"", "the crop is not a picture"),
-        ("crop", b"\xff\xd8 and nothing else", "the crop is not a picture"),
+        ("crop", b"", "the crop is not an image"),
+        ("crop", b"\xff\xd8 and nothing else", "the crop is not an image"),
         ("box", np.array([0, 0, np.nan, 1]), "box is not finite"),
         ("keypoints", "visibility", "a keypoint's visibility is 3"),
         ("scale", np.zeros(2), r"scale is \[0.0, 0.0\]"),
@@ -288,8 +288,8 @@ def test_a_record_that_parses_but_cannot_be_used(tmp_path, record, field, value,
     size = (tmp_path / "shard").stat().st_size
     shard = replace(SHARD, records=3, size=size)
     report = check_shard(tmp_path, shard, 17, samples=9)
-    assert re.fullmatch(rf"record 1: {message}, person 7 in picture 5, a\.jpg", report.problems[-1])
-    assert len(report.people) == len(report.samples) == 2
+    assert re.fullmatch(rf"record 1: {message}, instance 7 in image 5, a\.jpg", report.problems[-1])
+    assert len(report.instances) == len(report.samples) == 2
 
 
 def test_bytes_that_are_no_example_are_found_among_others(tmp_path, record):
@@ -297,7 +297,7 @@ def test_bytes_that_are_no_example_are_found_among_others(tmp_path, record):
     (tmp_path / "shard").write_bytes(b"".join(map(frame, payloads)))
     report = check_shard(tmp_path, replace(SHARD, records=3), 17)
     assert report.problems[-1].startswith("record 1: does not fit the schema")
-    assert len(report.people) == 2
+    assert len(report.instances) == 2
 
 
 def test_reports_come_in_the_order_of_the_manifest_with_any_number_of_workers(folder):
@@ -305,34 +305,34 @@ def test_reports_come_in_the_order_of_the_manifest_with_any_number_of_workers(fo
     for workers in (1, 3):
         reports = check_shards(folder, manifest, samples=2, workers=workers)
         assert [report.name for report in reports] == [shard.name for shard in manifest.shards]
-        assert [len(report.people) for report in reports] == [shard.records for shard in manifest.shards]
+        assert [len(report.instances) for report in reports] == [shard.records for shard in manifest.shards]
         assert all(len(report.samples) == 2 and report.problems == () for report in reports)
 
 
 def test_tables_count_what_there_is():
-    people = People(
+    instances = Instances(
         box_sizes=np.array([[10, 20], [30, 40], [50, 60]], np.float32),
         visibility=np.array([[2, 1], [2, 0], [0, 0]], np.int8),
         crop_sizes=np.array([[5, 6], [5, 6], [5, 6]]),
         crop_bytes=np.array([1000, 2000, 3000]),
     )
-    rows = {line[:22].strip(): line[22:].split() for line in size_table(people).splitlines()[1:]}
+    rows = {line[:22].strip(): line[22:].split() for line in size_table(instances).splitlines()[1:]}
     assert rows["box width (image px)"] == ["10.0", "12.0", "20.0", "30.0", "40.0", "48.0", "50.0", "30.0"]
     assert rows["crop size (kB)"][3] == "2.0"
-    assert rows["labelled keypoints"] == ["0.0", "0.1", "0.5", "1.0", "1.5", "1.9", "2.0", "1.0"]
+    assert rows["labeled keypoints"] == ["0.0", "0.1", "0.5", "1.0", "1.5", "1.9", "2.0", "1.0"]
     table = [
         line.replace("%", "").split()
-        for line in joint_table(("nose", "tail"), people.visibility).splitlines()
+        for line in keypoint_table(("nose", "tail"), instances.visibility).splitlines()
     ]
     assert table[1] == ["nose", "2", "66.7", "0", "0.0", "1", "33.3"]
     assert table[2] == ["tail", "0", "0.0", "1", "33.3", "2", "66.7"]
     assert table[3] == ["all", "2", "33.3", "1", "16.7", "3", "50.0"]
-    assert joint_table(("nose", "tail"), np.zeros((3, 2))) == "no keypoint is labelled"
+    assert keypoint_table(("nose", "tail"), np.zeros((3, 2))) == "no keypoint is labeled"
 
 
 def test_a_tile_shows_frame_box_keypoint_and_crop_where_they_are(record):
     # The frame covers x 110..170, y 50..130, the crop x 100..220, y 50..130: 2 px of the tile per image px.
-    tile = draw_record(record, COCO.limbs, ["left"] * 17, tile_size=(252, 300)).astype(int)
+    tile = render_record(record, COCO.limbs, ["left"] * 17, tile_size=(252, 300)).astype(int)
     assert tile.shape == (173, 252, 3)  # with 6 px of border
 
     def near(x_image, y_image):
@@ -351,18 +351,18 @@ def test_a_tile_shows_frame_box_keypoint_and_crop_where_they_are(record):
     assert tuple(tile[2, 2]) == TILE_PAPER
 
 
-def test_the_frame_is_black_where_the_picture_ends(record):
-    tile = draw_record(record | {"scale": np.array([60, 160], np.float32)}, COCO.limbs, ["left"] * 17)
+def test_the_frame_is_black_where_the_image_ends(record):
+    tile = render_record(record | {"scale": np.array([60, 160], np.float32)}, COCO.limbs, ["left"] * 17)
     middle = tile[:, round(tile.shape[1] / 3)]
     assert (middle[10:20] == 0).all()
     assert (middle[-20:-10] == 0).all()
 
 
-def test_people_without_keypoints_and_far_outside_are_drawn_too(tmp_path):
-    people = [person(1, 1, [-50, -40, 400, 300], [0] * 50 + [0]), person(2, 1, [60, 40, 300, 3])]
-    write_split(tmp_path, "train", annotations([image(1, 64, 48)], people))
+def test_instances_without_keypoints_and_far_outside_are_rendered_too(tmp_path):
+    instances = [instance(1, 1, [-50, -40, 400, 300], [0] * 50 + [0]), instance(2, 1, [60, 40, 300, 3])]
+    write_split(tmp_path, "train", annotations([image(1, 64, 48)], instances))
     manifest = build_records(make_build(tmp_path, tmp_path / "records"))
     (report,) = check_shards(tmp_path / "records", manifest, samples=5)
     for values in report.samples:
         far = values | {"keypoints": values["keypoints"] + [1e7, -1e7, 0]}
-        assert draw_record(far, COCO.limbs, ["left"] * 17).dtype == np.uint8
+        assert render_record(far, COCO.limbs, ["left"] * 17).dtype == np.uint8

@@ -6,11 +6,11 @@ import pytest
 from train.coarse_dropout import drop_rectangles
 
 WHITE = np.full((400, 60, 40, 3), 255, np.uint8)
-PEOPLE = np.arange(400) * 7 - 100
+INSTANCES = np.arange(400) * 7 - 100
 
 
 def holes(images):
-    """(N, 4) left, top, width, height of the black part of each picture; 0 where there is none."""
+    """(N, 4) left, top, width, height of the black part of each image; 0 where there is none."""
     result = []
     for image in images:
         black = (image == 0).all(-1)
@@ -24,8 +24,8 @@ def holes(images):
     return np.array(result)
 
 
-def test_one_whole_rectangle_of_the_stated_size_anywhere_in_the_picture():
-    left, top, width, height = holes(drop_rectangles(WHITE, PEOPLE, 1, seed=3, epoch=0)).T
+def test_one_whole_rectangle_of_the_stated_size_anywhere_in_the_image():
+    left, top, width, height = holes(drop_rectangles(WHITE, INSTANCES, 1, seed=3, epoch=0)).T
     assert (width.min(), width.max()) == (8, 16)
     assert (height.min(), height.max()) == (12, 24)
     assert left.min() == top.min() == 0
@@ -34,15 +34,15 @@ def test_one_whole_rectangle_of_the_stated_size_anywhere_in_the_picture():
 
 
 def test_as_often_as_asked():
-    dropped = holes(drop_rectangles(WHITE, PEOPLE, 0.3, seed=0, epoch=0))[:, 2] > 0
-    assert np.mean(dropped) == pytest.approx(0.3, abs=0.07)
-    np.testing.assert_array_equal(drop_rectangles(WHITE, PEOPLE, 0, 0, 0), WHITE)
+    filtered = holes(drop_rectangles(WHITE, INSTANCES, 0.3, seed=0, epoch=0))[:, 2] > 0
+    assert np.mean(filtered) == pytest.approx(0.3, abs=0.07)
+    np.testing.assert_array_equal(drop_rectangles(WHITE, INSTANCES, 0, 0, 0), WHITE)
 
 
-def test_what_a_person_gets_depends_on_seed_epoch_and_person_alone():
-    first = drop_rectangles(WHITE[:9], PEOPLE[:9], 1, 5, 2)
+def test_what_an_instance_gets_depends_on_seed_epoch_and_instance_alone():
+    first = drop_rectangles(WHITE[:9], INSTANCES[:9], 1, 5, 2)
     order = np.random.default_rng(0).permutation(9)
-    np.testing.assert_array_equal(drop_rectangles(WHITE[:9], PEOPLE[order], 1, 5, 2), first[order])
-    assert (drop_rectangles(WHITE[:9], PEOPLE[:9], 1, 5, 3) != first).any()
-    assert (drop_rectangles(WHITE[:9], PEOPLE[:9], 1, 6, 2) != first).any()
+    np.testing.assert_array_equal(drop_rectangles(WHITE[:9], INSTANCES[order], 1, 5, 2), first[order])
+    assert (drop_rectangles(WHITE[:9], INSTANCES[:9], 1, 5, 3) != first).any()
+    assert (drop_rectangles(WHITE[:9], INSTANCES[:9], 1, 6, 2) != first).any()
     assert (WHITE == 255).all()

@@ -446,7 +446,7 @@ def test_a_file_nested_as_deep_as_we_allow_and_deeper_ends_in_one_error(tmp_path
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 30), st.booleans())
-def test_half_bodies_are_never_drawn_without_an_upper_body(seed, count, upper_first):
+def test_half_bodies_are_never_sampled_without_an_upper_body(seed, count, upper_first):
     rng = np.random.default_rng(seed)
     keypoints = np.concatenate([rng.uniform(0, 99, (4, count, 2)), rng.integers(0, 3, (4, count, 1))], axis=2)
     skeleton, _ = told(category([f"point {n}" for n in range(count)], flip_pairs=[]))

@@ -34,8 +34,8 @@ def flip_a_bit(folder, shard, number):
     return name, start
 
 
-def people(dataset):
-    return [int(person) for batch in dataset for person in batch["person_id"]]
+def instances(dataset):
+    return [int(instance) for batch in dataset for instance in batch["instance_id"]]
 
 
 def test_whole_shards_have_no_damage(records):
@@ -70,7 +70,7 @@ def test_reading_over_damage_names_the_shard_and_the_place(damaged):
     name, start = flip_a_bit(damaged / "train", 1, 3)
     message = rf"{name}: record 3 at byte {start:,} has a wrong checksum\).*--overwrite.*, or run$"
     with pytest.raises(RecordsError, match=message), damage_reported(damaged / "train", ", or run"):
-        people(read_records(damaged / "train", 4))
+        instances(read_records(damaged / "train", 4))
 
 
 def test_an_error_that_is_no_damage_keeps_its_words_and_offers_nothing_that_does_not_help(records):
@@ -83,17 +83,17 @@ def test_an_error_that_is_no_damage_keeps_its_words_and_offers_nothing_that_does
     assert "--skip_damaged" not in str(error.value)
 
 
-def test_a_crop_that_is_no_picture_is_not_offered_to_be_skipped(damaged):
+def test_a_crop_that_is_no_image_is_not_offered_to_be_skipped(damaged):
     folder = damaged / "train"
     manifest = read_manifest(folder)
     content = (folder / manifest.shards[0].name).read_bytes()
     payloads = [payload.replace(b"\xff\xd8\xff", b"\0\0\0") for payload in unframe(content)]
     rewrite_shard(folder, 0, payloads)
     with (
-        pytest.raises(RecordsError, match=r"the crop of person \d+ is no picture.*right checksums") as error,
+        pytest.raises(RecordsError, match=r"the crop of instance \d+ is no image.*right checksums") as error,
         damage_reported(folder, "; --skip_damaged"),
     ):
-        people(read_records(folder, 4))
+        instances(read_records(folder, 4))
     assert "--skip_damaged" not in str(error.value)
 
 
@@ -104,7 +104,7 @@ def test_a_shard_that_vanishes_while_it_is_read_is_named(damaged):
     (folder / name).unlink()
     message = rf"damaged \({name}: no such file or directory\).*; --skip_damaged$"
     with pytest.raises(RecordsError, match=message), damage_reported(folder, "; --skip_damaged"):
-        people(dataset)
+        instances(dataset)
 
 
 @pytest.mark.parametrize("kind", ["PermissionDeniedError", "UnknownError", "NotFoundError"])
@@ -120,11 +120,11 @@ def test_a_shard_that_cannot_be_read_for_a_while_is_told_in_one_line(records, ki
 
 def test_what_comes_before_the_damage_is_read(damaged):
     folder = damaged / "train"
-    everybody = people(read_records(folder, 4))
+    everybody = instances(read_records(folder, 4))
     counts = [shard.records for shard in read_manifest(folder).shards]
     flip_a_bit(folder, 1, 3)
     damage = find_damage(folder)
-    left = people(read_records(folder, 4, damage=damage))
+    left = instances(read_records(folder, 4, damage=damage))
     assert len(left) == sum(counts) - damage[0].lost
     assert set(left) < set(everybody)
 
@@ -145,30 +145,30 @@ def test_skipping_batches_gives_the_rest_of_the_same_pass(records, shuffle_buffe
 
 
 def test_skipped_batches_are_not_decoded(damaged, monkeypatch):
-    drawn = []
+    sampled = []
     monkeypatch.setattr(
-        "records.reader.draw_inputs", lambda *a: drawn.append(a) or np.zeros((4, 64, 32, 3), "u1")
+        "records.reader.warp_inputs", lambda *a: sampled.append(a) or np.zeros((4, 64, 32, 3), "u1")
     )
     total = read_manifest(damaged / "train").records // 4
     list(read_records(damaged / "train", 4, drop_remainder=True, skip_batches=total - 2))
-    assert len(drawn) == 2
+    assert len(sampled) == 2
 
 
 def test_readers_of_parts_share_the_shards(records):
-    everybody = people(read_records(records / "train", 4))
-    parts = [people(read_records(records / "train", 4, part=(index, 3))) for index in range(3)]
-    assert sorted(person for part in parts for person in part) == sorted(everybody)
+    everybody = instances(read_records(records / "train", 4))
+    parts = [instances(read_records(records / "train", 4, part=(index, 3))) for index in range(3)]
+    assert sorted(instance for part in parts for instance in part) == sorted(everybody)
     assert all(parts)
 
 
 def test_a_number_of_batches_starts_over_when_a_pass_does_not_last(records):
     count = read_manifest(records / "train").records
     options = {"shuffle_buffer": 9, "drop_remainder": True}
-    read = people(read_records(records / "train", 7, num_batches=2 * count // 7, **options))
+    read = instances(read_records(records / "train", 7, num_batches=2 * count // 7, **options))
     assert len(read) == 2 * count // 7 * 7
     assert len(set(read[:count])) == len(set(read)) == count
-    few = people(read_records(records / "train", 7, num_batches=2, skip_batches=1, **options))
-    assert few == people(read_records(records / "train", 7, **options))[7:14]
+    few = instances(read_records(records / "train", 7, num_batches=2, skip_batches=1, **options))
+    assert few == instances(read_records(records / "train", 7, **options))[7:14]
 
 
 # ---- a run
@@ -181,13 +181,17 @@ def test_a_run_ends_at_damage_and_goes_on_without_what_is_lost(damaged, tmp_path
     with pytest.raises(RecordsError, match=r"record 3 at byte .*--continue --skip_damaged goes on"):
         train(replace(options, resume=True))
     capfd.readouterr()
-    assert train(replace(options, resume=True, skip_damaged=True)) == 8  # as many updates as with all people
+    assert (
+        train(replace(options, resume=True, skip_damaged=True)) == 8
+    )  # as many updates as with all instances
     damage = find_damage(damaged / "train")
     told = capfd.readouterr().out
-    assert f"{damage[0].shard}: {damage[0].problem}; {damage[0].lost} people are left out" in told
+    assert f"{damage[0].shard}: {damage[0].problem}; {damage[0].lost} instances are left out" in told
 
 
-def test_a_run_goes_on_without_missing_shards_and_says_how_many_people_that_costs(damaged, tmp_path, capfd):
+def test_a_run_goes_on_without_missing_shards_and_says_how_many_instances_that_costs(
+    damaged, tmp_path, capfd
+):
     first, second, *_ = read_manifest(damaged / "train").shards
     for shard in (first, second):
         (damaged / "train" / shard.name).unlink()
@@ -196,7 +200,7 @@ def test_a_run_goes_on_without_missing_shards_and_says_how_many_people_that_cost
         train(options)
     train(replace(options, skip_damaged=True))
     lost = first.records + second.records
-    assert f"{lost} people of 2 damaged shards are left out in all" in capfd.readouterr().out
+    assert f"{lost} instances of 2 damaged shards are left out in all" in capfd.readouterr().out
 
 
 def test_records_of_which_nothing_is_left_are_refused(damaged, tmp_path):

@@ -23,7 +23,7 @@ from tests.helpers.shared import ROOT
 
 @pytest.fixture
 def folder(finished, tmp_path):
-    """A copy of records of 24 people in 4 shards, to be damaged."""
+    """A copy of records of 24 instances in 4 shards, to be damaged."""
     return shutil.copytree(finished, tmp_path / "records")
 
 
@@ -53,9 +53,11 @@ def with_last(value):
 
 
 def read(folder, **options):
-    """Ids of the people of a pass; errors as a command tells them."""
+    """Ids of the instances of a pass; errors as a command tells them."""
     with damage_reported(folder, "; or without"):
-        return [int(person) for batch in read_records(folder, 4, **options) for person in batch["person_id"]]
+        return [
+            int(instance) for batch in read_records(folder, 4, **options) for instance in batch["instance_id"]
+        ]
 
 
 def assert_named(folder, capsys, shard, number, reason):
@@ -67,7 +69,7 @@ def assert_named(folder, capsys, shard, number, reason):
     (damage,) = find_damage(folder)
     assert (damage.shard, damage.usable) == (shard, number)
     assert len(read(folder, damage=[damage])) == read_manifest(folder).records - damage.lost
-    assert command([str(folder), "--people=0"]) == 1
+    assert command([str(folder), "--num_images=0"]) == 1
     assert f"{shard}: record {number}" in capsys.readouterr().err
 
 
@@ -80,22 +82,22 @@ def test_a_message_with_a_wrong_length_is_named_and_ends_no_process(folder, caps
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"scale": np.zeros_like}, r"scale is \[0\.0, 0\.0\], person 1\d+ in picture \d+, 0+\d+\.jpg"),
+        ({"scale": np.zeros_like}, r"scale is \[0\.0, 0\.0\], instance 1\d+ in image \d+, 0+\d+\.jpg"),
         ({"crop_affine": with_last(np.nan)}, "crop_affine is not finite"),
         ({"crop_affine": np.zeros_like}, "crop_affine shows a line"),
         ({"keypoints": with_last(7)}, "a keypoint's visibility is 7"),
         ({"keypoints": lambda array: array * np.nan}, "keypoints is not finite"),
         ({"center": with_last(1e30)}, "center has numbers above 1e18"),
         ({"image_size": np.zeros_like}, r"image_size is \[0, 0\]"),
-        ({"crop": lambda crop: b""}, "the crop is not a picture"),
+        ({"crop": lambda crop: b""}, "the crop is not an image"),
         (
             # A name need not be UTF-8: a file's may be any bytes.
             {"file_name": lambda name: b"\xff.jpg", "keypoints": with_last(3)},
-            r"a keypoint's visibility is 3, person \d+ in picture \d+, \\xff\.jpg",
+            r"a keypoint's visibility is 3, instance \d+ in image \d+, \\xff\.jpg",
         ),
     ],
 )
-def test_a_value_that_trains_nobody_is_named_with_its_person(folder, capsys, changes, reason):
+def test_a_value_that_trains_nobody_is_named_with_its_instance(folder, capsys, changes, reason):
     good = payloads_of(folder, 2)
     shard = rewrite_shard(folder, 2, [*good[:2], changed(good[2], **changes), *good[3:]])
     problems = [problem for _, problem in examine_payloads(payloads_of(folder, 2), 17)]
@@ -103,7 +105,7 @@ def test_a_value_that_trains_nobody_is_named_with_its_person(folder, capsys, cha
     place = rf"damaged \({shard}: record 2 at byte [\d,]+: {reason}"
     with pytest.raises(RecordsError, match=place):
         read(folder, augmentation=Augmentation())
-    assert command([str(folder), "--people=0"]) == 1
+    assert command([str(folder), "--num_images=0"]) == 1
     assert f"{shard}: record 2: " in capsys.readouterr().err
 
 
@@ -176,7 +178,7 @@ def test_a_long_path_does_not_cut_off_the_reason(finished, tmp_path):
     folder = shutil.copytree(finished, tmp_path / ("long" * 50) / ("path" * 50))
     good = payloads_of(folder, 0)
     rewrite_shard(folder, 0, [changed(good[0], crop=lambda crop: b"no picture"), *good[1:]])
-    with pytest.raises(RecordsError, match=r"\(the crop of person \d+ is no picture\)"):
+    with pytest.raises(RecordsError, match=r"\(the crop of instance \d+ is no image\)"):
         read(folder)
     message = f"{folder}/{'shard' * 40}; Input/output error"
     with pytest.raises(RecordsError, match=r"shard; Input/output error\)"), damage_reported(folder):

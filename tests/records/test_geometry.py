@@ -6,7 +6,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from pipelines.crops import CropOptions, crop_rectangle, plain_views
-from records.augment import Draws, choose_half_body, place
+from records.augment import AugmentationParameters, apply_parameters, choose_half_body
 from records.geometry import (
     affine_to_input,
     box_to_center_scale,
@@ -50,7 +50,7 @@ def test_affine_maps_the_corners_as_the_official_code_does(golden, inverse, tole
         center, scale, size = (
             golden[name][case].astype(float) for name in ("center", "scale", "output_size")
         )
-        # The official function can shift the centre by parts of the scale's box; ours leaves that to callers.
+        # The official function can shift the center by parts of the scale's box; ours leaves that to callers.
         center = center + 200 * scale * golden["shift"][case]
         ours = affine_to_input(center, 200 * scale, golden["rot"][case], size)
         corners = corners_of(*size)
@@ -70,10 +70,10 @@ def test_points_are_mapped_as_the_official_code_does(golden):
 
 
 @pytest.mark.parametrize("aspect", SIZES)
-def test_boxes_become_the_official_centres_and_scales(golden, aspect):
+def test_boxes_become_the_official_centers_and_scales(golden, aspect):
     boxes = golden[f"box_{aspect}"]
     center, scale = box_to_center_scale(boxes, SIZES[aspect])
-    # A centre at x = -1 exactly means "missing" to the official code, which then leaves the padding out.
+    # A center at x = -1 exactly means "missing" to the official code, which then leaves the padding out.
     excepted = golden[f"box_center_{aspect}"][:, 0] == -1
     assert np.flatnonzero(excepted).tolist() == [4, 5]
     np.testing.assert_allclose(center, golden[f"box_center_{aspect}"], atol=1e-4)
@@ -83,19 +83,19 @@ def test_boxes_become_the_official_centres_and_scales(golden, aspect):
 
 @pytest.mark.parametrize("name", ["coco", "mpii"])
 def test_mirrored_keypoints_are_the_official_ones(golden, name):
-    joints, visibility = golden[f"flip_{name}_joints"], golden[f"flip_{name}_vis"]
-    permutation = np.arange(joints.shape[1])
+    points, visibility = golden[f"flip_{name}_joints"], golden[f"flip_{name}_vis"]
+    permutation = np.arange(points.shape[1])
     for left, right in golden[f"flip_{name}_pairs"]:
         permutation[[left, right]] = right, left
     if name == "coco":
         np.testing.assert_array_equal(permutation, COCO.flip_permutation)
-    keypoints = np.concatenate([joints[..., :2], visibility[..., :1]], axis=-1)
+    keypoints = np.concatenate([points[..., :2], visibility[..., :1]], axis=-1)
     flipped = flip_keypoints(keypoints, golden[f"flip_{name}_width"], permutation)
     np.testing.assert_array_equal(flipped[..., :2], golden[f"flip_{name}_joints_out"][..., :2])
     np.testing.assert_array_equal(flipped[..., 2], golden[f"flip_{name}_vis_out"][..., 0])
 
 
-def test_heatmap_coordinates_go_back_to_the_picture_as_officially(golden):
+def test_heatmap_coordinates_go_back_to_the_image_as_officially(golden):
     for case, size in enumerate(golden["tp_heatmap_size"]):
         affine = affine_to_input(golden["tp_center"][case], 200 * golden["tp_scale"][case], 0, size)
         received = transform_points(golden["tp_coords"][case], invert_affine(affine))
@@ -106,8 +106,8 @@ def test_heatmap_coordinates_go_back_to_the_picture_as_officially(golden):
 @pytest.mark.parametrize("first", ["upper", "lower"])
 def test_half_bodies_are_the_official_ones(name, first):
     golden = np.load(shared_data("golden", "halfbody.npz"))
-    joints, visibility = golden[f"{name}_joints"], golden[f"{name}_vis"]
-    keypoints = np.concatenate([joints[..., :2], visibility[..., :1]], axis=-1)
+    points, visibility = golden[f"{name}_joints"], golden[f"{name}_vis"]
+    keypoints = np.concatenate([points[..., :2], visibility[..., :1]], axis=-1)
     upper_first = np.full(len(keypoints), first == "upper")
     valid, center, scale = half_body_box(
         keypoints, golden[f"{name}_upper_ids"], upper_first, (float(golden[f"{name}_aspect"]), 1)
@@ -129,22 +129,22 @@ def test_box_is_padded_and_grown_to_the_aspect():
     np.testing.assert_allclose(box_to_center_scale([0, 0, 90, 80], (192, 256))[1], [112.5, 150])
 
 
-def test_a_box_centred_at_minus_one_is_padded_like_any_other():
+def test_a_box_centered_at_minus_one_is_padded_like_any_other():
     here, there = (box_to_center_scale([x, 30, 20, 60], (192, 256))[1] for x in (-11, 11))
     np.testing.assert_array_equal(here, there)
 
 
 def test_positive_rotation_is_counter_clockwise_on_screen():
     affine = affine_to_input([50, 50], [100, 100], 90, (100, 100))
-    right_of_centre = transform_points([[60, 50]], affine)
-    np.testing.assert_allclose(right_of_centre, [[50, 40]], atol=1e-12)  # it is now above
+    right_of_center = transform_points([[60, 50]], affine)
+    np.testing.assert_allclose(right_of_center, [[50, 40]], atol=1e-12)  # it is now above
 
 
-def test_cleaning_cuts_a_box_to_the_picture_with_the_last_pixel_included():
+def test_cleaning_cuts_a_box_to_the_image_with_the_last_pixel_included():
     size = (100, 80)
     np.testing.assert_array_equal(clean_box([10, 20, 30, 40], size), [10, 20, 29, 39])
     np.testing.assert_array_equal(clean_box([90, 70, 30, 40], size), [90, 70, 9, 9])
-    # As officially, x and y below 0 move the box into the picture; its size stays.
+    # As officially, x and y below 0 move the box into the image; its size stays.
     np.testing.assert_array_equal(clean_box([-10, -5, 30, 40], size), [0, 0, 29, 39])
     assert (clean_box([150, 20, 30, 40], size)[2:] < 0).any()
 
@@ -159,13 +159,13 @@ def test_covering_rectangle_is_none_only_where_nothing_can_be_seen():
 
 
 def test_half_body_falls_back_to_the_other_half_and_then_to_the_upper():
-    people = np.zeros((3, 17, 3))
-    people[..., :2] = np.arange(34).reshape(17, 2)
-    people[0, :3, 2] = 2  # three upper keypoints, no lower ones
-    people[1, 11:14, 2] = 2  # three lower, no upper
-    people[2, [0, 11, 12], 2] = 2  # one upper, two lower: the upper, which is too few
+    instances = np.zeros((3, 17, 3))
+    instances[..., :2] = np.arange(34).reshape(17, 2)
+    instances[0, :3, 2] = 2  # three upper keypoints, no lower ones
+    instances[1, 11:14, 2] = 2  # three lower, no upper
+    instances[2, [0, 11, 12], 2] = 2  # one upper, two lower: the upper, which is too few
     for first in (True, False):
-        valid, center, scale = half_body_box(people, COCO.upper_body, np.full(3, first), (1, 1))
+        valid, center, scale = half_body_box(instances, COCO.upper_body, np.full(3, first), (1, 1))
         assert valid.tolist() == [True, True, False]
         np.testing.assert_allclose(center[:2], [[2, 3], [24, 25]])
         np.testing.assert_allclose(scale[:2], 4 * 1.5)
@@ -213,7 +213,7 @@ def test_mirroring_twice_changes_nothing(widths):
 
 
 @given(st.integers(1, 5000), st.integers(0, 2**32 - 1))
-def test_mirroring_keypoints_twice_changes_only_what_is_not_labelled(width, seed):
+def test_mirroring_keypoints_twice_changes_only_what_is_not_labeled(width, seed):
     rng = np.random.default_rng(seed)
     keypoints = np.concatenate(
         [rng.integers(-10, width + 10, (3, 17, 2)), rng.integers(0, 3, (3, 17, 1))], axis=-1
@@ -234,7 +234,7 @@ def test_fitted_size_has_the_aspect_and_is_the_smallest_that_holds_the_box(box_s
 
 
 @given(point, size, angle, st.integers(16, 512))
-def test_the_centre_lands_in_the_middle_and_lengths_scale_evenly(center, scale, rotation, width):
+def test_the_center_lands_in_the_middle_and_lengths_scale_evenly(center, scale, rotation, width):
     affine = affine_to_input(center, scale, rotation, (width, 2 * width))
     ends = transform_points([center, np.add(center, [scale[0], 0])], affine)
     np.testing.assert_allclose(ends[0], [width / 2, width], atol=1e-6)
@@ -245,7 +245,7 @@ def test_the_centre_lands_in_the_middle_and_lengths_scale_evenly(center, scale, 
 
 
 @given(output_sizes, point, st.floats(4, 2000))
-def test_the_unbiased_map_takes_the_box_s_edges_to_the_outer_pixels_centres(output_size, center, width):
+def test_the_unbiased_map_takes_the_box_s_edges_to_the_outer_pixels_centers(output_size, center, width):
     scale = np.array([width, width * 1.3])
     corners = np.add(center, [-scale / 2, scale / 2])
     received = transform_points(corners, affine_to_input(center, scale, 0, output_size, unbiased=True))
@@ -263,7 +263,7 @@ def test_both_conventions_differ_by_a_factor_on_each_output_axis(output_size, ce
 
 
 @pytest.mark.parametrize("unbiased", [False, True])
-def test_a_positive_rotation_turns_the_picture_counter_clockwise_in_both_conventions(unbiased):
+def test_a_positive_rotation_turns_the_image_counter_clockwise_in_both_conventions(unbiased):
     affine = affine_to_input([50, 50], [65, 65], 90, (65, 65), unbiased=unbiased)
     middle, right = transform_points([[50, 50], [60, 50]], affine)
     assert right[1] < middle[1]  # what was to the right is above
@@ -273,9 +273,9 @@ def test_a_positive_rotation_turns_the_picture_counter_clockwise_in_both_convent
 @given(output_sizes, point, size, angle)
 def test_mirroring_box_and_output_is_one_thing_in_the_unbiased_convention(output, center, scale, rotation):
     """Counting pixels, the output's mirror image is off by (1, 0); test_heatmaps shows what that costs."""
-    picture_width = 640
+    image_width = 640
     points = np.add(center, [[0, 0], [7, 3], [-5, 11]])
-    mirror = mirror_affine(picture_width)
+    mirror = mirror_affine(image_width)
     mirrored_center = transform_points([center], mirror)[0]
     for unbiased, offset in ((True, 0), (False, 1)):
         there = transform_points(points, affine_to_input(center, scale, rotation, output, unbiased=unbiased))
@@ -302,7 +302,7 @@ def test_what_a_record_stores_covers_the_unbiased_view_too(seed, rotation):
 
 
 def pixels_read(input_affine, input_size, image_size):
-    """The (low, high) pixels of the picture, inclusive, that resampling to the input reads; None if none."""
+    """The (low, high) pixels of the image, inclusive, that resampling to the input reads; None if none."""
     corners = transform_points(corners_of(*input_size), invert_affine(input_affine))
     low = np.maximum(np.floor(corners.min(0) + 1e-9), 0)
     high = np.minimum(np.ceil(corners.max(0) - 1e-9), np.subtract(image_size, 1))
@@ -337,17 +337,21 @@ def test_the_stored_crop_holds_every_pixel_any_augmentation_reads(
     rectangle = crop_rectangle(*views, image_size, options)
 
     one = np.ones(1)
-    people = {
+    instances = {
         "center": center[None],
         "scale": scale[None],
         "keypoints": keypoints[None],
         "image_size": image_size[None],
     }
     factor, turn = one * (1 + stretch * scale_factor), one * rotation
-    draws = Draws(one == half_body, one == upper_first, factor, turn, one == flip)
-    people = choose_half_body(people, draws, COCO, options.input_size, options.half_body_min_keypoints)
+    parameters = AugmentationParameters(one == half_body, one == upper_first, factor, turn, one == flip)
+    instances = choose_half_body(
+        instances, parameters, COCO, options.input_size, options.half_body_min_keypoints
+    )
     input_size = (int(192 * enlarge), int(256 * enlarge))  # the reader may ask for another resolution
-    affine, _ = place(people, draws.scale, draws.rotation, draws.flip, COCO, input_size)
+    affine, _ = apply_parameters(
+        instances, parameters.scale, parameters.rotation, parameters.flip, COCO, input_size
+    )
     needed = pixels_read(affine[0], input_size, image_size)
     assume(needed is not None)
     assert rectangle is not None
@@ -369,13 +373,15 @@ def test_the_plain_view_reads_nothing_outside_its_crop(seed, flip):
     center, scale = box_to_center_scale(box, options.input_size)
     views = plain_views(center, scale, np.zeros((17, 3)), COCO, options)
     rectangle = crop_rectangle(*views, image_size, options)
-    people = {
+    instances = {
         "center": center[None],
         "scale": scale[None],
         "keypoints": np.zeros((1, 17, 3)),
         "image_size": image_size[None],
     }
-    affine, _ = place(people, np.ones(1), np.zeros(1), np.full(1, flip), COCO, options.input_size)
+    affine, _ = apply_parameters(
+        instances, np.ones(1), np.zeros(1), np.full(1, flip), COCO, options.input_size
+    )
     needed = pixels_read(affine[0], options.input_size, image_size)
     assume(needed is not None)
     assert rectangle is not None

@@ -1,4 +1,4 @@
-"""Lists of pictures: what they may look like, and that builds and metrics keep to them."""
+"""Lists of images: what they may look like, and that builds and metrics keep to them."""
 
 import json
 from types import SimpleNamespace
@@ -7,27 +7,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluate.ground_truth import find_truth
+from evaluate.ground_truth import find_ground_truth
 from evaluate.metrics.coco import evaluate_coco
 from pipelines.cli import command
 from records.annotations.image_ids import read_image_ids
 from records.manifest import RecordsError, read_manifest
-from tests.helpers.builders import annotations, image, make_build, person, quiet, write_json, write_split
+from tests.helpers.builders import annotations, image, instance, make_build, quiet, write_json, write_split
 
-PEOPLE = {1: 1, 2: 2, 3: 3}  # picture: people in it
+INSTANCES = {1: 1, 2: 2, 3: 3}  # image: instances in it
 FOUND = SimpleNamespace(annotations=None, dataset_dir=None)
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """A val split of three pictures of one, two and three people, with a detection of each of them."""
-    people = [
-        person(10 * picture + n, picture, [10 + 30 * n, 10, 40, 60])
-        for picture, count in PEOPLE.items()
+    """A val split of three images of one, two and three instances, with a detection of each of them."""
+    instances = [
+        instance(10 * image_id + n, image_id, [10 + 30 * n, 10, 40, 60])
+        for image_id, count in INSTANCES.items()
         for n in range(count)
     ]
-    write_split(tmp_path, "val", annotations([image(n, 160, 120) for n in PEOPLE], people))
-    boxes = [{"image_id": p["image_id"], "category_id": 1, "bbox": p["bbox"], "score": 0.9} for p in people]
+    write_split(tmp_path, "val", annotations([image(n, 160, 120) for n in INSTANCES], instances))
+    boxes = [
+        {"image_id": p["image_id"], "category_id": 1, "bbox": p["bbox"], "score": 0.9} for p in instances
+    ]
     write_json(tmp_path / "dets/human_detection.json", boxes)
     return tmp_path
 
@@ -101,11 +103,11 @@ def test_any_bytes_are_a_list_or_refused(tmp_path_factory, content):
 
 @pytest.mark.parametrize("text", ["[3, 1]", "1\n3"])
 @pytest.mark.parametrize("boxes", ["ground_truth", "detections"])
-def test_records_are_made_of_the_listed_pictures_only(folder, text, boxes):
+def test_records_are_made_of_the_listed_images_only(folder, text, boxes):
     build = make_build(folder, folder / "out", "val", boxes, image_ids=listed(folder, text))
     manifest = quiet(build)
     assert (manifest.records, manifest.images) == (4, 2)
-    assert manifest.dropped == {"image_not_listed": 2}
+    assert manifest.filtered == {"image_not_listed": 2}
     assert manifest.source["image_ids"] == str(folder / "ids")
 
 
@@ -138,18 +140,20 @@ def perfect_results(folder, image_ids):
     ]
 
 
-def test_the_metric_looks_at_the_listed_pictures_only(folder):
+def test_the_metric_looks_at_the_listed_images_only(folder):
     quiet(make_build(folder, folder / "out", "val", image_ids=listed(folder)))
-    truth = find_truth(FOUND, read_manifest(folder / "out"))
-    assert truth.image_ids == {1, 3}
+    ground_truth = find_ground_truth(FOUND, read_manifest(folder / "out"))
+    assert ground_truth.image_ids == {1, 3}
     results = perfect_results(folder, {1, 3})
-    assert evaluate_coco(truth.content, results, image_ids=truth.image_ids)["AP"] == pytest.approx(1)
-    assert evaluate_coco(truth.content, results)["AP"] < 0.8  # two of six people are missing then
+    assert evaluate_coco(ground_truth.content, results, image_ids=ground_truth.image_ids)[
+        "AP"
+    ] == pytest.approx(1)
+    assert evaluate_coco(ground_truth.content, results)["AP"] < 0.8  # two of six instances are missing then
 
 
 def test_without_a_list_the_metric_looks_at_everything(folder):
     quiet(make_build(folder, folder / "out", "val"))
-    assert find_truth(FOUND, read_manifest(folder / "out")).image_ids is None
+    assert find_ground_truth(FOUND, read_manifest(folder / "out")).image_ids is None
 
 
 @pytest.mark.parametrize("change", ["gone", "changed"])
@@ -160,4 +164,4 @@ def test_a_list_that_is_gone_or_changed_is_refused_by_name(folder, change):
     else:
         listed(folder, "[1]")
     with pytest.raises(RecordsError, match=r"--image_ids=.*ids, which is missing or has changed since"):
-        find_truth(FOUND, read_manifest(folder / "out"))
+        find_ground_truth(FOUND, read_manifest(folder / "out"))

@@ -10,7 +10,7 @@ from pipelines.crops import CropOptions, encode_crop
 from records.jpeg_rows import cut_rows, find_rows, restart_interval
 
 OPTIONS = CropOptions(input_size=(48, 64))
-FULL_COLOUR = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
+FULL_COLOR = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
 
 
 def noise(width, height, seed=0):
@@ -18,7 +18,7 @@ def noise(width, height, seed=0):
 
 
 def encode(pixels, interval, *flags):
-    flags = (cv2.IMWRITE_JPEG_RST_INTERVAL, interval, *(flags or FULL_COLOUR))
+    flags = (cv2.IMWRITE_JPEG_RST_INTERVAL, interval, *(flags or FULL_COLOR))
     return cv2.imencode(".jpg", pixels, flags)[1].tobytes()
 
 
@@ -41,13 +41,13 @@ def test_rows_of_an_example():
     width=st.integers(1, 40),
     height=st.integers(1, 200),
     stored_scale=st.floats(0.1, 2),
-    grey=st.booleans(),
+    gray=st.booleans(),
     seed=st.integers(0, 9),
     data=st.data(),
 )
-def test_cut_rows_have_the_same_pixels(width, height, stored_scale, grey, seed, data):
+def test_cut_rows_have_the_same_pixels(width, height, stored_scale, gray, seed, data):
     pixels = noise(width, height, seed)
-    jpeg = encode_crop(pixels[..., 0] if grey else pixels, stored_scale, OPTIONS)
+    jpeg = encode_crop(pixels[..., 0] if gray else pixels, stored_scale, OPTIONS)
     rows = find_rows(jpeg)
     count = len(rows.starts) - 1
     assert count == -(-height // 8)
@@ -89,13 +89,13 @@ OTHERS = {
     "markers within rows": encode(noise(40, 70), 4),
     "as many markers as rows need, but elsewhere": encode(noise(24, 16), 4),
     "markers after two rows": encode(noise(40, 70), 10),
-    "halved colours": encode(
+    "halved colors": encode(
         noise(40, 70), 5, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420
     ),
-    "progressive": encode(noise(40, 70), 5, *FULL_COLOUR, cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
+    "progressive": encode(noise(40, 70), 5, *FULL_COLOR, cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
     "a marker is missing": GOOD.replace(b"\xff\xd3", b"", 1),
     "a marker too many": GOOD.replace(b"\xff\xd3", b"\xff\xd3\xff\xd3", 1),
-    "one scan for each colour": GOOD.replace(b"\xff\xda\x00\x0c\x03", b"\xff\xda\x00\x0c\x01", 1),
+    "one scan for each color": GOOD.replace(b"\xff\xda\x00\x0c\x03", b"\xff\xda\x00\x0c\x01", 1),
     "another height": GOOD.replace(b"\x08\x00\x46\x00\x28\x03", b"\x08\x00\x56\x00\x28\x03", 1),
 }
 

@@ -1,4 +1,4 @@
-"""Annotation files of labelling tools, against the same files in strict COCO form."""
+"""Annotation files of labeling tools, against the same files in strict COCO form."""
 
 import json
 import warnings
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evaluate.ground_truth import find_truth, read_truth
+from evaluate.ground_truth import find_ground_truth, read_ground_truth
 from hrpose.command import CommandError
 from hrpose.json_checks import is_number, wrong_box, wrong_keypoints
 from pipelines.annotations.json_stream import Entries
@@ -34,18 +34,18 @@ POINTS = [110, 20, 2, 50, 60, 1, 80, 90, 2]
 BOX = [40, 10, 100, 90]
 
 
-def hand(person_id, image_id, **changes):
-    one = {"id": person_id, "image_id": image_id, "category_id": 1, "keypoints": POINTS, "bbox": BOX}
+def hand(instance_id, image_id, **changes):
+    one = {"id": instance_id, "image_id": image_id, "category_id": 1, "keypoints": POINTS, "bbox": BOX}
     return one | {"area": 5000, "iscrowd": 0} | changes
 
 
-def data_of(people, images=(1, 2), categories=(HAND,)):
+def data_of(instances, images=(1, 2), categories=(HAND,)):
     images = [one if isinstance(one, dict) else image(one, 160, 120, f"{one}.jpg") for one in images]
-    return {"images": images, "annotations": people, "categories": list(categories)}
+    return {"images": images, "annotations": instances, "categories": list(categories)}
 
 
 def build_of(folder, data, **changes):
-    """A `Build` of custom data, whose pictures of 160 x 120 pixels are drawn where they are not there."""
+    """A `Build` of custom data, whose images of 160 x 120 pixels are drawn where they are not there."""
     write_json(folder / "train.json", data)
     (folder / "photos").mkdir(exist_ok=True)
     for entry in data["images"]:
@@ -70,20 +70,23 @@ def read(folder, data, **changes):
 
 
 def told(folder, data, **changes):
-    """{(image id, person id): (box, keypoints)} of the people, and what was warned of."""
+    """{(image id, instance id): (box, keypoints)} of the instances, and what was warned of."""
     source, warned = read(folder, data, **changes)
     assert source.rejected == []
-    people = {
-        (picture.image_id, one.person_id): (one.box, one.keypoints)
-        for picture in source.pictures
-        for one in picture.people
+    instances = {
+        (image.image_id, one.instance_id): (one.box, one.keypoints)
+        for image in source.images
+        for one in image.instances
     }
-    return people, warned
+    return instances, warned
 
 
 def test_a_file_in_strict_form_is_read_as_ever_and_without_a_word(tmp_path):
-    people, warned = told(tmp_path, data_of([hand(5, 1), hand(3, 2)]))
-    assert people == {(1, 5): (pytest.approx([40, 10, 99, 89]), POINTS), (2, 3): (people[2, 3][0], POINTS)}
+    instances, warned = told(tmp_path, data_of([hand(5, 1), hand(3, 2)]))
+    assert instances == {
+        (1, 5): (pytest.approx([40, 10, 99, 89]), POINTS),
+        (2, 3): (instances[2, 3][0], POINTS),
+    }
     assert warned == []
 
 
@@ -92,10 +95,10 @@ def test_a_file_in_strict_form_is_read_as_ever_and_without_a_word(tmp_path):
 
 def test_categories_with_the_same_keypoints_are_one(tmp_path):
     other = HAND | {"id": 2, "name": "other hand"}
-    people, warned = told(
+    instances, warned = told(
         tmp_path, data_of([hand(1, 1), hand(2, 2, category_id=2)], categories=[HAND, other])
     )
-    assert len(people) == 2
+    assert len(instances) == 2
     (said,) = warned
     assert "2 categories have the same keypoints and count as one: hand (id 1), other hand (id 2)" in said
     chosen, warned = told(
@@ -117,8 +120,8 @@ def test_categories_may_be_an_object(tmp_path, wrap):
 
 def test_categories_may_have_text_for_ids(tmp_path):
     named = [FOOT | {"id": 1}, HAND | {"id": "hand"}]
-    people, warned = told(tmp_path, data_of([hand(1, 1, category_id="hand")], categories=named))
-    assert [*people] == [(1, 1)]
+    instances, warned = told(tmp_path, data_of([hand(1, 1, category_id="hand")], categories=named))
+    assert [*instances] == [(1, 1)]
     assert "the category with keypoints has the id 'hand', here it is 2" in warned
 
 
@@ -129,10 +132,10 @@ def test_names_in_another_form_are_not_called_none(tmp_path, names):
 
 
 def test_the_only_category_that_is_annotated_is_taken(tmp_path):
-    unlabelled = {"id": 9, "image_id": 1, "category_id": 19, "keypoints": [0] * 6, "bbox": BOX}
-    source, warned = read(tmp_path, data_of([hand(1, 1), unlabelled], categories=[FOOT, HAND]))
+    unlabeled = {"id": 9, "image_id": 1, "category_id": 19, "keypoints": [0] * 6, "bbox": BOX}
+    source, warned = read(tmp_path, data_of([hand(1, 1), unlabeled], categories=[FOOT, HAND]))
     assert source.skeleton.keypoints == tuple(HAND["keypoints"])
-    assert (source.count, source.dropped) == (1, {"not_a_person": 1})
+    assert (source.count, source.filtered) == (1, {"not_a_person": 1})
     assert "only hand (id 1) is annotated and taken, not foot (id 19)" in warned[0]
 
 
@@ -165,27 +168,27 @@ def test_without_names_two_numbers_for_each_keypoint_can_be_told(tmp_path):
 
 def test_without_names_one_broken_list_does_not_decide(tmp_path):
     for broken in ([1, 1, 2], [1, 1, 2] * 7):
-        people = [hand(1, 1, keypoints=broken), hand(2, 1), hand(3, 2)]
-        source, _ = read(tmp_path, data_of(people, categories=[{"id": 1, "keypoints": []}]))
+        instances = [hand(1, 1, keypoints=broken), hand(2, 1), hand(3, 2)]
+        source, _ = read(tmp_path, data_of(instances, categories=[{"id": 1, "keypoints": []}]))
         assert (source.skeleton.num_keypoints, source.count, len(source.rejected)) == (3, 2, 1)
 
 
 @pytest.mark.parametrize("category", [None, "missing"])
 def test_annotations_without_a_category_are_of_the_only_one(tmp_path, category):
-    person = hand(1, 1, category_id=category)
+    instance = hand(1, 1, category_id=category)
     if category:
-        del person["category_id"]
+        del instance["category_id"]
     for categories in ([HAND], [HAND, FOOT], [HAND, HAND | {"id": 2}], [{"id": 3, "name": "x"}], []):
-        people = [person, hand(2, 1)] if len(categories) > 1 else [person]
+        instances = [instance, hand(2, 1)] if len(categories) > 1 else [instance]
         if categories == [HAND, FOOT]:  # of which of the two is it?
             with pytest.raises(RecordsError, match=r"hand .* 2 annotations; foot .* 1 annotations"):
-                read(tmp_path, data_of(people, categories=categories))
+                read(tmp_path, data_of(instances, categories=categories))
             continue
-        source, _ = read(tmp_path, data_of(people, categories=categories))
-        assert (source.count, source.skeleton.num_keypoints) == (len(people), 3)
+        source, _ = read(tmp_path, data_of(instances, categories=categories))
+        assert (source.count, source.skeleton.num_keypoints) == (len(instances), 3)
     five = HAND | {"keypoints": [*HAND["keypoints"], "a", "b"]}
     with pytest.raises(RecordsError, match="3 keypoints each, their category names 5"):
-        read(tmp_path, data_of([person], categories=[five]))
+        read(tmp_path, data_of([instance], categories=[five]))
 
 
 def test_without_names_categories_of_other_numbers_have_to_be_chosen(tmp_path):
@@ -220,9 +223,9 @@ def test_more_names_than_cocos_are_told_what_takes_them(tmp_path):
 
 @pytest.mark.parametrize("lenient", [True, False])
 def test_annotations_of_another_category_are_told_with_both_ids(tmp_path, lenient):
-    people = [hand(1, 1, category_id=0), hand(2, 2, category_id=0)]
+    instances = [hand(1, 1, category_id=0), hand(2, 2, category_id=0)]
     with pytest.raises(BuildError, match="has the id 1, and no annotation has it: 2 of category_id 0"):
-        read(tmp_path, data_of(people), lenient=lenient)
+        read(tmp_path, data_of(instances), lenient=lenient)
 
 
 # ---- ids
@@ -230,31 +233,31 @@ def test_annotations_of_another_category_are_told_with_both_ids(tmp_path, lenien
 
 def test_whole_numbers_may_be_written_as_floats_or_text(tmp_path):
     images = [image(1.0, 160, 120, "1.jpg"), image("2", 160, 120, "2.jpg")]
-    people = [hand(5.0, 1), hand("6", "2", category_id=1.0), hand(7, 2)]
-    found, warned = told(tmp_path, data_of(people, images))
+    instances = [hand(5.0, 1), hand("6", "2", category_id=1.0), hand(7, 2)]
+    found, warned = told(tmp_path, data_of(instances, images))
     assert [*found] == [(1, 5), (2, 6), (2, 7)]
-    assert warned == ['4 pictures or annotations have ids such as 1.0 or "1": read as whole numbers']
+    assert warned == ['4 images or annotations have ids such as 1.0 or "1": read as whole numbers']
 
 
 @pytest.mark.parametrize("missing", [None, "a", "", 2**64, [1]])
 def test_annotations_without_ids_are_numbered_by_their_place(tmp_path, missing):
-    people = [hand(7, 1), hand(missing, 1), hand(7, 2)]
-    found, warned = told(tmp_path, data_of(people))
+    instances = [hand(7, 1), hand(missing, 1), hand(7, 2)]
+    found, warned = told(tmp_path, data_of(instances))
     assert [*found] == [(1, 1), (1, 2), (2, 3)]
     (said,) = warned
     assert said.startswith("1 annotations have no id, or one that is no whole number: all are numbered")
 
 
-def test_pictures_with_text_for_ids_are_numbered_by_their_place(tmp_path):
+def test_images_with_text_for_ids_are_numbered_by_their_place(tmp_path):
     images = [image("img1", 160, 120, "1.jpg"), image(1, 160, 120, "2.jpg"), image("07", 160, 120, "3.jpg")]
-    people = [hand(1, "img1"), hand(2, 1), hand(3, 7), hand(4, "07")]
-    source, warned = read(tmp_path, data_of(people, images))
-    assert [(p.image_id, p.file_name, len(p.people)) for p in source.pictures] == [
+    instances = [hand(1, "img1"), hand(2, 1), hand(3, 7), hand(4, "07")]
+    source, warned = read(tmp_path, data_of(instances, images))
+    assert [(p.image_id, p.file_name, len(p.instances)) for p in source.images] == [
         (1, "1.jpg", 1),
         (2, "2.jpg", 1),
         (3, "3.jpg", 2),
     ]
-    assert "2 pictures have an id that is no whole number: all are numbered by their place" in warned[0]
+    assert "2 images have an id that is no whole number: all are numbered by their place" in warned[0]
     # A number that was nobody's id is not one of the new ones.
     strays = [hand(1, "img1"), hand(2, 3), hand(3, "img9")]
     source, _ = read(tmp_path, data_of(strays, images))
@@ -263,23 +266,23 @@ def test_pictures_with_text_for_ids_are_numbered_by_their_place(tmp_path):
 
 def test_annotations_may_name_the_file_in_place_of_the_id(tmp_path):
     images = [image(11, 160, 120, "a/one.jpg"), image(12, 160, 120, "b/two.jpg"), image(13, 1, 1, "b/x.jpg")]
-    people = [hand(1, "one.jpg"), hand(2, "b/two.jpg"), hand(3, "two"), hand(4, 11), hand(5, "three")]
-    source, warned = read(tmp_path, data_of(people, images))
-    assert [(p.image_id, everyone_of(p)) for p in source.pictures] == [(11, [1, 4]), (12, [2, 3])]
+    instances = [hand(1, "one.jpg"), hand(2, "b/two.jpg"), hand(3, "two"), hand(4, 11), hand(5, "three")]
+    source, warned = read(tmp_path, data_of(instances, images))
+    assert [(p.image_id, everyone_of(p)) for p in source.images] == [(11, [1, 4]), (12, [2, 3])]
     assert [(entry["image_id"], entry["reason"]) for entry in source.rejected] == [("three", "unknown_image")]
-    assert "3 annotations have the name of a picture's file in place of its id" in warned
+    assert "3 annotations have the name of an image's file in place of its id" in warned
 
 
 def test_a_files_name_without_its_suffix_is_meant_before_the_number_that_it_spells(tmp_path):
     images = [image(n, 160, 120, f"{n + 1:04}.jpg") for n in range(3)]
-    people = [hand(1, "0001"), hand(2, "0003"), hand(3, 1), hand(4, "1")]
-    source, warned = read(tmp_path, data_of(people, images))
-    assert [(p.file_name, everyone_of(p)) for p in source.pictures] == [
+    instances = [hand(1, "0001"), hand(2, "0003"), hand(3, 1), hand(4, "1")]
+    source, warned = read(tmp_path, data_of(instances, images))
+    assert [(p.file_name, everyone_of(p)) for p in source.images] == [
         ("0001.jpg", [1]),
         ("0002.jpg", [3, 4]),
         ("0003.jpg", [2]),
     ]
-    assert "2 annotations have the name of a picture's file in place of its id" in warned
+    assert "2 annotations have the name of an image's file in place of its id" in warned
 
 
 def test_text_that_may_be_a_files_name_or_another_files_id_is_refused(tmp_path):
@@ -294,24 +297,24 @@ def test_numbers_may_be_text(tmp_path):
     def as_text(values):
         return list(map(str, values))
 
-    people = [hand(1, 1), hand(2, 2)]
-    changed = [entry | {name: as_text(entry[name]) for name in ("bbox", "keypoints")} for entry in people]
+    instances = [hand(1, 1), hand(2, 2)]
+    changed = [entry | {name: as_text(entry[name]) for name in ("bbox", "keypoints")} for entry in instances]
     images = [image(n, 160, 120, f"{n}.jpg") for n in (1, 2)]
     images[1] |= {"width": "160", "height": "120.0"}
-    expected, _ = told(tmp_path, data_of(people))
+    expected, _ = told(tmp_path, data_of(instances))
     received, warned = told(tmp_path, data_of(changed, images))
     assert received == expected
     said = [one for one in warned if "text" in one]
     assert said == [
-        '3 pictures or annotations have text in the place of numbers, such as "640": read as numbers'
+        '3 images or annotations have text in the place of numbers, such as "640": read as numbers'
     ]
 
 
 def test_visibilities_that_say_nothing_are_called_so_and_never_taken_for_coordinates(tmp_path):
-    people = [hand(1, 1, keypoints=[30, 40, 0.9, 50, 60, 0.8, 70, 45, 0.7, 33, 44, 1])]
+    instances = [hand(1, 1, keypoints=[30, 40, 0.9, 50, 60, 0.8, 70, 45, 0.7, 33, 44, 1])]
     for names in ([], ["a", "b", "c", "d"]):
         category = {"id": 1, "name": "hand", "keypoints": names}
-        source, _ = read(tmp_path, data_of(people, categories=[category]))
+        source, _ = read(tmp_path, data_of(instances, categories=[category]))
         ((reason, detail),) = [(entry["reason"], entry["detail"]) for entry in source.rejected]
         assert (reason, detail[:31]) == ("bad_keypoints", "visibility must be 0, 1 or 2, r")
 
@@ -324,20 +327,20 @@ def test_an_area_of_nothing_is_that_of_the_box(tmp_path, area):
     assert "1 annotations have an area of 0 or less: it is that of their box" in warned
 
 
-def test_text_that_spells_one_number_twice_is_two_pictures(tmp_path):
+def test_text_that_spells_one_number_twice_is_two_images(tmp_path):
     images = [image("01", 160, 120, "a.jpg"), image("1", 160, 120, "b.jpg")]
     source, _ = read(tmp_path, data_of([hand(1, "1"), hand(2, "01")], images))
-    assert [(p.image_id, p.file_name, everyone_of(p)) for p in source.pictures] == [
+    assert [(p.image_id, p.file_name, everyone_of(p)) for p in source.images] == [
         (1, "a.jpg", [2]),
         (2, "b.jpg", [1]),
     ]
 
 
-def everyone_of(picture):
-    return [one.person_id for one in picture.people]
+def everyone_of(image):
+    return [one.instance_id for one in image.instances]
 
 
-def test_a_detectors_boxes_find_the_pictures_and_categories_that_were_numbered(tmp_path):
+def test_a_detectors_boxes_find_the_images_and_categories_that_were_numbered(tmp_path):
     other = HAND | {"id": 2, "name": "other hand"}
     images = [image("img1", 0, 0, "1.jpg"), image("img2", 160, 120, "2.jpg")]
     write_json(
@@ -350,16 +353,16 @@ def test_a_detectors_boxes_find_the_pictures_and_categories_that_were_numbered(t
     )
     boxes = {"boxes": "detections", "detections": str(tmp_path / "found.json")}
     source, warned = read(tmp_path, data_of([hand(1, "img1")], images, [HAND, other]), **boxes)
-    assert [(p.image_id, p.width, everyone_of(p)) for p in source.pictures] == [(1, 160, [1]), (2, 160, [0])]
-    assert source.dropped == {"image_of_another_split": 1}
-    assert any("1 pictures have no width and height" in said for said in warned)
+    assert [(p.image_id, p.width, everyone_of(p)) for p in source.images] == [(1, 160, [1]), (2, 160, [0])]
+    assert source.filtered == {"image_of_another_split": 1}
+    assert any("1 images have no width and height" in said for said in warned)
     source, _ = read(
         tmp_path, data_of([hand(1, "img1")], images, [HAND, other]), **boxes, detection_category=2
     )
-    assert [(p.image_id, everyone_of(p)) for p in source.pictures] == [(2, [0])]
+    assert [(p.image_id, everyone_of(p)) for p in source.images] == [(2, [0])]
 
 
-# ---- pictures
+# ---- images
 
 
 def test_sizes_that_are_not_stated_are_those_of_the_files(tmp_path):
@@ -369,16 +372,16 @@ def test_sizes_that_are_not_stated_are_those_of_the_files(tmp_path):
     images[2] |= {"width": None, "height": None}
     images[3] |= {"width": "wide", "height": float("nan")}
     source, warned = read(tmp_path, data_of([hand(n, n) for n in range(1, 6)], images))
-    assert [(p.width, p.height, p.size_stated) for p in source.pictures] == [
+    assert [(p.width, p.height, p.size_stated) for p in source.images] == [
         (160, 120, n == 5) for n in range(1, 6)
     ]
     # Boxes are cut to a size from a header as to one from the file.
     assert len({tuple(one.box) for one in everyone(source)}) == 1
     (said,) = warned
-    assert said.startswith("4 pictures have no width and height in the file: these are read from the headers")
+    assert said.startswith("4 images have no width and height in the file: these are read from the headers")
 
 
-def test_a_picture_that_is_not_there_costs_its_people_and_nothing_else(tmp_path):
+def test_an_image_that_is_not_there_costs_its_instances_and_nothing_else(tmp_path):
     data = data_of([hand(1, 1), hand(2, 2)], [image(1, 0, 0, "1.jpg"), image(2, 0, 0, "2.jpg")])
     build = build_of(tmp_path, data, max_bad_fraction=1)
     (tmp_path / "photos/2.jpg").unlink()
@@ -393,32 +396,32 @@ def test_a_picture_that_is_not_there_costs_its_people_and_nothing_else(tmp_path)
         *(image(9) | {"width": "a"}, image(9, file_name=7), image(9) | {"id": [9]}),
     ],
 )
-def test_a_picture_that_nobody_uses_never_refuses_a_file(tmp_path, entry):
+def test_an_image_that_nobody_uses_never_refuses_a_file(tmp_path, entry):
     write = data_of([hand(1, 1)])
     folder_of = build_of(tmp_path, write)
     write_json(tmp_path / "train.json", write | {"images": [entry, *write["images"], entry]})
     assert read_source(folder_of).count == 1
 
 
-def test_two_unused_pictures_may_have_one_id_but_used_ones_may_not(tmp_path):
+def test_two_unused_images_may_have_one_id_but_used_ones_may_not(tmp_path):
     images = [image(1, 160, 120, "1.jpg"), image(9, 1, 1, "a.jpg"), image(9, 1, 1, "b.jpg")]
     assert read(tmp_path, data_of([hand(1, 1)], images))[0].count == 1
-    with pytest.raises(BuildError, match=r"two pictures have the id 9: a\.jpg and b\.jpg"):
+    with pytest.raises(BuildError, match=r"two images have the id 9: a\.jpg and b\.jpg"):
         read(tmp_path, data_of([hand(1, 9)], images))
 
 
 # ---- keypoints and boxes
 
 
-def test_keypoints_of_every_form_give_the_same_people(tmp_path):
-    people = [
+def test_keypoints_of_every_form_give_the_same_instances(tmp_path):
+    instances = [
         hand(1, 1),
         hand(2, 1, keypoints=[[110, 20, 2], [50, 60, 1], [80, 90, 2]]),
         hand(3, 1, keypoints=[110, 20, 50, 60, 80, 90]),
         hand(4, 1, keypoints=[110, 20, True, 50, 60, False, 80, 90, True]),
         hand(5, 1, keypoints=[110, 20, 2, None, float("nan"), -1, 80, 90, 2]),
     ]
-    found, warned = told(tmp_path, data_of(people))
+    found, warned = told(tmp_path, data_of(instances))
     assert [keypoints for _, keypoints in found.values()] == [
         POINTS,
         POINTS,
@@ -431,33 +434,33 @@ def test_keypoints_of_every_form_give_the_same_people(tmp_path):
 
 def test_keypoints_that_are_null_are_none(tmp_path):
     source, warned = read(tmp_path, data_of([hand(1, 1), hand(2, 1, keypoints=None)]))
-    assert (source.count, source.dropped, source.rejected) == (1, {"no_keypoints": 1}, [])
-    assert warned == ["1 annotations say that their keypoints are null: nothing is labelled"]
+    assert (source.count, source.filtered, source.rejected) == (1, {"no_keypoints": 1}, [])
+    assert warned == ["1 annotations say that their keypoints are null: nothing is labeled"]
 
 
 @pytest.mark.parametrize("box", [None, [], [0, 0, 0, 0], [110, 20, 0, 70], [float("nan")] * 4])
 def test_who_has_no_box_has_that_of_the_keypoints(tmp_path, box):
-    people = [hand(1, 1, bbox=box, area=0), hand(2, 1)]
-    source, warned = read(tmp_path, data_of(people))
+    instances = [hand(1, 1, bbox=box, area=0), hand(2, 1)]
+    source, warned = read(tmp_path, data_of(instances))
     one, other = everyone(source)
     assert one.box == pytest.approx([44, 13, 71, 83])  # one less each, as all that are cut
     assert one.area == pytest.approx(71 * 83)
     assert other.area == 5000
     (said,) = warned
-    assert said.startswith("1 annotations have no box, or one without extent: it is that of the labelled")
+    assert said.startswith("1 annotations have no box, or one without extent: it is that of the labeled")
     assert said.endswith("10% larger on every side, and at least 32 x 32 pixels")
 
 
 def test_a_box_that_is_broken_or_has_no_keypoints_beside_it_is_still_rejected(tmp_path):
-    people = [hand(1, 1, bbox=[1, 2, 3]), hand(2, 1, bbox=None, keypoints=[1, 1, 7] * 3), hand(3, 1)]
-    source, _ = read(tmp_path, data_of(people))
+    instances = [hand(1, 1, bbox=[1, 2, 3]), hand(2, 1, bbox=None, keypoints=[1, 1, 7] * 3), hand(3, 1)]
+    source, _ = read(tmp_path, data_of(instances))
     assert [entry["reason"] for entry in source.rejected] == ["bad_box", "bad_box"]
 
 
 def test_a_dataset_of_single_points_is_built(tmp_path):
     ball = {"id": 1, "name": "ball", "keypoints": ["centre"]}
-    people = [hand(n, n, keypoints=[80, 60, 2], bbox=[80, 60, 0, 0], area=0) for n in (1, 2)]
-    manifest = quiet(build_of(tmp_path, data_of(people, categories=[ball])))
+    instances = [hand(n, n, keypoints=[80, 60, 2], bbox=[80, 60, 0, 0], area=0) for n in (1, 2)]
+    manifest = quiet(build_of(tmp_path, data_of(instances, categories=[ball])))
     assert (manifest.records, manifest.skeleton.num_keypoints, manifest.rejected) == (2, 1, {})
 
 
@@ -465,7 +468,7 @@ def test_a_dataset_of_single_points_is_built(tmp_path):
 
 
 def strict_and_lenient(first_id=1):
-    """The same people twice: in strict form, and as several tools would write them."""
+    """The same instances twice: in strict form, and as several tools would write them."""
     rng = np.random.default_rng(first_id)
     names, strict, lenient = [], [], []
     for place in range(1, 7):
@@ -491,7 +494,7 @@ def strict_and_lenient(first_id=1):
     return data_of(strict, images, [dict(HAND)]), data_of(lenient, odd, [dict(HAND), other])
 
 
-def test_lenient_and_strict_files_give_the_same_records_and_the_same_truth(tmp_path):
+def test_lenient_and_strict_files_give_the_same_records_and_the_same_ground_truth(tmp_path):
     read = []
     for name, data in zip(("strict", "lenient"), strict_and_lenient(), strict=True):
         (tmp_path / name).mkdir()
@@ -499,19 +502,26 @@ def test_lenient_and_strict_files_give_the_same_records_and_the_same_truth(tmp_p
         manifest = quiet(build)
         assert (manifest.records, manifest.rejected) == (6, {})
         options = SimpleNamespace(annotations=build.annotations, dataset_dir=None)
-        truth = find_truth(options, manifest)
-        assert (truth.unusable, truth.category, truth.labelled, truth.has_areas) == (0, 1, True, True)
-        read.append((shard_bytes(build.folder), truth))
-    (shards, truth), (other_shards, other_truth) = read
+        ground_truth = find_ground_truth(options, manifest)
+        assert (
+            ground_truth.unusable,
+            ground_truth.category,
+            ground_truth.labeled,
+            ground_truth.has_areas,
+        ) == (0, 1, True, True)
+        read.append((shard_bytes(build.folder), ground_truth))
+    (shards, ground_truth), (other_shards, other_ground_truth) = read
     assert shards == other_shards
-    assert [*truth.people] == [*other_truth.people]
-    for one, other in zip(truth.content["annotations"], other_truth.content["annotations"], strict=True):
+    assert [*ground_truth.instances] == [*other_ground_truth.instances]
+    for one, other in zip(
+        ground_truth.content["annotations"], other_ground_truth.content["annotations"], strict=True
+    ):
         for key in ("id", "image_id", "category_id", "area", "iscrowd", "num_keypoints"):
             assert one[key] == other[key]
         np.testing.assert_allclose(one["bbox"], other["bbox"])
         assert one["keypoints"] == other["keypoints"]
-    assert [one["id"] for one in truth.content["images"]] == [
-        one["id"] for one in other_truth.content["images"]
+    assert [one["id"] for one in ground_truth.content["images"]] == [
+        one["id"] for one in other_ground_truth.content["images"]
     ]
 
 
@@ -519,8 +529,10 @@ def test_the_category_of_the_build_is_that_of_the_evaluation(tmp_path):
     foot = {"id": 9, "image_id": 1, "category_id": 19, "keypoints": [50, 50, 2, 70, 70, 2], "bbox": BOX}
     data = data_of([hand(1, 1), hand(2, 1), foot], categories=[FOOT | {"sigmas": [0.1, 0.1]}, HAND])
     build = build_of(tmp_path, data, category="foot")
-    truth = find_truth(SimpleNamespace(annotations=build.annotations, dataset_dir=None), quiet(build))
-    assert ([*truth.people], truth.category) == ([9], 19)
+    ground_truth = find_ground_truth(
+        SimpleNamespace(annotations=build.annotations, dataset_dir=None), quiet(build)
+    )
+    assert ([*ground_truth.instances], ground_truth.category) == ([9], 19)
 
 
 # ---- anything at all
@@ -566,7 +578,7 @@ a_file = some_of(
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(anything | a_file, st.none() | st.sampled_from(["person", "1", "hand"]))
-def test_any_file_is_read_or_refused_and_the_evaluation_sees_the_people_of_the_build(path, data, category):
+def test_any_file_is_read_or_refused_and_the_evaluation_sees_the_instances_of_the_build(path, data, category):
     build = replace(
         make_build(path, path / "out", dataset="custom", lenient=True, category=category, skeleton=None),
         annotations=str(path / "any.json"),
@@ -579,15 +591,15 @@ def test_any_file_is_read_or_refused_and_the_evaluation_sees_the_people_of_the_b
     except CommandError as error:
         assert "any.json" in str(error)  # noqa: PT017
         return
-    counted = source.count + sum(source.dropped.values()) + len(source.rejected)
+    counted = source.count + sum(source.filtered.values()) + len(source.rejected)
     assert counted == len(data["annotations"])
     for one in everyone(source):
         assert wrong_box(one.box) is None
         assert wrong_keypoints(one.keypoints, source.skeleton.num_keypoints) is None
         assert is_number(one.area)
     content = Lenient(json.loads((path / "any.json").read_text()), path, category, source.skeleton).content
-    truth = read_truth(path, content, source.skeleton)
-    assert truth.people.keys() == {one.person_id for one in everyone(source)}
+    ground_truth = read_ground_truth(path, content, source.skeleton)
+    assert ground_truth.instances.keys() == {one.instance_id for one in everyone(source)}
 
 
 @pytest.fixture(scope="module")
@@ -601,18 +613,18 @@ def path(tmp_path_factory):
     st.lists(annotation | odd, max_size=4),
     st.lists(a_category | st.just(HAND), max_size=3),
 )
-def test_lists_that_are_kept_as_text_are_read_as_parsed_ones(images, people, categories):
-    outcomes = []
+def test_lists_that_are_kept_as_text_are_read_as_parsed_ones(images, instances, categories):
+    attempts = []
     for kind in (list, Entries):
         try:
-            data = {"images": kind(images), "annotations": kind(people), "categories": categories}
+            data = {"images": kind(images), "annotations": kind(instances), "categories": categories}
             lenient = Lenient(data, "a.json")
         except CommandError as error:
-            outcomes.append(str(error))
+            attempts.append(str(error))
             continue
         content = {name: list(entries) for name, entries in lenient.content.items()}
-        outcomes.append(repr([content, lenient.used, lenient.assumptions()]))
-    assert outcomes[0] == outcomes[1]
+        attempts.append(repr([content, lenient.used, lenient.assumptions()]))
+    assert attempts[0] == attempts[1]
 
 
 @pytest.mark.slow

@@ -62,7 +62,7 @@ def test_keypoints_come_to_cocos_form(written, flat, assumed):
     "value",
     [
         [1, 2, 2, 3, 4, 7],  # a visibility that says nothing
-        [None, 2, 2, 3, 4, 2],  # labelled, but nowhere
+        [None, 2, 2, 3, 4, 2],  # labeled, but nowhere
         [1, None, 3, 4],
     ],
 )
@@ -95,7 +95,7 @@ def test_keypoints_in_strict_form_stay_and_others_are_never_spoilt(value, count)
         ([1, 2, -1, 3, 4, True], (3, 2)),
         ([[1, 2], [3, 4], [5, 6]], (0, 3)),
         ([[1, 2, 0], [3, 4, 2]], (0, 2)),
-        ([0, 0, 0, 0, 0, 0], None),  # nothing is labelled
+        ([0, 0, 0, 0, 0, 0], None),  # nothing is labeled
         ([[0, 0, 0], None], None),
         ([None, None, NAN] * 2, None),
         ([], None),
@@ -104,7 +104,7 @@ def test_keypoints_in_strict_form_stay_and_others_are_never_spoilt(value, count)
         ([1, 2, 3, 4, 5], None),
         ([1, 2, {}], None),
         ([{"x": 1, "y": 2}] * 4, None),
-        ([110, 120, 0.9, 150, 160, 0.8], (3, 2)),  # scores, which say nothing of who is labelled
+        ([110, 120, 0.9, 150, 160, 0.8], (3, 2)),  # scores, which say nothing of who is labeled
         ([110, 120, 3, 150, 160, 2], (3, 2)),
         ([0, 0, 3, 150, 160, 2], (3, 2)),
         ([0.1, 0.2, 0.9, 0.4, 0.5, 0.8], (2, 3)),  # fractions
@@ -135,9 +135,9 @@ def test_a_box_and_something_that_was_meant_to_be_one_are_not_replaced(box):
 
 
 def test_the_box_of_keypoints_is_their_extent_with_a_margin():
-    labelled = [100, 50, 2, 300, 450, 1]
+    labeled = [100, 50, 2, 300, 450, 1]
     assert BOX_MARGIN == 0.1
-    assert box_of_keypoints([*labelled, 900, 900, 0]) == pytest.approx([80, 10, 240, 480])
+    assert box_of_keypoints([*labeled, 900, 900, 0]) == pytest.approx([80, 10, 240, 480])
 
 
 def test_the_box_of_a_single_keypoint_has_the_least_size():

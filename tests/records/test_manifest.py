@@ -40,7 +40,7 @@ MANIFEST_OF_TWO = Manifest(
         "annotations_sha256": "0",
     },
     shards=(Shard("a-00000", 3, 100, "ab" * 32), Shard("a-00001", 4, 120, "cd" * 32)),
-    dropped={"crowd": 2},
+    filtered={"crowd": 2},
     rejected={"missing_image": 1},
     images=5,
 )
@@ -179,7 +179,7 @@ def test_a_shard_outside_of_the_folder_is_not_looked_at(folder, name):
             json.dumps(MANIFEST_OF_TWO.to_json() | wrong)
             for wrong in (
                 *({"dataset": 3}, {"split": None}, {"boxes": []}, {"images": "5"}, {"source": []}),
-                *({"dropped": {"crowd": "2"}}, {"rejected": 3}, {"options": []}, {"skeleton": []}),
+                *({"filtered": {"crowd": "2"}}, {"rejected": 3}, {"options": []}, {"skeleton": []}),
             )
         ),
     ],

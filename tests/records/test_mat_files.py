@@ -8,7 +8,7 @@ from evaluate.metrics.mpii import load_ground_truth
 from pipelines.cli import command
 from records.annotations import mat_files
 from records.annotations.mat_files import CELLS, read_mat
-from tests.helpers.releases import mpii_people, write_mpii, write_release
+from tests.helpers.releases import mpii_instances, write_mpii, write_release
 from tests.helpers.shared import shared_data
 
 
@@ -56,7 +56,7 @@ def test_another_file_is_refused_with_the_reason(content):
 
 def crashing(tmp_path):
     """A release of which one byte was changed so that SciPy ends its process: a text's type."""
-    path = write_release(tmp_path, [("a.jpg", mpii_people((60, 60))), ("b.jpg", mpii_people((80, 50)))])
+    path = write_release(tmp_path, [("a.jpg", mpii_instances((60, 60))), ("b.jpg", mpii_instances((80, 50)))])
     content = bytearray(path.read_bytes())
     content[492] = 10
     return bytes(content)
@@ -115,7 +115,7 @@ def test_a_release_that_ends_the_process_fails_in_one_line_that_names_it(tmp_pat
     assert f"{path} cannot be read as a MATLAB file" in said
 
 
-def test_every_byte_of_a_truth_may_be_changed(tmp_path):
+def test_every_byte_of_a_ground_truth_may_be_changed(tmp_path):
     """Of an uncompressed file, at every so many places: none ends this process."""
     cells = np.empty((1, 1), object)
     cells[0, 0] = "rank"

@@ -1,4 +1,4 @@
-"""The reader: the same network inputs as from the whole pictures, in an order that can be repeated."""
+"""The reader: the same network inputs as from the whole images, in an order that can be repeated."""
 
 import json
 from dataclasses import replace
@@ -10,19 +10,19 @@ import tensorflow as tf
 
 from pipelines.build import build_records
 from pipelines.crops import CropOptions
-from records.augment import Augmentation, Draws, choose_half_body, place
+from records.augment import Augmentation, AugmentationParameters, apply_parameters, choose_half_body
 from records.geometry import compose_affine, invert_affine, mirror_affine, transform_points
 from records.manifest import RecordsError, read_manifest
 from records.reader import read_records, resolution_note
-from records.resample import draw_inputs
+from records.resample import warp_inputs
 from records.schema import parse_examples
 from records.skeletons import COCO
 from tests.helpers.builders import (
     annotations,
     image,
+    instance,
     make_build,
     make_dataset,
-    person,
     write_detections,
     write_split,
 )
@@ -40,9 +40,9 @@ def dataset_dir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def folder(dataset_dir, tmp_path_factory):
-    """Records of about 30 people in 5 shards."""
+    """Records of about 30 instances in 5 shards."""
     folder = tmp_path_factory.mktemp("records") / "train"
-    build_records(make_build(dataset_dir, folder, people_per_shard=6, max_bad_fraction=0.3))
+    build_records(make_build(dataset_dir, folder, instances_per_shard=6, max_bad_fraction=0.3))
     return folder
 
 
@@ -54,12 +54,12 @@ def detections_folder(dataset_dir, tmp_path_factory):
 
 
 def read_all(folder, batch_size=7, **options):
-    """All people of one pass, as {name: array}."""
+    """All instances of one pass, as {name: array}."""
     batches = list(read_records(folder, batch_size, **options).as_numpy_iterator())
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 
-def warp_whole_picture(images, file_name, affine, size):
+def warp_whole_image(images, file_name, affine, size):
     pixels = cv2.imread(f"{images}/{file_name.decode()}", cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     return cv2.warpAffine(pixels, np.float64(affine), size, flags=cv2.INTER_LINEAR)[..., ::-1]
 
@@ -69,20 +69,20 @@ def warp_whole_picture(images, file_name, affine, size):
 
 @pytest.mark.parametrize("input_size", [(48, 64), (96, 128)])
 @pytest.mark.parametrize("augmentation", [None, AUGMENTATION], ids=["plain", "augmented"])
-def test_inputs_are_those_of_the_whole_picture_up_to_jpeg_noise(
+def test_inputs_are_those_of_the_whole_image_up_to_jpeg_noise(
     dataset_dir, tmp_path, input_size, augmentation
 ):
     """Crops stored at full size, so that nothing but JPEG stands between the two."""
     build_records(
         make_build(dataset_dir, tmp_path, crop={"max_crop_scale": 100.0, "quality": 100}, max_bad_fraction=1)
     )
-    people = read_all(tmp_path, augmentation=augmentation, input_size=input_size, seed=1, epoch=2)
-    assert len(people["image"]) > 20
-    for row, ours in enumerate(people["image"]):
-        expected = warp_whole_picture(
+    instances = read_all(tmp_path, augmentation=augmentation, input_size=input_size, seed=1, epoch=2)
+    assert len(instances["image"]) > 20
+    for row, ours in enumerate(instances["image"]):
+        expected = warp_whole_image(
             dataset_dir / "images/train2017",
-            people["file_name"][row],
-            people["input_affine"][row],
+            instances["file_name"][row],
+            instances["input_affine"][row],
             input_size,
         )
         difference = np.abs(ours.astype(int) - expected)
@@ -92,28 +92,28 @@ def test_inputs_are_those_of_the_whole_picture_up_to_jpeg_noise(
         assert difference.mean() <= 0.6, row
 
 
-def test_people_stored_smaller_are_shown_where_they_are(dataset_dir, tmp_path):
+def test_instances_stored_smaller_are_shown_where_they_are(dataset_dir, tmp_path):
     build_records(
         make_build(dataset_dir, tmp_path, crop={"max_crop_scale": 1.0, "quality": 100}, max_bad_fraction=1)
     )
-    people = read_all(tmp_path, augmentation=AUGMENTATION)
-    assert (people["crop_affine"][:, 0, 0] < 0.7).sum() > 20
+    instances = read_all(tmp_path, augmentation=AUGMENTATION)
+    assert (instances["crop_affine"][:, 0, 0] < 0.7).sum() > 20
     images, step = dataset_dir / "images/train2017", 0.5
     moves = {(0, 0): [], (-step, 0): [], (step, 0): [], (0, -step): [], (0, step): []}
-    for row, ours in enumerate(people["image"]):
-        width, height = people["image_size"][row]
+    for row, ours in enumerate(instances["image"]):
+        width, height = instances["image_size"][row]
         inside = np.zeros((height, width), np.uint8)
         inside[12:-12, 12:-12] = (
-            1  # the picture's edge fades to black over one stored pixel, not one of its own
+            1  # the image's edge fades to black over one stored pixel, not one of its own
         )
         for (x, y), errors in moves.items():
-            affine = people["input_affine"][row] + [[0, 0, x], [0, 0, y]]
+            affine = instances["input_affine"][row] + [[0, 0, x], [0, 0, y]]
             seen = cv2.warpAffine(inside, affine, (48, 64), flags=cv2.INTER_NEAREST) == 1
-            expected = warp_whole_picture(images, people["file_name"][row], affine, (48, 64))
+            expected = warp_whole_image(images, instances["file_name"][row], affine, (48, 64))
             errors.append(np.square(ours.astype(float) - expected)[seen].mean())
     here, left, right, up, down = (np.mean(errors) for errors in moves.values())
     # The error is least where the parabola through three places has its vertex. Measured: 0.0015 input pixels
-    # off; resizing about the pixels' centres instead of their edges moves it by up to half a pixel.
+    # off; resizing about the pixels' centers instead of their edges moves it by up to half a pixel.
     for before, after in ((left, right), (up, down)):
         assert abs(step / 2 * (before - after) / (before - 2 * here + after)) < 0.01
     # What is left at the vertex is the blur of storing less, a fifth of what half a pixel makes.
@@ -121,30 +121,30 @@ def test_people_stored_smaller_are_shown_where_they_are(dataset_dir, tmp_path):
 
 
 def test_keypoints_lie_where_the_map_puts_them_and_annotations_come_through(dataset_dir, folder):
-    truth = json.loads((dataset_dir / "annotations/person_keypoints_train2017.json").read_text())
-    annotated = {person["id"]: person for person in truth["annotations"]}
-    people = read_all(folder)
-    for row, person_id in enumerate(people["person_id"].tolist()):
-        person = annotated[person_id]
-        np.testing.assert_allclose(people["keypoints"][row].ravel(), person["keypoints"], rtol=1e-6)
-        assert people["area"][row] == np.float32(person["area"])
-        assert people["image_id"][row] == person["image_id"]
-        assert people["score"][row] == 1
-        expected = transform_points(people["keypoints"][row, :, :2], people["input_affine"][row])
-        np.testing.assert_allclose(people["keypoints_input"][row, :, :2], expected, atol=1e-3)  # float32
-    assert people["image"].shape[1:] == (64, 48, 3)
-    assert people["image"].dtype == np.uint8
-    assert "crop" not in people
+    ground_truth = json.loads((dataset_dir / "annotations/person_keypoints_train2017.json").read_text())
+    annotated = {instance["id"]: instance for instance in ground_truth["annotations"]}
+    instances = read_all(folder)
+    for row, instance_id in enumerate(instances["instance_id"].tolist()):
+        instance = annotated[instance_id]
+        np.testing.assert_allclose(instances["keypoints"][row].ravel(), instance["keypoints"], rtol=1e-6)
+        assert instances["area"][row] == np.float32(instance["area"])
+        assert instances["image_id"][row] == instance["image_id"]
+        assert instances["score"][row] == 1
+        expected = transform_points(instances["keypoints"][row, :, :2], instances["input_affine"][row])
+        np.testing.assert_allclose(instances["keypoints_input"][row, :, :2], expected, atol=1e-3)  # float32
+    assert instances["image"].shape[1:] == (64, 48, 3)
+    assert instances["image"].dtype == np.uint8
+    assert "crop" not in instances
 
 
 def test_detections_carry_their_scores_and_no_keypoints(dataset_dir, detections_folder):
     detections = json.loads((dataset_dir / "dets/human_detection.json").read_text())
-    people = read_all(detections_folder)
-    for row, position in enumerate(people["person_id"].tolist()):
-        np.testing.assert_allclose(people["box"][row], detections[position]["bbox"], rtol=1e-6)
-        assert people["score"][row] == np.float32(detections[position]["score"])
-    assert not people["keypoints"].any()
-    assert not people["keypoints_input"].any()
+    instances = read_all(detections_folder)
+    for row, position in enumerate(instances["instance_id"].tolist()):
+        np.testing.assert_allclose(instances["box"][row], detections[position]["bbox"], rtol=1e-6)
+        assert instances["score"][row] == np.float32(detections[position]["score"])
+    assert not instances["keypoints"].any()
+    assert not instances["keypoints_input"].any()
 
 
 # ---- the official inputs
@@ -157,7 +157,7 @@ def golden_crops():
 
 @pytest.fixture(scope="module")
 def coco_folder(tmp_path_factory):
-    """Records of the real pictures, stored as well as JPEG can."""
+    """Records of the real images, stored as well as JPEG can."""
     folder = tmp_path_factory.mktemp("coco") / "val"
     options = CropOptions(input_size=(192, 256), max_crop_scale=1000.0, quality=100)
     build = make_build(shared_data("dataset", "COCO"), folder, split="val")
@@ -165,9 +165,9 @@ def coco_folder(tmp_path_factory):
     return folder
 
 
-def find_person(people, crop):
-    named = people["file_name"] == crop["image"].encode()
-    near = np.abs(people["center"] - crop["box_center"]).max(1) < 1e-3
+def find_instance(instances, crop):
+    named = instances["file_name"] == crop["image"].encode()
+    near = np.abs(instances["center"] - crop["box_center"]).max(1) < 1e-3
     (row,) = np.flatnonzero(named & near)
     return row
 
@@ -177,7 +177,7 @@ def assert_same_as_png(ours, crop):
     expected = cv2.imread(str(path))[..., ::-1]
     difference = ours.astype(int) - expected
     # The crop is stored as JPEG again, of quality 100. Measured over these
-    # 49 inputs: brightness up to 0.36 levels off on average, the colours 3.4. Half a pixel moves brightness
+    # 49 inputs: brightness up to 0.36 levels off on average, the colors 3.4. Half a pixel moves brightness
     # by 0.93 at least, and by 3.8 times what storing does.
     brightness = difference @ [0.299, 0.587, 0.114]
     assert np.abs(brightness).mean() < 0.45, crop["file"]
@@ -188,15 +188,17 @@ def test_plain_inputs_are_the_official_ones(golden_crops, coco_folder):
     plain = [crop for crop in golden_crops if crop["augmentation"] is None]
     assert len(plain) == 13
     for size in ((192, 256), (288, 384)):
-        people = read_all(coco_folder, 16, input_size=size)
+        instances = read_all(coco_folder, 16, input_size=size)
         for crop in plain:
             if tuple(crop["output_size"]) == size:
-                row = find_person(people, crop)
-                assert_same_as_png(people["image"][row], crop)
-                assert_same_map_and_joints(people["input_affine"][row], people["keypoints_input"][row], crop)
+                row = find_instance(instances, crop)
+                assert_same_as_png(instances["image"][row], crop)
+                assert_same_map_and_keypoints(
+                    instances["input_affine"][row], instances["keypoints_input"][row], crop
+                )
 
 
-def assert_same_map_and_joints(input_affine, keypoints_input, crop):
+def assert_same_map_and_keypoints(input_affine, keypoints_input, crop):
     width, height = crop["output_size"]
     official = np.array(crop["matrix"])
     if crop["augmentation"] and crop["augmentation"]["flip"]:
@@ -210,30 +212,34 @@ def assert_same_map_and_joints(input_affine, keypoints_input, crop):
     np.testing.assert_allclose(keypoints_input[seen, :2], np.array(crop["joints"])[seen], atol=5e-3)
 
 
-def test_augmented_inputs_are_the_official_ones_for_the_official_draws(golden_crops, coco_folder):
+def test_augmented_inputs_are_the_official_ones_for_the_official_parameters(golden_crops, coco_folder):
     manifest = read_manifest(coco_folder)
     serialized = tf.data.TFRecordDataset([f"{coco_folder}/{shard.name}" for shard in manifest.shards])
     everyone = {name: t.numpy() for name, t in parse_examples(list(serialized), 17).items()}
     kinds = set()
     for crop in golden_crops:
-        drawn = crop["augmentation"]
-        if drawn is None:
+        sampled = crop["augmentation"]
+        if sampled is None:
             continue
-        row = find_person(everyone, crop)
-        people = {name: values[row : row + 1] for name, values in everyone.items()}
-        half = drawn["half_body"]
-        kinds.add((drawn["flip"], half))
-        draws = Draws(
+        row = find_instance(everyone, crop)
+        instances = {name: values[row : row + 1] for name, values in everyone.items()}
+        half = sampled["half_body"]
+        kinds.add((sampled["flip"], half))
+        parameters = AugmentationParameters(
             half_body=np.array([half is not None]),
             upper_first=np.array([half == "upper"]),
-            scale=np.array([drawn["scale_factor"]]),
-            rotation=np.array([drawn["rotation"]]),
-            flip=np.array([drawn["flip"]]),
+            scale=np.array([sampled["scale_factor"]]),
+            rotation=np.array([sampled["rotation"]]),
+            flip=np.array([sampled["flip"]]),
         )
-        people = choose_half_body(people, draws, COCO, (192, 256), 8)
-        affine, keypoints = place(people, draws.scale, draws.rotation, draws.flip, COCO, (192, 256))
-        assert_same_map_and_joints(affine[0], keypoints[0], crop | {"width": people["image_size"][0, 0]})
-        images = draw_inputs(people["crop"], people["crop_affine"], affine, (192, 256))
+        instances = choose_half_body(instances, parameters, COCO, (192, 256), 8)
+        affine, keypoints = apply_parameters(
+            instances, parameters.scale, parameters.rotation, parameters.flip, COCO, (192, 256)
+        )
+        assert_same_map_and_keypoints(
+            affine[0], keypoints[0], crop | {"width": instances["image_size"][0, 0]}
+        )
+        images = warp_inputs(instances["crop"], instances["crop_affine"], affine, (192, 256))
         assert_same_as_png(images[0], crop)
     assert len(kinds) >= 4  # mirrored and not, whole and half
 
@@ -242,10 +248,10 @@ def test_augmented_inputs_are_the_official_ones_for_the_official_draws(golden_cr
 
 
 def test_everybody_comes_exactly_once_whatever_the_order(folder):
-    plain = read_all(folder)["person_id"]
+    plain = read_all(folder)["instance_id"]
     assert len(set(plain.tolist())) == len(plain) == read_manifest(folder).records
     for options in ({"shuffle_buffer": 10}, {"shuffle_buffer": 1000, "epoch": 3}, {"batch_size": 1}):
-        assert sorted(read_all(folder, **options)["person_id"]) == sorted(plain)
+        assert sorted(read_all(folder, **options)["instance_id"]) == sorted(plain)
 
 
 def test_the_same_seed_and_epoch_give_the_same_pass(folder):
@@ -255,34 +261,34 @@ def test_the_same_seed_and_epoch_give_the_same_pass(folder):
         np.testing.assert_array_equal(first[name], second[name])
 
 
-def test_another_epoch_or_seed_gives_another_order_and_other_pictures(folder):
+def test_another_epoch_or_seed_gives_another_order_and_other_images(folder):
     first, *others = (
         read_all(folder, shuffle_buffer=100, augmentation=AUGMENTATION, seed=seed, epoch=epoch)
         for seed, epoch in ((4, 2), (4, 3), (5, 2))
     )
     for other in others:
-        assert (first["person_id"] != other["person_id"]).any()
-        rows = [np.flatnonzero(other["person_id"] == person)[0] for person in first["person_id"]]
+        assert (first["instance_id"] != other["instance_id"]).any()
+        rows = [np.flatnonzero(other["instance_id"] == instance)[0] for instance in first["instance_id"]]
         assert (other["image"][rows] != first["image"]).any(axis=(1, 2, 3)).mean() > 0.9
 
 
 def test_shards_are_shuffled_too(folder):
-    """A small buffer cannot bring a person of the last shard to the front."""
-    orders = {tuple(read_all(folder, shuffle_buffer=1, epoch=epoch)["person_id"]) for epoch in range(4)}
+    """A small buffer cannot bring an instance of the last shard to the front."""
+    orders = {tuple(read_all(folder, shuffle_buffer=1, epoch=epoch)["instance_id"]) for epoch in range(4)}
     assert len(orders) > 1
 
 
 def test_augmentation_does_not_depend_on_order_or_batches(folder):
     first = read_all(folder, augmentation=AUGMENTATION, seed=4, epoch=2)
     second = read_all(folder, batch_size=3, shuffle_buffer=100, augmentation=AUGMENTATION, seed=4, epoch=2)
-    rows = [np.flatnonzero(second["person_id"] == person)[0] for person in first["person_id"]]
+    rows = [np.flatnonzero(second["instance_id"] == instance)[0] for instance in first["instance_id"]]
     np.testing.assert_array_equal(second["image"][rows], first["image"])
     np.testing.assert_array_equal(second["keypoints_input"][rows], first["keypoints_input"])
 
 
 def test_without_a_shuffle_buffer_the_order_is_that_of_the_files(folder):
-    first = read_all(folder, seed=1, epoch=1)["person_id"]
-    np.testing.assert_array_equal(first, read_all(folder, seed=2, epoch=5)["person_id"])
+    first = read_all(folder, seed=1, epoch=1)["instance_id"]
+    np.testing.assert_array_equal(first, read_all(folder, seed=2, epoch=5)["instance_id"])
 
 
 def test_shapes_are_known_to_the_graph_and_a_last_short_batch_can_be_left_out(folder):
@@ -314,7 +320,7 @@ def test_more_augmentation_than_there_is_room_for_is_refused(folder, detections_
 def test_half_bodies_the_crops_have_no_room_for_are_refused(folder):
     fewer = Augmentation(half_body_min_keypoints=4)
     with pytest.raises(
-        RecordsError, match="people with more than 8 keypoints, but the augmentation asks for more than 4"
+        RecordsError, match="instances with more than 8 keypoints, but the augmentation asks for more than 4"
     ):
         read_records(folder, 4, augmentation=fewer)
     read_records(folder, 4, augmentation=replace(fewer, half_body_probability=0))
@@ -347,7 +353,7 @@ def test_arguments_without_a_sensible_reading_are_named(folder, argument, value)
         read_records(folder, **({"batch_size": 4} | {argument: value}))
 
 
-def test_a_shuffle_buffer_takes_no_more_room_than_there_are_people(folder, monkeypatch):
+def test_a_shuffle_buffer_takes_no_more_room_than_there_are_instances(folder, monkeypatch):
     sizes, shuffle = [], tf.data.Dataset.shuffle
 
     def noted(dataset, buffer_size, **options):
@@ -357,20 +363,20 @@ def test_a_shuffle_buffer_takes_no_more_room_than_there_are_people(folder, monke
     monkeypatch.setattr(tf.data.Dataset, "shuffle", noted)
     count = read_manifest(folder).records
     tf.random.set_seed(3)
-    exact = read_all(folder, shuffle_buffer=count)["person_id"]
+    exact = read_all(folder, shuffle_buffer=count)["instance_id"]
     tf.random.set_seed(3)
-    beyond = read_all(folder, shuffle_buffer=10**12)["person_id"]
+    beyond = read_all(folder, shuffle_buffer=10**12)["instance_id"]
     np.testing.assert_array_equal(exact, beyond)
     assert sizes == [count, count]
 
 
 def test_records_of_nobody_are_refused(folder, tmp_path):
-    manifest = read_manifest(folder).to_json() | {"dropped": {}, "rejected": {}}
+    manifest = read_manifest(folder).to_json() | {"filtered": {}, "rejected": {}}
     (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"shards": []}))
-    with pytest.raises(RecordsError, match=r"holds no people$"):
+    with pytest.raises(RecordsError, match=r"holds no instances$"):
         read_records(tmp_path, 4)
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"shards": [], "dropped": {"no_area": 7}}))
-    with pytest.raises(RecordsError, match="holds no people; left out: 7 no_area"):
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"shards": [], "filtered": {"no_area": 7}}))
+    with pytest.raises(RecordsError, match="holds no instances; filtered: 7 no_area"):
         read_records(tmp_path, 4)
     with pytest.raises(RecordsError, match="no records in"):
         read_records(tmp_path / "nowhere", 4)
@@ -389,16 +395,16 @@ def test_a_damaged_shard_is_an_error_not_a_shorter_pass(folder, tmp_path):
 
 @pytest.mark.parametrize("boxes", ["ground_truth", "detections"])
 def test_nothing_of_the_edge_of_a_crop_stored_smaller_is_seen(tmp_path, boxes):
-    """An evenly grey picture must give an evenly grey input: black would come from beyond the crop."""
+    """An evenly gray image must give an evenly gray input: black would come from beyond the crop."""
     rng = np.random.default_rng(0)
     count, size = 40, 1600
     entries = [image(number, size, size) for number in range(1, count + 1)]
-    people = []
+    instances = []
     for number in range(1, count + 1):
         box = rng.uniform(250, 380, 2)
         corner = size / 2 - box / 2 + rng.uniform(-3, 3, 2)
-        people.append(person(number, number, [*corner, *box]))
-    data = annotations(entries, people)
+        instances.append(instance(number, number, [*corner, *box]))
+    data = annotations(entries, instances)
     write_split(tmp_path, "train", data)
     write_detections(tmp_path, data)
     for path in (tmp_path / "images/train2017").iterdir():
@@ -406,8 +412,8 @@ def test_nothing_of_the_edge_of_a_crop_stored_smaller_is_seen(tmp_path, boxes):
     build_records(make_build(tmp_path, tmp_path / "out", boxes=boxes, crop={"max_crop_scale": 1.0}))
     for epoch in range(4):
         augmentation = AUGMENTATION if boxes == "ground_truth" else None
-        people = read_all(tmp_path / "out", augmentation=augmentation, epoch=epoch)
-        assert np.abs(people["image"].astype(int) - 200).max() <= 2
+        instances = read_all(tmp_path / "out", augmentation=augmentation, epoch=epoch)
+        assert np.abs(instances["image"].astype(int) - 200).max() <= 2
 
 
 def test_a_larger_input_than_the_records_are_for_is_worth_a_note(folder):

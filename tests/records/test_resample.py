@@ -14,7 +14,7 @@ from records.augment import Augmentation, augment
 from records.geometry import compose_affine, invert_affine
 from records.jpeg_rows import find_rows
 from records.manifest import read_manifest
-from records.resample import decode_rows, draw_inputs, shown_parts
+from records.resample import decode_rows, shown_parts, warp_inputs
 from records.schema import parse_examples
 from records.skeletons import COCO
 from tests.helpers.builders import make_build, quiet
@@ -25,7 +25,7 @@ OPTIONS = CropOptions(input_size=SIZE)
 IDENTITY = np.eye(2, 3)
 
 
-def draw_plainly(crops, crop_affine, input_affine, input_size):
+def warp_plainly(crops, crop_affine, input_affine, input_size):
     """The whole crop decoded, warped as it is."""
     crop_to_input = compose_affine(input_affine, invert_affine(crop_affine))
     images = []
@@ -35,7 +35,7 @@ def draw_plainly(crops, crop_affine, input_affine, input_size):
     return np.stack(images)
 
 
-def picture(width, height):
+def image(width, height):
     """Smooth areas and edges."""
     noise = np.random.default_rng(width).integers(
         0, 256, (height // 5 + 2, width // 5 + 2, 3), dtype=np.uint8
@@ -49,7 +49,7 @@ def assert_same(inputs, plain):
     assert (inputs != plain).mean() <= 1e-4
 
 
-CROPS = [encode_crop(picture(150, 200), 1.0, OPTIONS), encode_crop(picture(61, 77), 0.7, OPTIONS)]
+CROPS = [encode_crop(image(150, 200), 1.0, OPTIONS), encode_crop(image(61, 77), 0.7, OPTIONS)]
 
 
 @given(
@@ -66,24 +66,24 @@ def test_any_view_of_a_crop_is_what_drawing_it_plainly_gives(crop, center, scale
         turn[0] = -turn[0]
     turn[:, 2] = np.array(SIZE) / 2 - turn[:, :2] @ center
     arguments = [crop], IDENTITY[None], turn[None], SIZE
-    inputs, plain = draw_inputs(*arguments), draw_plainly(*arguments)
+    inputs, plain = warp_inputs(*arguments), warp_plainly(*arguments)
     assert cv2.absdiff(inputs, plain).max() <= 1
     assert (inputs != plain).sum() <= 9  # of 9,216 values
 
 
-def test_real_people_are_what_drawing_them_plainly_gives(tmp_path):
+def test_real_instances_are_what_drawing_them_plainly_gives(tmp_path):
     dataset = shared_data("dataset", "COCO")
     quiet(replace(make_build(dataset, tmp_path), options=CropOptions((192, 256))))
     shards = [f"{tmp_path}/{shard.name}" for shard in read_manifest(tmp_path).shards]
-    people = parse_examples(list(tf.data.TFRecordDataset(shards)), COCO.num_keypoints)
-    people = {name: values.numpy() for name, values in people.items()}
+    instances = parse_examples(list(tf.data.TFRecordDataset(shards)), COCO.num_keypoints)
+    instances = {name: values.numpy() for name, values in instances.items()}
     heights, decoded = [], []
     for augmentation in (None, Augmentation(), Augmentation(half_body_probability=1.0)):
-        input_affine, _ = augment(people, augmentation, 0, 0, COCO, (192, 256))
-        arguments = people["crop"], people["crop_affine"], input_affine, (192, 256)
-        assert_same(draw_inputs(*arguments), draw_plainly(*arguments))
-        to_crop = compose_affine(people["crop_affine"], invert_affine(input_affine))
-        for crop, part in zip(people["crop"], shown_parts(to_crop, (192, 256)), strict=True):
+        input_affine, _ = augment(instances, augmentation, 0, 0, COCO, (192, 256))
+        arguments = instances["crop"], instances["crop_affine"], input_affine, (192, 256)
+        assert_same(warp_inputs(*arguments), warp_plainly(*arguments))
+        to_crop = compose_affine(instances["crop_affine"], invert_affine(input_affine))
+        for crop, part in zip(instances["crop"], shown_parts(to_crop, (192, 256)), strict=True):
             heights.append(find_rows(crop).height)
             decoded.append(decode_rows(crop, part[1], part[3])[0].shape[0])
     assert len(heights) == 3 * 86
@@ -111,48 +111,48 @@ def test_views_of_nothing_still_decode_a_row_of_blocks(top, bottom):
 @pytest.mark.parametrize("offset", [(1000, 0), (-1000, 0), (0, 1000), (0, -1000), (1e12, -1e12)])
 def test_views_beside_the_crop_are_black(offset):
     affine = np.array([[[1, 0, offset[0]], [0, 1, offset[1]]]], float)
-    assert not draw_inputs(CROPS[:1], IDENTITY[None], affine, SIZE).any()
+    assert not warp_inputs(CROPS[:1], IDENTITY[None], affine, SIZE).any()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
-def test_a_map_that_is_no_numbers_draws_something_and_does_not_break_off(value):
+def test_a_map_that_is_no_numbers_renders_something_and_does_not_break_off(value):
     for place in np.ndindex(2, 3):
         broken = IDENTITY[None].copy()
         broken[0][place] = value
-        assert draw_inputs(CROPS[:1], broken, IDENTITY[None], SIZE).shape == (1, 64, 48, 3)
+        assert warp_inputs(CROPS[:1], broken, IDENTITY[None], SIZE).shape == (1, 64, 48, 3)
 
 
 UNUSUAL = {
-    "PNG": encode_crop(picture(150, 200), 1.0, replace(OPTIONS, encoding="exact")),
+    "PNG": encode_crop(image(150, 200), 1.0, replace(OPTIONS, encoding="exact")),
     "no room for augmentation, no markers": encode_crop(
-        picture(150, 200), 1.0, replace(OPTIONS, scale_factor=None)
+        image(150, 200), 1.0, replace(OPTIONS, scale_factor=None)
     ),
-    "an older build's": cv2.imencode(".jpg", picture(150, 200))[1].tobytes(),
-    "progressive": cv2.imencode(".jpg", picture(150, 200), [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes(),
-    "grey": encode_crop(picture(150, 200)[..., 0], 1.0, OPTIONS),
+    "an older build's": cv2.imencode(".jpg", image(150, 200))[1].tobytes(),
+    "progressive": cv2.imencode(".jpg", image(150, 200), [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes(),
+    "gray": encode_crop(image(150, 200)[..., 0], 1.0, OPTIONS),
 }
 
 
 def test_only_crops_with_room_for_augmentation_have_rows_to_choose_from():
-    assert [name for name, crop in UNUSUAL.items() if find_rows(crop)] == ["grey"]
+    assert [name for name, crop in UNUSUAL.items() if find_rows(crop)] == ["gray"]
 
 
 @pytest.mark.parametrize("crop", UNUSUAL.values(), ids=UNUSUAL)
-def test_crops_of_other_kinds_are_drawn_as_well(crop):
+def test_crops_of_other_kinds_are_rendered_as_well(crop):
     for scale, offset in ((0.4, 0), (1.0, -60), (1.0, -170)):
         affine = np.array([[[scale, 0.1, offset], [-0.1, scale, offset]]])
         arguments = [crop], IDENTITY[None], affine, SIZE
-        assert_same(draw_inputs(*arguments), draw_plainly(*arguments))
+        assert_same(warp_inputs(*arguments), warp_plainly(*arguments))
 
 
-def test_what_is_no_picture_is_named_by_its_row_wherever_the_view_lies():
+def test_what_is_no_image_is_named_by_its_row_wherever_the_view_lies():
     header = CROPS[0][: CROPS[0].index(b"\xff\xda")]
     for broken in (b"nothing", header):
         for offset in (0, 1000):
             affine = np.array([[[1, 0, offset], [0, 1, offset]]] * 2, float)
-            with pytest.raises(ValueError, match="the crop in row 1 of the batch is not a picture"):
-                draw_inputs([CROPS[0], broken], np.stack([IDENTITY] * 2), affine, SIZE)
+            with pytest.raises(ValueError, match="the crop in row 1 of the batch is not an image"):
+                warp_inputs([CROPS[0], broken], np.stack([IDENTITY] * 2), affine, SIZE)
 
 
 def test_shown_parts_of_an_example():

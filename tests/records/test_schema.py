@@ -38,12 +38,12 @@ def test_the_types_of_a_record_and_a_batch_are_those_of_the_table():
 
 
 def test_every_field_comes_back_as_it_went_in():
-    people = [values(seed) for seed in range(3)]
-    parsed = parse_examples([to_example(person, K) for person in people], K)
+    instances = [values(seed) for seed in range(3)]
+    parsed = parse_examples([to_example(instance, K) for instance in instances], K)
     assert set(parsed) == {field.name for field in FIELDS}
     for field in FIELDS:
         received = parsed[field.name].numpy()
-        expected = [person[field.name] for person in people]
+        expected = [instance[field.name] for instance in instances]
         if field.dtype == "bytes":
             assert received.tolist() == expected
         else:

@@ -46,11 +46,11 @@ def write_description(folder, manifest):
 def write_records(folder, shards, keypoints, dataset="coco", split="train"):
     """Writes lists of records as shards, with their description; returns the manifest."""
     finished = []
-    for index, people in enumerate(shards):
-        content = b"".join(frame(to_example(person, keypoints)) for person in people)
+    for index, instances in enumerate(shards):
+        content = b"".join(frame(to_example(instance, keypoints)) for instance in instances)
         name = shard_name(dataset, split, index, len(shards))
         (folder / name).write_bytes(content)
-        finished.append(Shard(name, len(people), len(content), hashlib.sha256(content).hexdigest()))
+        finished.append(Shard(name, len(instances), len(content), hashlib.sha256(content).hexdigest()))
     manifest = manifest_of(finished, dataset, split, skeleton(keypoints))
     write_description(folder, manifest)
     return manifest
@@ -76,12 +76,14 @@ def read(folder, split, config=IN_ORDER):
 def expected(folder):
     """What the project's own parser reads, in the order of the shards."""
     manifest = read_manifest(folder)
-    people = [payload for shard in manifest.shards for payload in unframe((folder / shard.name).read_bytes())]
-    batch = parse_examples(people, manifest.skeleton.num_keypoints)
-    return [{name: column[row].numpy() for name, column in batch.items()} for row in range(len(people))]
+    instances = [
+        payload for shard in manifest.shards for payload in unframe((folder / shard.name).read_bytes())
+    ]
+    batch = parse_examples(instances, manifest.skeleton.num_keypoints)
+    return [{name: column[row].numpy() for name, column in batch.items()} for row in range(len(instances))]
 
 
-def assert_same_people(received, wanted):
+def assert_same_instances(received, wanted):
     assert len(received) == len(wanted)
     for one, other in zip(received, wanted, strict=True):
         assert set(one) == set(other) == {field.name for field in FIELDS}
@@ -98,16 +100,16 @@ def folder(finished, tmp_path_factory):
     return copy
 
 
-def test_every_field_of_every_person_comes_back_as_the_parser_reads_it(folder):
+def test_every_field_of_every_instance_comes_back_as_the_parser_reads_it(folder):
     wanted = expected(folder)
     assert len(wanted) == 24
-    assert_same_people(read(folder, "train"), wanted)
+    assert_same_instances(read(folder, "train"), wanted)
 
 
 def test_the_default_order_holds_everybody_once(folder):
-    people = read(folder, "train", tfds.ReadConfig())
-    assert sorted(person["person_id"] for person in people) == sorted(
-        person["person_id"] for person in expected(folder)
+    instances = read(folder, "train", tfds.ReadConfig())
+    assert sorted(instance["instance_id"] for instance in instances) == sorted(
+        instance["instance_id"] for instance in expected(folder)
     )
 
 
@@ -116,7 +118,7 @@ def test_the_default_order_holds_everybody_once(folder):
     [("[:10%]", 0, 2), ("[10%:]", 2, 24), ("[50%:]", 12, 24), ("[5:8]", 5, 8), ("[-3:]", 21, 24)],
 )
 def test_a_part_of_the_split_is_that_part(folder, part, start, stop):
-    assert_same_people(read(folder, "train" + part), expected(folder)[start:stop])
+    assert_same_instances(read(folder, "train" + part), expected(folder)[start:stop])
 
 
 def test_the_call_of_the_documentation_works(folder):
@@ -148,13 +150,13 @@ def test_tfds_documents_the_fields_in_the_words_of_the_table(folder):
 
 
 def test_the_stored_crop_decodes_to_the_pixels_that_training_sees(folder):
-    people = read(folder, "train")
-    for person in people:
-        pixels = tf.io.decode_jpeg(person["crop"], channels=3, dct_method="INTEGER_ACCURATE").numpy()
-        np.testing.assert_array_equal(pixels, cv2.cvtColor(decode_crop(person["crop"]), cv2.COLOR_BGR2RGB))
+    instances = read(folder, "train")
+    for instance in instances:
+        pixels = tf.io.decode_jpeg(instance["crop"], channels=3, dct_method="INTEGER_ACCURATE").numpy()
+        np.testing.assert_array_equal(pixels, cv2.cvtColor(decode_crop(instance["crop"]), cv2.COLOR_BGR2RGB))
 
 
-def test_a_crop_of_another_picture_format_passes_unchanged(tmp_path):
+def test_a_crop_of_another_image_format_passes_unchanged(tmp_path):
     png = cv2.imencode(".png", np.arange(48, dtype=np.uint8).reshape(4, 4, 3))[1].tobytes()
     write_records(tmp_path, [[values() | {"crop": png}]], keypoints=5)
     assert read(tmp_path, "train")[0]["crop"] == png
@@ -162,11 +164,11 @@ def test_a_crop_of_another_picture_format_passes_unchanged(tmp_path):
 
 @pytest.mark.parametrize("dataset", ["custom", "mpii", "posetrack", "synthetic"])
 def test_another_skeleton_and_empty_shards_do_no_harm(tmp_path, dataset):
-    people = [values(seed) for seed in range(4)]
-    shards = [[], people[:1], [], people[1:], []]
+    instances = [values(seed) for seed in range(4)]
+    shards = [[], instances[:1], [], instances[1:], []]
     manifest = write_records(tmp_path, shards, keypoints=5, dataset=dataset, split="val")
-    assert_same_people(read(tmp_path, "val"), people)
-    assert_same_people(read(tmp_path, "val[50%:]"), people[2:])
+    assert_same_instances(read(tmp_path, "val"), instances)
+    assert_same_instances(read(tmp_path, "val[50%:]"), instances[2:])
     info = tfds.builder_from_directory(tmp_path).info
     assert info.name == dataset
     assert info.splits["val"].shard_lengths == [0, 1, 0, 3, 0]
@@ -214,7 +216,7 @@ def test_the_files_are_what_tfds_writes_for_what_it_read(dataset, split, shards,
         info.write_to_directory(again)
         assert files[FEATURES] == (Path(again) / FEATURES).read_text()
         rewritten = json.loads((Path(again) / DATASET_INFO).read_text())
-    # Who wrote it, and a licence that nobody stated.
+    # Who wrote it, and a license that nobody stated.
     del rewritten["moduleName"], rewritten["redistributionInfo"]
     assert rewritten == json.loads(files[DATASET_INFO])
     assert info.splits[split].num_examples == manifest.records

@@ -22,7 +22,7 @@ from tests.helpers.shared import ROOT
 from tests.helpers.small_runs import options_of, small_options
 from tests.train.test_workers import HOSTS, tf_config
 from train import loop, train_step
-from train.failures import UpdateCheck, check_finite, full_device_reported, lost_machine_reported
+from train.failures import TrainStepCheck, check_finite, full_device_reported, lost_worker_reported
 from train.loop import train
 from train.metrics_log import read_metrics
 from train.validation import Validation
@@ -68,20 +68,25 @@ def poison(monkeypatch, bad_step):
     ("bad_step", "epoch", "saved"),
     [(4, 1, []), (6, 2, [Progress(1)]), (8, 2, [Progress(1)])],
 )
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("gradient_accumulation_steps", [1, 2])
 def test_gradients_that_are_no_numbers_are_not_saved_and_the_offered_way_goes_on_to_the_end(
-    options, tmp_path, monkeypatch, bad_step, epoch, saved, accumulate
+    options, tmp_path, monkeypatch, bad_step, epoch, saved, gradient_accumulation_steps
 ):
     poison(monkeypatch, bad_step)
-    options = replace(options, keep=1, batch_size=8 // accumulate, accumulate=accumulate)
+    options = replace(
+        options,
+        max_to_keep=1,
+        batch_size=8 // gradient_accumulation_steps,
+        gradient_accumulation_steps=gradient_accumulation_steps,
+    )
     with pytest.raises(RunError, match=rf"^the gradients became nan in epoch {epoch}, ") as error:
         train(options)
     assert f"update {bad_step}, which is not saved" in str(error.value)
     assert saved_progress(f"{options.output}/model_dump") == saved
-    offered = re.search(r"--continue --leave_out=([\d,]+) ", str(error.value))[1]
-    left_out = tuple(map(int, offered.split(",")))
-    assert train(replace(options, resume=True, leave_out=left_out)) == 8
-    whole = replace(options, output=str(tmp_path / "whole"), leave_out=(bad_step,))
+    offered = re.search(r"--continue --skip_steps=([\d,]+) ", str(error.value))[1]
+    filtered = tuple(map(int, offered.split(",")))
+    assert train(replace(options, resume=True, skip_steps=filtered)) == 8
+    whole = replace(options, output=str(tmp_path / "whole"), skip_steps=(bad_step,))
     train(whole)
     expected, found = arrays(whole.output), arrays(options.output)
     for name, array in expected.items():
@@ -96,7 +101,7 @@ def test_saving_within_the_epoch_does_not_save_what_is_no_number(options, monkey
     assert saved_progress(f"{options.output}/model_dump") == [Progress(0, 2)]
 
 
-def test_a_loss_that_is_no_number_ends_the_run_names_people_and_is_not_saved(options, tmp_path):
+def test_a_loss_that_is_no_number_ends_the_run_names_instances_and_is_not_saved(options, tmp_path):
     train(replace(options, epochs=1))
     # Weights of 1e30 in the head make the squared error overflow.
     path = tmp_path / "run/model_dump/epoch-0001/model.safetensors"
@@ -105,13 +110,13 @@ def test_a_loss_that_is_no_number_ends_the_run_names_people_and_is_not_saved(opt
     save_file(weights, path)
     (path.parent / "state.json").write_text('{"epoch": 1, "step": 4}')  # without the checksum
     message = (
-        r"the loss became (inf|nan) in epoch 2, update 5, .* (\d+ in \d+, ){7}\d+ in \d+\. .*leave_out=5"
+        r"the loss became (inf|nan) in epoch 2, update 5, .* (\d+ in \d+, ){7}\d+ in \d+\. .*skip_steps=5"
     )
     with pytest.raises(RunError, match=message):
         train(replace(options, resume=True))
     assert saved_progress(tmp_path / "run/model_dump") == [Progress(1)]
     with pytest.raises(RunError, match="Update 5 was left out already, so it is the weights"):
-        train(replace(options, resume=True, leave_out=(5,)))
+        train(replace(options, resume=True, skip_steps=(5,)))
 
 
 def test_a_full_disk_leaves_the_checkpoint_before_it(options, tmp_path, monkeypatch):
@@ -127,14 +132,14 @@ def test_a_full_disk_leaves_the_checkpoint_before_it(options, tmp_path, monkeypa
     assert train(replace(options, resume=True)) == 8
 
 
-def check_of(left_out=(), workers=1):
+def check_of(filtered=(), workers=1):
     run = SimpleNamespace(
-        options=SimpleNamespace(leave_out=left_out),
+        options=SimpleNamespace(skip_steps=filtered),
         cluster=SimpleNamespace(workers=workers),
         strategy=tf.distribute.get_strategy(),
         checkpoints=SimpleNamespace(folder="run/model_dump"),
     )
-    return UpdateCheck(run, epoch=0)
+    return TrainStepCheck(run, epoch=0)
 
 
 def said_of(check, step, loss, norm):
@@ -153,23 +158,25 @@ def said_of(check, step, loss, norm):
         (1.0, float("inf"), "the gradients became inf"),
     ],
 )
-def test_the_update_whose_loss_or_gradients_are_no_number_is_named_with_its_people(loss, norm, expected):
-    check = check_of(left_out=(2,))
+def test_the_update_whose_loss_or_gradients_are_no_number_is_named_with_its_instances(loss, norm, expected):
+    check = check_of(filtered=(2,))
     check.add(4, {"loss": tf.constant(0.5), "gradient_norm": tf.constant(2.0)}, None)
     said = said_of(check, 5, loss, norm)
-    assert said.startswith(f"{expected} in epoch 1, update 5, which is not saved; its people (annotation in")
+    assert said.startswith(
+        f"{expected} in epoch 1, update 5, which is not saved; its instances (annotation in"
+    )
     assert "are 100 in 0, 101 in 1, " in said
-    assert "107 in 7 and 2 more. --continue --leave_out=2,5 goes on" in said
+    assert "107 in 7 and 2 more. --continue --skip_steps=2,5 goes on" in said
 
 
-def test_one_of_several_machines_says_that_it_names_only_its_own_people():
-    assert "; its people on this machine (annotation" in said_of(check_of(workers=2), 5, 1.0, float("nan"))
+def test_one_of_several_workers_says_that_it_names_only_its_own_instances():
+    assert "; its instances on this host (annotation" in said_of(check_of(workers=2), 5, 1.0, float("nan"))
 
 
 def test_leaving_out_one_update_after_the_other_is_not_offered_without_end():
-    said = said_of(check_of(left_out=(5,)), 6, float("nan"), 1.0)
-    assert "leave_out" not in said
-    assert "Update 5 was left out already, so it is the weights rather than these people" in said
+    said = said_of(check_of(filtered=(5,)), 6, float("nan"), 1.0)
+    assert "skip_steps" not in said
+    assert "Update 5 was left out already, so it is the weights rather than these instances" in said
     assert "--continue once the last checkpoint in run/model_dump is moved away" in said
 
 
@@ -189,26 +196,26 @@ def test_weights_that_are_no_numbers_are_held_back_by_name(value):
 @pytest.mark.parametrize("killed_in", [1, 2])
 def test_a_validation_in_which_the_run_was_killed_is_done_when_it_goes_on(options, tmp_path, killed_in):
     """The second is that of the last epoch."""
-    data = options_of(replace(options, eval_every=1, keep=1))
+    data = options_of(replace(options, eval_every=1, max_to_keep=1))
     (tmp_path / "options.json").write_text(json.dumps(data | {"kill_in_validation": killed_in}))
     command = [sys.executable, "-m", "tests.helpers.small_runs", str(tmp_path / "options.json")]
     killed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
     before = lines(options.output)
     assert len(before) == 2 * killed_in - 1
-    assert train(replace(options, eval_every=1, keep=1, resume=True)) == 8
+    assert train(replace(options, eval_every=1, max_to_keep=1, resume=True)) == 8
     said = [(line["kind"], line["epoch"]) for line in lines(options.output)]
     assert said == [("train", 1), ("validation", 1), ("train", 2), ("validation", 2)]
     assert lines(options.output)[: len(before)] == before
 
 
-def without_measuring(monkeypatch, outcomes):
+def without_measuring(monkeypatch, attempts):
     """Makes validations have these outcomes, which are values or errors; returns the arrays they were of."""
-    seen, outcomes = [], iter(outcomes)
+    seen, attempts = [], iter(attempts)
 
     def measured(self, arrays, title):
         seen.append(arrays)
-        value = next(outcomes)
+        value = next(attempts)
         if isinstance(value, Exception):
             raise value
         return Validation("AP", value, {"AP": value}, f"AP {value}", None)
@@ -297,9 +304,9 @@ def test_a_best_epoch_that_cannot_be_noted_does_not_end_the_run_and_is_validated
 
 @pytest.mark.parametrize(("gpus", "device"), [(0, "CPU"), (4, "GPU")])
 def test_a_batch_that_does_not_fit_into_memory_says_how_to_make_it_smaller(options, gpus, device):
-    options = replace(options, gpus=gpus, accumulate=3)
+    options = replace(options, gpus=gpus, gradient_accumulation_steps=3)
     with (
-        pytest.raises(RunError, match=rf"a batch of 8 people .* memory of a {device}; .* \(now 3\), does"),
+        pytest.raises(RunError, match=rf"a batch of 8 instances .* memory of a {device}; .* \(now 3\), does"),
         full_device_reported(options),
     ):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
@@ -310,14 +317,17 @@ def test_a_step_that_does_not_fit_into_memory_is_no_stack_trace(options, monkeyp
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
     monkeypatch.setattr("train.loop.make_train_step", lambda *_: too_large)
-    with pytest.raises(RunError, match=r"a batch of 8 people .* smaller --batch_size, with an --accumulate"):
+    with pytest.raises(
+        RunError,
+        match=r"a batch of 8 instances .* smaller --batch_size, with a --gradient_accumulation_steps",
+    ):
         train(options)
 
 
-# ---- several machines
+# ---- several workers
 
 
-def test_a_lost_machine_is_told_and_what_the_failed_reduction_held_is_let_go_at_once():
+def test_a_lost_worker_is_told_and_what_the_failed_reduction_held_is_let_go_at_once():
     gone = []
 
     class Pool:
@@ -329,28 +339,28 @@ def test_a_lost_machine_is_told_and_what_the_failed_reduction_held_is_let_go_at_
         raise tf.errors.UnavailableError(None, None, f"{pool} is aborted\nby its peer")
 
     def train():
-        with lost_machine_reported(3, "run"):
+        with lost_worker_reported(3, "run"):
             reduce()
 
-    said = r"another of the 3 machines was lost \(.* is aborted\); .* in run$"
+    said = r"another of the 3 workers was lost \(.* is aborted\); .* in run$"
     with pytest.raises(RunError, match=said) as error:
         train()
     assert gone, error  # which still holds the frames
 
 
-def test_on_one_machine_the_error_stays_as_it_is():
-    with pytest.raises(tf.errors.UnavailableError), lost_machine_reported(1, "run"):
+def test_on_one_worker_the_error_stays_as_it_is():
+    with pytest.raises(tf.errors.UnavailableError), lost_worker_reported(1, "run"):
         raise tf.errors.UnavailableError(None, None, "")
 
 
-def test_a_machine_that_is_lost_before_the_first_update_is_told_too(options, monkeypatch):
+def test_a_worker_that_is_lost_before_the_first_update_is_told_too(options, monkeypatch):
     def lost(options, held):
         raise tf.errors.UnavailableError(None, None, "failed to connect to all addresses")
 
     monkeypatch.setenv("TF_CONFIG", tf_config({"worker": HOSTS}))
     monkeypatch.setattr("train.loop.prepare", lost)
     with pytest.raises(
-        RunError, match=r"another of the 3 machines was lost \(failed to connect .*/model_dump$"
+        RunError, match=r"another of the 3 workers was lost \(failed to connect .*/model_dump$"
     ):
         train(options)
 
@@ -371,5 +381,5 @@ def test_statistics_that_are_no_numbers_are_not_saved(options, tmp_path, monkeyp
 
     monkeypatch.setattr("train.loop.make_train_step", made)
     with pytest.raises(RunError, match="after update 8 norm/moving_variance of the model holds infinities"):
-        train(replace(options, keep=1))
+        train(replace(options, max_to_keep=1))
     assert saved_progress(tmp_path / "run/model_dump") == [Progress(1)]

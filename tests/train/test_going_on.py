@@ -1,4 +1,4 @@
-"""A run that goes on: what it does with checkpoints that are damaged, half there or of another machine."""
+"""A run that goes on: what it does with checkpoints that are damaged, half there or of another worker."""
 
 import errno
 import os
@@ -74,7 +74,7 @@ def test_a_second_training_in_the_folder_ends_with_one_line_and_writes_nothing(o
             with pytest.raises(
                 CommandError,
                 match=r"^another training is running: .*/model_dump; wait until it is done, end it, or give "
-                r"another --output_dir$",
+                r"another --run_dir$",
             ):
                 train(second)
             assert files(second.output) == before
@@ -87,15 +87,17 @@ def test_a_second_training_in_the_folder_ends_with_one_line_and_writes_nothing(o
 
 def test_keep_spares_what_was_saved_after_damaged_checkpoints(options, capsys):
     damage(options, 2, 3)
-    train(replace(options, resume=True, keep=1, epochs=2))
+    train(replace(options, resume=True, max_to_keep=1, epochs=2))
     assert names(options) == ["epoch-0002", "epoch-0002.damaged", "epoch-0003.damaged"]
     assert "epoch-0003.damaged" in capsys.readouterr().out
-    assert train(replace(options, resume=True, keep=1)) == 12
+    assert train(replace(options, resume=True, max_to_keep=1)) == 12
     assert names(options) == ["epoch-0002.damaged", "epoch-0003", "epoch-0003.damaged"]
 
 
 def test_keep_never_removes_the_checkpoint_just_saved_even_if_a_later_one_stands_there(options):
-    saving = checkpoints.Checkpoints(folder_of(options), small_network((32, 64), 17), Nothing(), keep=1)
+    saving = checkpoints.Checkpoints(
+        folder_of(options), small_network((32, 64), 17), Nothing(), max_to_keep=1
+    )
     saving.save(Progress(2), 8)
     assert saved_progress(folder_of(options)) == [Progress(2), Progress(3)]
 
@@ -110,7 +112,7 @@ def test_a_run_that_is_killed_over_damaged_checkpoints_goes_on_all_the_same(
     options, monkeypatch, place, calls
 ):
     damage(options, 2, 3)
-    going_on = replace(options, resume=True, keep=1)
+    going_on = replace(options, resume=True, max_to_keep=1)
     with monkeypatch.context() as context:
         original, done = getattr(checkpoints, place), []
 
@@ -205,9 +207,9 @@ def test_what_a_kill_left_is_removed_once_the_run_goes_on_and_not_by_a_start_tha
 
 
 def test_what_a_run_was_continued_with_is_noted_beside_what_it_was_started_with(options):
-    first = {"flags": {"keep": None, "seed": 0}, "commit": "a", "weights": "w.pth"}
+    first = {"flags": {"max_to_keep": None, "seed": 0}, "commit": "a", "weights": "w.pth"}
     write_config(folder_of(options), replace(read_config(folder_of(options)), provenance=first))
-    second = {"flags": {"keep": 2, "seed": 0}, "commit": "b", "weights": None}
+    second = {"flags": {"max_to_keep": 2, "seed": 0}, "commit": "b", "weights": None}
     going_on = replace(options, resume=True, provenance=second)
     train(going_on)  # nothing is left to do, so nothing is noted
     assert read_config(folder_of(options)).provenance == first
@@ -216,7 +218,7 @@ def test_what_a_run_was_continued_with_is_noted_beside_what_it_was_started_with(
     train(replace(going_on, epochs=4, provenance={}))
     assert read_config(folder_of(options)).provenance == first | {
         "continued": [
-            {"from": "epoch-0003", "updates": 12, "flags": {"keep": 2}, "commit": "b"},
+            {"from": "epoch-0003", "updates": 12, "flags": {"max_to_keep": 2}, "commit": "b"},
             {"from": "epoch-0003", "updates": 12, "flags": {}},
         ]
     }

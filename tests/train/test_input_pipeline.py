@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("small_networks")
 
 @pytest.fixture(scope="module")
 def other_records(tmp_path_factory):
-    """Another build of the same people, in as many shards of the same names."""
+    """Another build of the same instances, in as many shards of the same names."""
     return make_records(tmp_path_factory.mktemp("other"), quality=80)
 
 

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 
 from evaluate.inference import to_image
 from evaluate.metrics.coco import evaluate_coco
-from evaluate.metrics.registry import METRICS, Measured
+from evaluate.metrics.registry import METRICS, MetricResult
 from evaluate.options import EvaluateOptions
 from evaluate.rescoring import to_results
 from evaluate.run import evaluate_run
@@ -112,12 +112,12 @@ def test_ctrl_c_saves_within_the_epoch_and_the_run_goes_on_from_there(options, t
     assert saved_progress(f"{parts.output}/model_dump") == [Progress(1), Progress(1, 2)]
     train(replace(parts, resume=True))
     assert_same(whole.output, parts.output)
-    averages = [
+    emas = [
         load_file(f"{output}/model_dump/epoch-0002/average.safetensors")
         for output in (whole.output, parts.output)
     ]
-    for name, array in averages[0].items():
-        np.testing.assert_array_equal(averages[1][name], array, err_msg=name)
+    for name, array in emas[0].items():
+        np.testing.assert_array_equal(emas[1][name], array, err_msg=name)
     assert saved_progress(f"{parts.output}/model_dump") == [Progress(1), Progress(2)]
 
 
@@ -170,12 +170,12 @@ def test_other_settings_are_refused_by_name(options):
 def test_a_start_that_failed_early_does_not_stand_in_the_way_of_the_next(options, tmp_path):
     folder = tmp_path / "run/model_dump"
     train(replace(options, epochs=1))
-    begun = read_config(folder)
+    started = read_config(folder)
     shutil.rmtree(folder)
     folder.mkdir()
-    write_config(folder, replace(begun, sigma=9.0))
+    write_config(folder, replace(started, sigma=9.0))
     train(replace(options, epochs=1, provenance={"flags": {"sigma": 2.0}}))
-    assert read_config(folder).sigma == begun.sigma
+    assert read_config(folder).sigma == started.sigma
     assert read_config(folder).provenance == {"flags": {"sigma": 2.0}}
 
 
@@ -207,10 +207,12 @@ def test_a_run_that_was_killed_ends_with_the_same_bits(options, tmp_path, kill_a
 def test_a_run_on_two_replicas_is_that_of_one_with_twice_the_batch(options, tmp_path):
     one = replace(options, ema_decay=0.9, clip_norm=0.5)
     train(one)
-    two = replace(one, output=str(tmp_path / "two"), batch_size=4, sync_batch_norm=True, accumulate=1)
+    two = replace(
+        one, output=str(tmp_path / "two"), batch_size=4, sync_batch_norm=True, gradient_accumulation_steps=1
+    )
     result = in_a_process(tmp_path, two, replicas=2)
     assert result.returncode == 0, result.stderr[-2000:]
-    assert "4 updates of 8 people" in result.stdout
+    assert "4 updates of 8 instances" in result.stdout
     for expected, found in zip(lines(one.output), lines(two.output), strict=True):
         assert found["loss"] == pytest.approx(expected["loss"], rel=1e-4)
         assert found["accuracy_of"] == pytest.approx(expected["accuracy_of"], abs=0.05)
@@ -223,7 +225,7 @@ def test_a_run_on_two_replicas_is_that_of_one_with_twice_the_batch(options, tmp_
 
 
 def test_accumulating_two_halves_is_one_update_and_batches_are_counted_so(options, tmp_path):
-    assert train(replace(options, batch_size=4, accumulate=2, epochs=1)) == 4
+    assert train(replace(options, batch_size=4, gradient_accumulation_steps=2, epochs=1)) == 4
     found = arrays(options.output, 1)
     assert all(np.isfinite(array).all() for array in found.values())
     assert int(found["adam/iteration"]) == 4
@@ -250,19 +252,19 @@ def test_every_option_changes_what_is_learnt(options, tmp_path):
 def test_an_average_is_saved_beside_the_weights_and_moves_slower(options):
     train(replace(options, ema_decay=0.999))
     folder = f"{options.output}/model_dump/epoch-0002"
-    average, weights = (load_file(f"{folder}/{name}.safetensors") for name in ("average", "model"))
-    assert average.keys() == weights.keys()
-    assert (average["head/kernel"] != weights["head/kernel"]).any()
+    ema, weights = (load_file(f"{folder}/{name}.safetensors") for name in ("average", "model"))
+    assert ema.keys() == weights.keys()
+    assert (ema["head/kernel"] != weights["head/kernel"]).any()
     before = load_file(f"{options.output}/model_dump/epoch-0001/average.safetensors")
-    moved, average_moved = (
-        np.abs(after["head/kernel"] - before["head/kernel"]).mean() for after in (weights, average)
+    moved, ema_moved = (
+        np.abs(after["head/kernel"] - before["head/kernel"]).mean() for after in (weights, ema)
     )
-    assert 0 < average_moved < moved
-    np.testing.assert_array_equal(average["norm/moving_mean"], weights["norm/moving_mean"])
+    assert 0 < ema_moved < moved
+    np.testing.assert_array_equal(ema["norm/moving_mean"], weights["norm/moving_mean"])
 
 
 def test_updates_that_are_left_out_change_nothing_but_are_counted(options):
-    assert train(replace(options, epochs=1, leave_out=(1, 2, 3, 4))) == 4
+    assert train(replace(options, epochs=1, skip_steps=(1, 2, 3, 4))) == 4
     found = arrays(options.output, 1)
     assert int(found["adam/iteration"]) == 0
     assert (found["adam/head_kernel_momentum"] == 0).all()
@@ -294,7 +296,7 @@ def test_the_last_epoch_is_validated_and_the_best_stays_when_only_few_are_kept(
         return Validation("AP", next(results), {}, "AP", None)
 
     monkeypatch.setattr("train.validation.Validator.__call__", measured)
-    train(replace(options, epochs=4, eval_every=1, keep=1))
+    train(replace(options, epochs=4, eval_every=1, max_to_keep=1))
     folder = tmp_path / "run/model_dump"
     assert read_best(folder) == (2, 0.7)
     assert saved_epochs(folder) == [2, 4]
@@ -307,10 +309,10 @@ def test_without_validation_records_the_run_goes_on_and_says_so(options, tmp_pat
 
 @pytest.mark.parametrize(("name", "ema_decay"), [("msra", None), ("udp", 0.5)])
 def test_the_trainer_s_validation_is_the_evaluator_s(options, name, ema_decay, monkeypatch):
-    def every_number(evaluated):
+    def every_number(evaluation):
         """In place of an AP, which is 0 for so small a network."""
-        poses = [[*result["keypoints"], result["score"]] for result in evaluated.results]
-        return Measured({"AP": float(np.sum(poses)), "poses": len(poses)}, "", "AP")
+        poses = [[*result["keypoints"], result["score"]] for result in evaluation.results]
+        return MetricResult({"AP": float(np.sum(poses)), "poses": len(poses)}, "", "AP")
 
     monkeypatch.setitem(METRICS, "coco", every_number)
     train(replace(options, eval_every=2, codec=name, sigma=1.5, ema_decay=ema_decay))
@@ -321,18 +323,18 @@ def test_the_trainer_s_validation_is_the_evaluator_s(options, name, ema_decay, m
     )
     logged = lines(options.output)[-1]
     assert metrics["poses"] > 3
-    # The evaluator folds batch normalisation into the convolutions, which rounds otherwise.
+    # The evaluator folds batch normalization into the convolutions, which rounds otherwise.
     assert {name: logged[name] for name in metrics} == pytest.approx(metrics, rel=1e-6)
 
 
 # ---- bad luck
 
 
-def test_parts_and_synchronised_norm_on_several_gpus_are_a_usage_error(options, monkeypatch, tmp_path):
+def test_parts_and_synchronized_norm_on_several_gpus_are_a_usage_error(options, monkeypatch, tmp_path):
     strategy = SimpleNamespace(num_replicas_in_sync=2)
     monkeypatch.setattr("train.setup.make_strategy", lambda gpus, cluster: strategy)
-    with pytest.raises(UsageError, match="--sync_batch_norm and --accumulate"):
-        train(replace(options, sync_batch_norm=True, accumulate=2))
+    with pytest.raises(UsageError, match="--sync_batch_norm and --gradient_accumulation_steps"):
+        train(replace(options, sync_batch_norm=True, gradient_accumulation_steps=2))
     assert not (tmp_path / "run").exists()
 
 
@@ -363,5 +365,5 @@ def test_annotated_keypoints_survive_the_whole_way_but_the_network(tmp_path):
     keypoints = to_image(decoded, batch["center"], batch["scale"], heatmap_size, msra)
     results = to_results(keypoints, batch["scale"].prod(axis=1), batch["score"], batch["image_id"])
     metrics = evaluate_coco(folder / "annotations/person_keypoints_val2017.json", results)
-    # Targets are centred on whole cells, which costs a little; measured 0.982.
+    # Targets are centered on whole cells, which costs a little; measured 0.982.
     assert metrics["AP"] > 0.97

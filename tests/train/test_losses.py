@@ -21,7 +21,7 @@ def test_loss_is_half_the_mean_square_over_all_cells_with_the_weight_squared():
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 
-def test_an_unlabelled_keypoint_adds_nothing_but_counts_in_the_mean():
+def test_an_unlabeled_keypoint_adds_nothing_but_counts_in_the_mean():
     heatmaps = np.ones((1, 2, 2, 2), "float32")
     loss = heatmap_loss(heatmaps, np.zeros_like(heatmaps), np.float32([[1, 0]]))
     assert float(loss) == 0.25

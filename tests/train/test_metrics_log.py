@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 from tqdm import tqdm
 
-from train.metrics_log import EpochTotals, Journal, read_metrics
+from train.metrics_log import EpochTotals, MetricLog, read_metrics
 from train.signals import interrupted, stop_on_signals
 from train.validation import flat_numbers
 
@@ -30,7 +30,7 @@ def seen(loss, hits, counted):
 
 
 def events(folder):
-    """{tag: value or picture's size} of TensorBoard's files."""
+    """{tag: value or image's size} of TensorBoard's files."""
     found = {}
     for path in folder.glob("events.*"):
         for record in tf.data.TFRecordDataset(str(path)):
@@ -41,11 +41,11 @@ def events(folder):
 
 
 def test_an_epoch_is_a_line_of_json_and_curves(tmp_path):
-    with Journal(tmp_path / "log", people=10, done=0) as journal:
-        picture = np.zeros((4, 6, 3), np.uint8)
-        journal.record("validation", 3, {"AP": 0.5, "AP (L)": None}, picture=picture)
-        journal.record("train", 4, {"loss": 0.25}, per_joint={"nose": 0.5, "knee": float("nan")})
-        journal.say("hello")
+    with MetricLog(tmp_path / "log", instances=10, done=0) as metric_log:
+        image = np.zeros((4, 6, 3), np.uint8)
+        metric_log.record("validation", 3, {"AP": 0.5, "AP (L)": None}, image=image)
+        metric_log.record("train", 4, {"loss": 0.25}, per_keypoint={"nose": 0.5, "knee": float("nan")})
+        metric_log.say("hello")
     lines = [json.loads(line) for line in (tmp_path / "log/metrics.jsonl").read_text().splitlines()]
     assert lines == [
         {"kind": "validation", "epoch": 3, "AP": 0.5, "AP (L)": None},
@@ -54,7 +54,7 @@ def test_an_epoch_is_a_line_of_json_and_curves(tmp_path):
     assert (tmp_path / "log/train.log").read_text().endswith(" hello\n")
     assert events(tmp_path / "log") == {
         "validation/AP": 0.5,
-        "validation/people": [b"6", b"4"],
+        "validation/instances": [b"6", b"4"],
         "train/loss": 0.25,
         "train_accuracy/nose": 0.5,
     }
@@ -62,66 +62,66 @@ def test_an_epoch_is_a_line_of_json_and_curves(tmp_path):
 
 def test_a_continued_run_adds_to_what_is_there(tmp_path):
     for epoch in (1, 2):
-        with Journal(tmp_path, people=10, done=0) as journal:
-            journal.record("train", epoch, {"loss": 1.0})
-            journal.say(f"epoch {epoch}")
+        with MetricLog(tmp_path, instances=10, done=0) as metric_log:
+            metric_log.record("train", epoch, {"loss": 1.0})
+            metric_log.say(f"epoch {epoch}")
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
     assert len((tmp_path / "train.log").read_text().splitlines()) == 2
 
 
-def test_a_machine_that_is_not_the_first_writes_nothing(tmp_path, capsys):
-    with Journal(tmp_path / "log", people=10, done=0, write=False) as journal:
-        journal.begin_epoch("epoch 1")
-        journal.say("hello")
-        journal.record("train", 1, {"loss": 1.0})
-        journal.update(EpochTotals(5), 0.1)
+def test_a_worker_that_is_not_the_first_writes_nothing(tmp_path, capsys):
+    with MetricLog(tmp_path / "log", instances=10, done=0, write=False) as metric_log:
+        metric_log.begin_epoch("epoch 1")
+        metric_log.say("hello")
+        metric_log.record("train", 1, {"loss": 1.0})
+        metric_log.update(EpochTotals(5), 0.1)
     assert not (tmp_path / "log").exists()
     assert capsys.readouterr() == ("", "")
 
 
 def test_totals_are_means_over_updates_and_shares_of_the_keypoints_shown():
-    totals = EpochTotals(people=8)
+    totals = EpochTotals(instances=8)
     totals.learning_rate = 0.1
     totals.add(seen(0.5, [1.0, 0.0, 0.0], [2.0, 4.0, 0.0]))
     totals.add(seen(0.25, [2.0, 1.0, 0.0], [4.0, 0.0, 0.0]))
-    values, per_joint = totals.summary(["nose", "knee", "ear"])
+    values, per_keypoint = totals.summary(["nose", "knee", "ear"])
     assert values["loss"] == 0.375
     assert values["gradient_norm"] == 1.5
-    assert per_joint["nose"] == 0.5
-    assert per_joint["knee"] == 0.25
-    assert np.isnan(per_joint["ear"])
+    assert per_keypoint["nose"] == 0.5
+    assert per_keypoint["knee"] == 0.25
+    assert np.isnan(per_keypoint["ear"])
     assert values["accuracy"] == 0.375
     assert values["learning_rate"] == 0.1
-    assert values["people_per_second"] > 0
+    assert values["instances_per_second"] > 0
 
 
 def test_an_epoch_without_updates_has_no_loss():
-    values, per_joint = EpochTotals(8).summary(["nose"])
+    values, per_keypoint = EpochTotals(8).summary(["nose"])
     assert (values["loss"], values["accuracy"], values["gradient_norm"]) == (None, None, None)
     json.dumps(values)
-    assert np.isnan(per_joint["nose"])
+    assert np.isnan(per_keypoint["nose"])
 
 
 def test_an_epoch_without_updates_says_that_nothing_was_learnt(tmp_path):
-    with Journal(tmp_path, people=8, done=0) as journal:
-        journal.end_epoch(3, EpochTotals(8).summary(["nose"]))
+    with MetricLog(tmp_path, instances=8, done=0) as metric_log:
+        metric_log.end_epoch(3, EpochTotals(8).summary(["nose"]))
     said = (tmp_path / "train.log").read_text()
     assert said.endswith(" epoch 3: nothing was learnt, every update was left out\n")
 
 
-def test_people_without_keypoints_have_no_accuracy(tmp_path):
-    totals = EpochTotals(people=8)
+def test_instances_without_keypoints_have_no_accuracy(tmp_path):
+    totals = EpochTotals(instances=8)
     totals.add(seen(0.5, [0.0], [0.0]))
-    with Journal(tmp_path, people=8, done=0) as journal:
-        journal.end_epoch(1, totals.summary(["nose"]))
+    with MetricLog(tmp_path, instances=8, done=0) as metric_log:
+        metric_log.end_epoch(1, totals.summary(["nose"]))
     assert "loss 0.500000, accuracy unknown" in (tmp_path / "train.log").read_text()
 
 
 def test_a_line_that_a_kill_cut_short_is_ended_and_passed_over(tmp_path):
     assert read_metrics(tmp_path) == []
     for epoch in (1, 2, 3):
-        with Journal(tmp_path, people=10, done=0) as journal:
-            journal.record("train", epoch, {"loss": 1.0})
+        with MetricLog(tmp_path, instances=10, done=0) as metric_log:
+            metric_log.record("train", epoch, {"loss": 1.0})
         if epoch == 2:
             path = tmp_path / "metrics.jsonl"
             path.write_bytes(path.read_bytes()[:-7])
@@ -137,9 +137,9 @@ def test_lines_that_are_no_metrics_are_passed_over(tmp_path, line):
 
 
 def test_a_log_that_cannot_be_written_does_not_end_the_run(tmp_path, capsys):
-    with Journal(tmp_path, people=10, done=0) as journal:
+    with MetricLog(tmp_path, instances=10, done=0) as metric_log:
         (tmp_path / "train.log").mkdir()
-        journal.say("hello")
+        metric_log.say("hello")
     printed = capsys.readouterr().out
     assert "hello" in printed
     assert "train.log lacks the line above" in printed
@@ -156,9 +156,9 @@ def test_a_folder_that_cannot_be_written_costs_notes_and_no_run(tmp_path, capsys
 
         monkeypatch.setattr(Path, "open", full_disk)
         monkeypatch.setattr(tf.summary, "create_file_writer", full_disk)
-    with Journal(tmp_path / "log", people=10, done=0) as journal:
-        journal.end_epoch(1, EpochTotals(8).summary(["nose"]))
-        journal.record("validation", 1, {"AP": 0.5}, picture=np.zeros((4, 6, 3), np.uint8))
+    with MetricLog(tmp_path / "log", instances=10, done=0) as metric_log:
+        metric_log.end_epoch(1, EpochTotals(8).summary(["nose"]))
+        metric_log.record("validation", 1, {"AP": 0.5}, image=np.zeros((4, 6, 3), np.uint8))
     printed = capsys.readouterr().out
     reason = "File exists" if what == "a file" else "No space left on device"
     assert f"note: {tmp_path}/log/metrics.jsonl lacks the numbers of epoch 1, train: {reason}" in printed
@@ -179,9 +179,9 @@ def test_curves_that_failed_once_are_tried_again_with_the_next_numbers(tmp_path,
         return make(folder)
 
     monkeypatch.setattr(tf.summary, "create_file_writer", sometimes)
-    with Journal(tmp_path, people=10, done=0) as journal:
+    with MetricLog(tmp_path, instances=10, done=0) as metric_log:
         for epoch in (1, 2):
-            journal.record("train", epoch, {"loss": float(epoch)})
+            metric_log.record("train", epoch, {"loss": float(epoch)})
     assert events(tmp_path) == {"train/loss": 2.0}
     said = (tmp_path / "train.log").read_text()
     assert said.endswith(
@@ -191,10 +191,10 @@ def test_curves_that_failed_once_are_tried_again_with_the_next_numbers(tmp_path,
 
 def test_a_folder_whose_name_is_no_utf_8_has_curves_too(tmp_path):
     folder = tmp_path / os.fsdecode(b"l\xff")
-    with Journal(folder, people=10, done=0) as journal:
-        journal.record("train", 1, {"loss": 0.5})
+    with MetricLog(folder, instances=10, done=0) as metric_log:
+        metric_log.record("train", 1, {"loss": 0.5})
         with contextlib.redirect_stdout(io.StringIO()):
-            journal.say(str(folder))
+            metric_log.say(str(folder))
     assert sorted(path.name[:6] for path in folder.iterdir()) == ["events", "metric", "train."]
     assert "l\\udcff" in (folder / "train.log").read_text()
 
@@ -219,12 +219,12 @@ def test_a_terminal_or_a_pipe_that_is_gone_does_not_end_the_run(tmp_path, monkey
     with monkeypatch.context() as context:
         context.setattr("sys.stdout", out)
         context.setattr("sys.stderr", err)
-        with Journal(tmp_path, people=10, done=0) as journal:
+        with MetricLog(tmp_path, instances=10, done=0) as metric_log:
             out.number = err.number = number
-            journal.begin_epoch("epoch 1")
+            metric_log.begin_epoch("epoch 1")
             for _ in range(3):
-                journal.update(EpochTotals(5), 0.5)
-            journal.say("hello")
+                metric_log.update(EpochTotals(5), 0.5)
+            metric_log.say("hello")
     assert (tmp_path / "train.log").read_text().endswith(" hello\n")
     other = threading.Thread(target=tqdm([]).refresh, daemon=True)
     other.start()

@@ -34,9 +34,9 @@ def formula(starts, steps, rate, weight_decay=0.0, clip_norm=None, epsilon=1e-8)
     first, second = [np.zeros_like(value) for value in values], [np.zeros_like(value) for value in values]
     for step, parts in enumerate(steps, start=1):
         norm = np.sqrt(sum(np.square(part.astype("float64")).sum() for part in parts))
-        shrink = min(1, clip_norm / norm) if clip_norm else 1
+        downscale = min(1, clip_norm / norm) if clip_norm else 1
         for index, part in enumerate(parts):
-            gradient = part.astype("float64") * shrink
+            gradient = part.astype("float64") * downscale
             if values[index].ndim > 1:
                 values[index] -= rate * weight_decay * values[index]
             first[index] = 0.9 * first[index] + 0.1 * gradient

@@ -59,7 +59,7 @@ def test_a_recipe_says_what_it_reaches_and_where_that_is_published(path):
     [
         (["--input_size=192x256"], "coco_w32_256x192"),
         (
-            ["--dataset=mpii", "--input_size=256x256", "--output_dir=output/mpii_w32_256x256"],
+            ["--dataset=mpii", "--input_size=256x256", "--run_dir=output/mpii_w32_256x256"],
             "mpii_w32_256x256",
         ),
     ],

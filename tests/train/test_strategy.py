@@ -9,7 +9,7 @@ from train.strategy import make_strategy
 
 
 @pytest.fixture
-def machine(monkeypatch):
+def host(monkeypatch):
     """Function that makes TensorFlow find a number of GPUs; returns the list of those told to grow memory."""
 
     def with_gpus(count):
@@ -27,21 +27,21 @@ def machine(monkeypatch):
     return with_gpus
 
 
-def test_no_gpu_means_the_cpu(machine):
-    machine(0)
+def test_no_gpu_means_the_cpu(host):
+    host(0)
     strategy = make_strategy(0)
     assert strategy.num_replicas_in_sync == 1
     assert [device.split(":", 1)[-1][-5:] for device in strategy.extended.worker_devices] == ["CPU:0"]
 
 
-def test_more_gpus_than_there_are_is_a_usage_error_that_says_how_many_there_are(machine):
-    machine(2)
-    with pytest.raises(UsageError, match=r"^--gpus=4: this machine has 2; --gpus=2 uses all of them$"):
+def test_more_gpus_than_there_are_is_a_usage_error_that_says_how_many_there_are(host):
+    host(2)
+    with pytest.raises(UsageError, match=r"^--gpus=4: this host has 2; --gpus=2 uses all of them$"):
         make_strategy(4)
 
 
-def test_gpus_on_a_machine_without_any_is_a_usage_error_that_offers_the_cpu(machine):
-    machine(0)
+def test_gpus_on_a_worker_without_any_is_a_usage_error_that_offers_the_cpu(host):
+    host(0)
     with pytest.raises(
         UsageError, match=r"^--gpus=1: TensorFlow finds none here; --gpus=0 trains on the CPU$"
     ):
@@ -49,14 +49,14 @@ def test_gpus_on_a_machine_without_any_is_a_usage_error_that_offers_the_cpu(mach
 
 
 @pytest.mark.parametrize(("count", "expected"), [(0, ("CPU:0",)), (1, ("GPU:0",)), (3, ("GPU:0",))])
-def test_the_evaluator_takes_one_gpu_where_there_is_one(machine, count, expected):
-    grown = machine(count)
+def test_the_evaluator_takes_one_gpu_where_there_is_one(host, count, expected):
+    grown = host(count)
     assert use_gpus(None, "evaluates") == expected
     assert len(grown) == count
 
 
-def test_as_many_replicas_as_gpus_asked_for_and_none_takes_all_memory(machine, monkeypatch):
-    grown = machine(3)
+def test_as_many_replicas_as_gpus_asked_for_and_none_takes_all_memory(host, monkeypatch):
+    grown = host(3)
     asked = []
     monkeypatch.setattr(tf.distribute, "MirroredStrategy", asked.append)
     make_strategy(2)

@@ -51,12 +51,12 @@ def measured_as(monkeypatch, seconds, values):
     """Makes an epoch last 100 s and a validation so many, with these outcomes; returns which come."""
     clock, validated = count(step=seconds), []
 
-    def outcome(self, arrays, title):
+    def attempt(self, arrays, title):
         validated.append(int(title.split()[-1]))
         value = values[validated[-1] - 1]
         return Validation("AP", value, {"AP": value}, f"AP {value}", None)
 
-    monkeypatch.setattr("train.validation.Validator.__call__", outcome)
+    monkeypatch.setattr("train.validation.Validator.__call__", attempt)
     monkeypatch.setattr("train.validation.time", SimpleNamespace(monotonic=lambda: next(clock)))
     monkeypatch.setattr(EpochTotals, "seconds_per_update", 25.0)
     return validated

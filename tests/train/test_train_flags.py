@@ -26,12 +26,12 @@ def parse(*arguments):
 
 
 def test_the_learning_rate_is_never_scaled_silently():
-    for arguments in (("--gpus=8",), ("--batch_size=256",), ("--accumulate=4",)):
+    for arguments in (("--gpus=8",), ("--batch_size=256",), ("--gradient_accumulation_steps=4",)):
         assert options_from(parse(*arguments)).schedule.initial == 1e-3
 
 
-def test_lr_per_256_scales_by_the_people_of_an_update():
-    values = parse("--lr_per_256=2e-3", "--gpus=4", "--batch_size=16", "--accumulate=2")
+def test_lr_per_256_scales_by_the_instances_of_an_update():
+    values = parse("--lr_per_256=2e-3", "--gpus=4", "--batch_size=16", "--gradient_accumulation_steps=2")
     assert options_from(values).schedule.initial == pytest.approx(1e-3)
     assert options_from(values, workers=3).schedule.initial == pytest.approx(3e-3)
     cpu = parse("--lr_per_256=2e-3", "--gpus=0", "--batch_size=32")
@@ -100,9 +100,9 @@ def test_every_precision_on_offer_exists():
 
 
 def test_left_out_updates_are_numbers_from_1():
-    assert options_from(parse("--leave_out=3,17")).leave_out == (3, 17)
-    with pytest.raises(UsageError, match="leave_out=0"):
-        options_from(parse("--leave_out=0"))
+    assert options_from(parse("--skip_steps=3,17")).skip_steps == (3, 17)
+    with pytest.raises(UsageError, match="skip_steps=0"):
+        options_from(parse("--skip_steps=0"))
 
 
 def test_weights_are_found_by_the_network_s_name_and_their_absence_is_told(tmp_path, capsys):
@@ -148,7 +148,7 @@ def test_weights_that_are_named_are_told_from_those_that_are_found(monkeypatch, 
 
 
 def test_the_help_says_what_keeping_one_checkpoint_costs():
-    assert "none to fall back to" in parse()["keep"].help
+    assert "none to fall back to" in parse()["max_to_keep"].help
 
 
 def test_an_input_that_is_wider_than_high_is_noted_by_build_and_trainer(capsys):

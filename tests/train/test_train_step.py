@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers.two_replicas import small_network
-from train.ema import WeightAverage
-from train.sync_batch_norm import SyncBatchNorm, synchronised
+from train.ema import WeightEMA
+from train.sync_batch_norm import SyncBatchNorm, synchronized
 
 
 def norm_of(gradients):
@@ -40,7 +40,7 @@ def test_replicas_and_parts_learn_what_one_learns_from_the_same_batch(replicas, 
 
 
 @pytest.mark.slow
-def test_parts_are_normalised_each_alone_as_replicas_are(replicas):
+def test_parts_are_normalized_each_alone_as_replicas_are(replicas):
     assert replicas["accumulated"]["loss"] == pytest.approx(replicas["two"]["loss"], rel=1e-5)
     for path, gradient in replicas["two"]["gradients"].items():
         atol = 1e-5 * np.abs(gradient).max()
@@ -51,7 +51,7 @@ def test_parts_are_normalised_each_alone_as_replicas_are(replicas):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["two_synced", "four_synced"])
-def test_synchronised_batch_norm_makes_replicas_one_batch(replicas, name):
+def test_synchronized_batch_norm_makes_replicas_one_batch(replicas, name):
     assert_same_update(replicas["one"], replicas[name])
     assert replicas["two"]["loss"] != pytest.approx(replicas["one"]["loss"], rel=1e-4)
 
@@ -78,23 +78,23 @@ def test_the_average_takes_in_every_replica_s_step_once(replicas, name):
 
 def test_the_average_s_decay_rises_to_what_was_asked_for():
     strategy, model = tf.distribute.OneDeviceStrategy("CPU:0"), small_network(train_norm=True)
-    average = WeightAverage(strategy, model, 0.3)
+    ema = WeightEMA(strategy, model, 0.3)
     kernel = model.get_layer("first").kernel
     expected = kernel.numpy()
     for update, decay in zip(itertools.count(1), (2 / 11, 3 / 12, 0.3, 0.3)):
         kernel.assign(kernel + 1)
-        average.update(tf.constant(update, tf.int64))
+        ema.update(tf.constant(update, tf.int64))
         expected = decay * expected + (1 - decay) * kernel.numpy()
-        np.testing.assert_allclose(average.arrays()["first/kernel"], expected, rtol=1e-5)
-    saved = average.arrays()
-    other = WeightAverage(strategy, model, 0.3)
+        np.testing.assert_allclose(ema.arrays()["first/kernel"], expected, rtol=1e-5)
+    saved = ema.arrays()
+    other = WeightEMA(strategy, model, 0.3)
     other.assign(saved)
     np.testing.assert_array_equal(other.arrays()["first/kernel"], saved["first/kernel"])
 
 
-def test_a_synchronised_network_has_the_same_variables_and_says_the_same():
+def test_a_synchronized_network_has_the_same_variables_and_says_the_same():
     model = small_network(train_norm=True)
-    copy = synchronised(model)
+    copy = synchronized(model)
     assert [v.path for v in copy.variables] == [v.path for v in model.variables]
     assert isinstance(copy.get_layer("norm"), SyncBatchNorm)
     images = np.random.default_rng(0).normal(size=(3, 32, 32, 3)).astype("float32")

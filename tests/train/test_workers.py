@@ -1,4 +1,4 @@
-"""Several machines: what TF_CONFIG says, and two processes that train together on this one."""
+"""Several workers: what TF_CONFIG says, and two processes that train together on this one."""
 
 import contextlib
 import json
@@ -33,7 +33,7 @@ def tf_config(kinds, kind="worker", index=0):
     return json.dumps({"cluster": kinds, "task": {"type": kind, "index": index}})
 
 
-def test_without_tf_config_there_is_one_machine():
+def test_without_tf_config_there_is_one_worker():
     assert read_cluster(None) == read_cluster("") == read_cluster("{}") == Cluster(1, 0)
     assert Cluster().is_chief
 
@@ -77,9 +77,9 @@ def test_anything_else_is_a_usage_error_that_shows_what_is_expected(text):
 # ---- two processes
 
 
-def test_fewer_shards_than_machines_are_refused(records, tmp_path):
+def test_fewer_shards_than_workers_are_refused(records, tmp_path):
     assert len(read_manifest(records / "train").shards) == 4
-    with pytest.raises(RecordsError, match=r"has 4 shards for 5 machines, .*people_per_shard"):
+    with pytest.raises(RecordsError, match=r"has 4 shards for 5 workers, .*instances_per_shard"):
         look_over(small_options(records, tmp_path), Cluster(5), 5, contextlib.ExitStack())
 
 
@@ -98,7 +98,7 @@ def test_a_port_that_is_taken_is_told_in_one_line(monkeypatch):
         hosts = [f"localhost:{taken.getsockname()[1]}", "localhost:9"]
         monkeypatch.setenv("TF_CONFIG", tf_config({"worker": hosts}))
         monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", server_on(hosts[0]))
-        message = r"^machine 0 of 2 cannot join the others \(.*gRPC.*\); TF_CONFIG .* a port that is free"
+        message = r"^worker 0 of 2 cannot join the others \(.*gRPC.*\); TF_CONFIG .* a port that is free"
         with pytest.raises(RunError, match=message) as error:
             make_strategy(0, Cluster(2, 0))
     assert "\n" not in str(error.value)
@@ -119,7 +119,7 @@ def free_ports(count):
     return ports
 
 
-class Machines:
+class Workers:
     """Processes of one run; those that are left are killed at the end."""
 
     def __init__(self, folder, data, count=2, **of_the_last):
@@ -170,14 +170,14 @@ def options_of(records, output, **changes):
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-def test_two_machines_train_one_network_on_files_of_their_own_and_stop_together(records, tmp_path):
+def test_two_workers_train_one_network_on_files_of_their_own_and_stop_together(records, tmp_path):
     data = options_of(records, tmp_path / "run", eval_every=2, epochs=2000)
-    with Machines(tmp_path, data | {"people_to": str(tmp_path)}) as machines:
-        machines.wait_for(tmp_path / "run/model_dump/epoch-0003", 80)
-        machines.processes[1].send_signal(signal.SIGTERM)
-        assert machines.wait(30) == [143, 143], machines.said()
-    said = [log.read_text() for log in machines.logs]
-    assert "38 people, 4 updates of 8 people an epoch" in said[0]
+    with Workers(tmp_path, data | {"people_to": str(tmp_path)}) as workers:
+        workers.wait_for(tmp_path / "run/model_dump/epoch-0003", 80)
+        workers.processes[1].send_signal(signal.SIGTERM)
+        assert workers.wait(30) == [143, 143], workers.said()
+    said = [log.read_text() for log in workers.logs]
+    assert "38 instances, 4 updates of 8 instances an epoch" in said[0]
     assert "validation AP" in said[0]
     assert "updates of" not in said[1]
     stopped = int(re.search(r"SIGTERM: stopped after update ([\d,]+)", said[1])[1].replace(",", ""))
@@ -189,39 +189,41 @@ def test_two_machines_train_one_network_on_files_of_their_own_and_stop_together(
     seen = [(tmp_path / f"people-{index}").read_text().splitlines() for index in (0, 1)]
     for epoch in range(3):
         updates = [[json.loads(line) for line in lines[epoch * 4 : epoch * 4 + 4]] for lines in seen]
-        first, second = ({tuple(person) for people in part for person in people} for part in updates)
+        first, second = (
+            {tuple(instance) for instances in part for instance in instances} for part in updates
+        )
         assert len(first) == len(second) == 16
         assert not first & second
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-def test_a_lost_machine_ends_the_run_with_a_clear_message_and_continue_goes_on(records, tmp_path):
+def test_a_lost_worker_ends_the_run_with_a_clear_message_and_continue_goes_on(records, tmp_path):
     data = options_of(records, tmp_path / "run", epochs=2000)
-    with Machines(tmp_path, data) as machines:
-        machines.wait_for(tmp_path / "run/model_dump/epoch-0002", 80)
-        machines.processes[1].send_signal(signal.SIGKILL)
-        assert machines.wait(60) == [1, -signal.SIGKILL], machines.said()
-    said = machines.logs[0].read_text()
-    assert "another of the 2 machines was lost" in said
+    with Workers(tmp_path, data) as workers:
+        workers.wait_for(tmp_path / "run/model_dump/epoch-0002", 80)
+        workers.processes[1].send_signal(signal.SIGKILL)
+        assert workers.wait(60) == [1, -signal.SIGKILL], workers.said()
+    said = workers.logs[0].read_text()
+    assert "another of the 2 workers was lost" in said
     assert "--continue" in said
-    assert "Traceback" not in said + machines.logs[1].read_text()
+    assert "Traceback" not in said + workers.logs[1].read_text()
     epochs = saved_epochs(tmp_path / "run/model_dump")
-    with Machines(tmp_path, data | {"epochs": epochs[-1] + 1, "resume": True}) as machines:
-        assert machines.wait(60) == [0, 0], machines.said()
+    with Workers(tmp_path, data | {"epochs": epochs[-1] + 1, "resume": True}) as workers:
+        assert workers.wait(60) == [0, 0], workers.said()
     assert saved_epochs(tmp_path / "run/model_dump") == [*epochs, epochs[-1] + 1]
 
 
-def test_differences_name_the_machines_on_each_side():
+def test_differences_name_the_workers_on_each_side():
     facts = [{"model": "w32", "seed": 0}, {"model": "w48", "seed": 0}, {"model": "w32"}]
     assert differences(facts) == [
-        'model: "w32" on machine 0, 2, "w48" on machine 1',
-        "seed: 0 on machine 0, 1, null on machine 2",
+        'model: "w32" on worker 0, 2, "w48" on worker 1',
+        "seed: 0 on worker 0, 1, null on worker 2",
     ]
     assert differences([{"a": [1]}] * 3) == []
 
 
-def test_machines_start_from_the_same_weights_and_each_says_its_own_failure(monkeypatch):
+def test_workers_start_from_the_same_weights_and_each_says_its_own_failure(monkeypatch):
     other = {}
 
     def gather(strategy, cluster, text):
@@ -237,13 +239,11 @@ def test_machines_start_from_the_same_weights_and_each_says_its_own_failure(monk
     other["facts"] = load_weights(model, NETWORKS["w32"], "a.pth")[1]
     assert load() == "a fit of a.pth"
     model.get_layer("head").kernel.assign_add(tf.ones_like(model.get_layer("head").kernel))
-    with pytest.raises(
-        RunError, match=r'alike \(initial weights, CRC-32: "\w{8}" on machine 0, "\w{8}" on m'
-    ):
+    with pytest.raises(RunError, match=r'alike \(initial weights, CRC-32: "\w{8}" on worker 0, "\w{8}" on m'):
         load()
     other.clear()
     other["failure"] = "no such file"
-    with pytest.raises(RunError, match=r"^machine 1 of 2 cannot start: no such file$"):
+    with pytest.raises(RunError, match=r"^worker 1 of 2 cannot start: no such file$"):
         load()
     monkeypatch.delattr("train.setup.load_initial_weights")
     with pytest.raises(NameError):  # the others have been told
@@ -252,56 +252,56 @@ def test_machines_start_from_the_same_weights_and_each_says_its_own_failure(monk
 
 @pytest.fixture(scope="module")
 def two_epochs(records, tmp_path_factory):
-    """The options of a run of two machines and two epochs, done."""
+    """The options of a run of two workers and two epochs, done."""
     folder = tmp_path_factory.mktemp("two-epochs")
     data = options_of(records, folder / "run")
-    with Machines(folder, data) as machines:
-        assert machines.wait(100) == [0, 0], machines.said()
+    with Workers(folder, data) as workers:
+        assert workers.wait(100) == [0, 0], workers.said()
     return data
 
 
 def refused(folder, data, **of_the_last):
-    """What the two machines of a start say in which both have to end with a line of their own."""
-    with Machines(folder, data, **of_the_last) as machines:
-        assert machines.wait(100) == [1, 1], machines.said()
-    said = [log.read_text() for log in machines.logs]
+    """What the two workers of a start say in which both have to end with a line of their own."""
+    with Workers(folder, data, **of_the_last) as workers:
+        assert workers.wait(100) == [1, 1], workers.said()
+    said = [log.read_text() for log in workers.logs]
     assert not any("Traceback" in text for text in said), said
     return [text.splitlines()[-1] for text in said]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-def test_machines_that_find_different_checkpoints_do_not_go_on(two_epochs, tmp_path):
+def test_workers_that_find_different_checkpoints_do_not_go_on(two_epochs, tmp_path):
     data = two_epochs | {"epochs": 3, "resume": True}
     shutil.copytree(data["output"], tmp_path / "other")
     broken = tmp_path / "other/model_dump/epoch-0002/model.safetensors"
     broken.write_bytes(broken.read_bytes()[:-5])
     for said in refused(tmp_path, data, output=str(tmp_path / "other")):
         assert "do not start alike" in said
-        assert 'checkpoint: "epoch-0002" on machine 0, "epoch-0001" on machine 1' in said
+        assert 'checkpoint: "epoch-0002" on worker 0, "epoch-0001" on worker 1' in said
     assert [path.name for path in sorted(broken.parent.parent.glob("epoch-*"))] == [
         "epoch-0001",
         "epoch-0002",
     ]
     for said in refused(tmp_path, data, output=str(tmp_path / "empty")):
-        assert 'checkpoints: "a run to go on with" on machine 0, "nothing there" on machine 1' in said
+        assert 'checkpoints: "a run to go on with" on worker 0, "nothing there" on worker 1' in said
     assert saved_epochs(f"{data['output']}/model_dump") == [1, 2]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-def test_machines_with_other_flags_or_without_records_do_not_start(records, tmp_path):
+def test_workers_with_other_flags_or_without_records_do_not_start(records, tmp_path):
     data = options_of(records, tmp_path / "run")
-    for said in refused(tmp_path, data, seed=1, leave_out=[3]):
-        assert "seed: 0 on machine 0, 1 on machine 1" in said
-        assert "leave_out: [] on machine 0, [3] on machine 1" in said
+    for said in refused(tmp_path, data, seed=1, skip_steps=[3]):
+        assert "seed: 0 on worker 0, 1 on worker 1" in said
+        assert "skip_steps: [] on worker 0, [3] on worker 1" in said
     chief, other = refused(tmp_path, data, records=str(tmp_path / "nowhere"))
-    assert chief.startswith("machine 1 of 2 cannot start: no records in")
+    assert chief.startswith("worker 1 of 2 cannot start: no records in")
     assert other.startswith("no records in")
 
 
 @pytest.mark.slow
-def test_a_machine_that_waits_for_the_others_says_so_and_ctrl_c_ends_it(records, tmp_path):
+def test_a_worker_that_waits_for_the_others_says_so_and_ctrl_c_ends_it(records, tmp_path):
     path = tmp_path / "options.json"
     path.write_text(json.dumps(options_of(records, tmp_path / "run")))
     kinds = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
@@ -314,7 +314,7 @@ def test_a_machine_that_waits_for_the_others_says_so_and_ctrl_c_ends_it(records,
         text=True,
     )
     try:
-        assert "machine 1 of 2 waits for the others" in process.stdout.readline()
+        assert "worker 1 of 2 waits for the others" in process.stdout.readline()
         time.sleep(3)  # it is in TensorFlow by then
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == -signal.SIGINT
