@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any, TypeAlias
 
 import numpy.typing as npt
@@ -21,7 +20,7 @@ SIGMAS = (0.1, 100.0)
 def check_sigma(sigma: object) -> None:
     """Refuses a standard deviation outside of `SIGMAS`, and what is not a number, with a ValueError."""
     least, largest = SIGMAS
-    if not isinstance(sigma, Real) or isinstance(sigma, bool) or not least <= sigma <= largest:
+    if not isinstance(sigma, int | float) or isinstance(sigma, bool) or not least <= sigma <= largest:
         raise ValueError(
             f"sigma: received {str(sigma)[:50]}; expected heatmap pixels from {least:g} to {largest:g}"
         )

@@ -97,14 +97,14 @@ def decode_peaks(
         ValueError: for another shape.
     """
     _check_shape("heatmaps", heatmaps, (None, None, None, None))
-    heatmaps = ops.convert_to_tensor(heatmaps, "float32")
-    _, height, width, num_keypoints = heatmaps.shape
-    cells = ops.transpose(ops.reshape(heatmaps, (-1, height * width, num_keypoints)), (0, 2, 1))
+    maps = ops.convert_to_tensor(heatmaps, "float32")
+    _, height, width, num_keypoints = maps.shape
+    cells = ops.transpose(ops.reshape(maps, (-1, height * width, num_keypoints)), (0, 2, 1))
     index = ops.argmax(cells, axis=-1)
     score = ops.take_along_axis(cells, index[..., None], axis=-1)[..., 0]  # ops.max refuses N = 0
     index = ops.where(score > 0, index, 0)
     x, y = index % width, index // width
-    step_x, step_y = step(heatmaps, x, y)
+    step_x, step_y = step(maps, x, y)
     return ops.stack([ops.cast(x, "float32") + step_x, ops.cast(y, "float32") + step_y, score], axis=-1)
 
 

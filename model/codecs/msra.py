@@ -1,7 +1,7 @@
 """The codec of the official HRNet implementation, by the group it comes from (Microsoft Research Asia).
 
 Targets, quarter-pixel decoding and the shifted flip test of leoxiaobin/deep-high-resolution-net.pytorch:
-KeypointsDataset.generate_target, core.inference.get_final_preds, core.function.validate.
+JointsDataset.generate_target, core.inference.get_final_preds, core.function.validate.
 """
 
 from functools import partial

@@ -26,7 +26,7 @@ def modulate(heatmaps: Tensor, sigma: float) -> Tensor:
     """Smooths heatmaps with a Gaussian as wide as that of the training targets (eq. 10).
 
     Outside the map there are zeros. The paper then scales each map back to its old maximum (eq. 11), which
-    is filtered: a factor is a constant in the logarithm and drops out of its derivatives.
+    is left out: a factor is a constant in the logarithm and drops out of its derivatives.
 
     Args:
         heatmaps: (N, h, w, K) float32.
