@@ -1,8 +1,9 @@
 """What a run trains: its configuration, as the trainer writes it and everybody reads it."""
 
 import json
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from model.codecs import CODECS, Codec, codec
 from model.config_checks import wrong_config
@@ -11,7 +12,7 @@ from model.run_folder import RunError, saved_progress, write_json
 
 CONFIG = "config.json"
 
-#: Of what `write_config` writes. 1, which was not written down, called the codec "msra" "msra".
+#: Of what `write_config` writes. 1, which was not written down, had other words; see `_upgraded`.
 CONFIG_VERSION = 2
 
 
@@ -35,13 +36,13 @@ class RunConfig:
 
     dataset: str
     records: str
-    skeleton: dict
+    skeleton: dict[str, Any]
     model: str
     input_size: tuple[int, int]
     codec: str
     sigma: float
-    recipe: dict
-    provenance: dict = field(default_factory=dict)
+    recipe: dict[str, Any]
+    provenance: dict[str, Any] = field(default_factory=dict)
 
     @property
     def network(self) -> Network:
@@ -58,19 +59,20 @@ class RunConfig:
         return self.network.heatmap_size(self.input_size)
 
     @property
-    def num_keypoints(self):
+    def num_keypoints(self) -> int:
         """K."""
         return len(self.skeleton["keypoints"])
 
     @property
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         """{name: JSON value} of everything that decides the result."""
         settings = asdict(self)
         settings["skeleton"] = settings["skeleton"]["name"]
         del settings["provenance"]
-        return json.loads(json.dumps(settings | settings.pop("recipe")))
+        settings |= settings.pop("recipe")
+        return json.loads(json.dumps(settings))  # as they are read again
 
-    def differences(self, other):
+    def differences(self, other: "RunConfig") -> list[str]:
         """Lines that name each setting in which another `RunConfig` differs: "name: mine → theirs"."""
         mine, theirs = self.settings, other.settings
         return [
@@ -80,7 +82,7 @@ class RunConfig:
         ]
 
 
-def write_config(folder, config):
+def write_config(folder: Path | str, config: RunConfig) -> None:
     """Writes a run's configuration into its (existing) folder of checkpoints.
 
     Raises:
@@ -89,7 +91,7 @@ def write_config(folder, config):
     write_json(Path(folder) / CONFIG, {"version": CONFIG_VERSION} | asdict(config))
 
 
-def read_config(folder):
+def read_config(folder: Path | str) -> RunConfig:
     """Reads a run's configuration.
 
     Raises:
@@ -124,11 +126,13 @@ def read_config(folder):
         ) from error
 
 
-def _upgraded(data: dict) -> dict:
+def _upgraded(data: dict[str, Any]) -> dict[str, Any]:
     """The parsed JSON of a configuration in the words of `CONFIG_VERSION`."""
-    if data.get("version", 1) < 2 and data["codec"] == "msra":
-        return data | {"codec": "msra"}
-    return data
+    if data.get("version", 1) > 1:
+        return data
+    codecs, settings = {"standard": "msra"}, {"accumulate": "gradient_accumulation_steps"}
+    recipe = {settings.get(name, name): value for name, value in data["recipe"].items()}
+    return data | {"codec": codecs.get(data["codec"], data["codec"]), "recipe": recipe}
 
 
 def read_known_config(folder: Path | str) -> RunConfig:
@@ -145,5 +149,5 @@ def read_known_config(folder: Path | str) -> RunConfig:
     return config
 
 
-def _needed(setting):
+def _needed(setting: Field[Any]) -> bool:
     return setting.default is MISSING and setting.default_factory is MISSING

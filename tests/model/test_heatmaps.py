@@ -225,7 +225,7 @@ def test_the_quarter_step_is_left_out_in_the_outer_cells(column, row, moved):
     np.testing.assert_array_equal(MSRA.decode(one_map(values))[0, 0], [column - step, row - step, 1])
 
 
-@pytest.mark.parametrize("name", ["gaussian", "msra", "", None])
+@pytest.mark.parametrize("name", ["gaussian", "standard", "", None])
 def test_an_unknown_codec_is_refused_with_those_there_are(name):
     with pytest.raises(ValueError, match=rf"{name!r} is not available; available: msra, dark, udp"):
         codec(name)

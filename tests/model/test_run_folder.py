@@ -134,10 +134,11 @@ def test_a_configuration_that_cannot_be_saved_leaves_the_one_before_it(tmp_path,
     assert [path.name for path in tmp_path.iterdir()] == [CONFIG]
 
 
-def test_a_run_of_the_first_version_is_read_with_its_codec_s_new_name(tmp_path):
-    old = asdict(CONFIGURATION) | {"codec": "msra"}
+def test_a_run_of_the_first_version_is_read_in_today_s_words(tmp_path):
+    config = replace(CONFIGURATION, recipe={"seed": 0, "gradient_accumulation_steps": 2})
+    old = asdict(config) | {"codec": "standard", "recipe": {"seed": 0, "accumulate": 2}}
     (tmp_path / CONFIG).write_text(json.dumps(old))
-    assert read_known_config(tmp_path) == CONFIGURATION
+    assert read_known_config(tmp_path) == config
     write_config(tmp_path, read_config(tmp_path))
     assert json.loads((tmp_path / CONFIG).read_text())["codec"] == "msra"
     (tmp_path / CONFIG).write_text(json.dumps(old | {"version": CONFIG_VERSION}))
