@@ -33,9 +33,9 @@ from pipelines.build import Build, build_records
 from pipelines.crops import CropOptions, make_record
 from pipelines.runner_options import beam_arguments
 from pipelines.synthetic import SyntheticOptions, generate
-from records.manifest import frame
 from records.schema import to_example
 from records.skeletons import COCO
+from records.tfrecord import frame
 
 WORKERS = 2
 OPTIONS = CropOptions((192, 256))

@@ -102,10 +102,10 @@ def measure(instances, options, encode=None):
 
     from pipelines.crops import cut_crop, make_record
     from records.augment import Augmentation, augment
-    from records.manifest import frame
     from records.resample import warp_inputs
     from records.schema import parse_examples, to_example
     from records.skeletons import COCO
+    from records.tfrecord import frame
 
     records = []
     for pixels, image, instance in instances:

@@ -17,7 +17,8 @@ from hrpose.command import CommandError
 from hrpose.storage import path_of, remote_errors
 from records.checking.damage import damage_reported
 from records.datasets import LAYOUTS, records_folder
-from records.manifest import MANIFEST, Manifest, RecordsError, read_manifest
+from records.errors import RecordsError
+from records.manifest import MANIFEST, Manifest, read_manifest
 from records.reader import read_records
 from records.skeletons import Skeleton, keypoint_difference
 

@@ -29,7 +29,7 @@ from pipelines.sharding import plan_shards, shard_count
 from pipelines.storage import discard, file_sha256, write_whole
 from pipelines.submission import only_submits
 from pipelines.transforms import REPLACING_FOLDER, ShardJob, count_reasons
-from records.manifest import MANIFEST, Manifest, Shard, shard_name
+from records.manifest import MANIFEST, Manifest, Shard, shard_name, shard_prefix
 from records.plausibility import placement_summary, placement_warnings
 from records.schema import SCHEMA_VERSION
 from records.skeletons import Skeleton
@@ -118,7 +118,7 @@ def build_records(build, say=print, run=run_pipeline):
     # What a build under way is for. Its annotations may be mended meanwhile: a shard knows its own plan.
     resume_options = {name: value for name, value in options.items() if not name.endswith("_sha256")}
     resume_options["images"] = absolute(build.images)
-    prefix = f"{build.dataset}-{build.split}.tfrecord-"
+    prefix = shard_prefix(build.dataset, build.split)
     found = find_existing_build(build.folder, prefix, options, resume_options, build.overwrite)
     if found.manifest:
         count, shards = found.manifest.records, len(found.manifest.shards)

@@ -7,13 +7,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hrpose.command import CommandError
-from hrpose.json_checks import (  # noqa: F401 - the readers of all datasets take them from here
-    SMALLEST_SIDE,
-    is_id,
-    is_number,
-    wrong_box,
-    wrong_keypoints,
-)
 from records.skeletons import Skeleton
 
 #: The shortest JSON text of a value.

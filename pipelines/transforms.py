@@ -33,9 +33,10 @@ from pipelines.storage import (
     write_whole,
 )
 from pipelines.watchdog import DRIVER, end_with_driver
-from records.manifest import frame, shard_name
+from records.manifest import shard_name, shard_prefix
 from records.schema import to_example
 from records.skeletons import Skeleton
+from records.tfrecord import frame
 
 #: Inside a records folder: plan and side files while a build is under way.
 WORK_FOLDER = ".build"
@@ -137,7 +138,7 @@ class ShardJob:
 
     def written(self):
         """The shards that are there, whatever plan they were made from, by one request: {number: bytes}."""
-        sizes = list_files(self.shards_folder, f"{self.dataset}-{self.split}.tfrecord-*")
+        sizes = list_files(self.shards_folder, f"{shard_prefix(self.dataset, self.split)}*")
         names = (shard_name(self.dataset, self.split, index, self.count) for index in range(self.count))
         return {index: sizes[name] for index, name in enumerate(names) if name in sizes}
 

@@ -15,9 +15,11 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 import numpy.typing as npt
 
-from hrpose.json_checks import SMALLEST_SIDE
-from records.manifest import FRAME, RecordsError, Shard, unframe
+from records.annotations.instance_checks import SMALLEST_SIDE
+from records.errors import RecordsError
+from records.manifest import Shard
 from records.schema import FIELDS, Record, from_example
+from records.tfrecord import FRAME, unframe
 
 #: Records whose values are looked at in one call.
 _BATCH = 256

@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from hrpose.storage import local_folder
 from records.augment import Augmentation, Instances, augment
+from records.errors import RecordsError
 from records.examine import Damage, examine_once
-from records.manifest import Manifest, RecordsError, read_manifest
+from records.manifest import Manifest, read_manifest
 from records.resample import NoImageError, warp_inputs
 from records.schema import parse_examples
 

@@ -15,8 +15,9 @@ from model.run_config import RunConfig
 from model.run_folder import Progress, checkpoint_folder
 from model.weight_import.initial_weights import load_initial_weights
 from records.checking.damage import find_damage
+from records.errors import RecordsError
 from records.examine import Damage
-from records.manifest import Manifest, RecordsError, read_manifest
+from records.manifest import Manifest, read_manifest
 from records.reader import check_usable, resolution_note, usable_shards
 from train.checkpoints import Checkpoints, find_existing_run, note_continuation, refuse_other_weights
 from train.ema import WeightEMA

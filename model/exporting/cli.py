@@ -6,10 +6,9 @@ import sys
 import textwrap
 from pathlib import Path
 
-from hrpose.command import captured_stderr, prepare_process
-from model.exporting.errors import ExportError
+from hrpose.command import CommandError, captured_stderr, prepare_process
 from model.run_config import read_known_config
-from model.run_folder import RunError, load_checkpoint
+from model.run_folder import load_checkpoint
 from model.weight_choice import add_weight_choice, choose_averaged, choose_epoch
 
 NAME = "python model/export.py"
@@ -57,7 +56,7 @@ EXAMPLES = {
         print({output}.shape)
     """,
 }
-USER_ERRORS = (ExportError, RunError, OSError)
+USER_ERRORS = (CommandError, OSError)
 ENDINGS = {"saved_model": "", "onnx": ".onnx", "litert": ".tflite"}
 RUNTIMES = {"saved_model": "tensorflow", "onnx": "onnxruntime", "litert": "ai-edge-litert"}
 #: Images per call; far above what any device's memory could take.

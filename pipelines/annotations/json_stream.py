@@ -10,8 +10,7 @@ import contextlib
 import json
 import re
 
-from hrpose.json_text import json_text, open_json
-from hrpose.nesting import check_nesting, loads
+from hrpose.json_text import check_nesting, json_text, loads, open_json
 from pipelines.instances import BuildError, as_json
 from pipelines.storage import open_if_there
 

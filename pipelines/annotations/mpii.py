@@ -9,9 +9,10 @@ Reading, dividing and converting are separate steps, of which the last two touch
 
 from dataclasses import replace
 
-from hrpose.json_checks import PERSON_CATEGORY
+from hrpose.json_checks import is_number
 from pipelines.annotations.json_stream import read_json
-from pipelines.instances import BuildError, is_number
+from pipelines.instances import BuildError
+from records.annotations.instance_checks import PERSON_CATEGORY
 from records.skeletons import MPII
 
 #: How an instance's box is made; `convert` says more.

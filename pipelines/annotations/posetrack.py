@@ -17,8 +17,9 @@ box) are left out and counted. The frames themselves stay, so that a detector's 
 
 from collections import Counter
 
-from hrpose.json_checks import PERSON_CATEGORY, is_crowd
-from pipelines.instances import BuildError, is_id, is_number, wrong_box, wrong_keypoints
+from hrpose.json_checks import is_id, is_number
+from pipelines.instances import BuildError
+from records.annotations.instance_checks import PERSON_CATEGORY, is_crowd, wrong_box, wrong_keypoints
 from records.skeletons import POSETRACK
 
 #: The dataset's own lines, which are COCO's by position; 1-based.

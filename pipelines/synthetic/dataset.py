@@ -29,7 +29,7 @@ from pathlib import Path, PurePath
 import cv2
 import numpy as np
 
-from hrpose.nesting import loads
+from hrpose.json_text import loads
 from pipelines.synthetic.detections import DetectorOptions, simulate_detections
 from pipelines.synthetic.scenes import MAX_INSTANCES, Scene, render_scene
 from records.skeletons import COCO

@@ -7,10 +7,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from hrpose.json_checks import PERSON_CATEGORY, is_id
+from hrpose.json_checks import is_id
 from records.annotations.forms import Key, Shape, as_key, fits, shape_of
 from records.annotations.image_ids import whole_number
-from records.manifest import RecordsError
+from records.annotations.instance_checks import PERSON_CATEGORY
+from records.errors import RecordsError
 from records.skeletons import COCO, Skeleton
 
 #: An entry of "categories", as it was parsed.

@@ -13,10 +13,12 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from hrpose.storage import path_of, remote_errors
+from records.errors import RecordsError
 from records.examine import examine_payloads, instance_of
-from records.manifest import Manifest, RecordsError, Shard, unframe
+from records.manifest import Manifest, Shard
 from records.plausibility import count_placement
 from records.schema import Record
+from records.tfrecord import unframe
 
 
 @dataclass(frozen=True)

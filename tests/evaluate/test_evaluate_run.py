@@ -25,7 +25,8 @@ from model.best_epoch import write_best
 from model.networks import NETWORKS
 from model.run_config import read_config, write_config
 from model.run_folder import RunError, checkpoint_folder
-from records.manifest import RecordsError, read_manifest
+from records.errors import RecordsError
+from records.manifest import read_manifest
 from tests.helpers.builders import write_json
 from tests.helpers.full_disk import full_disk_at
 from tests.helpers.shared import ROOT

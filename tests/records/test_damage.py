@@ -8,8 +8,10 @@ import pytest
 import tensorflow as tf
 
 from records.checking.damage import Damage, damage_reported, find_damage
-from records.manifest import RecordsError, read_manifest, unframe
+from records.errors import RecordsError
+from records.manifest import read_manifest
 from records.reader import read_records
+from records.tfrecord import unframe
 from tests.helpers.builders import rewrite_shard
 from tests.helpers.small_runs import small_options
 from train.loop import train

@@ -28,7 +28,7 @@ from model.run_config import read_config, write_config
 from model.run_folder import Progress, RunError, saved_epochs, saved_progress
 from pipelines.build import build_records
 from records.augment import Augmentation
-from records.manifest import RecordsError
+from records.errors import RecordsError
 from records.reader import read_records
 from tests.helpers.builders import make_build
 from tests.helpers.shared import ROOT, shared_data

@@ -19,7 +19,8 @@ from hrpose.command import CommandError, UsageError
 from hrpose.lock import only_one
 from model.networks import NETWORKS
 from model.run_folder import RunError, saved_epochs, saved_progress
-from records.manifest import RecordsError, read_manifest
+from records.errors import RecordsError
+from records.manifest import read_manifest
 from tests.helpers.shared import ROOT
 from tests.helpers.small_runs import small_network, small_options
 from train.setup import load_weights, look_over
