@@ -64,9 +64,7 @@ def dataset(folder):
     if annotations.exists():
         yield annotations, folder / "images/train2017"
         return
-    print(
-        f"{annotations} is not here: synthetic people instead, whose numbers are not in docs/records.md"
-    )
+    print(f"{annotations} is not here: synthetic people instead, whose numbers are not in docs/records.md")
     with tempfile.TemporaryDirectory() as sampled:
         generate(Path(sampled), SyntheticOptions(train_images=40, val_images=1))
         yield f"{sampled}/annotations/person_keypoints_train.json", f"{sampled}/images/train"
