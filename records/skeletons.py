@@ -117,7 +117,8 @@ def keypoint_difference(ours: Sequence[str], theirs: Sequence[str]) -> str | Non
 
 
 #: COCO: names, order and limbs of the dataset's `categories` entry (indices there are 1-based), sigmas of
-#: pycocotools' `Params.setKpParams`, upper body of the official HRNet code.
+#: pycocotools' `Params.setKpParams`, upper body of the official HRNet code. `nms`, which imports
+#: nobody, has the sigmas once more.
 COCO = Skeleton(
     name="coco",
     keypoints=(
@@ -184,10 +185,7 @@ POSETRACK = Skeleton(
         *((7, 9), (8, 10), (1, 2), (0, 1), (0, 2), (1, 5), (1, 6)),
     ),
     upper_body=tuple(range(11)),
-    sigmas=(
-        *(0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072),
-        *(0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089),
-    ),
+    sigmas=COCO.sigmas,
 )
 
 #: MPII Human Pose: order of the keypoint ids in the release's `annopoints`; limbs, flip pairs and upper body

@@ -20,8 +20,8 @@ from records.coco_category import skeleton_from_coco_category
 from records.manifest import Manifest
 from records.skeletons import COCO, MPII
 from tests.helpers.builders import CATEGORY, annotations, image, instance
+from tests.helpers.custom_data import FIVE, TWENTY_THREE
 from tests.helpers.sources import BOX, annotation, ground_truth
-from tests.pipelines.test_custom import FIVE, TWENTY_THREE
 
 
 def metric_input(data, skeleton, instances, dataset="custom", image_ids=None, **changes):
