@@ -220,6 +220,6 @@ def test_importing_the_public_api_imports_nothing_yet():
 
 def test_the_networks_train_offers_are_those_there_are():
     from model.hrnet import ARCHITECTURES
-    from train.cli import MODELS
+    from train.flags import MODELS
 
     assert tuple(ARCHITECTURES) == MODELS
