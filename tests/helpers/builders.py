@@ -12,6 +12,7 @@ import numpy as np
 
 from pipelines.build_specs import Build
 from pipelines.crops import CropOptions
+from pipelines.errors import UnusableImageError
 from records.manifest import MANIFEST
 from records.schema import FIELDS, field_shapes
 from records.skeletons import COCO
@@ -180,3 +181,11 @@ def broken_box(folder, box):
     data["annotations"][0]["bbox"], before = box, data["annotations"][0]["bbox"]
     path.write_text(json.dumps(data))
     return before
+
+
+def or_reason(call, *arguments, **options):
+    """(what a call returns, None, None), or (None, reason, detail) of its `UnusableImageError`."""
+    try:
+        return call(*arguments, **options), None, None
+    except UnusableImageError as error:
+        return None, error.reason, error.detail
