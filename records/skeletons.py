@@ -7,6 +7,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from hrpose.json_checks import is_id, is_number, received
+
 #: Anybody's keypoints are known less exactly, and OKS divides by the square.
 _SMALLEST_SIGMA = 1e-6
 
@@ -98,6 +100,36 @@ class Skeleton:
             upper_body=tuple(data["upper_body"]),
             sigmas=tuple(data["sigmas"]),
         )
+
+
+def wrong_skeleton(data: Any) -> str | None:
+    """Why parsed JSON is no skeleton, or None.
+
+    Args:
+        data: should be a dict as `Skeleton.to_json` gives it.
+    """
+    if not isinstance(data, dict):
+        return received("skeleton", "an object", data)
+    if not isinstance(data["name"], str):
+        return received("skeleton's name", "a text", data["name"])
+    for name, fits, expected in (
+        ("keypoints", lambda value: isinstance(value, str), "names"),
+        ("flip_pairs", _is_pair, "pairs of indices"),
+        ("limbs", _is_pair, "pairs of indices"),
+        ("upper_body", is_id, "indices"),
+        ("sigmas", is_number, "numbers"),
+    ):
+        if not isinstance(data[name], list) or not all(map(fits, data[name])):
+            return received(f"skeleton's {name}", f"a list of {expected}", data[name])
+    try:
+        Skeleton.from_json(data)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(is_id, value))
 
 
 def keypoint_difference(ours: Sequence[str], theirs: Sequence[str]) -> str | None:

@@ -115,7 +115,7 @@ def test_no_shelves_import_one_another_in_a_circle():
 @pytest.mark.parametrize("module", [path for path in SOURCES if path.parts[0] == "model"], ids=str)
 def test_the_model_knows_of_records_only_what_a_skeleton_is(module):
     of_records = {name for name in imported(parse(module), "model") if name.split(".")[0] == "records"}
-    assert of_records <= {"records.manifest_checks", "records.skeletons"}
+    assert of_records <= {"records.skeletons"}
 
 
 @each_module
