@@ -157,8 +157,15 @@ def test_libraries_do_not_read_the_flags_of_the_process(module):
     assert "FLAGS" not in names | attributes
 
 
+@pytest.mark.parametrize("module", [path for path in MODULES if path.parts[0] == "tests"], ids=str)
+def test_no_test_imports_another(module):
+    """What tests share is in tests/helpers."""
+    names = [name for name in imported(parse(module), "tests") if name.startswith("tests.")]
+    assert [name for name in names if not name.startswith("tests.helpers")] == []
+
+
 #: What takes seconds to import, or more memory than help needs.
-HEAVY = ("tensorflow", "keras", "torch", "apache_beam", "cv2", "scipy", "onnx", "pycocotools")
+HEAVY = ("tensorflow", "keras", "torch", "apache_beam", "onnx")
 
 ASK = f"""
 import json, sys
@@ -228,10 +235,3 @@ def test_importing_the_public_api_imports_nothing_yet():
     answer = after("import hrpose")
     assert answer["heavy"] == []
     assert answer["ours"] == ["hrpose"]
-
-
-def test_the_networks_train_offers_are_those_there_are():
-    from model.hrnet import ARCHITECTURES
-    from train.flags import MODELS
-
-    assert tuple(ARCHITECTURES) == MODELS
