@@ -78,9 +78,7 @@ def read_instances(annotations, images):
 
     instances = []
     for image in read_ground_truth(read_annotations(annotations), annotations, COCO).images:
-        pixels, _, detail = read_image(str(images), image)
-        if pixels is None:
-            raise SystemExit(f"benchmarks/crops.py: {detail}")
+        pixels = read_image(str(images), image)
         instances += [(pixels, image, instance) for instance in image.instances]
     return instances
 

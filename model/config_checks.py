@@ -5,7 +5,8 @@ import json
 from hrpose.flag_values import LARGEST_INPUT_SIDE
 from hrpose.json_checks import is_whole, received
 from model.codecs import check_sigma
-from records.manifest_checks import wrong_skeleton
+from model.codecs.conventions import check_sigma
+from records.skeletons import wrong_skeleton
 
 
 def wrong_config(data: object, version: int) -> str | None:

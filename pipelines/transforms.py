@@ -10,6 +10,7 @@ import json
 import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import apache_beam as beam
@@ -18,6 +19,7 @@ import psutil
 from apache_beam.io.filesystems import FileSystems
 
 from pipelines.crops import make_record
+from pipelines.errors import UnusableImageError
 from pipelines.images import decode_image, fetch_image
 from pipelines.instances import rejection
 from pipelines.sharding import hash_key
@@ -106,12 +108,16 @@ def make_records(images, job, records):
     """
     rejected, notes = [], Counter()
     for image, fetched in _fetched(images, job):
-        pixels, reason, detail, note = decode_image(image, *fetched, job.exif_orientation)
+        try:
+            pixels, note = decode_image(image, *fetched(), job.exif_orientation)
+        except UnusableImageError as error:
+            rejected += [
+                rejection(image.image_id, instance.instance_id, error.reason, error.detail)
+                for instance in image.instances
+            ]
+            continue
         for instance in image.instances:
             where = image.image_id, instance.instance_id
-            if pixels is None:
-                rejected.append(rejection(*where, reason, detail))
-                continue
             try:
                 values = make_record(pixels, image, instance, job.skeleton, job.options)
             except ValueError as error:  # a crop that is larger than its format allows
@@ -127,15 +133,19 @@ def make_records(images, job, records):
 
 
 def _fetched(images, job):
-    """(image, what `fetch_image` returns of it) of each, in order; from a store many at the same time."""
+    """(image, function without arguments that gives or raises what `fetch_image` does) of each, in order.
+
+    From a store many are read at the same time.
+    """
 
     def fetch(image):
         return fetch_image(job.images, image, job.name_prefix, job.follow_links)
 
     if not FileSystems.get_scheme(job.images):
-        yield from ((image, fetch(image)) for image in images)
+        yield from ((image, partial(fetch, image)) for image in images)
         return
     with ThreadPoolExecutor(FETCHED) as pool:
         for start in range(0, len(images), FETCHED):
             batch = images[start : start + FETCHED]
-            yield from zip(batch, list(pool.map(fetch, batch)), strict=True)
+            futures = [pool.submit(fetch, image) for image in batch]
+            yield from ((image, future.result) for image, future in zip(batch, futures, strict=True))

@@ -162,7 +162,7 @@ def _replacing(path, overwrite):
             raise ExportError(f"{path} is a folder, and not that of a SavedModel: nothing is replaced")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
+        with replacing(path, any_kind=True) as temporary:
             yield temporary
     except (OSError, *_OF_THE_DISK) as error:
         # TensorFlow's texts begin with a node of its graph, and end with an operation's name.

@@ -23,9 +23,9 @@ from records.datasets import DATASETS
 from records.manifest import Manifest
 from records.skeletons import COCO, MPII
 from tests.helpers.builders import CATEGORY, annotations, image, instance
+from tests.helpers.custom_data import FIVE, TWENTY_THREE
 from tests.helpers.evaluation_splits import NOWHERE, make_split
 from tests.helpers.sources import BOX, annotation, ground_truth
-from tests.pipelines.test_custom import FIVE, TWENTY_THREE
 
 
 def metric_input(data, skeleton, instances, dataset="custom", image_ids=None, **changes):

@@ -30,7 +30,6 @@ from tests.helpers.builders import generate_image, make_build, make_dataset
 from tests.helpers.full_disk import full_disk_at
 from tests.helpers.networks import network
 from tests.helpers.shared import ROOT, shared_data
-from tests.project.test_imports import ASK
 
 INPUT = (96, 128)
 CONFIG = RunConfig("coco", "", COCO.to_json(), "w24_tiny", INPUT, "msra", 2.0, {})
@@ -328,19 +327,6 @@ def test_what_a_user_can_get_wrong(run, images, tmp_path, capsys):
     fails(1, "no run in", "--image", images, "--run_dir", tmp_path)
     # Nothing that could be used.
     fails(1, "1 of 1 could not be used", "--image", images / "notes.txt", "--output_dir", tmp_path / "out")
-
-
-def test_importing_the_command_is_light_and_defines_no_flags():
-    asked = subprocess.run(
-        [sys.executable, "-c", ASK, "evaluate.prediction.cli"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert asked.returncode == 0, asked.stderr
-    assert json.loads(asked.stdout)["heavy"] == []
 
 
 @pytest.mark.smoke
