@@ -3,9 +3,9 @@
 from absl import flags
 
 from evaluate.options import LARGEST_BATCH, MIN_VISIBILITY, OKS_NMS_THRESHOLD, EvaluateOptions
-from evaluate.weight_flags import define_weight_flags
 from hrpose.command import UsageError, import_tensorflow, run
 from hrpose.storage import local_only
+from model.weight_choice import define_weight_flags
 from records.datasets import BOXES, SPLITS
 
 NAME = "python evaluate/main.py"

@@ -22,8 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from hrpose.atomic_files import replacing
-from model.exporting.errors import ExportError
-from model.exporting.serving import describe, inference_network, serving_function
+from model.exporting.serving import ExportError, describe, inference_network, serving_function
 from model.inputs import normalize
 
 #: Name of the description, as a file and (without its ending) as a property.

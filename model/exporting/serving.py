@@ -7,9 +7,13 @@ import tensorflow as tf
 from keras import ops
 
 from hrpose import __version__
-from model.exporting.errors import ExportError
+from hrpose.command import CommandError
 from model.inputs import IMAGENET_MEAN, IMAGENET_STD, normalize
 from model.layers import Upsample
+
+
+class ExportError(CommandError):
+    """An export that cannot be made as asked. The message says what was asked and what to do."""
 
 
 class _Nearest(keras.layers.Layer):
