@@ -5,6 +5,7 @@ import itertools
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -129,7 +130,7 @@ def predict(steps, dataset, heatmap_size, codec: Codec):
 
     # A step keeps its thread busy, so each device has its own, in which one more batch waits for it.
     workers = [ThreadPoolExecutor(1) for _ in steps]
-    under_way = deque()
+    under_way: deque[Any] = deque()
     try:
         for batch, worker, step in zip(
             dataset, itertools.cycle(workers), itertools.cycle(steps), strict=False

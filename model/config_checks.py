@@ -51,7 +51,7 @@ def wrong_config(data: object, version: int) -> str | None:
     return None
 
 
-def _wrong_text(data):
+def _wrong_text(data: object) -> str | None:
     """Why the texts of parsed JSON cannot be written down again, or None. Flags may: they name files."""
     try:
         json.dumps(data, ensure_ascii=False).encode()
@@ -61,5 +61,5 @@ def _wrong_text(data):
     return None
 
 
-def _is_side(value):
+def _is_side(value: object) -> bool:
     return is_whole(value) and 0 < value <= LARGEST_INPUT_SIDE and value % 32 == 0

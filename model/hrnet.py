@@ -19,15 +19,13 @@ Every layer is named after its place, with dots between the parts:
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
 
+from model.codecs.conventions import Tensor
 from model.layers import BatchNorm, Upsample, conv, quick_variables
 from model.networks import PRECISIONS
-
-#: A symbolic tensor of Keras, (N, height, width, channels).
-Tensor: TypeAlias = Any
 
 
 @dataclass(frozen=True)

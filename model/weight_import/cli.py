@@ -57,7 +57,7 @@ def main(values: flags.FlagValues, rest: Sequence[str]) -> None:
     """Imports what the flags name, and shows what became of it."""
     if rest:
         raise UsageError(f"nothing is expected after --, received {rest[0]!r}")
-    given, target = values["from"].value, Path(values.to)
+    given, target = str(values["from"].value), Path(values.to)
     if not target.name or target.is_dir():
         raise WeightsError(f"--to={values.to}: expected a file to write, for example hrnet_w32")
     if target.suffix != ".safetensors":

@@ -98,7 +98,8 @@ def summarize(names: Iterable[str]) -> str:
 
     Of many parts the first few are named.
     """
-    parts = Counter(re.match(r"stage\d\.\d+\.\w+\.\d+|[^.]*", name)[0] for name in names)
+    found = (re.match(r"stage\d\.\d+\.\w+\.\d+|[^.]*", name) for name in names)
+    parts = Counter(part[0] for part in found if part)
     counted = [f"{part} ({count})" for part, count in sorted(parts.items())]
     more = len(counted) - _PARTS_NAMED
     return ", ".join(counted[:_PARTS_NAMED]) + (f" and {more} other parts" if more > 0 else "")

@@ -240,7 +240,7 @@ def test_workers_start_from_the_same_weights_and_each_says_its_own_failure(monke
     other["facts"] = load_weights(model, NETWORKS["w32"], "a.pth")[1]
     assert load() == "a fit of a.pth"
     model.get_layer("head").kernel.assign_add(tf.ones_like(model.get_layer("head").kernel))
-    with pytest.raises(RunError, match=r'alike \(initial weights, CRC-32: "\w{8}" on worker 0, "\w{8}" on m'):
+    with pytest.raises(RunError, match=r'alike \(initial weights, CRC-32: "\w{8}" on worker 0, "\w{8}" on w'):
         load()
     other.clear()
     other["failure"] = "no such file"
