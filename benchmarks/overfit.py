@@ -25,7 +25,7 @@ from absl import flags
 
 from benchmarks.turns import COCO_DIR
 from hrpose.command import UsageError, import_tensorflow, run
-from records.datasets import LAYOUTS
+from records.datasets import DATASETS
 from records.manifest import MANIFEST
 
 NAME = "python benchmarks/overfit.py"
@@ -113,7 +113,7 @@ def find_instances(dataset_dir):
     Raises:
         UsageError: if one is not there.
     """
-    layout, folder = LAYOUTS["coco"], Path(dataset_dir)
+    layout, folder = DATASETS["coco"].layout, Path(dataset_dir)
     annotations = folder / layout.annotations["train"]
     images = folder / layout.images.format(split="train")
     for path in (annotations, images):
@@ -127,7 +127,8 @@ def find_instances(dataset_dir):
 
 def build(annotations, images, folder):
     """Builds records of everybody labeled; returns their `Manifest`."""
-    from pipelines.build import Build, build_records
+    from pipelines.build import build_records
+    from pipelines.build_specs import Build
     from pipelines.crops import CropOptions
 
     return build_records(
@@ -135,7 +136,7 @@ def build(annotations, images, folder):
             dataset="coco",
             split="train",
             boxes="ground_truth",
-            skeleton=LAYOUTS["coco"].skeleton,
+            skeleton=DATASETS["coco"].skeleton,
             annotations=str(annotations),
             images=str(images),
             detections="",

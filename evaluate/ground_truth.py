@@ -11,7 +11,7 @@ from records.annotations.image_ids import read_image_ids
 from records.annotations.instance_checks import PERSON_CATEGORY, is_crowd, wrong_box, wrong_keypoints
 from records.annotations.lenient import Lenient
 from records.annotations.selection import Selection
-from records.datasets import LAYOUTS
+from records.datasets import DATASETS
 from records.errors import RecordsError
 from records.plausibility import area_warning, count_areas
 
@@ -74,11 +74,11 @@ def find_ground_truth(options, manifest):
         annotations = parse_json(path, content)
     except ValueError as error:
         raise RecordsError(str(error)) from error
-    layout = LAYOUTS[manifest.dataset]
-    if layout.lenient:
+    dataset = DATASETS[manifest.dataset]
+    if dataset.lenient:
         lenient = Lenient(annotations, path, manifest.options.get("category"), manifest.skeleton)
         annotations = lenient.content
-    clean_boxes = manifest.options.get("clean_boxes", layout.clean_boxes)
+    clean_boxes = manifest.options.get("clean_boxes", dataset.clean_boxes)
     return read_ground_truth(
         path, annotations, manifest.skeleton, _image_ids(manifest), clean_boxes=clean_boxes
     )
@@ -186,7 +186,7 @@ def _find(options, manifest):
     if options.annotations:
         place = path_of(options.annotations)
     else:
-        layout = LAYOUTS[manifest.dataset]
+        layout = DATASETS[manifest.dataset].layout
         dataset_dir = path_of(options.dataset_dir or layout.default_dir())
         place = dataset_dir / layout.annotations[manifest.split]
         # A file of the same name may be another: a user's own data has no fixed names. One that has changed

@@ -16,7 +16,8 @@ from evaluate.skeletons import other_facts
 from hrpose.command import CommandError
 from hrpose.storage import path_of, remote_errors
 from records.checking.damage import damage_reported
-from records.datasets import LAYOUTS, records_folder
+from records.datasets import DATASETS
+from records.datasets.paths import records_folder
 from records.errors import RecordsError
 from records.manifest import MANIFEST, Manifest, read_manifest
 from records.reader import read_records
@@ -59,10 +60,10 @@ def find_evaluation_split(options, config):
             annotations are missing or have changed.
         CommandError: if the dataset's metric could not measure them.
     """
-    layout = LAYOUTS.get(config.dataset)
-    if layout is None:
+    dataset = DATASETS.get(config.dataset)
+    if dataset is None:
         raise RecordsError(f"the run is on a dataset {config.dataset!r} that this version does not know")
-    dataset_dir = path_of(options.dataset_dir or layout.default_dir())
+    dataset_dir = path_of(options.dataset_dir or dataset.layout.default_dir())
     folder = _records(options, config, dataset_dir)
     manifest = read_manifest(folder)
     if differing := keypoint_difference(config.skeleton["keypoints"], manifest.skeleton.keypoints):

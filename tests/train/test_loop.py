@@ -356,7 +356,7 @@ def test_annotated_keypoints_survive_the_whole_way_but_the_network(tmp_path):
     """Records, network input, targets, decoding, mapping back, rescoring, NMS and metric fit together."""
     folder = shared_data("dataset", "COCO")
     size, heatmap_size = (192, 256), (48, 64)
-    build_records(make_build(folder, tmp_path, split="val", crop={"input_size": size}), say=lambda line: None)
+    build_records(make_build(folder, tmp_path, split="val", crop={"input_size": size}))
     (batch,) = read_records(tmp_path, 100)
     batch = {name: value.numpy() for name, value in batch.items()}
     msra = codec("msra")
