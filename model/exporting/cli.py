@@ -151,12 +151,11 @@ def define_flags(values: flags.FlagValues) -> None:
         "run_dir", "output", "The run's folder, as train/main.py calls it.", flag_values=values
     )
     define_weight_flags(values)
-    flags.DEFINE_enum("format", None, tuple(EXAMPLES), "What to write.", required=True, flag_values=values)
+    flags.DEFINE_enum("format", None, tuple(EXAMPLES), "What to write.", flag_values=values)
     flags.DEFINE_string(
         "to",
         None,
         "File to write (for saved_model a folder); .onnx or .tflite is added if missing.",
-        required=True,
         flag_values=values,
     )
     flags.DEFINE_bool("decode", False, "Put normalization and decoding into the graph.", flag_values=values)
@@ -192,6 +191,9 @@ def options_from(values: flags.FlagValues) -> ExportOptions:
     Raises:
         UsageError: naming the flags that do not go together, or the one that is wrong.
     """
+    for flag, what in (("format", "|".join(EXAMPLES)), ("to", "what to write")):
+        if values[flag].value is None:
+            raise UsageError(f"--{flag} is missing: {what}")
     if values.precision != "float32" and values.format != "litert":
         raise UsageError(f"--precision={values.precision} is for --format=litert only")
     if values.precision == "int8" and values.decode:

@@ -38,7 +38,6 @@ def define_flags(values: flags.FlagValues) -> None:
         None,
         "Weights to read: a file, a run's folder (what train/main.py calls --run_dir), or a folder "
         "epoch-NNNN.",
-        required=True,
         flag_values=values,
     )
     flags.DEFINE_string(
@@ -46,7 +45,6 @@ def define_flags(values: flags.FlagValues) -> None:
         None,
         "File to write; .safetensors is added if missing. train/main.py finds "
         "dataset/imagenet_weights/hrnet_w32* for --model=w32, and so on.",
-        required=True,
         flag_values=values,
     )
     define_weight_flags(values)
@@ -57,6 +55,9 @@ def main(values: flags.FlagValues, rest: Sequence[str]) -> None:
     """Imports what the flags name, and shows what became of it."""
     if rest:
         raise UsageError(f"nothing is expected after --, received {rest[0]!r}")
+    for flag, what in (("from", "the weights to read"), ("to", "the file to write")):
+        if values[flag].value is None:
+            raise UsageError(f"--{flag} is missing: {what}")
     given, target = str(values["from"].value), Path(values.to)
     if not target.name or target.is_dir():
         raise WeightsError(f"--to={values.to}: expected a file to write, for example hrnet_w32")
