@@ -1,6 +1,7 @@
 """Who may import whom, and what no module of ours does."""
 
 import ast
+import graphlib
 import json
 import re
 import subprocess
@@ -126,3 +127,14 @@ def test_importing_a_command_is_light_and_defines_no_flags(module):
     answer = json.loads(run.stdout)
     assert answer["heavy"] == []
     assert not {module.split(".")[0] for module in answer["flags"]} & {*MAY_IMPORT, "__main__"}
+
+
+def test_no_module_imports_itself_through_others():
+    names = {".".join(path.with_suffix("").parts).removesuffix(".__init__"): path for path in SOURCES}
+    graph = {}
+    for name, path in names.items():
+        nodes = [node for node in ast.walk(parse(path)) if isinstance(node, ast.ImportFrom)]
+        found = {(f"{node.module}.{each.name}", node.module) for node in nodes for each in node.names}
+        graph[name] = {inner if inner in names else outer for inner, outer in found} & names.keys() - {name}
+    assert graph["train.cli"]
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
