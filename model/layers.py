@@ -69,7 +69,7 @@ class BatchNorm(keras.layers.BatchNormalization):
 
 
 class Upsample(keras.layers.Layer):
-    """Nearest-neighbour upsampling: output pixel x shows input pixel floor(x / factor).
+    """Nearest-neighbor upsampling: output pixel x shows input pixel floor(x / factor).
 
     Keras' own `UpSampling2D` composes the repetition from ten times as many operations, a sixth of a training
     step's graph; TensorFlow's single kernel for it has a gradient that adds up in no fixed order on a GPU.
