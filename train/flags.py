@@ -9,8 +9,7 @@ from hrpose.flag_values import integers, parse_input_size
 from hrpose.storage import local_only, path_of
 from model.codecs import CODECS, DEFAULT_CODEC, SIGMAS
 from model.networks import DEFAULT_NETWORK, NETWORKS, PRECISIONS
-from records.datasets import DATASETS, DEFAULT_DATASET
-from records.datasets.paths import records_folder
+from records.datasets import DATASETS, DEFAULT_DATASET, records_folder
 from train.options import TrainOptions
 from train.schedule import SHAPES, Schedule
 
