@@ -8,11 +8,11 @@ from absl import flags
 from evaluate.metrics import METRICS, choose_metrics
 from evaluate.options import LARGEST_BATCH, MIN_VISIBILITY, OKS_NMS_THRESHOLD, EvaluateOptions
 from evaluate.run_inputs import evaluation_paths, run_dataset
-from evaluate.weight_flags import define_weight_flags
 from hrpose.command import UsageError, import_tensorflow, run
 from hrpose.options import Option, define_options, options_of
 from hrpose.storage import local_only
 from model.run_config import read_config
+from model.weight_choice import define_weight_flags
 from records.datasets import BOXES, SPLITS
 
 NAME = "python evaluate/main.py"
