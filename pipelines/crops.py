@@ -1,12 +1,13 @@
 """Cutting one instance out of an image: pixels and annotation in, the values of a record out."""
 
+import math
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from pipelines.instances import keypoint_array
-from records.cutting import cut_part
+from records.cutting import cut_part, stored_size
 from records.geometry import box_to_center_scale, covering_rectangle, half_body_box
 from records.jpeg_rows import restart_interval
 
@@ -131,10 +132,11 @@ def cut_crop(pixels, center, scale, keypoints, skeleton, options):
     """
     centers, scales = plain_views(center, scale, keypoints, skeleton, options)
     widths = scales[:, 0] if options.sharp_halves else scale[:1]
-    downscale = min(1.0, options.max_crop_scale * options.input_size[0] / widths[widths > 0].min())
-    if options.encoding == "exact":
-        downscale = 1.0
-    margin = 0.5 / downscale if downscale < 1 else 0.0
+    downscale, margin = stored_size(
+        options.input_size[0],
+        widths[widths > 0].min(),
+        math.inf if options.encoding == "exact" else options.max_crop_scale,
+    )
     image_size = (pixels.shape[1], pixels.shape[0])
     rectangle = crop_rectangle(centers, scales, image_size, options, margin)
     if rectangle is None:

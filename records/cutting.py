@@ -1,4 +1,4 @@
-"""Cutting a part out of an image, made smaller if wanted, with the map that says where it was."""
+"""Cutting a part out of an image, made smaller where that loses nothing, with the map to where it was."""
 
 import cv2
 import numpy as np
@@ -28,3 +28,19 @@ def cut_part(
     factor = np.array([part.shape[1] / width, part.shape[0] / height])
     offset = (0.5 - np.array([left, top])) * factor - 0.5
     return part, np.concatenate([np.diag(factor), offset[:, None]], axis=1)
+
+
+def stored_size(input_width: int, view_width: float, max_crop_scale: float) -> tuple[float, float]:
+    """How much smaller a part is stored than it is in the image, and how much more of it that takes.
+
+    Args:
+        input_width: of the network input, pixels.
+        view_width: of the narrowest view that the network is shown of the part, image pixels.
+        max_crop_scale: stored pixels per pixel of the network input at most, in that view.
+
+    Returns:
+        downscale: factor on the part's size, 0..1.
+        margin: image pixels to add on every side: half a stored pixel, see `geometry.covering_rectangle`.
+    """
+    downscale = min(1.0, max_crop_scale * input_width / view_width)
+    return downscale, 0.5 / downscale if downscale < 1 else 0.0

@@ -18,7 +18,7 @@ from hrpose.atomic_files import OF_THE_NAME, WriteError
 from hrpose.command import CommandError, UsageError
 from model.codecs.conventions import codec_named
 from model.image_files import ImageError, read_image
-from records.cutting import cut_part
+from records.cutting import cut_part, stored_size
 from records.geometry import (
     affine_to_input,
     box_to_center_scale,
@@ -230,8 +230,7 @@ def cut_inputs(pixels, center, scale, input_size, unbiased=False):
     """
     inputs = np.zeros((len(center), input_size[1], input_size[0], 3), np.uint8)
     for row, affine in enumerate(affine_to_input(center, scale, 0.0, input_size, unbiased)):
-        downscale = min(1.0, MAX_CROP_SCALE * input_size[0] / scale[row, 0])
-        margin = 0.5 / downscale if downscale < 1 else 0.0
+        downscale, margin = stored_size(input_size[0], scale[row, 0], MAX_CROP_SCALE)
         rectangle = covering_rectangle(
             center[row, None], scale[row, None], (pixels.shape[1], pixels.shape[0]), False, margin
         )
