@@ -2,6 +2,10 @@
 
 import logging
 import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from absl import flags
 
 from hrpose.command import UsageError, captured_stderr, run
 from hrpose.flag_values import input_size_note, parse_input_size
@@ -9,9 +13,13 @@ from hrpose.options import options_of
 from hrpose.storage import is_remote
 from pipelines.flags import PATHS, PLACES, check_flags, define_flags, own_options
 from records.datasets import DATASETS, dataset_paths
+from records.manifest import Manifest
 from records.plausibility import placement_rows
 
 log = logging.getLogger(__name__)
+
+if TYPE_CHECKING:  # its module imports Beam
+    from pipelines.build_specs import Build
 
 NAME = "python pipelines/build_records.py"
 
@@ -57,7 +65,7 @@ The job runs in this process, in --workers=N processes, or on an engine that Apa
 """
 
 
-def main(values, rest):
+def main(values: flags.FlagValues, rest: Sequence[str]) -> None:
     """Builds what the flags ask for."""
     with captured_stderr():  # Beam warns of parts that are not installed
         from pipelines.build import build_records
@@ -80,7 +88,7 @@ def main(values, rest):
         check_reachable(paths.dataset_dir, *(values[name].value for name in PATHS), *own)
         filtered = prepare(values, dataset, paths, options)
         if dataset.user_data and values.annotations and not values.split:
-            values.split = "train"
+            values["split"].value = "train"
         builds = plan_builds(values, dataset, paths, input_size, beam_args, filtered)
         refuse_local_folders(builds, beam_args)
         if len(builds) > 1 and only_submits(beam_args):
@@ -95,7 +103,7 @@ def main(values, rest):
                 print(f"{build.folder}\n{format_table(manifest, time.monotonic() - start)}")
 
 
-def format_table(manifest, seconds):
+def format_table(manifest: Manifest, seconds: float) -> str:
     """What a finished build says for itself.
 
     Args:
@@ -117,7 +125,7 @@ def format_table(manifest, seconds):
     return "\n".join(f"  {name:<9}{number:>12}  {text}".rstrip() for name, number, text in rows)
 
 
-def refuse_local_folders(builds, beam_args):
+def refuse_local_folders(builds: Sequence["Build"], beam_args: Sequence[str]) -> None:
     """Refuses folders of this host for Dataflow, whose workers cannot see them.
 
     Raises:
@@ -131,7 +139,7 @@ def refuse_local_folders(builds, beam_args):
                 )
 
 
-def beam_arguments(values, rest):
+def beam_arguments(values: flags.FlagValues, rest: Sequence[str]) -> tuple[str, ...]:
     """The arguments for Beam's `PipelineOptions`, of an engine that is there.
 
     Raises:
@@ -145,6 +153,6 @@ def beam_arguments(values, rest):
     return arguments
 
 
-def command(argv=None):
+def command(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     return run(NAME, DESCRIPTION, define_flags, main, argv)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 from absl import flags
 
@@ -18,7 +19,7 @@ PATHS = (*PLACES, "image_ids", "skeleton")
 
 def define_flags(values: flags.FlagValues) -> None:
     """Defines the command's flags in an absl `FlagValues`."""
-    add = dict(flag_values=values)
+    add: dict[str, Any] = {"flag_values": values}
     flags.DEFINE_enum("dataset", DEFAULT_DATASET, sorted(DATASETS), "Which dataset to build.", **add)
     flags.DEFINE_enum(
         "split", None, SPLITS, "Which split; by default train and val, if they are there.", **add
@@ -169,7 +170,7 @@ def check_flags(values: flags.FlagValues, dataset: Dataset) -> None:
         UsageError: naming them.
     """
     for name in PATHS:
-        if values[name].value and re.match(r"[a-z][a-z0-9]+:/(?!/)", values[name].value):
+        if re.match(r"[a-z][a-z0-9]+:/(?!/)", values[name].value or ""):
             raise UsageError(f"--{name}={values[name].value}: a store's path begins with gs://, two slashes")
     if values.split and values.split not in dataset.splits:
         raise UsageError(f"--split={values.split}: {dataset.name} has {', '.join(dataset.splits)}")

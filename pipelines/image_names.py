@@ -3,12 +3,14 @@
 import re
 import warnings
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
 
 from apache_beam.io.filesystems import FileSystems
 
+from pipelines.instances import AnnotatedImage
 from pipelines.storage import exists
 
 #: How a path begins that means something on one computer only; and how one is written in an address.
@@ -16,7 +18,9 @@ _ABSOLUTE = re.compile(r"/|[A-Za-z]:/|[a-z][a-z0-9+.-]*://")
 _IN_ADDRESS = re.compile(r"\?d=([^&]+)$")
 
 
-def locate_image(folder, file_name, name_prefix="", follow_links=False):
+def locate_image(
+    folder: str, file_name: str, name_prefix: str = "", follow_links: bool = False
+) -> tuple[str | None, str | None, str | None]:
     """The path of an image inside the image folder.
 
     The folder itself may be a link; the image must not lead out of it, neither by name nor, unless asked
@@ -64,7 +68,7 @@ def _is_object_name(path):
         return False
 
 
-def match_names(images, folder):
+def match_names(images: Iterable[AnnotatedImage], folder: str) -> list[AnnotatedImage]:
     """Gives images whose names are no paths below the image folder the names of the files meant there.
 
     An absolute path inside the folder becomes the path below it. Where the annotations were made on another

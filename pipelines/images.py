@@ -2,20 +2,35 @@
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from hrpose.storage import irregular_kind
 from pipelines.exif import decode, orient
 from pipelines.image_names import locate_image
+from pipelines.instances import AnnotatedImage
 from pipelines.storage import read_if_there
 
+#: (path, content, reason, detail), see `fetch_image`.
+Fetched = tuple[str | None, bytes | None, str | None, str | None]
 
-def read_image(folder, image, name_prefix="", follow_links=False, exif_orientation="ignore"):
+Pixels = npt.NDArray[np.uint8]
+
+
+def read_image(
+    folder: str,
+    image: AnnotatedImage,
+    name_prefix: str = "",
+    follow_links: bool = False,
+    exif_orientation: str = "ignore",
+) -> tuple[Pixels | None, str | None, str | None]:
     """Reads and decodes an image: what `decode_image` says of what `fetch_image` does, but the note."""
     fetched = fetch_image(folder, image, name_prefix, follow_links)
-    return decode_image(image, *fetched, exif_orientation)[:3]
+    return decode_image(image, fetched, exif_orientation)[:3]
 
 
-def fetch_image(folder, image, name_prefix="", follow_links=False):
+def fetch_image(
+    folder: str, image: AnnotatedImage, name_prefix: str = "", follow_links: bool = False
+) -> Fetched:
     """Reads an image's file: (path, content, None, None), or (path or None, None, reason, detail)."""
     path, reason, detail = locate_image(folder, image.file_name, name_prefix, follow_links)
     if path is None:
@@ -29,7 +44,11 @@ def fetch_image(folder, image, name_prefix="", follow_links=False):
     return (path, None, "missing_image", path) if content is None else (path, content, None, None)
 
 
-def decode_image(image, path, content, reason, detail, exif_orientation="ignore"):
+def decode_image(
+    image: AnnotatedImage,
+    fetched: Fetched,
+    exif_orientation: str = "ignore",
+) -> tuple[Pixels | None, str | None, str | None, str | None]:
     """Decodes what `fetch_image` has read.
 
     Gray and CMYK images become BGR, transparency is left away. More than 8 bits a channel are not accepted:
@@ -38,13 +57,14 @@ def decode_image(image, path, content, reason, detail, exif_orientation="ignore"
 
     Args:
         image: the `AnnotatedImage`.
-        path, content, reason, detail: as `fetch_image` returns them.
+        fetched: as `fetch_image` returns it.
         exif_orientation: "ignore", as COCO's own tools do, "apply" or "auto", see `orient`.
 
     Returns:
         (pixels (height, width, 3) uint8 BGR, None, None, note), or (None, reason, detail, None). The note is
         that of `orient`.
     """
+    path, content, reason, detail = fetched
     if content is None:
         return None, reason, detail, None
     pixels, orientation = None, 1

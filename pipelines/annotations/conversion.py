@@ -160,16 +160,16 @@ class Conversion:
         there = {split: file_sha256(path) for split, path in paths.items() if FileSystems.exists(path)}
         ours = [split for split in there if before and before["files"].get(split) == there[split]]
         foreign = [split for split in there if split not in ours and (split in raw or self.one_release)]
-        whole = before and set(ours) == set(before["files"]) and not before["unreadable_images"]
-        if whole and not differences(origin, before["origin"]) and not foreign:
+        done = before if before and set(ours) == set(before["files"]) and not foreign else None
+        if done and not done["unreadable_images"] and not differences(origin, done["origin"]):
             log.info("%s: annotations already converted (%s)", folder, ", ".join(ours))
-            return before["filtered"]
+            return done["filtered"]
         if not task.overwrite:
             self._refuse_to_replace(paths, raw, ours, foreign, before, origin)
         measured = _Measured(task.paths)
         converted = self.convert(raw, measured, task.options)
         contents = {split: json.dumps(file).encode() for split, file in converted.files.items()}
-        record = {
+        record: dict[str, Any] = {
             "origin": origin,
             "files": {split: hashlib.sha256(content).hexdigest() for split, content in contents.items()},
             "filtered": converted.filtered,

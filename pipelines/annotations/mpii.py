@@ -7,6 +7,7 @@ Reading, dividing and converting are separate steps, of which the last two touch
     splits = coco_files(entries, header_sizes("images"))
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from apache_beam.io.filesystems import FileSystems
 from hrpose.json_checks import PERSON_CATEGORY
 from pipelines.annotations.conversion import Conversion, Converted, Measure, Options, Raw
 from pipelines.annotations.mpii_division import divide, read_list
-from pipelines.annotations.mpii_release import read_release
+from pipelines.annotations.mpii_release import Entry, read_release
 from pipelines.annotations.raw_files import is_there
 from pipelines.storage import file_sha256
 from records.skeletons import MPII
@@ -84,7 +85,11 @@ CONVERSION = Conversion(
 )
 
 
-def coco_files(entries, image_size_of, boxes="objpos"):
+def coco_files(
+    entries: Sequence[Entry],
+    image_size_of: Callable[[str], tuple[int, int] | None],
+    boxes: str = "objpos",
+) -> dict[str, dict[str, Any]]:
     """The release in COCO format.
 
     An image is listed if it has instances. One without a size (missing, unreadable) gets width and height 0:
@@ -146,7 +151,7 @@ def coco_files(entries, image_size_of, boxes="objpos"):
     return splits
 
 
-def objpos_box(objpos, scale):
+def objpos_box(objpos: Sequence[float] | None, scale: float | None) -> list[float] | None:
     """The box whose network input is the official one for MPII's center and scale.
 
     The official HRNet loader (lib/dataset/mpii.py) moves the center down by 15 scale, takes 1.25 scale, so

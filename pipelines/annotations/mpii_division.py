@@ -1,13 +1,19 @@
 """Dividing MPII's training part into training and validation, by a list of who is for the latter."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from pipelines.annotations.json_stream import read_json
+from pipelines.annotations.mpii_release import Entry, Rect
 from pipelines.errors import BuildError
 from pipelines.instances import is_number
 
+#: Who is listed: a file name, and of that image everybody (None), one by place, or by (x, y, scale).
+Listed = tuple[str, int | tuple[float, ...] | None]
 
-def read_list(path):
+
+def read_list(path: str) -> list[Listed]:
     """Reads the list that chooses the validation instances from the training part.
 
     Args:
@@ -22,12 +28,14 @@ def read_list(path):
     Raises:
         BuildError: if it is not such a list, is empty, or says something twice.
     """
-    listed, content = [], read_json(path)
+    listed: list[Listed] = []
+    content = read_json(path)
     for element in content if isinstance(content, list) else ():
         if isinstance(element, dict):
             center, scale = element.get("center"), element.get("scale")
             numbers = [*center, scale] if isinstance(center, list) else [scale]
-            name, instance = element.get("image"), tuple(numbers)
+            name: Any = element.get("image")
+            instance: Any = tuple(numbers)
             good = len(numbers) == 3 and all(map(is_number, numbers))
         else:
             name, instance = element if isinstance(element, list) and len(element) == 2 else (element, None)
@@ -42,7 +50,7 @@ def read_list(path):
         raise BuildError(
             f"{path}: expected a JSON list of file names or instances; see build_records.py --help"
         )
-    seen = {}
+    seen: dict[str, set[Any]] = {}
     for name, instance in listed:
         instances = seen.setdefault(name, set())
         if instance in instances or None in instances or (instance is None and instances):
@@ -53,7 +61,7 @@ def read_list(path):
     return listed
 
 
-def divide(entries, listed, where):
+def divide(entries: Sequence[Entry], listed: Sequence[Listed], where: str) -> tuple[list[Entry], list[Rect]]:
     """Divides the training part into training and validation, exactly as a list says.
 
     An image that is named is no training image any more: those of its instances that are not listed are in
@@ -72,7 +80,7 @@ def divide(entries, listed, where):
     Raises:
         BuildError: if the list names an image or an instance that the training part does not have.
     """
-    wanted = {}
+    wanted: dict[str, list[tuple[Any, int]]] = {}
     for row, (name, instance) in enumerate(listed):
         wanted.setdefault(name, []).append((instance, row))
     divided, filtered = [], []

@@ -31,7 +31,7 @@ class SyntheticOptions:
     jpeg_quality: int = 90
     detector: DetectorOptions = field(default_factory=DetectorOptions)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Refuse options that cannot be met."""
         checks = {
             "train_images": (1 <= self.train_images < VAL_ID_OFFSET, f"1 to {VAL_ID_OFFSET - 1}"),

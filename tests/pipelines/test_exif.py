@@ -119,7 +119,7 @@ def test_the_annotated_size_decides_and_where_it_cannot_the_user_is_told(
 ):
     image = AnnotatedImage(1, "a.jpg", *size)
     content = with_orientation(orientation)
-    pixels, reason, _, received = decode_image(image, "a.jpg", content, None, None, rule)
+    pixels, reason, _, received = decode_image(image, ("a.jpg", content, None, None), rule)
     assert (reason, received) == (None, note)
     flags = cv2.IMREAD_COLOR | (0 if turned else cv2.IMREAD_IGNORE_ORIENTATION)
     np.testing.assert_array_equal(pixels, cv2.imdecode(np.frombuffer(content, np.uint8), flags))
