@@ -33,10 +33,10 @@ from pipelines.build import build_records
 from pipelines.build_specs import Build
 from pipelines.crops import CropOptions, make_record
 from pipelines.runner_options import beam_arguments
-from pipelines.synthetic import SyntheticOptions, generate
-from records.manifest import frame
+from pipelines.synthetic.dataset import SyntheticOptions, generate
 from records.schema import to_example
 from records.skeletons import COCO
+from records.tfrecord import frame
 
 WORKERS = 2
 OPTIONS = CropOptions((192, 256))

@@ -117,7 +117,7 @@ def stand_in(job, *_):
     """Leaves what the workers would, with empty shards."""
     import hashlib
 
-    from pipelines.transforms import write_whole
+    from pipelines.storage import write_whole
 
     for index in range(job.count):
         plan = Path(job.plan_path(index)).read_bytes()

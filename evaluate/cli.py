@@ -6,7 +6,7 @@ from evaluate.options import LARGEST_BATCH, MIN_VISIBILITY, OKS_NMS_THRESHOLD, E
 from evaluate.weight_flags import define_weight_flags
 from hrpose.command import UsageError, import_tensorflow, run
 from hrpose.storage import local_only
-from records.datasets import BOXES, SPLITS
+from records.datasets.dataset import BOXES, SPLITS
 
 NAME = "python evaluate/main.py"
 

@@ -4,22 +4,15 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from hrpose.json_checks import (
-    PERSON_CATEGORY,
-    is_crowd,
-    is_id,
-    is_list,
-    is_number,
-    wrong_box,
-    wrong_keypoints,
-)
+from hrpose.json_checks import is_id, is_list, is_number
 from hrpose.json_text import parse_json
 from hrpose.storage import path_of, remote_errors
 from records.annotations.image_ids import read_image_ids
+from records.annotations.instance_checks import PERSON_CATEGORY, is_crowd, wrong_box, wrong_keypoints
 from records.annotations.lenient import Lenient
 from records.annotations.selection import Selection
 from records.datasets import DATASETS
-from records.manifest import RecordsError
+from records.errors import RecordsError
 from records.plausibility import area_warning, count_areas
 
 

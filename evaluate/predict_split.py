@@ -17,8 +17,10 @@ from hrpose.command import CommandError
 from hrpose.storage import path_of, remote_errors
 from model.codecs.conventions import codec_named
 from records.checking.damage import damage_reported
-from records.datasets import DATASETS, records_folder
-from records.manifest import MANIFEST, Manifest, RecordsError, read_manifest
+from records.datasets import DATASETS
+from records.datasets.paths import records_folder
+from records.errors import RecordsError
+from records.manifest import MANIFEST, Manifest, read_manifest
 from records.reader import read_records
 from records.skeletons import Skeleton, keypoint_difference
 

@@ -7,8 +7,8 @@ A top-down pose has two sources of confidence, the box's and the keypoints'. The
 import numpy as np
 
 from evaluate.options import MIN_VISIBILITY, OKS_NMS_THRESHOLD
-from hrpose.json_checks import PERSON_CATEGORY
 from nms import oks_nms, soft_oks_nms
+from records.annotations.instance_checks import PERSON_CATEGORY
 
 
 def to_results(

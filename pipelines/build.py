@@ -30,7 +30,7 @@ from pipelines.runner_options import only_submits
 from pipelines.shard_job import REPLACING_FOLDER, ShardJob
 from pipelines.sharding import plan_shards, shard_count
 from pipelines.storage import discard, write_whole
-from records.manifest import MANIFEST, Manifest, Shard, shard_name
+from records.manifest import MANIFEST, Manifest, Shard, shard_name, shard_prefix
 from records.plausibility import placement_summary, placement_warnings
 from records.tfds_files import tfds_files
 
@@ -62,7 +62,7 @@ def build_records(
     # What a build under way is for. Its annotations may be mended meanwhile: a shard knows its own plan.
     resume_options = {name: value for name, value in options.items() if not name.endswith("_sha256")}
     resume_options["images"] = absolute(build.images)
-    prefix = f"{build.dataset}-{build.split}.tfrecord-"
+    prefix = shard_prefix(build.dataset, build.split)
     found = find_existing_build(build.folder, prefix, options, resume_options, build.overwrite)
     if found.manifest:
         count, shards = found.manifest.records, len(found.manifest.shards)

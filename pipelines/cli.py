@@ -12,7 +12,8 @@ from hrpose.flag_values import input_size_note, parse_input_size
 from hrpose.options import options_of
 from hrpose.storage import is_remote
 from pipelines.flags import PATHS, PLACES, check_flags, define_flags, own_options
-from records.datasets import DATASETS, dataset_paths
+from records.datasets import DATASETS
+from records.datasets.paths import dataset_paths
 from records.manifest import Manifest
 from records.plausibility import placement_rows
 

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.instances import AnnotatedImage, Instance, keypoint_array
-from records.cutting import cut_part, stored_size
 from records.geometry import box_to_center_scale, covering_rectangle, half_body_box
 from records.jpeg_rows import restart_interval
+from records.resample import cut_part, stored_size
 from records.skeletons import Skeleton
 
 #: Raised whenever the same options and inputs give other bytes, so that old records are not taken for new.

@@ -23,7 +23,8 @@ from pipelines.storage import (
     refuse_folder,
     remove_folder,
 )
-from records.manifest import MANIFEST, SHARD_NUMBERS, Manifest, RecordsError
+from records.errors import RecordsError
+from records.manifest import MANIFEST, Manifest, is_shard_name, shard_prefix
 from records.tfds_files import DATASET_INFO, FEATURES
 
 OPTIONS = "options.json"
@@ -31,7 +32,6 @@ OPTIONS = "options.json"
 #: What our files beside the shards have in them near their beginning, and hardly anybody else's.
 _SIGNS = {FEATURES: b'"crop_affine"', DATASET_INFO: b"one record per ", DEAD_LETTERS: b'{"image_id": '}
 
-_SHARD = re.compile(f"[^/]+{SHARD_NUMBERS}")
 _WORK_FILE = re.compile(rf"(plan|shard)-\d+\.json|{OPTIONS}")
 
 
@@ -52,7 +52,7 @@ class Found:
 
 def find_existing_build(
     folder: str,
-    shard_prefix: str,
+    prefix: str,
     options: Mapping[str, Any],
     resume_options: Mapping[str, Any],
     overwrite: bool,
@@ -63,7 +63,7 @@ def find_existing_build(
 
     Args:
         folder: the records folder.
-        shard_prefix: what our shards' names begin with.
+        prefix: what our shards' names begin with.
         options: everything that decides the shards' bytes, by name.
         resume_options: what a build under way must have in common with this one, by name.
         overwrite: whether records that stand there are to be replaced.
@@ -77,7 +77,7 @@ def find_existing_build(
     """
     exchanged = finish_exchange(folder)
     names = list_files(folder)
-    shards = {name: size for name, size in names.items() if is_shard(name, shard_prefix)}
+    shards = {name: size for name, size in names.items() if is_shard_name(name, prefix)}
     _refuse_foreign(folder, names)
     manifest, problem = _read_manifest(folder)
     if manifest:
@@ -102,7 +102,7 @@ def find_existing_build(
         )
     if not manifest:
         return Found(None)
-    waiting = any(_SHARD.fullmatch(name) for name in list_files(FileSystems.join(folder, REPLACING_FOLDER)))
+    waiting = any(is_shard_name(name) for name in list_files(FileSystems.join(folder, REPLACING_FOLDER)))
     clean_up(folder, (WORK_FOLDER,) if waiting else (WORK_FOLDER, REPLACING_FOLDER))
     return Found(manifest, waiting=waiting)
 
@@ -155,11 +155,6 @@ def _beginning(path):
         return file.read(1 << 16)
 
 
-def is_shard(name: str, shard_prefix: str) -> bool:
-    """Whether a file's name is that of a shard whose name begins so, whatever its numbers."""
-    return name.startswith(shard_prefix) and _SHARD.fullmatch(name) is not None
-
-
 def finish_exchange(folder: str) -> bool:
     """Puts a whole build that was to replace another one in its place, unless there is none.
 
@@ -175,8 +170,8 @@ def finish_exchange(folder: str) -> bool:
         discard([FileSystems.join(made, MANIFEST)])  # a shard that somebody has removed is made again
         return False
     old, _ = _read_manifest(folder)
-    obsolete = {name for name in standing if is_shard(name, f"{new.dataset}-{new.split}.tfrecord-")}
-    obsolete |= {shard.name for shard in old.shards if _SHARD.fullmatch(shard.name)} if old else set()
+    obsolete = {name for name in standing if is_shard_name(name, shard_prefix(new.dataset, new.split))}
+    obsolete |= {shard.name for shard in old.shards if is_shard_name(shard.name)} if old else set()
     obsolete -= {shard.name for shard in new.shards}
     if DEAD_LETTERS in standing and not new.rejected:
         obsolete.add(DEAD_LETTERS)
@@ -188,9 +183,9 @@ def finish_exchange(folder: str) -> bool:
 def remove_others(job: ShardJob) -> None:
     """Removes shards of an earlier plan, whose names say another number of shards."""
     wanted = {PurePath(job.shard_path(index)).name for index in range(job.count)}
-    prefix = f"{job.dataset}-{job.split}.tfrecord-"
+    prefix = shard_prefix(job.dataset, job.split)
     names = list_files(job.shards_folder)
-    _remove(job.shards_folder, [name for name in names if is_shard(name, prefix) and name not in wanted])
+    _remove(job.shards_folder, [name for name in names if is_shard_name(name, prefix) and name not in wanted])
 
 
 def remove_outdated(job: ShardJob) -> None:
@@ -220,11 +215,7 @@ def clean_up(folder: str, work_folders: Sequence[str] = (WORK_FOLDER, REPLACING_
 def _is_ours(name):
     """Whether a build writes files of this name, or has not finished to."""
     name = PARTIAL.sub("", name)
-    return (
-        name in (MANIFEST, *_SIGNS)
-        or _WORK_FILE.fullmatch(name) is not None
-        or _SHARD.fullmatch(name) is not None
-    )
+    return name in (MANIFEST, *_SIGNS) or _WORK_FILE.fullmatch(name) is not None or is_shard_name(name)
 
 
 def _remove(folder, names):

@@ -8,7 +8,8 @@ from absl import flags
 
 from hrpose.command import UsageError
 from hrpose.options import Option, define_options
-from records.datasets import BOXES, DATASETS, DEFAULT_DATASET, SPLITS, Dataset
+from records.datasets import DATASETS, DEFAULT_DATASET
+from records.datasets.dataset import BOXES, SPLITS, Dataset
 
 #: Flags that say where a dataset's files are, if not where its layout has them.
 PLACES = ("dataset_dir", "records_dir", "annotations", "annotations_dir", "images", "detections")

@@ -8,13 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hrpose.json_checks import (  # noqa: F401 - the readers of all datasets take them from here
-    SMALLEST_SIDE,
-    is_id,
-    is_number,
-    wrong_box,
-    wrong_keypoints,
-)
 from records.skeletons import Skeleton
 
 #: The shortest JSON text of a value.
@@ -68,8 +61,6 @@ class Instances(Sequence[Instance]):
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Instances) and self.rows == other.rows
-
-    __hash__ = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True, slots=True)

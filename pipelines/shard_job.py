@@ -13,7 +13,7 @@ from pipelines.errors import BuildError
 from pipelines.instances import AnnotatedImage
 from pipelines.sharding import dump_plan, load_plan
 from pipelines.storage import FETCHED, list_files, read_if_there, read_json_if_there
-from records.manifest import shard_name
+from records.manifest import shard_name, shard_prefix
 from records.skeletons import Skeleton
 
 #: Inside a records folder: plan and side files while a build is under way.
@@ -116,6 +116,6 @@ class ShardJob:
 
     def written(self) -> dict[int, int]:
         """The shards that are there, whatever plan they were made from, by one request: {number: bytes}."""
-        sizes = list_files(self.shards_folder, f"{self.dataset}-{self.split}.tfrecord-*")
+        sizes = list_files(self.shards_folder, f"{shard_prefix(self.dataset, self.split)}*")
         names = (shard_name(self.dataset, self.split, index, self.count) for index in range(self.count))
         return {index: sizes[name] for index, name in enumerate(names) if name in sizes}

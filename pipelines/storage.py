@@ -17,7 +17,7 @@ from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from hrpose.nesting import loads
+from hrpose.json_text import loads
 from hrpose.storage import FOLDER, irregular_kind, is_remote
 from pipelines.errors import BuildError
 

@@ -33,8 +33,8 @@ from pipelines.storage import (
     write_whole,
 )
 from pipelines.watchdog import DRIVER, end_with_driver
-from records.manifest import frame
 from records.schema import to_example
+from records.tfrecord import frame
 
 
 class WriteShards(beam.PTransform):

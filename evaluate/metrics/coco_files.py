@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from hrpose.json_checks import is_crowd, is_number
+from hrpose.json_checks import is_number
 from hrpose.json_text import parse_json
 from records.annotations.image_ids import find_texts, whole_number
+from records.annotations.instance_checks import is_crowd
 
 
 def read_ground_truth(annotation_json, num_keypoints):

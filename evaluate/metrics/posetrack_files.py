@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from hrpose.atomic_files import write_json
-from hrpose.json_checks import PERSON_CATEGORY
 from hrpose.json_text import parse_json
 from hrpose.storage import path_of
+from records.annotations.instance_checks import PERSON_CATEGORY
 from records.skeletons import POSETRACK
 
 KEYPOINTS = (

@@ -18,7 +18,6 @@ from hrpose.atomic_files import OF_THE_NAME, WriteError
 from hrpose.command import CommandError, UsageError
 from model.codecs.conventions import codec_named
 from model.image_files import ImageError, read_image
-from records.cutting import cut_part, stored_size
 from records.geometry import (
     affine_to_input,
     box_to_center_scale,
@@ -26,6 +25,7 @@ from records.geometry import (
     covering_rectangle,
     invert_affine,
 )
+from records.resample import cut_part, stored_size
 from records.skeletons import Skeleton
 
 #: Larger instances are made smaller by averaging first, to this many times the network's input: what records

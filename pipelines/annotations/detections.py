@@ -5,11 +5,13 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from hrpose.json_checks import is_id, is_number
 from pipelines.annotations.coco import Category
 from pipelines.annotations.json_stream import Entries
 from pipelines.errors import BuildError
-from pipelines.instances import AnnotatedImage, Instance, Source, is_id, is_number, rejection, wrong_box
+from pipelines.instances import AnnotatedImage, Instance, Source, rejection
 from records.annotations.image_ids import described, find_texts, whole_number
+from records.annotations.instance_checks import wrong_box
 
 
 def read_detections(

@@ -12,8 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from hrpose.json_text import json_text, open_json
-from hrpose.nesting import check_nesting, loads
+from hrpose.json_text import check_nesting, json_text, loads, open_json
 from pipelines.errors import BuildError
 from pipelines.instances import as_json
 from pipelines.storage import open_if_there

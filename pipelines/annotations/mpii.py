@@ -13,12 +13,12 @@ from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
 
-from hrpose.json_checks import PERSON_CATEGORY
 from pipelines.annotations.conversion import Conversion, Converted, Measure, Options, Raw
 from pipelines.annotations.mpii_division import divide, read_list
 from pipelines.annotations.mpii_release import Entry, read_release
 from pipelines.annotations.raw_files import is_there
 from pipelines.storage import file_sha256
+from records.annotations.instance_checks import PERSON_CATEGORY
 from records.skeletons import MPII
 
 RELEASE = "mpii_human_pose_v1_u12_1.mat"

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from hrpose.json_checks import is_number
 from pipelines.annotations.json_stream import read_json
 from pipelines.annotations.mpii_release import Entry, Rect
 from pipelines.errors import BuildError
-from pipelines.instances import is_number
 
 #: Who is listed: a file name, and of that image everybody (None), one by place, or by (x, y, scale).
 Listed = tuple[str, int | tuple[float, ...] | None]

@@ -46,7 +46,7 @@ class Part:
 class BodyParts:
     """A body and a style turned into parts, in pixels; the hip center is the origin."""
 
-    def __init__(self, body: Body, style: Style, height: float, light: np.ndarray):
+    def __init__(self, body: Body, style: Style, height: float, light: np.ndarray) -> None:
         """`height` of the person in pixels; `light` (2,) unit vector in the image, towards the light."""
         self.body, self.style, self.height, self.light = body, style, height, light
         self.middle_shoulders = body.keypoints[5:7].mean(axis=0)
@@ -74,7 +74,14 @@ class BodyParts:
         """Polygon of (across, down) places on the torso."""
         return np.array([self.on_torso(across, down, forward) for across, down in corners])
 
-    def limb(self, start, end, radii: tuple[float, float], color: Color, joined: bool = False) -> list[Shape]:
+    def limb(
+        self,
+        start: np.ndarray,
+        end: np.ndarray,
+        radii: tuple[float, float],
+        color: Color,
+        joined: bool = False,
+    ) -> list[Shape]:
         """A limb segment in three tones: the dark rim sets it off against clothes of the same color.
 
         A `joined` one leaves the rim out around its start, so that it grows out of the segment before.
@@ -252,11 +259,11 @@ class BodyParts:
             ]
             for eye, side in zip(body.keypoints[1:3], (1, -1), strict=True):
                 place, squeeze = self.flat(eye), 0.5 + 0.5 * ahead[2]
-                brow = [on_head(side * x, y, 0.86) for x, y in ((0.2, -0.31), (0.58, -0.36))]
+                inner, outer = (on_head(side * x, y, 0.86) for x, y in ((0.2, -0.31), (0.58, -0.36)))
                 details += [
                     (ellipse(place, 0.19 * rx * squeeze, 0.12 * ry, up), (240, 240, 240)),
                     (ellipse(place, 0.10 * rx, 0.10 * ry, up), (40, 30, 25)),
-                    (capsule(*brow, 0.05 * rx, 0.04 * rx), shade(style.hair, 0.7)),
+                    (capsule(inner, outer, 0.05 * rx, 0.04 * rx), shade(style.hair, 0.7)),
                 ]
             nose = self.flat(body.keypoints[0])
             details += [

@@ -12,8 +12,9 @@ import numpy as np
 
 from pipelines.build_specs import Build
 from pipelines.crops import CropOptions
-from records.manifest import MANIFEST, frame
+from records.manifest import MANIFEST
 from records.skeletons import COCO
+from records.tfrecord import frame
 
 CATEGORY = {"id": 1, "name": "person", "keypoints": list(COCO.keypoints), "skeleton": []}
 

@@ -18,7 +18,8 @@ from pipelines.cli import command
 from pipelines.errors import BuildError
 from pipelines.storage import discard, list_files, read_if_there, write_blocks
 from pipelines.transforms import WriteShard
-from records.manifest import RecordsError, read_manifest
+from records.errors import RecordsError
+from records.manifest import read_manifest
 from tests.helpers.builders import make_build, make_dataset, shard_bytes, write_json
 from tests.helpers.large_builds import is_complete
 from tests.helpers.messages import messages

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hrpose.nesting import MAX_DEPTH
+from hrpose.json_text import MAX_DEPTH
 from pipelines.annotations import json_stream
 from pipelines.annotations.coco import read_annotations
 from pipelines.annotations.json_stream import Entries, read_json, read_long_json

@@ -18,7 +18,8 @@ from pipelines.storage import discard
 from records.augment import Augmentation
 from records.checking import cli as check_cli
 from records.checking.damage import find_damage
-from records.manifest import RecordsError, read_manifest
+from records.errors import RecordsError
+from records.manifest import read_manifest
 from records.reader import read_records
 from tests.helpers.builders import make_build, shard_bytes
 from tests.helpers.commands import succeeds

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hrpose.nesting import MAX_DEPTH
+from hrpose.json_text import MAX_DEPTH
 from pipelines.annotations.coco import read_category
 from pipelines.annotations.json_stream import read_json
 from pipelines.errors import BuildError

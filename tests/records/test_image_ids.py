@@ -12,7 +12,8 @@ from evaluate.metrics.coco import evaluate_coco
 from pipelines.build import build_records
 from pipelines.cli import command
 from records.annotations.image_ids import read_image_ids
-from records.manifest import RecordsError, read_manifest
+from records.errors import RecordsError
+from records.manifest import read_manifest
 from tests.helpers.builders import annotations, image, instance, make_build, write_json, write_split
 
 INSTANCES = {1: 1, 2: 2, 3: 3}  # image: instances in it

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 
 from evaluate.ground_truth import find_ground_truth, read_ground_truth
 from hrpose.command import CommandError
-from hrpose.json_checks import is_number, wrong_box, wrong_keypoints
+from hrpose.json_checks import is_number
 from pipelines.annotations.json_stream import Entries
 from pipelines.annotations.source import read_source
 from pipelines.build import build_records
 from pipelines.errors import BuildError
+from records.annotations.instance_checks import wrong_box, wrong_keypoints
 from records.annotations.lenient import Lenient
-from records.manifest import RecordsError
+from records.errors import RecordsError
 from tests.helpers.builders import annotations, image, make_build, shard_bytes, write_json
 from tests.helpers.sources import a_category, an_image, annotation, anything, everyone, some_of
 

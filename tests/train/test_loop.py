@@ -27,7 +27,7 @@ from model.codecs.heatmaps import decode, encode
 from model.run_folder import Progress, RunError, read_config, saved_epochs, saved_progress, write_config
 from pipelines.build import build_records
 from records.augment import Augmentation
-from records.manifest import RecordsError
+from records.errors import RecordsError
 from records.reader import read_records
 from tests.helpers.builders import make_build
 from tests.helpers.shared import ROOT, shared_data
