@@ -69,8 +69,10 @@ def main(values, rest):
     annotations, images = find_instances(values.dataset_dir)
     passes, epochs = (1, 1) if values.smoke else (PASSES, EPOCHS)
     import_tensorflow()
+    from evaluate.metrics import choose_metrics
     from evaluate.options import EvaluateOptions
     from evaluate.run import evaluate_run
+    from evaluate.run_inputs import evaluation_paths
     from train.loop import train
 
     with tempfile.TemporaryDirectory() as folder:
@@ -83,13 +85,16 @@ def main(values, rest):
         with contextlib.redirect_stdout(io.StringIO()):  # the bar, on standard error, says enough
             updates = train(options)
         seconds, used = time.perf_counter() - started, cpu_seconds() - used
-        measured = EvaluateOptions(
-            output=options.output,
+        dataset = DATASETS["coco"]
+        paths = evaluation_paths(
+            dataset,
+            options.output,
             split="train",
             boxes="ground_truth",
-            records_dir=str(records),
-            annotations=str(annotations),
+            records_dir=records,
+            annotations=annotations,
         )
+        measured = EvaluateOptions(paths, choose_metrics(dataset.metrics))
         with contextlib.redirect_stdout(io.StringIO()):  # names files that are about to be removed
             metrics = evaluate_run(measured)
 

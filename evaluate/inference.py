@@ -3,57 +3,42 @@
 import functools
 import itertools
 from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
 
+import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
-from model.codecs.conventions import codec_named
-from model.codecs.heatmaps import decode, flip_back
+from evaluate.predictions import Predictions
+from model.codecs import Codec
 from model.folding import fold_batch_norms
 from model.inputs import normalize
 from records.geometry import affine_to_input, invert_affine, transform_points
 
-
-@dataclass(frozen=True)
-class Predictions:
-    """What the network says of N instances, in the order of the records.
-
-    Attributes:
-        keypoints: (N, K, 3) float64: x, y in image pixels, and score.
-        areas: (N,) float64, square image pixels, of the padded boxes.
-        box_scores: (N,) float64.
-        image_ids: (N,) int64.
-        instance_ids: (N,) int64: of the annotation, or the detection's place in its file.
-    """
-
-    keypoints: np.ndarray
-    areas: np.ndarray
-    box_scores: np.ndarray
-    image_ids: np.ndarray
-    instance_ids: np.ndarray
-
-    def __len__(self):
-        """N."""
-        return len(self.keypoints)
+#: Images uint8 (B, h, w, 3) → keypoints in heatmap pixels (B, K, 3).
+PredictStep = Callable[[npt.ArrayLike], tf.Tensor]
 
 
-def make_predict_step(model, codec, sigma, flip_permutation=None, device=None, constant=False):
-    """The device's part, compiled: image uint8 (B, h, w, 3) → keypoints in heatmap pixels (B, K, 3).
+def make_predict_step(
+    model: keras.Model,
+    codec: Codec,
+    flip_permutation: npt.NDArray[np.integer] | None = None,
+    device: str | None = None,
+    constant: bool = False,
+) -> PredictStep:
+    """The device's part, compiled.
 
     Args:
         model: an HRNet.
-        codec: method of `model.codecs.heatmaps`.
-        sigma: of the targets the network learned, in heatmap pixels.
-        flip_permutation: (K,) int for the flip test: the heatmaps of the image and, mirrored back and
-            shifted by a cell (but for "udp", which needs no shift), of its mirror image are averaged, as the
-            official `validate` does. None leaves it out.
+        codec: of the heatmaps the network learned.
+        flip_permutation: (K,) int for the flip test: the heatmaps of the image and, brought back by the
+            codec, of its mirror image are averaged, as the official `validate` does. None leaves it out.
         device: of the model, as TensorFlow names it; None leaves the choice to TensorFlow.
         constant: whether the weights are taken as they are now, once and for all: batch normalization is
             folded into the convolutions, and TensorFlow prepares constants for its kernels only once.
     """
-    shift = codec_named(codec).flip_shift
     network = _constant_network(model) if constant else lambda: functools.partial(model, training=False)
 
     @tf.function(reduce_retracing=True, autograph=False)
@@ -61,9 +46,9 @@ def make_predict_step(model, codec, sigma, flip_permutation=None, device=None, c
         inputs, heatmaps_of = normalize(images), network()
         heatmaps = heatmaps_of(inputs)
         if flip_permutation is not None:
-            mirrored = flip_back(heatmaps_of(inputs[:, :, ::-1]), flip_permutation, shift)
+            mirrored = codec.flip_back(heatmaps_of(inputs[:, :, ::-1]), flip_permutation)
             heatmaps = 0.5 * (heatmaps + mirrored)
-        return decode(heatmaps, codec, sigma)
+        return codec.decode(heatmaps)
 
     def predict_step(images):
         with tf.device(device):
@@ -85,7 +70,13 @@ def _constant_network(model):
     return network
 
 
-def to_image(keypoints_heatmap, center, scale, heatmap_size, unbiased=False):
+def to_image(
+    keypoints_heatmap: npt.NDArray[np.floating],
+    center: npt.NDArray[np.floating],
+    scale: npt.NDArray[np.floating],
+    heatmap_size: tuple[int, int],
+    codec: Codec,
+) -> npt.NDArray[np.float64]:
     """Maps decoded keypoints back to the image.
 
     The inverse of the map that shows the padded box on the heatmap, as the official `transform_preds`. How
@@ -95,17 +86,22 @@ def to_image(keypoints_heatmap, center, scale, heatmap_size, unbiased=False):
         keypoints_heatmap: (N, K, 3): x, y in heatmap pixels, and score.
         center, scale: (N, 2) image pixels, of the padded boxes.
         heatmap_size: (width, height).
-        unbiased: the affine's convention: that of the codec.
+        codec: which has the affine's convention.
 
     Returns:
-        (N, K, 3) float64: x, y in image pixels, and score.
+        (N, K, 3): x, y in image pixels, and score.
     """
-    to_full_image = invert_affine(affine_to_input(center, scale, 0.0, heatmap_size, unbiased))
+    to_full_image = invert_affine(affine_to_input(center, scale, 0.0, heatmap_size, codec.unbiased))
     points = transform_points(keypoints_heatmap[..., :2], to_full_image)
     return np.concatenate([points, keypoints_heatmap[..., 2:]], axis=-1)
 
 
-def predict(steps, dataset, heatmap_size, unbiased=False):
+def predict(
+    steps: Sequence[PredictStep],
+    dataset: tf.data.Dataset,
+    heatmap_size: tuple[int, int],
+    codec: Codec,
+) -> Iterator[Predictions]:
     """Runs a network over box records, on several devices at the same time.
 
     Each batch is computed as a whole by one device, so that their number changes nothing.
@@ -114,7 +110,7 @@ def predict(steps, dataset, heatmap_size, unbiased=False):
         steps: list of functions from `make_predict_step`, one for each device.
         dataset: from `records.reader.read_records`, without augmentation.
         heatmap_size: (width, height).
-        unbiased: the affine's convention: that of the codec, and of the dataset.
+        codec: which has the affine's convention, also that of the dataset.
 
     Yields:
         The `Predictions` of each batch, in the order of the records.
@@ -124,7 +120,7 @@ def predict(steps, dataset, heatmap_size, unbiased=False):
         batch = {name: tensor.numpy() for name, tensor in batch.items() if name != "image"}
         center, scale = batch["center"].astype(np.float64), batch["scale"].astype(np.float64)
         return Predictions(
-            keypoints=to_image(keypoints_heatmap.numpy(), center, scale, heatmap_size, unbiased),
+            keypoints=to_image(keypoints_heatmap.numpy(), center, scale, heatmap_size, codec),
             areas=scale.prod(axis=1),
             box_scores=batch["score"].astype(np.float64),
             image_ids=batch["image_id"],
@@ -147,9 +143,3 @@ def predict(steps, dataset, heatmap_size, unbiased=False):
     finally:
         for worker in workers:
             worker.shutdown(cancel_futures=True)
-
-
-def join(parts):
-    """The `Predictions` of a list of them, which is not empty, one after the other."""
-    names = [field.name for field in fields(Predictions)]
-    return Predictions(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))

@@ -59,7 +59,7 @@ annotations do not, or say them wrong. --split (train by default) says what to c
 "synthetic" renders its own images first.
 
 The job runs in this process, in --workers=N processes, or on an engine that Apache Beam's own options after
--- name (-- --help lists them; BUILD.md has each engine's command), with the same bytes:
+-- name (-- --help lists them; docs/clusters.md has each engine's command), with the same bytes:
 
   python pipelines/build_records.py --dataset coco -- --runner DaskRunner --dask_client_address
   tcp://host:8786

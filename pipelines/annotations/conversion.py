@@ -32,8 +32,7 @@ from pipelines.storage import (
     file_sha256,
     write_whole,
 )
-from records.datasets.dataset import Dataset
-from records.datasets.paths import DatasetPaths
+from records.datasets import Dataset, DatasetPaths
 
 #: Image headers that are read at the same time; on a network's file system each takes a while.
 _READERS = 16

@@ -3,7 +3,7 @@
 import json
 import warnings
 from dataclasses import replace
-from types import SimpleNamespace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -247,7 +247,7 @@ def test_a_mere_list_of_images_is_enough_for_a_detectors_boxes(tmp_path, categor
     build = replace(build, annotations=str(tmp_path / "info.json"))
     manifest = build_records(build)
     assert (manifest.records, manifest.filtered) == (1, {"image_of_another_split": 1})
-    ground_truth = find_ground_truth(SimpleNamespace(annotations=None, dataset_dir=None), manifest)
+    ground_truth = find_ground_truth(manifest, Path("nowhere"))
     assert (ground_truth.labeled, ground_truth.content["annotations"], ground_truth.category) == (
         False,
         [],

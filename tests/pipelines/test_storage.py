@@ -41,7 +41,7 @@ from pipelines.storage import (
 from pipelines.transforms import WriteShard
 from records.annotations.image_ids import read_image_ids
 from records.checking import cli as check_cli
-from records.datasets.paths import records_folder
+from records.datasets import records_folder
 from records.skeletons import COCO
 from tests.helpers.builders import make_build, make_dataset, shard_bytes, write_json
 from tests.helpers.stores import BUCKET, put, store_of_this_process, stored, upload
@@ -274,7 +274,7 @@ def test_looking_at_the_progress_takes_one_request_however_many_shards_wait(requ
     before = len(of_objects())
     assert job.written().keys() == {3}
     assert len(of_objects()) == before + 1
-    assert job.attempt(3)["records"] > 0
+    assert job.shard_result(3)["records"] > 0
     assert len(of_objects()) == before + 1 + 4
 
 
@@ -387,7 +387,7 @@ def test_paths_of_nobody_are_refused(capsys):
 
 def test_drawing_and_writing_results_into_a_store_is_refused(requests, capsys):
     line = fails(capsys, "build", "--dataset=synthetic", f"--dataset_dir={BUCKET}/drawn")
-    assert "drawn on this host" in line
+    assert "generated on this host" in line
     for command in ("train", "evaluate"):
         line = fails(capsys, command, f"--run_dir={BUCKET}/output", code=2)
         assert line.startswith(f"python {command}/main.py: --run_dir={BUCKET}/output")

@@ -4,7 +4,6 @@ import json
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -503,8 +502,7 @@ def test_lenient_and_strict_files_give_the_same_records_and_the_same_ground_trut
         build = build_of(tmp_path / name, data)
         manifest = build_records(build)
         assert (manifest.records, manifest.rejected) == (6, {})
-        options = SimpleNamespace(annotations=build.annotations, dataset_dir=None)
-        ground_truth = find_ground_truth(options, manifest)
+        ground_truth = find_ground_truth(manifest, Path(build.annotations))
         assert (
             ground_truth.unusable,
             ground_truth.category,
@@ -531,9 +529,7 @@ def test_the_category_of_the_build_is_that_of_the_evaluation(tmp_path):
     foot = {"id": 9, "image_id": 1, "category_id": 19, "keypoints": [50, 50, 2, 70, 70, 2], "bbox": BOX}
     data = data_of([hand(1, 1), hand(2, 1), foot], categories=[FOOT | {"sigmas": [0.1, 0.1]}, HAND])
     build = build_of(tmp_path, data, category="foot")
-    ground_truth = find_ground_truth(
-        SimpleNamespace(annotations=build.annotations, dataset_dir=None), build_records(build)
-    )
+    ground_truth = find_ground_truth(build_records(build), Path(build.annotations))
     assert ([*ground_truth.instances], ground_truth.category) == ([9], 19)
 
 
@@ -630,14 +626,12 @@ def test_lists_that_are_kept_as_text_are_read_as_parsed_ones(images, instances, 
 
 
 @pytest.mark.slow
-def test_lenient_and_strict_files_end_in_the_same_ap(tmp_path, monkeypatch):
+def test_lenient_and_strict_files_end_in_the_same_ap(tmp_path, small_networks):
     from evaluate.run import evaluate_run
     from tests.helpers.small_evaluations import small_evaluation
-    from tests.helpers.small_runs import INPUT_SIZE, small_network, small_options
+    from tests.helpers.small_runs import INPUT_SIZE, small_options
     from train.loop import train
 
-    for module in ("train.setup", "train.validation", "evaluate.network"):
-        monkeypatch.setattr(f"{module}.build", small_network)
     measured = []
     for kind in (0, 1):
         folder = tmp_path / str(kind)
