@@ -227,6 +227,16 @@ def _put(sources, targets):
         FileSystems.rename(sources, targets)
 
 
+def refuse_pattern(path: str, what: str) -> None:
+    """Refuses a path that Beam would take for a pattern of several.
+
+    Raises:
+        BuildError: naming it, and `what` it is of.
+    """
+    if set("*?[") & set(path):
+        raise BuildError(f"{path}: the path of {what} must not hold the signs * ? [")
+
+
 def refuse_folder(path: str) -> None:
     """Refuses a folder where a file is to be written or removed: Beam would delete it with all that it holds.
 

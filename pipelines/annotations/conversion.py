@@ -30,6 +30,7 @@ from pipelines.existing_build import differences
 from pipelines.image_sizes import header_sizes
 from pipelines.storage import (
     file_sha256,
+    refuse_pattern,
     write_whole,
 )
 from records.datasets import Dataset, DatasetPaths
@@ -143,13 +144,13 @@ class Conversion:
         if task.annotations_given:
             return {}
         folder = str(task.paths.dataset_dir)
-        _refuse_patterns(folder, "a dataset's folder")
+        refuse_pattern(folder, "a dataset's folder")
         raw = self.find(folder, task.options)
         if not raw:
             return {}
         paths = {split: str(path) for split, path in task.paths.annotations.items()}
         directory = str(next(iter(task.paths.annotations.values())).parent)
-        _refuse_patterns(directory, "a folder for annotations")
+        refuse_pattern(directory, "a folder for annotations")
         finish_exchange(directory, paths)
         origin = {
             "converter": self.version,
@@ -258,9 +259,3 @@ class _Measured:
         self.count += len(measured)
         self.unreadable += sum(size is None for size in measured.values())
         return measured
-
-
-def _refuse_patterns(path: str, what: str) -> None:
-    """Refuses a path that Beam would take for a pattern, with a BuildError."""
-    if set("*?[") & set(path):
-        raise BuildError(f"{path}: the path of {what} must not hold the signs * ? [")
