@@ -24,7 +24,7 @@ from records.geometry import (
     covering_rectangle,
     invert_affine,
 )
-from records.resample import cut_part
+from records.resample import cut_part, stored_size
 from records.skeletons import Skeleton
 
 #: Larger instances are made smaller by averaging first, to this many times the network's input: what records
@@ -228,8 +228,7 @@ def cut_inputs(pixels, center, scale, input_size, unbiased=False):
     """
     inputs = np.zeros((len(center), input_size[1], input_size[0], 3), np.uint8)
     for row, affine in enumerate(affine_to_input(center, scale, 0.0, input_size, unbiased)):
-        downscale = min(1.0, MAX_CROP_SCALE * input_size[0] / scale[row, 0])
-        margin = 0.5 / downscale if downscale < 1 else 0.0
+        downscale, margin = stored_size(input_size[0], scale[row, 0], MAX_CROP_SCALE)
         rectangle = covering_rectangle(
             center[row, None], scale[row, None], (pixels.shape[1], pixels.shape[0]), False, margin
         )
