@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from evaluate.metrics.metric import MetricInput, MetricResult, Number
-from evaluate.report.analysis import analyse
+from evaluate.report.analysis import analyze
 from evaluate.report.analysis_sections import curves_section, keypoints_section
 from evaluate.report.examples import instances_section
 from evaluate.report.html_page import Markup, element, facts, page, section, table
@@ -49,7 +49,7 @@ def write_report(
     split, headline = metric_input.split, next(iter(metric_result.values()))
     annotated, analysis = split.ground_truth, None
     if any(any(instance["keypoints"][2::3]) for instance in annotated.content["annotations"]):
-        analysis = analyse(
+        analysis = analyze(
             annotated.content["annotations"], metric_input.results, split.skeleton, annotated.image_ids
         )
     title = f"{run.model} on {run.dataset} {split.manifest.split}, epoch {epoch}"

@@ -406,7 +406,7 @@ def test_ids_that_are_none_are_named(part, key, value):
     [
         ({"images": None}, "images is None; expected a list"),
         ({"annotations": {}}, "annotations is {}; expected a list"),
-        ({"categories": ["person"]}, "categories has 'instance'; expected objects with an id"),
+        ({"categories": ["person"]}, "categories has 'person'; expected objects with an id"),
     ],
 )
 def test_annotations_of_another_form_are_named(changes, says):
