@@ -1,8 +1,11 @@
 """What predictions are measured against: the annotation file that the records were built with."""
 
 import hashlib
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hrpose.json_checks import (
     PERSON_CATEGORY,
@@ -21,6 +24,7 @@ from records.annotations.selection import Selection
 from records.datasets import DATASETS
 from records.manifest import Manifest, RecordsError
 from records.plausibility import area_warning, count_areas
+from records.skeletons import Skeleton
 
 
 @dataclass(frozen=True)
@@ -45,11 +49,11 @@ class GroundTruth:
     """
 
     path: Path
-    content: dict
-    instances: dict
-    listed: tuple
+    content: dict[str, list[dict[str, Any]]]
+    instances: dict[int, dict[str, Any]]
+    listed: tuple[int, ...]
     category: int
-    image_ids: frozenset | None
+    image_ids: AbstractSet[int] | None
     unusable: int
     labeled: bool
     has_areas: bool
@@ -89,7 +93,14 @@ def find_ground_truth(manifest: Manifest, file: Path, *, given: bool = False) ->
     )
 
 
-def read_ground_truth(path, annotations, skeleton, image_ids=None, *, clean_boxes=True):
+def read_ground_truth(
+    path: Path,
+    annotations: Mapping[str, Any],
+    skeleton: Skeleton,
+    image_ids: AbstractSet[int] | None = None,
+    *,
+    clean_boxes: bool = True,
+) -> GroundTruth:
     """Brings a parsed annotation file, in strict COCO form, into the form that metrics take.
 
     Who is usable is the build's rule, `records.annotations.selection`: whom it rejects, nobody could have

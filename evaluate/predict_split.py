@@ -1,6 +1,6 @@
 """From a split's records to poses that can be measured: what evaluator and trainer's validation share."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import tensorflow as tf
@@ -26,7 +26,7 @@ def predict_split(
     config: RunConfig,
     batch_size: int,
     cache: PredictionCache | None = None,
-    done: Mapping[int, Predictions] | None = None,
+    done: dict[int, Predictions] | None = None,
 ) -> Predictions:
     """Predicts everybody, with a progress bar.
 

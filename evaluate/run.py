@@ -1,6 +1,7 @@
 """Evaluates a training run: records in, result files, metrics and an image out."""
 
 import contextlib
+import logging
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -28,6 +29,8 @@ from hrpose.lock import only_one
 from model.run_folder import read_config
 from records.checking.damage import damage_reported
 from records.reader import resolution_note
+
+log = logging.getLogger(__name__)
 
 #: Options that decide the metric besides what the predictions' name tells, for its file.
 DECIDING = ("flip_test", "oks_threshold", "min_visibility", "soft_nms")
@@ -72,9 +75,11 @@ def evaluate_run(options: EvaluateOptions) -> dict[str, Any]:
     manifest = split.manifest
     what = f"{BOX_SOURCES[manifest.boxes]} boxes of {config.dataset} {manifest.split}"
     flip_test = f"flip test {'on' if options.flip_test else 'off'}"
-    print(f"{network.title}, {manifest.records:,} {what}, {flip_test}, on {', '.join(devices)}")
+    log.info(
+        "%s, %s %s, %s, on %s", network.title, f"{manifest.records:,}", what, flip_test, ", ".join(devices)
+    )
     for note in filter(None, (resolution_note(manifest, config.input_size), *split.notes)):
-        print(f"note: {note}")
+        log.info("note: %s", note)
     name = result_name(network, split, options)
     cache = prediction_cache_of(network, split, options, name.parent / "parts" / name.name)
     # With --continue it may be the images only that read the records.
@@ -83,7 +88,7 @@ def evaluate_run(options: EvaluateOptions) -> dict[str, Any]:
         damage_reported(split.paths.records, fingerprint=manifest.fingerprint),
     ):
         try:
-            done = cache.begin(options.resume, print)
+            done = cache.begin(options.resume)
             # The report makes instances per second of "predict".
             with timing.phase("predict the rest" if done else "predict"):
                 steps = predict_steps(network, split, options, devices)
@@ -121,9 +126,8 @@ def report(
     with timing.phase("rescoring and OKS-NMS"):
         metric_input = make_metric_input(split, predictions, options, name, network.title)
         results = write_json(with_ending(name, "_results.json"), metric_input.results)
-        print(
-            f"{len(metric_input.results):,} instances kept of {split.manifest.records:,} boxes after OKS-NMS"
-        )
+        kept, boxes = len(metric_input.results), split.manifest.records
+        log.info("%s instances kept of %s boxes after OKS-NMS", f"{kept:,}", f"{boxes:,}")
     with timing.phase("metric"):
         metric_result = measure(options.metrics, metric_input)
         if any(result.content for result in metric_result.values()):

@@ -6,15 +6,17 @@ file that is measured could not be compared with another's. So both are the run'
 
 import numpy as np
 
+from records.skeletons import Skeleton
 
-def other_facts(run, records):
+
+def other_facts(run: Skeleton, records: Skeleton) -> list[str]:
     """Lines that name what the records say otherwise of the keypoints that they share with the run.
 
     Args:
-        run, records: `Skeleton`s of the same keypoints.
+        run, records: with the same keypoints.
 
     Returns:
-        A list of str, of flip pairs and of sigmas; limbs and upper body decide no number.
+        One of flip pairs and one of sigmas, at most; limbs and upper body decide no number.
     """
     notes = []
     ours, theirs = run.flip_permutation, records.flip_permutation

@@ -15,7 +15,7 @@ class _EpochParser(flags.ArgumentParser):
         return "a number of epochs, or best"
 
 
-def define_weight_flags(values):
+def define_weight_flags(values: flags.FlagValues) -> None:
     """Defines ``--epoch`` and ``--averaged`` in an absl `FlagValues`."""
     flags.DEFINE(_EpochParser(), "epoch", None, EPOCH_HELP, flag_values=values)
     flags.DEFINE_bool("averaged", None, AVERAGED_HELP, flag_values=values)
