@@ -58,7 +58,7 @@ OURS = (
 @contextlib.contextmanager
 def dataset(folder):
     """(annotation file, image folder) of the train split there; of a drawn one where it is absent."""
-    from pipelines.synthetic import SyntheticOptions, generate
+    from pipelines.synthetic.dataset import SyntheticOptions, generate
 
     annotations = folder / "annotations/person_keypoints_train2017.json"
     if annotations.exists():
@@ -102,10 +102,10 @@ def measure(instances, options, encode=None):
 
     from pipelines.crops import cut_crop, make_record
     from records.augment import Augmentation, augment
-    from records.manifest import frame
     from records.resample import warp_inputs
     from records.schema import parse_examples, to_example
     from records.skeletons import COCO
+    from records.tfrecord import frame
 
     records = []
     for pixels, image, instance in instances:

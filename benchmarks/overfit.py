@@ -132,7 +132,8 @@ def find_instances(dataset_dir):
 
 def build(annotations, images, folder):
     """Builds records of everybody labeled; returns their `Manifest`."""
-    from pipelines.build import Build, build_records
+    from pipelines.build import build_records
+    from pipelines.build_specs import Build
     from pipelines.crops import CropOptions
 
     return build_records(

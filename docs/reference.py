@@ -7,6 +7,7 @@ import importlib
 import os
 import re
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,6 +91,8 @@ def main(output: Path) -> None:
         path = output / page.path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(template.render(page=page))
+    # Packages bring their modules but those that ``__all__`` leaves out; to name one again is no mistake.
+    warnings.filterwarnings("ignore", "The module specification", UserWarning)
     pdoc.pdoc(*modules(), output_directory=output)
 
 

@@ -13,7 +13,7 @@ from hrpose.command import UsageError, import_tensorflow, run
 from hrpose.options import Option, define_options, options_of
 from hrpose.storage import local_only
 from model.run_folder import read_config
-from records.datasets import BOXES, SPLITS
+from records.datasets.dataset import BOXES, SPLITS
 
 NAME = "python evaluate/main.py"
 

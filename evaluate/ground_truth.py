@@ -7,22 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hrpose.json_checks import (
-    PERSON_CATEGORY,
-    is_crowd,
-    is_id,
-    is_list,
-    is_number,
-    wrong_box,
-    wrong_keypoints,
-)
+from hrpose.json_checks import is_id, is_list, is_number
 from hrpose.json_text import parse_json
 from hrpose.storage import path_of, remote_errors
 from records.annotations.image_ids import read_image_ids
+from records.annotations.instance_checks import PERSON_CATEGORY, is_crowd, wrong_box, wrong_keypoints
 from records.annotations.lenient import Lenient
 from records.annotations.selection import Selection
 from records.datasets import DATASETS
-from records.manifest import Manifest, RecordsError
+from records.errors import RecordsError
+from records.manifest import Manifest
 from records.plausibility import area_warning, count_areas
 from records.skeletons import Skeleton
 

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluate.options import MIN_VISIBILITY, OKS_NMS_THRESHOLD
-from hrpose.json_checks import PERSON_CATEGORY
 from nms import oks_nms, soft_oks_nms
+from records.annotations.instance_checks import PERSON_CATEGORY
 
 
 def to_results(

@@ -1,9 +1,16 @@
-"""Files as the evaluator writes them: whole or not at all."""
+"""Files and folders on this host that are written whole or not at all.
 
+`pipelines.storage` does the same on whatever Beam's file systems reach; nobody else writes what has to be
+whole by means of his own.
+"""
+
+import contextlib
 import errno
 import json
 import os
 import secrets
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +19,68 @@ from hrpose.command import CommandError
 #: Why a file system does not take a file because of what it is called.
 OF_THE_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
 
+#: What ends the names of files and folders that are not complete yet.
+PARTIAL = ".partial"
+
 
 class WriteError(CommandError):
     """A file that could not be written. What stood there before is intact."""
+
+    @classmethod
+    def of(cls, path: Path, reason: OSError | str) -> "WriteError":
+        """The error for a path, with what to do about it.
+
+        Args:
+            path: what could not be written.
+            reason: why.
+        """
+        remedy = f"see to it that there is room in {path.parent} and that it may be written"
+        if isinstance(reason, OSError):
+            if reason.errno in OF_THE_NAME:
+                remedy = "the file system does not take this name, give what it is called after a shorter one"
+            reason = reason.strerror or str(reason)
+        return cls(f"{path} could not be written: {reason}; {remedy}")
+
+
+@contextlib.contextmanager
+def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
+    """Yields a path beside another one, whose place takes what the body writes there, a file or a folder.
+
+    It does so at the end, in one step. If the body fails, nothing is left of what it wrote, and what stood
+    there stays; of a process that was killed something may be left, whose name ends in `PARTIAL`.
+
+    Args:
+        path: in an existing folder.
+        durable: whether to wait until the disk has it all.
+
+    Raises:
+        OSError: if the disk does not take it.
+    """
+    # A name of its own, so that two processes never write into one file. The file's may be as long as the
+    # file system takes: 255 bytes.
+    name = f"{os.fsdecode(os.fsencode(path.name)[:200])}.{os.getpid()}-{secrets.token_hex(4)}"
+    temporary, old = path.with_name(f"{name}{PARTIAL}"), path.with_name(f"{name}.old{PARTIAL}")
+    try:
+        yield temporary
+        if durable:
+            for written in [temporary, *temporary.rglob("*")]:
+                if written.is_file():
+                    with written.open("rb") as file:
+                        os.fsync(file.fileno())
+        if os.path.lexists(path) and (path.is_dir() or temporary.is_dir()):  # only files replace files
+            path.rename(old)
+        temporary.replace(path)
+    finally:  # the disk may be full
+        discard(temporary)
+    discard(old)
+
+
+def discard(path: Path) -> None:
+    """Removes a file, a link, or a folder with all that it holds, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_whole(path: Path | str, content: bytes | str) -> Path:
@@ -22,10 +88,10 @@ def write_whole(path: Path | str, content: bytes | str) -> Path:
 
     Args:
         path: of the file, in an existing folder; a file that stands there is replaced.
-        content: bytes, or a str to be written as UTF-8.
+        content: text is written as UTF-8.
 
     Returns:
-        The path, as a `Path`.
+        The path.
 
     Raises:
         WriteError: if it cannot be written, with path and reason.
@@ -33,21 +99,11 @@ def write_whole(path: Path | str, content: bytes | str) -> Path:
     # Text may name files, whose names need not be UTF-8.
     content = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     path = Path(path)
-    # A name of its own, so that two processes never write into one file. The file's may be as long as the
-    # file system takes: 255 bytes.
-    name = os.fsdecode(os.fsencode(path.name)[:200])
-    temporary = path.with_name(f"{name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     try:
-        try:
+        with replacing(path) as temporary:
             temporary.write_bytes(content)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
     except OSError as error:
-        remedy = f"see to it that there is room in {path.parent} and that it may be written"
-        if error.errno in OF_THE_NAME:
-            remedy = "the file system does not take this name, give what it is called after a shorter one"
-        raise WriteError(f"{path} could not be written: {error.strerror or error}; {remedy}") from error
+        raise WriteError.of(path, error) from error
     return path
 
 

@@ -1,43 +1,8 @@
-"""Which numbers of an annotation file can be used: one rule for the build and for the evaluation."""
+"""What a parsed JSON value is, asked before it is believed: the same questions wherever files are read."""
 
+import math
 from collections.abc import Collection, Iterable, Sized
 from typing import Any, TypeGuard
-
-#: COCO's id of the category "person".
-PERSON_CATEGORY = 1
-
-#: Pixels. Smaller boxes have no extent: float32 could not hold how much the network's input enlarges them.
-SMALLEST_SIDE = 1e-6
-
-
-def wrong_box(box: Any) -> str | None:
-    """Why a box cannot be used, or None.
-
-    Args:
-        box: should be x, y, w, h: four finite numbers, w and h at least `SMALLEST_SIDE`.
-    """
-    if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
-        return f"expected 4 finite numbers x, y, w, h below 1e18, received {box!r}"
-    if min(box[2:]) < SMALLEST_SIDE:
-        return f"width and height must be above {SMALLEST_SIDE}, received {box!r}"
-    return None
-
-
-def wrong_keypoints(keypoints: Any, num_keypoints: int) -> str | None:
-    """Why a flat keypoint list cannot be used, or None.
-
-    Args:
-        keypoints: should be 3 K finite numbers, every third of them 0, 1 or 2.
-        num_keypoints: K.
-    """
-    if not isinstance(keypoints, list) or len(keypoints) != 3 * num_keypoints:
-        size = len(keypoints) if isinstance(keypoints, list) else repr(keypoints)
-        return f"expected {3 * num_keypoints} numbers, received {size}"
-    if not all(map(is_number, keypoints)):
-        return "a keypoint has something else than finite numbers below 1e18"
-    if not set(keypoints[2::3]) <= {0, 1, 2}:
-        return f"visibility must be 0, 1 or 2, received {sorted(set(keypoints[2::3]))}"
-    return None
 
 
 def is_number(value: object) -> TypeGuard[float]:
@@ -50,21 +15,29 @@ def is_id(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
 
 
-def is_crowd(value: object) -> bool:
-    """Whether an annotation's "iscrowd" says that it is one; text is read as what it spells.
-
-    Args:
-        value: a parsed JSON value; should be 0 or 1.
-    """
-    if isinstance(value, str):
-        return value.strip().lower() not in _NO
-    return bool(value)
+def is_whole(value: object) -> TypeGuard[int]:
+    """Whether a parsed JSON value is a whole number from 0 that int64 can hold."""
+    return is_id(value) and value >= 0
 
 
-#: What tools write for 0 in text.
-_NO = ("", "0", "0.0", "false", "no", "none", "null")
+def is_finite(value: object) -> TypeGuard[float]:
+    """Whether a parsed JSON value is a number that float64 can hold."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return abs(value) < 2**1023
+    return isinstance(value, float) and math.isfinite(value)
 
 
 def is_list(value: object) -> TypeGuard[Collection[Any]]:
     """Whether a parsed JSON value is a list, or something that stands for one in less memory."""
     return isinstance(value, Iterable) and isinstance(value, Sized) and not isinstance(value, str | dict)
+
+
+def received(what: str, expected: str, value: object) -> str:
+    """Says what is wrong with a value of a file.
+
+    Args:
+        what: the value's name in the file.
+        expected: what it should be, in words.
+        value: what it is.
+    """
+    return f"{what} should be {expected}, received {repr(value)[:100]}"

@@ -6,10 +6,11 @@ gRPC, by which Beam's workers and TensorFlow's hosts talk, takes a proxy from th
 (src/core/handshaker/http_connect/http_proxy_mapper.cc of gRPC; TensorFlow has its own copy of it).
 """
 
-import json
 import os
 import socket
 from collections.abc import Iterable
+
+from hrpose.cluster import parse_cluster
 
 _PROXIES = ("grpc_proxy", "https_proxy", "http_proxy", "all_proxy")
 
@@ -46,7 +47,6 @@ def _listed(name: str) -> list[str]:
 def _hosts(tf_config: str | None) -> list[str]:
     """The hosts in a value of TF_CONFIG; none of one that is of another form, which the trainer refuses."""
     try:
-        addresses = [one for kind in json.loads(tf_config or "{}")["cluster"].values() for one in kind]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return [host_of(address) for address in parse_cluster(tf_config).addresses]
+    except ValueError:
         return []
-    return [host_of(address) for address in addresses if isinstance(address, str)]

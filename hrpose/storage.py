@@ -5,7 +5,6 @@ import hashlib
 import logging
 import os
 import stat
-import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
+from hrpose.atomic_files import write_whole
 from hrpose.command import CommandError, UsageError
 
 #: Shards that are copied at the same time; each is held in memory.
@@ -174,7 +174,7 @@ def local_folder(folder: Path | str, manifest: _Build, missing_ok: bool = False)
 
     Args:
         folder: of one build.
-        manifest: its `Manifest`.
+        manifest: the build's.
         missing_ok: whether to leave out shards that the store does not have, or has damaged.
 
     Returns:
@@ -196,14 +196,7 @@ def local_folder(folder: Path | str, manifest: _Build, missing_ok: bool = False)
         except FileNotFoundError:
             content = b""
         if hashlib.sha256(content).hexdigest() == shard.sha256:
-            temporary = copies / f"{shard.name}.{uuid.uuid4().hex}.partial"
-            try:
-                temporary.write_bytes(content)
-                temporary.replace(copies / shard.name)
-            except OSError as error:
-                raise CommandError(f"{copies / shard.name} cannot be written: {error.strerror}") from error
-            finally:  # the disk may be full
-                temporary.unlink(missing_ok=True)
+            write_whole(copies / shard.name, content)
         elif not missing_ok:
             raise CommandError(
                 f"{source / shard.name} is not what the manifest beside it says; python records/check.py "

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from model.config_checks import is_finite, is_whole
+from hrpose.json_checks import is_finite, is_whole
 from model.run_folder import RunError, saved_epochs, write_json
 
 BEST = "best.json"

@@ -1,9 +1,9 @@
 """What a run configuration's JSON has to be before anything of it is believed."""
 
 import json
-import math
 
 from hrpose.flag_values import LARGEST_INPUT_SIDE
+from hrpose.json_checks import is_whole, received
 from model.codecs.conventions import check_sigma
 from records.manifest_checks import wrong_skeleton
 
@@ -16,16 +16,16 @@ def wrong_config(data):
             there is a network and a codec of these names is for the caller to look up.
     """
     if not isinstance(data, dict):
-        return _received("the file", "an object", data)
+        return received("the file", "an object", data)
     for name in ("dataset", "records", "model", "codec"):
         if not isinstance(data[name], str):
-            return _received(name, "a text", data[name])
+            return received(name, "a text", data[name])
     for name in ("skeleton", "recipe"):
         if not isinstance(data[name], dict):
-            return _received(name, "an object", data[name])
+            return received(name, "an object", data[name])
     size = data["input_size"]
     if not isinstance(size, list) or len(size) != 2 or not all(map(_is_side, size)):
-        return _received("input_size", "width and height, multiples of 32 pixels", size)
+        return received("input_size", "width and height, multiples of 32 pixels", size)
     try:
         check_sigma(data["sigma"])
     except ValueError as error:
@@ -36,12 +36,12 @@ def wrong_config(data):
         return problem
     made = data.get("provenance", {})
     if not isinstance(made, dict) or not isinstance(made.get("flags", {}), dict):
-        return _received("provenance", "an object, and flags in it", made)
+        return received("provenance", "an object, and flags in it", made)
     if not isinstance(made.get("continued", []), list):
-        return _received("continued", "a list", made["continued"])
+        return received("continued", "a list", made["continued"])
     every = made.get("validated_every", 1)
     if not is_whole(every) or not every:
-        return _received("validated_every", "a number of epochs", every)
+        return received("validated_every", "a number of epochs", every)
     return None
 
 
@@ -55,21 +55,5 @@ def _wrong_text(data):
     return None
 
 
-def is_whole(value):
-    """Whether a parsed JSON value is a whole number from 0 that int64 can hold."""
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
-
-
-def is_finite(value):
-    """Whether a parsed JSON value is a number that float64 can hold."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return abs(value) < 2**1023
-    return isinstance(value, float) and math.isfinite(value)
-
-
 def _is_side(value):
     return is_whole(value) and 0 < value <= LARGEST_INPUT_SIDE and value % 32 == 0
-
-
-def _received(what, expected, value):
-    return f"{what} should be {expected}, received {repr(value)[:100]}"

@@ -24,8 +24,10 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from hrpose.atomic_files import PARTIAL, discard, replacing
 from hrpose.command import CommandError
-from model.config_checks import is_whole, wrong_config
+from hrpose.json_checks import is_whole
+from model.config_checks import wrong_config
 
 CONFIG = "config.json"
 
@@ -109,15 +111,10 @@ def write_json(path, data):
     Raises:
         RunError: if it cannot be saved. One that was there before stays.
     """
-    temporary = path.with_name(f"{path.name}.partial")
     try:
-        with temporary.open("w") as file:
-            json.dump(data, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with replacing(path, durable=True) as temporary:
+            temporary.write_text(json.dumps(data, indent=1))
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise RunError(f"{path} could not be saved: {error}; the checkpoints before it are intact") from error
 
 
@@ -223,35 +220,30 @@ def save_checkpoint(folder, epoch, step, model, optimizer, update=0, ema=None):
 def write_checkpoint(folder, progress, step, parts):
     """`save_checkpoint` with what is saved as {name of the file: {path: array}}."""
     final = checkpoint_folder(folder, progress.epoch, progress.update)
-    temporary = final.with_name(f"{final.name}.partial")
-    shutil.rmtree(temporary, ignore_errors=True)
+    remove_partial(folder)
     try:
-        temporary.mkdir(parents=True)
-        checksums = {}
-        for name, arrays in parts.items():
-            content = save(arrays)
-            checksums[name] = zlib.crc32(content)
-            (temporary / f"{name}.safetensors").write_bytes(content)
-        state = {"epoch": progress.epoch, "update": progress.update, "step": step}
-        state["crc32"] = checksums | {"state": _state_crc32(state)}
-        (temporary / "state.json").write_text(json.dumps(state))
-        for path in temporary.iterdir():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(final, durable=True) as temporary:
+            temporary.mkdir()
+            checksums = {}
+            for name, arrays in parts.items():
+                content = save(arrays)
+                checksums[name] = zlib.crc32(content)
+                (temporary / f"{name}.safetensors").write_bytes(content)
+            state = {"epoch": progress.epoch, "update": progress.update, "step": step}
+            state["crc32"] = checksums | {"state": _state_crc32(state)}
+            (temporary / "state.json").write_text(json.dumps(state))
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(temporary, ignore_errors=True)  # on a full disk it would stand in the next one's way
         raise RunError(
             f"{final} could not be saved: {error}; the checkpoints before it are intact"
         ) from error
-    shutil.rmtree(final, ignore_errors=True)
-    temporary.rename(final)
 
 
 def remove_checkpoint(folder, progress):
     """Removes a checkpoint; one that is removed by halves is none."""
     path = checkpoint_folder(folder, progress.epoch, progress.update)
-    gone = path.with_name(f"{path.name}.partial")
-    shutil.rmtree(gone, ignore_errors=True)
+    gone = path.with_name(f"{path.name}{PARTIAL}")
+    discard(gone)
     path.rename(gone)
     shutil.rmtree(gone)
 
@@ -265,9 +257,9 @@ def set_aside(folder, progress):
 
 
 def remove_partial(folder):
-    """Removes what a process that was killed left of checkpoints it was saving or removing."""
-    for path in Path(folder).glob("epoch-*.partial"):
-        shutil.rmtree(path, ignore_errors=True)
+    """Removes what a process that was killed left of what it was saving or removing."""
+    for path in Path(folder).glob(f"*{PARTIAL}"):
+        discard(path)
 
 
 def load_checkpoint(folder, epoch, model, optimizer=None, update=0, ema=False):

@@ -1,7 +1,9 @@
-"""From flags to builds: what has to be made first, and which folders of records there are to build."""
+"""What a build is, and which builds the flags ask for, once the dataset has been brought to COCO format."""
 
+import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +12,100 @@ from absl import flags
 from hrpose.storage import is_remote
 from pipelines.annotations import CONVERSIONS
 from pipelines.annotations.conversion import ConversionTask, Filtered
-from pipelines.build import Build
-from pipelines.crops import CropOptions
-from pipelines.instances import BuildError
-from pipelines.storage import exists
-from records.datasets import BOXES, Dataset, DatasetPaths
+from pipelines.crops import BUILD_VERSION, CropOptions
+from pipelines.errors import BuildError
+from pipelines.storage import exists, file_sha256
+from records.datasets.dataset import BOXES, Dataset
+from records.datasets.paths import DatasetPaths
 from records.manifest import MANIFEST
+from records.schema import SCHEMA_VERSION
+from records.skeletons import Skeleton
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Build:
+    """One folder of records to be made.
+
+    Attributes:
+        dataset, split, boxes: what to build; boxes is "ground_truth" or "detections".
+        skeleton: whose keypoints the annotations have; None: those that the annotation file describes.
+        annotations: the COCO-format annotation file.
+        images: the image folder.
+        name_prefix: what file names begin with that is not part of the path below it.
+        follow_links: whether links may lead out of the image folder.
+        exif_orientation: "ignore", "apply" or "auto", see `pipelines.exif.orient`.
+        detections: the detector's results, read if boxes is "detections".
+        folder: where the records go.
+        options: `CropOptions`.
+        clean_boxes: whether to cut ground-truth boxes to their image.
+        skeleton_file: a file in the form of a category, whose fields replace those of the annotation file's;
+            read if `skeleton` is None; None for nothing to replace.
+        lenient: whether annotations are read as labeling tools leave them, see
+            `records.annotations.lenient`.
+        category: with `lenient` the name or id of the category to take; None to choose.
+        image_ids: a file that lists the images to look at; None for all.
+        detection_category: id of the detections that count; None: that of the category with keypoints.
+        filtered: {reason: count} of instances that the conversion to COCO format left out on purpose.
+        instances_per_shard: about how many records a shard gets.
+        score_threshold: detections with a lower score are left out.
+        max_bad_fraction: the largest share of rejected instances with which the build still succeeds.
+        overwrite: whether to replace records that stand there; they stay until those that replace them are
+            whole.
+        beam_args: arguments for Beam's `PipelineOptions`.
+    """
+
+    dataset: str
+    split: str
+    boxes: str
+    skeleton: Skeleton | None
+    annotations: str
+    images: str
+    detections: str
+    folder: str
+    options: CropOptions
+    name_prefix: str = ""
+    follow_links: bool = False
+    exif_orientation: str = "ignore"
+    clean_boxes: bool = True
+    skeleton_file: str | None = None
+    lenient: bool = False
+    category: str | None = None
+    image_ids: str | None = None
+    detection_category: int | None = None
+    filtered: dict = field(default_factory=dict)
+    instances_per_shard: int = 1024
+    score_threshold: float = 0.0
+    max_bad_fraction: float = 0.01
+    overwrite: bool = False
+    beam_args: tuple[str, ...] = ()
+
+
+def build_options(build: Build) -> dict[str, Any]:
+    """Everything that decides the shards' bytes but the images themselves, as the manifest keeps it."""
+    options = dataclasses.asdict(build.options)
+    options["input_size"] = list(build.options.input_size)
+    options["schema_version"], options["build_version"] = SCHEMA_VERSION, BUILD_VERSION
+    options["instances_per_shard"] = build.instances_per_shard
+    options["annotations_sha256"] = file_sha256(build.annotations)
+    if build.skeleton_file:
+        options["skeleton"] = file_sha256(build.skeleton_file)
+    if build.category is not None:
+        options["category"] = build.category
+    if build.image_ids:
+        options["image_ids_sha256"] = file_sha256(build.image_ids)
+    if build.exif_orientation != "ignore":
+        options["exif_orientation"] = build.exif_orientation
+    if build.follow_links:
+        options["follow_links"] = True
+    if build.boxes == "detections":
+        options["score_threshold"] = build.score_threshold
+        options["detection_category"] = build.detection_category
+        options["detections_sha256"] = file_sha256(build.detections)
+    else:
+        options["clean_boxes"] = build.clean_boxes
+    return options
 
 
 def prepare(

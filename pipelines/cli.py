@@ -11,7 +11,9 @@ from hrpose.command import UsageError, captured_stderr, run
 from hrpose.flag_values import input_size_note, parse_input_size
 from hrpose.options import Option, define_options, options_of
 from hrpose.storage import is_remote
-from records.datasets import BOXES, DATASETS, DEFAULT_DATASET, SPLITS, Dataset, dataset_paths
+from records.datasets import DATASETS, DEFAULT_DATASET
+from records.datasets.dataset import BOXES, SPLITS, Dataset
+from records.datasets.paths import dataset_paths
 from records.plausibility import placement_rows
 
 log = logging.getLogger(__name__)
@@ -217,8 +219,8 @@ def main(values, rest):
     with captured_stderr():  # Beam warns of parts that are not installed
         from pipelines.build import build_records
         from pipelines.build_specs import plan_builds, prepare
+        from pipelines.runner_options import only_submits
         from pipelines.storage import check_reachable, store_errors, use_options
-        from pipelines.submission import only_submits
     dataset = DATASETS[values.dataset]
     input_size = dataset.input_size if values.input_size is None else parse_input_size(values.input_size)
     if values.input_size and (note := input_size_note(input_size)):
@@ -247,7 +249,7 @@ def main(values, rest):
             start = time.monotonic()
             manifest = build_records(build)
             if manifest:
-                print(format_table(manifest, time.monotonic() - start))
+                print(f"{build.folder}\n{format_table(manifest, time.monotonic() - start)}")
 
 
 def format_table(manifest, seconds):

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 
 from pipelines.instances import keypoint_array
-from records.cutting import cut_part
 from records.geometry import box_to_center_scale, covering_rectangle, half_body_box
 from records.jpeg_rows import restart_interval
+from records.resample import cut_part
 
 #: Raised whenever the same options and inputs give other bytes, so that old records are not taken for new.
 BUILD_VERSION = 4

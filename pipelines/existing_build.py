@@ -8,8 +8,10 @@ from pathlib import Path, PurePath
 from apache_beam.io.filesystems import FileSystems
 
 from hrpose.storage import is_remote
+from pipelines.dead_letters import DEAD_LETTERS
+from pipelines.errors import BuildError
 from pipelines.exchange import exchange
-from pipelines.instances import BuildError
+from pipelines.shard_job import REPLACING_FOLDER, WORK_FOLDER
 from pipelines.storage import (
     PARTIAL,
     discard,
@@ -19,17 +21,15 @@ from pipelines.storage import (
     refuse_folder,
     remove_folder,
 )
-from pipelines.transforms import REPLACING_FOLDER, WORK_FOLDER
-from records.manifest import MANIFEST, SHARD_NUMBERS, Manifest, RecordsError
+from records.errors import RecordsError
+from records.manifest import MANIFEST, Manifest, is_shard_name, shard_prefix
 from records.tfds_files import DATASET_INFO, FEATURES
 
 OPTIONS = "options.json"
-DEAD_LETTERS = "rejected.jsonl"
 
 #: What our files beside the shards have in them near their beginning, and hardly anybody else's.
 _SIGNS = {FEATURES: b'"crop_affine"', DATASET_INFO: b"one record per ", DEAD_LETTERS: b'{"image_id": '}
 
-_SHARD = re.compile(f"[^/]+{SHARD_NUMBERS}")
 _WORK_FILE = re.compile(rf"(plan|shard)-\d+\.json|{OPTIONS}")
 
 
@@ -48,14 +48,14 @@ class Found:
     waiting: bool = False
 
 
-def find_existing_build(folder, shard_prefix, options, resume_options, overwrite):
+def find_existing_build(folder, prefix, options, resume_options, overwrite):
     """Finds out whether a build is done, can be continued, or has something to replace.
 
     Ends an exchange that was interrupted; nothing else is changed but what a finished build has left over.
 
     Args:
         folder: the records folder.
-        shard_prefix: what our shards' names begin with.
+        prefix: what our shards' names begin with.
         options: everything that decides the shards' bytes, by name.
         resume_options: what a build under way must have in common with this one, by name.
         overwrite: whether records that stand there are to be replaced.
@@ -69,7 +69,7 @@ def find_existing_build(folder, shard_prefix, options, resume_options, overwrite
     """
     exchanged = finish_exchange(folder)
     names = list_files(folder)
-    shards = {name: size for name, size in names.items() if is_shard(name, shard_prefix)}
+    shards = {name: size for name, size in names.items() if is_shard_name(name, prefix)}
     _refuse_foreign(folder, names)
     manifest, problem = _read_manifest(folder)
     if manifest:
@@ -94,7 +94,7 @@ def find_existing_build(folder, shard_prefix, options, resume_options, overwrite
         )
     if not manifest:
         return Found(None)
-    waiting = any(_SHARD.fullmatch(name) for name in list_files(FileSystems.join(folder, REPLACING_FOLDER)))
+    waiting = any(is_shard_name(name) for name in list_files(FileSystems.join(folder, REPLACING_FOLDER)))
     clean_up(folder, (WORK_FOLDER,) if waiting else (WORK_FOLDER, REPLACING_FOLDER))
     return Found(manifest, waiting=waiting)
 
@@ -147,11 +147,6 @@ def _beginning(path):
         return file.read(1 << 16)
 
 
-def is_shard(name, shard_prefix):
-    """Whether a file's name is that of a shard whose name begins so, whatever its numbers."""
-    return name.startswith(shard_prefix) and _SHARD.fullmatch(name) is not None
-
-
 def finish_exchange(folder):
     """Puts a whole build that was to replace another one in its place, unless there is none.
 
@@ -167,8 +162,8 @@ def finish_exchange(folder):
         discard([FileSystems.join(made, MANIFEST)])  # a shard that somebody has removed is made again
         return False
     old, _ = _read_manifest(folder)
-    obsolete = {name for name in standing if is_shard(name, f"{new.dataset}-{new.split}.tfrecord-")}
-    obsolete |= {shard.name for shard in old.shards if _SHARD.fullmatch(shard.name)} if old else set()
+    obsolete = {name for name in standing if is_shard_name(name, shard_prefix(new.dataset, new.split))}
+    obsolete |= {shard.name for shard in old.shards if is_shard_name(shard.name)} if old else set()
     obsolete -= {shard.name for shard in new.shards}
     if DEAD_LETTERS in standing and not new.rejected:
         obsolete.add(DEAD_LETTERS)
@@ -180,9 +175,9 @@ def finish_exchange(folder):
 def remove_others(job):
     """Removes shards of an earlier plan, whose names say another number of shards."""
     wanted = {PurePath(job.shard_path(index)).name for index in range(job.count)}
-    prefix = f"{job.dataset}-{job.split}.tfrecord-"
+    prefix = shard_prefix(job.dataset, job.split)
     names = list_files(job.shards_folder)
-    _remove(job.shards_folder, [name for name in names if is_shard(name, prefix) and name not in wanted])
+    _remove(job.shards_folder, [name for name in names if is_shard_name(name, prefix) and name not in wanted])
 
 
 def remove_outdated(job):
@@ -212,11 +207,7 @@ def clean_up(folder, work_folders=(WORK_FOLDER, REPLACING_FOLDER)):
 def _is_ours(name):
     """Whether a build writes files of this name, or has not finished to."""
     name = PARTIAL.sub("", name)
-    return (
-        name in (MANIFEST, *_SIGNS)
-        or _WORK_FILE.fullmatch(name) is not None
-        or _SHARD.fullmatch(name) is not None
-    )
+    return name in (MANIFEST, *_SIGNS) or _WORK_FILE.fullmatch(name) is not None or is_shard_name(name)
 
 
 def _remove(folder, names):

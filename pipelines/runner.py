@@ -15,10 +15,9 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 
 from hrpose.command import captured_stderr
 from hrpose.storage import absolute
-from pipelines.instances import BuildError
+from pipelines.errors import BuildError
 from pipelines.progress import ShardProgress
-from pipelines.runner_options import LOCAL_RUNNER, check_dask, is_dask
-from pipelines.submission import only_submits, with_hints
+from pipelines.runner_options import LOCAL_RUNNER, check_dask, is_dask, only_submits, with_hints
 from pipelines.transforms import WriteShards
 from pipelines.watchdog import DRIVER
 

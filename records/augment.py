@@ -1,8 +1,8 @@
 """Training augmentation: what the official loader draws, as one affine map per instance.
 
-Every function works on a whole batch of NumPy arrays. Nothing touches pixels: the maps computed here are
-composed with the record's own and the crop is resampled once, so an augmented input is the same computation
-as drawing from the full image.
+Every function works on a whole batch of NumPy arrays. Nothing but `drop_rectangles` touches pixels: the maps
+computed here are composed with the record's own and the crop is resampled once, so an augmented input is the
+same computation as drawing from the full image.
 
 The rules are those of the official HRNet code (KeypointsDataset.__getitem__ and half_body_transform).
 """
@@ -24,6 +24,13 @@ from records.geometry import (
     transform_points,
 )
 from records.skeletons import Skeleton
+
+#: Sides of the rectangle that `drop_rectangles` blackens, as a share of the input's: those of RTMPose's
+#: recipes (Jiang et al. 2023; in mmpose albumentations' CoarseDropout with one hole, min 0.2 and max 0.4).
+_SMALLEST, _LARGEST = 0.2, 0.4
+
+#: Sets its draws apart from the others, which use the same key.
+_DROPOUT_STREAM = 1
 
 
 @dataclass(frozen=True)
@@ -231,3 +238,41 @@ def augment(
     return apply_parameters(
         instances, parameters.scale, parameters.rotation, parameters.flip, skeleton, input_size, unbiased
     )
+
+
+def drop_rectangles(
+    images: npt.NDArray[np.uint8],
+    instance_ids: npt.ArrayLike,
+    probability: float,
+    seed: int,
+    epoch: int,
+) -> npt.NDArray[np.uint8]:
+    """Coarse dropout: blackens one rectangle of some instances' inputs, drawn for each from its own stream.
+
+    The network learns to do without what it does not see. What an instance gets depends neither on the order
+    of the records nor on the batch, and can be replayed.
+
+    Args:
+        images: (N, h, w, 3) uint8.
+        instance_ids: (N,) int64.
+        probability: how often an instance gets a rectangle.
+        seed, epoch: non-negative ints.
+
+    Returns:
+        (N, h, w, 3) uint8, a copy. The rectangle lies inside of the input as a whole.
+    """
+    images = images.copy()
+    height, width = images.shape[1:3]
+    key, counter = np.array([seed, epoch], np.uint64), np.zeros(4, np.uint64)
+    for image, instance in zip(images, np.asarray(instance_ids, np.int64).view(np.uint64), strict=True):
+        counter[2:] = _DROPOUT_STREAM, instance
+        sampled, *sides, x, y = np.random.Generator(np.random.Philox(key=key, counter=counter)).random(5)
+        if sampled >= probability:
+            continue
+        hole_width, hole_height = (
+            round((_SMALLEST + (_LARGEST - _SMALLEST) * share) * side)
+            for share, side in zip(sides, (width, height), strict=True)
+        )
+        left, top = int(x * (width - hole_width + 1)), int(y * (height - hole_height + 1))
+        image[top : top + hole_height, left : left + hole_width] = 0
+    return images

@@ -1,95 +1,46 @@
 """Shard files and the manifest that describes them."""
 
 import hashlib
-import io
-import itertools
 import json
-import os
-import struct
-from collections.abc import Iterator
+import re
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
-import google_crc32c
-
-from hrpose.command import CommandError
 from hrpose.storage import file_sizes, path_of, remote_errors
+from records.errors import RecordsError
 from records.manifest_checks import wrong_manifest
 from records.schema import SCHEMA_VERSION
 from records.skeletons import Skeleton
+from records.tfrecord import FRAME
 
 MANIFEST = "manifest.json"
 
-#: How the names of shards end, as a regular expression; see `shard_name`.
-SHARD_NUMBERS = r"\.tfrecord-\d{5,}-of-\d{5,}"
+#: What `shard_name` makes.
+_SHARD = re.compile(r"[^/]+\.tfrecord-\d{5,}-of-\d{5,}")
 
 #: The build options that readers look at.
 REQUIRED_OPTIONS = {"input_size", "scale_factor", "half_body_min_keypoints", "annotations_sha256"}
 
 
-#: Bytes of a record besides its payload.
-FRAME = 16
-
-
-class RecordsError(CommandError):
-    """Records that are missing, damaged, or not what the caller needs."""
+def shard_prefix(dataset: str, split: str) -> str:
+    """How the names of a build's shards begin."""
+    return f"{dataset}-{split}.tfrecord-"
 
 
 def shard_name(dataset: str, split: str, index: int, count: int) -> str:
     """A shard's file name, in the form TensorFlow Datasets uses."""
-    return f"{dataset}-{split}.tfrecord-{index:05d}-of-{count:05d}"
+    return f"{shard_prefix(dataset, split)}{index:05d}-of-{count:05d}"
 
 
-def frame(payload: bytes) -> bytes:
-    """One record in TFRecord framing: length, masked CRC-32C of it, payload, masked CRC-32C of that.
-
-    The format is the one of TensorFlow's `RecordWriter` (tensorflow/core/lib/io/record_writer.h); written
-    here so that a shard can be made in memory and stored on any of Beam's file systems.
-    """
-
-    length = struct.pack("<Q", len(payload))
-    return b"".join((length, _masked_crc(length), payload, _masked_crc(payload)))
-
-
-def unframe(content: bytes | BinaryIO) -> Iterator[bytes]:
-    """The inverse of `frame` for a whole file.
+def is_shard_name(name: str, prefix: str = "") -> bool:
+    """Whether a file is called like a shard.
 
     Args:
-        content: the file's bytes, or the file, open for reading from its start. A length is believed only as
-            far as the file goes, so that none asks for more memory than there is.
-
-    Yields:
-        The payload of each record.
-
-    Raises:
-        RecordsError: at the first record that is damaged or cut off, with its number from 0 and its place.
+        name: the file's.
+        prefix: from `shard_prefix`; "" for a shard of any build.
     """
-    file = io.BytesIO(content) if isinstance(content, bytes) else content
-    end = file.seek(0, os.SEEK_END)
-    start = file.seek(0)
-    for number in itertools.count():
-        if start == end:
-            return
-        place = f"record {number} at byte {start:,}"
-        header = file.read(12)
-        if len(header) < 12:
-            raise RecordsError(f"{place} is cut off")
-        if _masked_crc(header[:8]) != header[8:]:
-            raise RecordsError(f"{place} has a wrong checksum of its length")
-        (length,) = struct.unpack("<Q", header[:8])
-        if length > end - start - FRAME:
-            raise RecordsError(f"{place} is cut off")
-        payload, checksum = file.read(length), file.read(4)
-        if _masked_crc(payload) != checksum:
-            raise RecordsError(f"{place} has a wrong checksum")
-        yield payload
-        start += length + FRAME
-
-
-def _masked_crc(data: bytes) -> bytes:
-    crc = google_crc32c.value(data)
-    return struct.pack("<I", (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
+    return name.startswith(prefix) and _SHARD.fullmatch(name) is not None
 
 
 @dataclass(frozen=True)
@@ -179,7 +130,7 @@ class Manifest:
         if data["schema_version"] != SCHEMA_VERSION:
             raise RecordsError(
                 f"the records were built with schema version {repr(data['schema_version'])[:50]}, this code "
-                f"reads version {SCHEMA_VERSION}; build them again with --overwrite"
+                f"reads version {SCHEMA_VERSION}; build them again: {_build_command(data)} --overwrite"
             )
         missing = REQUIRED_OPTIONS - set(data["options"])
         if missing:
@@ -250,3 +201,10 @@ def read_manifest(folder: Path | str, missing_ok: bool = False, fingerprint: str
                 "says; build the records again with --overwrite"
             )
     return manifest
+
+
+def _build_command(data: dict[str, Any]) -> str:
+    """The command that builds what a manifest of any version says, as far as it can be believed."""
+    chosen = {name: data.get(name) for name in ("dataset", "split", "boxes")}
+    known = {name: value for name, value in chosen.items() if isinstance(value, str) and value.isidentifier()}
+    return " ".join(["python pipelines/build_records.py", *(f"--{name}={known[name]}" for name in known)])

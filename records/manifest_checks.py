@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any
 
 from hrpose.flag_values import LARGEST_INPUT_SIDE
-from hrpose.json_checks import is_id, is_number
+from hrpose.json_checks import is_id, is_number, is_whole, received
 from records.skeletons import Skeleton
 
 
@@ -16,15 +16,15 @@ def wrong_manifest(data: dict[str, Any]) -> str | None:
     """
     for name, kind in (("dataset", str), ("split", str), ("boxes", str), ("source", dict)):
         if not isinstance(data[name], kind):
-            return _received(name, "a text" if kind is str else "an object", data[name])
-    if not _is_count(data["images"]):
-        return _received("images", "a number of images", data["images"])
+            return received(name, "a text" if kind is str else "an object", data[name])
+    if not is_whole(data["images"]):
+        return received("images", "a number of images", data["images"])
     for name in ("filtered", "rejected", "placement"):
         counts = data[name] if name != "placement" else data.get(name, {})
-        if not isinstance(counts, dict) or not all(map(_is_count, counts.values())):
-            return _received(name, "an object of counts", counts)
+        if not isinstance(counts, dict) or not all(map(is_whole, counts.values())):
+            return received(name, "an object of counts", counts)
     if not isinstance(data["shards"], list):
-        return _received("shards", "a list", data["shards"])
+        return received("shards", "a list", data["shards"])
     return (
         _wrong_options(data["options"])
         or wrong_skeleton(data["skeleton"])
@@ -40,9 +40,9 @@ def wrong_skeleton(data: Any) -> str | None:
         data: should be a dict as `records.skeletons.Skeleton.to_json` gives it.
     """
     if not isinstance(data, dict):
-        return _received("skeleton", "an object", data)
+        return received("skeleton", "an object", data)
     if not isinstance(data["name"], str):
-        return _received("skeleton's name", "a text", data["name"])
+        return received("skeleton's name", "a text", data["name"])
     for name, fits, expected in (
         ("keypoints", lambda value: isinstance(value, str), "names"),
         ("flip_pairs", _is_pair, "pairs of indices"),
@@ -51,7 +51,7 @@ def wrong_skeleton(data: Any) -> str | None:
         ("sigmas", is_number, "numbers"),
     ):
         if not isinstance(data[name], list) or not all(map(fits, data[name])):
-            return _received(f"skeleton's {name}", f"a list of {expected}", data[name])
+            return received(f"skeleton's {name}", f"a list of {expected}", data[name])
     try:
         Skeleton.from_json(data)
     except ValueError as error:
@@ -61,31 +61,31 @@ def wrong_skeleton(data: Any) -> str | None:
 
 def _wrong_options(options: Any) -> str | None:
     if not isinstance(options, dict):
-        return _received("options", "an object", options)
+        return received("options", "an object", options)
     size, scale = options["input_size"], options.get("max_crop_scale")
     if not isinstance(size, list) or len(size) != 2 or not all(map(_is_side, size)):
-        return _received("input_size", "width and height in pixels", size)
+        return received("input_size", "width and height in pixels", size)
     room = options["scale_factor"]
     if room is not None and not (is_number(room) and room >= 0):
-        return _received("scale_factor", "a number from 0 or null", room)
-    if not _is_count(options["half_body_min_keypoints"]):
-        return _received("half_body_min_keypoints", "a whole number", options["half_body_min_keypoints"])
+        return received("scale_factor", "a number from 0 or null", room)
+    if not is_whole(options["half_body_min_keypoints"]):
+        return received("half_body_min_keypoints", "a whole number", options["half_body_min_keypoints"])
     if not isinstance(options["annotations_sha256"], str):
-        return _received("annotations_sha256", "a text", options["annotations_sha256"])
+        return received("annotations_sha256", "a text", options["annotations_sha256"])
     if scale is not None and not (is_number(scale) and scale > 0):
-        return _received("max_crop_scale", "a number above 0 or null", scale)
+        return received("max_crop_scale", "a number above 0 or null", scale)
     return None
 
 
 def _wrong_shard(shard: Any) -> str | None:
     if not isinstance(shard, dict) or shard.keys() != {"name", "records", "size", "sha256"}:
-        return _received("a shard", "name, records, size and sha256", shard)
+        return received("a shard", "name, records, size and sha256", shard)
     if not isinstance(shard["name"], str) or not shard["name"] or not shard["name"].isprintable():
-        return _received("a shard's name", "a file name", shard["name"])
-    if not _is_count(shard["records"]) or not _is_count(shard["size"]):
-        return _received(f"records and size of {shard['name']}", "whole numbers from 0", shard)
+        return received("a shard's name", "a file name", shard["name"])
+    if not is_whole(shard["records"]) or not is_whole(shard["size"]):
+        return received(f"records and size of {shard['name']}", "whole numbers from 0", shard)
     if not isinstance(shard["sha256"], str):
-        return _received(f"sha256 of {shard['name']}", "a text", shard["sha256"])
+        return received(f"sha256 of {shard['name']}", "a text", shard["sha256"])
     return None
 
 
@@ -94,17 +94,9 @@ def _named_twice(names: list[str]) -> str | None:
     return f"the shard {twice[0]} is named twice, and would be read twice" if twice else None
 
 
-def _is_count(value: Any) -> bool:
-    return is_id(value) and value >= 0
-
-
 def _is_side(value: Any) -> bool:
     return is_id(value) and 0 < value <= LARGEST_INPUT_SIDE
 
 
 def _is_pair(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(map(is_id, value))
-
-
-def _received(what: str, expected: str, value: object) -> str:
-    return f"{what} should be {expected}, received {repr(value)[:100]}"

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 #: Raised whenever the table below or the meaning of a field changes; a reader refuses another version.
-SCHEMA_VERSION = 1
+#: 2 calls "instance_id" what was "person_id" in 1.
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)

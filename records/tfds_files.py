@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hrpose.nesting import loads
+from hrpose.json_text import loads
 from hrpose.storage import path_of, remote_errors
 from records.manifest import Manifest
 from records.schema import FIELDS, field_shapes

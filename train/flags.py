@@ -8,7 +8,8 @@ from hrpose.command import UsageError
 from hrpose.flag_values import integers, parse_input_size
 from hrpose.storage import local_only, path_of
 from model.codecs.conventions import CODECS, SIGMAS
-from records.datasets import DATASETS, DEFAULT_DATASET, records_folder
+from records.datasets import DATASETS, DEFAULT_DATASET
+from records.datasets.paths import records_folder
 from train.options import TrainOptions
 from train.schedule import SHAPES, Schedule
 

@@ -3,8 +3,8 @@
 import tensorflow as tf
 
 from model.codecs.conventions import codec_named
+from records.augment import drop_rectangles
 from records.reader import read_records
-from train.coarse_dropout import drop_rectangles
 
 #: What of a batch the devices get: the network's input and labels, and who it is.
 FIELDS = ("image", "keypoints_input", "image_id", "instance_id")

@@ -9,20 +9,22 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from hrpose.cluster import Cluster
 from hrpose.command import UsageError
 from hrpose.lock import only_one
 from model.hrnet import ARCHITECTURES, build
 from model.run_folder import Progress, RunConfig, checkpoint_folder
 from model.weight_import.initial_weights import load_initial_weights
 from records.checking.damage import find_damage
+from records.errors import RecordsError
 from records.examine import Damage
-from records.manifest import Manifest, RecordsError, read_manifest
+from records.manifest import Manifest, read_manifest
 from records.reader import check_usable, resolution_note, usable_shards
 from train.checkpoints import Checkpoints, find_existing_run, note_continuation, refuse_other_weights
 from train.ema import WeightEMA
 from train.optimizer import Adam
 from train.options import TrainOptions, recipe_line, run_config
-from train.strategy import Cluster, make_strategy, read_cluster
+from train.strategy import make_strategy, read_cluster
 from train.sync_batch_norm import synchronized
 from train.worker_consistency import alike
 

@@ -1,70 +1,24 @@
 """Which devices of which workers a run uses."""
 
-import json
-import re
-from dataclasses import dataclass
-
 import tensorflow as tf
 
+from hrpose.cluster import Cluster, parse_cluster
 from hrpose.command import UsageError
 from hrpose.devices import use_gpus
 from model.run_folder import RunError
 from train.signals import ctrl_c_ends_the_process
 
-#: A worker's address as gRPC takes it: a name, an IPv4 address, or an IPv6 address in brackets.
-_HOST = re.compile(r"(?:[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}")
 
-
-@dataclass(frozen=True)
-class Cluster:
-    """The workers of a run.
-
-    Attributes:
-        workers: how many there are.
-        index: which of them this is; 0 is the chief, who writes.
-    """
-
-    workers: int = 1
-    index: int = 0
-
-    @property
-    def is_chief(self):
-        """Whether this host writes checkpoints and curves."""
-        return self.index == 0
-
-
-def read_cluster(tf_config):
-    """The workers that the environment variable TF_CONFIG names.
-
-    Args:
-        tf_config: its value, e.g. ``{"cluster": {"worker": ["a:1234", "b:1234"]}, "task": {"type": "worker",
-            "index": 0}}``; None or empty for one worker. A "chief" is the first of the workers.
+def read_cluster(tf_config: str | None) -> Cluster:
+    """The workers that the environment variable TF_CONFIG names, as `hrpose.cluster.parse_cluster`.
 
     Raises:
-        UsageError: if it is anything else.
+        UsageError: if its value is of another form.
     """
-    if not tf_config:
-        return Cluster()
     try:
-        data = json.loads(tf_config)
-        kinds = dict(data.get("cluster", {}))
-        if not kinds:
-            return Cluster()
-        for hosts in kinds.values():
-            wrong = [host for host in hosts if not _HOST.fullmatch(host)]
-            if wrong or not isinstance(hosts, list):
-                raise ValueError(f"{(wrong or [hosts])[0]!r} is not host:port")
-        kind, index = data["task"]["type"], int(data["task"]["index"])
-        if not kinds.keys() <= {"chief", "worker"} or not 0 <= index < len(kinds[kind]):
-            raise ValueError(f"task {kind} {index} of a cluster of {', '.join(kinds)}")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UsageError(
-            f"the environment variable TF_CONFIG cannot be used ({error!r}); expected is "
-            '{"cluster": {"worker": ["host:port", …]}, "task": {"type": "worker", "index": 0}} with '
-            "another index on each worker"
-        ) from error
-    before = len(kinds.get("chief", [])) if kind == "worker" else 0
-    return Cluster(workers=sum(map(len, kinds.values())), index=before + index)
+        return parse_cluster(tf_config)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def make_strategy(gpus, cluster=None):

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import orjson
 
-from hrpose.json_checks import is_crowd, is_number
+from hrpose.json_checks import is_number
 from hrpose.json_text import parse_json
 from records.annotations.image_ids import find_texts, whole_number
+from records.annotations.instance_checks import is_crowd
 
 #: Of an image or a category.
 Id = int | str

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from hrpose.atomic_files import write_json
-from hrpose.json_checks import PERSON_CATEGORY
 from hrpose.json_text import parse_json
 from hrpose.storage import path_of
+from records.annotations.instance_checks import PERSON_CATEGORY
 from records.skeletons import POSETRACK
 
 KEYPOINTS = (

@@ -9,9 +9,9 @@ from absl import flags
 from evaluate.options import LARGEST_BATCH
 from evaluate.weight_flags import define_weight_flags
 from hrpose.command import UsageError, import_tensorflow, run
-from hrpose.json_checks import PERSON_CATEGORY
 from hrpose.storage import local_only
 from model.run_folder import read_config
+from records.annotations.instance_checks import PERSON_CATEGORY
 from records.datasets import DATASETS
 
 log = logging.getLogger(__name__)

@@ -23,7 +23,6 @@ from hrpose.command import CommandError, UsageError
 from model.codecs.conventions import codec_named
 from model.image_files import ImageError, read_image
 from model.run_folder import RunConfig
-from records.cutting import cut_part
 from records.geometry import (
     affine_to_input,
     box_to_center_scale,
@@ -31,6 +30,7 @@ from records.geometry import (
     covering_rectangle,
     invert_affine,
 )
+from records.resample import cut_part
 from records.skeletons import Skeleton
 
 log = logging.getLogger(__name__)

@@ -6,9 +6,8 @@ import sys
 import textwrap
 from pathlib import Path
 
-from hrpose.command import captured_stderr, prepare_process
+from hrpose.command import CommandError, captured_stderr, prepare_process
 from model.codecs.conventions import CODECS
-from model.exporting.errors import ExportError
 from model.run_folder import RunError, load_checkpoint, read_config
 from model.weight_choice import add_weight_choice, choose_averaged, choose_epoch
 
@@ -57,7 +56,7 @@ EXAMPLES = {
         print({output}.shape)
     """,
 }
-USER_ERRORS = (ExportError, RunError, OSError)
+USER_ERRORS = (CommandError, OSError)
 ENDINGS = {"saved_model": "", "onnx": ".onnx", "litert": ".tflite"}
 RUNTIMES = {"saved_model": "tensorflow", "onnx": "onnxruntime", "litert": "ai-edge-litert"}
 #: Images per call; far above what any device's memory could take.

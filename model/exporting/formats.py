@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from hrpose.atomic_files import replacing
 from model.exporting.errors import ExportError
 from model.exporting.serving import describe, inference_network, serving_function
 from model.inputs import normalize
@@ -159,16 +160,10 @@ def _replacing(path, overwrite):
             raise ExportError(f"{path} is there already; --overwrite replaces it")
         if path.is_dir() and not (path / "saved_model.pb").is_file():
             raise ExportError(f"{path} is a folder, and not that of a SavedModel: nothing is replaced")
-    # A name of its own that any file system takes: 255 bytes.
-    prefix = f".{os.fsdecode(os.fsencode(path.name)[:200])}."
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=prefix, suffix=".partial", dir=path.parent) as folder:
-            temporary = Path(folder) / "new"
+        with replacing(path) as temporary:
             yield temporary
-            if os.path.lexists(path) and (path.is_dir() or temporary.is_dir()):  # only files replace files
-                path.rename(Path(folder) / "old")
-            temporary.rename(path)
     except (OSError, *_OF_THE_DISK) as error:
         # TensorFlow's texts begin with a node of its graph, and end with an operation's name.
         reason = re.sub(r"^\{\{.*?\}\} *| *\[Op:\w+\]$", "", getattr(error, "strerror", None) or str(error))

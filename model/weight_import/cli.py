@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save
 
-from hrpose.command import captured_stderr, prepare_process
+from hrpose.atomic_files import WriteError, write_whole
+from hrpose.command import CommandError, captured_stderr, prepare_process
 from model.official_weights import official_shapes
-from model.run_folder import CONFIG, Progress, RunError, checkpoint_folder, require_saved
+from model.run_folder import CONFIG, Progress, checkpoint_folder, require_saved
 from model.weight_choice import add_weight_choice, choose_epoch
 from model.weight_import.initial_weights import fit_backbone, head_size, is_named_for, network_of, summarize
 from model.weight_import.readers import EMA, LEARNT, WeightsError, read_weights, sha256, weights_file
@@ -109,7 +110,8 @@ def import_weights(source, target, averaged=None):
 
     Raises:
         WeightsError: if they cannot be read, are not a whole HRNet backbone, or are to be named for another
-            network, or the file cannot be written; what stood there before is intact then.
+            network.
+        WriteError: if the file cannot be written; what stood there before is intact then.
         RunError: as `model.weight_import.readers.read_weights`.
     """
     state = read_weights(source, averaged)
@@ -137,22 +139,14 @@ def import_weights(source, target, averaged=None):
     }
     if is_checkpoint := (file.parent / "state.json").is_file():
         metadata |= {"checkpoint": file.parent.name, "averaged": str(file.name == EMA).lower()}
-    temporary = target.with_name(f"{target.name}.partial")
     # A transposed array is another order of the same memory, and safetensors writes memory as it lies. Its
     # save_file would make a file that only its owner can read.
     arrays = {name: np.ascontiguousarray(value) for name, value in fit.values.items()}
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_bytes(save(arrays, metadata))
-            temporary.replace(target)
-        finally:  # the disk may be full
-            temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise WeightsError(
-            f"{target} could not be written: {error.strerror or error}; see to it that there is room in "
-            f"{target.parent} and that it may be written"
-        ) from error
+        raise WriteError.of(target, error) from error
+    write_whole(target, save(arrays, metadata))
     return network, keypoints, fit.unused, is_checkpoint and file.name == EMA
 
 
@@ -188,7 +182,7 @@ def command(argv=None):
         _run(parser().parse_args(argv))
     except SystemExit as end:  # argparse has printed what is wrong (2), or the help (0)
         return end.code
-    except (WeightsError, RunError, OSError) as error:
+    except (CommandError, OSError) as error:
         print(f"{NAME}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

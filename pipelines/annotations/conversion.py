@@ -20,10 +20,10 @@ from apache_beam.io.filesystems import FileSystems
 from tqdm import tqdm
 
 from pipelines.annotations.raw_files import digest
+from pipelines.errors import BuildError
 from pipelines.exchange import exchange
 from pipelines.existing_build import differences
 from pipelines.image_sizes import header_sizes
-from pipelines.instances import BuildError
 from pipelines.storage import (
     PARTIAL,
     discard,
@@ -34,7 +34,8 @@ from pipelines.storage import (
     remove_folder,
     write_whole,
 )
-from records.datasets import Dataset, DatasetPaths
+from records.datasets.dataset import Dataset
+from records.datasets.paths import DatasetPaths
 
 RECORD = "conversion.json"
 

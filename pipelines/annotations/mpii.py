@@ -12,13 +12,14 @@ from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
 
-from hrpose.json_checks import PERSON_CATEGORY
+from hrpose.json_checks import is_number
 from pipelines.annotations.conversion import Conversion, Converted, Measure, Options, Raw
 from pipelines.annotations.json_stream import read_json
 from pipelines.annotations.mpii_release import read_release
 from pipelines.annotations.raw_files import is_there
-from pipelines.instances import BuildError, is_number
+from pipelines.errors import BuildError
 from pipelines.storage import file_sha256
+from records.annotations.instance_checks import PERSON_CATEGORY
 from records.skeletons import MPII
 
 RELEASE = "mpii_human_pose_v1_u12_1.mat"

@@ -19,11 +19,12 @@ from collections import Counter
 
 from apache_beam.io.filesystems import FileSystems
 
-from hrpose.json_checks import PERSON_CATEGORY, is_crowd
+from hrpose.json_checks import is_id, is_number
 from pipelines.annotations.conversion import Conversion, Converted, Measure, Options, Raw
 from pipelines.annotations.json_stream import read_json
 from pipelines.annotations.raw_files import is_there, list_json
-from pipelines.instances import BuildError, is_id, is_number, wrong_box, wrong_keypoints
+from pipelines.errors import BuildError
+from records.annotations.instance_checks import PERSON_CATEGORY, is_crowd, wrong_box, wrong_keypoints
 from records.skeletons import POSETRACK
 
 #: The dataset's own lines, which are COCO's by position; 1-based.

@@ -6,8 +6,8 @@ from tqdm import tqdm
 
 from hrpose.storage import is_remote
 from pipelines.annotations.conversion import ConversionTask, Filtered
-from pipelines.instances import BuildError
-from pipelines.synthetic import SyntheticOptions, generate
+from pipelines.errors import BuildError
+from pipelines.synthetic.dataset import SyntheticOptions, generate
 
 log = logging.getLogger(__name__)
 

@@ -29,7 +29,7 @@ from pathlib import Path, PurePath
 import cv2
 import numpy as np
 
-from hrpose.nesting import loads
+from hrpose.json_text import loads
 from pipelines.synthetic.detections import DetectorOptions, simulate_detections
 from pipelines.synthetic.scenes import MAX_INSTANCES, Scene, render_scene
 from records.skeletons import COCO
@@ -273,7 +273,13 @@ def _start_worker() -> None:
     """Leave the cores to the other workers, and do not outlive a parent that was killed."""
     cv2.setNumThreads(1)
     parent = multiprocessing.parent_process()
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+    assert parent is not None  # this is a child
+
+    def end_with_it() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_it, daemon=True).start()
 
 
 def _generate_range(task: tuple[Path, SyntheticOptions, str, int, int]) -> list[tuple[dict, list[dict]]]:

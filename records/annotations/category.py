@@ -7,10 +7,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from hrpose.json_checks import PERSON_CATEGORY, is_id
+from hrpose.json_checks import is_id
 from records.annotations.forms import Key, Shape, as_key, fits, shape_of
 from records.annotations.image_ids import whole_number
-from records.manifest import RecordsError
+from records.annotations.instance_checks import PERSON_CATEGORY
+from records.errors import RecordsError
 from records.skeletons import COCO, Skeleton
 
 #: An entry of "categories", as it was parsed.
@@ -82,13 +83,10 @@ def choose_category(
 
     Args:
         categories: the file's "categories", any parsed JSON value.
-        annotated: `Annotated`, what its annotations say.
+        annotated: what its annotations say.
         path: where it was read, for messages.
         wanted: name or id of the category to take; None to choose.
         skeleton: the `Skeleton` whose keypoints these are, whatever the file calls them; None: the file's.
-
-    Returns:
-        A `Chosen`.
 
     Raises:
         RecordsError: if the file does not say which, has no such category, or has other numbers of keypoints

@@ -4,7 +4,8 @@ import math
 import re
 from typing import Any
 
-from hrpose.json_checks import SMALLEST_SIDE, is_number, wrong_keypoints
+from hrpose.json_checks import is_number
+from records.annotations.instance_checks import SMALLEST_SIDE, wrong_keypoints
 
 #: How far a box made of keypoints reaches beyond them on every side, as a share of their extent: instances
 #: are larger than the hull of their keypoints. The widely used converters of MPII grow the extent by a fifth

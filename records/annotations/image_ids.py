@@ -8,10 +8,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hrpose.json_checks import is_id
-from hrpose.json_text import json_text, open_json
-from hrpose.nesting import loads
+from hrpose.json_text import json_text, loads, open_json
 from hrpose.storage import path_of, remote_errors
-from records.manifest import RecordsError
+from records.errors import RecordsError
 
 
 def read_image_ids(path: Path | str) -> frozenset[int]:
@@ -21,9 +20,6 @@ def read_image_ids(path: Path | str) -> frozenset[int]:
 
     Args:
         path: of the file.
-
-    Returns:
-        A frozenset of int.
 
     Raises:
         RecordsError: if it is missing, anything else, or empty.

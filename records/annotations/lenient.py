@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from hrpose.json_checks import is_id, is_list, is_number, wrong_box, wrong_keypoints
+from hrpose.json_checks import is_id, is_list, is_number
 from records.annotations.category import Annotated, category_key, choose_category
 from records.annotations.forms import (
     BOX_MARGIN,
@@ -25,7 +25,8 @@ from records.annotations.forms import (
 )
 from records.annotations.ids import ImageIds
 from records.annotations.image_ids import whole_number
-from records.manifest import RecordsError
+from records.annotations.instance_checks import wrong_box, wrong_keypoints
+from records.errors import RecordsError
 from records.skeletons import Skeleton
 
 #: What is said of each kind of assumption about single entries.
@@ -69,7 +70,7 @@ class Lenient:
         content: the parsed file in strict form: "images" of those that can be used, "annotations", and
             "categories" with the one that counts, each entry made when it is iterated over. Width and height
             are 0 where the file does not state them.
-        used: frozenset of the ids, as in `content`, of the images that annotations belong to.
+        used: the ids, as in `content`, of the images that annotations belong to.
     """
 
     def __init__(

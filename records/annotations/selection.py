@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hrpose.json_checks import SMALLEST_SIDE, is_crowd, is_id, is_number, wrong_box, wrong_keypoints
+from hrpose.json_checks import is_id, is_number
+from records.annotations.instance_checks import SMALLEST_SIDE, is_crowd, wrong_box, wrong_keypoints
 from records.geometry import clean_box
 
 

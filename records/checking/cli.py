@@ -11,7 +11,7 @@ from absl import flags
 
 from hrpose.command import UsageError, run
 from hrpose.storage import file_sizes, path_of
-from records.manifest import Manifest, read_manifest
+from records.manifest import Manifest, read_manifest, shard_prefix
 
 NAME = "python records/check.py"
 
@@ -95,7 +95,7 @@ def main(values: flags.FlagValues, rest: Sequence[str], folder: str) -> int:
 def stray_shards(folder: Path | str, manifest: Manifest) -> list[str]:
     """Names of files in a folder that look like the manifest's shards but are none."""
     named = {shard.name for shard in manifest.shards}
-    prefix = f"{manifest.dataset}-{manifest.split}.tfrecord-"
+    prefix = shard_prefix(manifest.dataset, manifest.split)
     return sorted(name for name in file_sizes(folder) if name.startswith(prefix) and name not in named)
 
 

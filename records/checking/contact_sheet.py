@@ -9,8 +9,9 @@ import numpy.typing as npt
 
 from hrpose.drawing import TILE_PAPER, contact_sheet, draw_skeleton, keypoint_sides
 from records.checking.verify import decode_crop
+from records.errors import RecordsError
 from records.geometry import compose_affine, transform_points
-from records.manifest import Manifest, RecordsError
+from records.manifest import Manifest
 from records.schema import Record
 
 TILE_SIZE = (240, 280)

@@ -10,8 +10,9 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from hrpose.storage import copies_folder, is_remote, local_folder, path_of
+from records.errors import RecordsError
 from records.examine import Damage, examine_shard
-from records.manifest import RecordsError, Shard, read_manifest
+from records.manifest import Shard, read_manifest
 
 #: Shards that are read at the same time.
 _WORKERS = 4
@@ -30,7 +31,7 @@ def find_damage(folder: Path | str) -> tuple[Damage, ...]:
         folder: of one build.
 
     Returns:
-        A tuple of `Damage`, in the manifest's order; empty if all is well.
+        In the manifest's order; none if all is well.
 
     Raises:
         RecordsError: if the folder has no manifest that can be read.

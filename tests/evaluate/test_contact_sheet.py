@@ -81,7 +81,7 @@ def test_every_tile_shows_the_instance_its_caption_names(tmp_path, monkeypatch):
     write_split(tmp_path, "train", data)
     for number, path in enumerate(sorted((tmp_path / "images/train2017").iterdir()), start=1):
         cv2.imwrite(str(path), np.full((96, 96, 3), 40 * number, np.uint8))
-    build_records(make_build(tmp_path, tmp_path / "out"), say=lambda line: None)
+    build_records(make_build(tmp_path, tmp_path / "out"))
     (batch,) = read_records(tmp_path / "out", 6)
     order = batch["image_id"].numpy()
     keypoints = batch["keypoints"].numpy().astype(float)

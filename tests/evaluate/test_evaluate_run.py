@@ -23,7 +23,8 @@ from evaluate.run_inputs import find_evaluation_split
 from hrpose.command import CommandError, UsageError
 from model.best_epoch import write_best
 from model.run_folder import RunError, checkpoint_folder, read_config, write_config
-from records.manifest import RecordsError, read_manifest
+from records.errors import RecordsError
+from records.manifest import read_manifest
 from records.skeletons import COCO
 from tests.helpers.builders import write_json
 from tests.helpers.full_disk import full_disk_at

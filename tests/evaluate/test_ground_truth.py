@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from evaluate.ground_truth import find_ground_truth, read_ground_truth
 from evaluate.metrics.coco import evaluate_coco
-from records.manifest import RecordsError
+from records.errors import RecordsError
 from records.skeletons import COCO
 from tests.helpers.builders import annotations, image, instance
 from tests.helpers.sources import BOX, annotation, everyone, ground_truth, some_of

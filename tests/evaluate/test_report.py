@@ -22,10 +22,11 @@ from evaluate.report.report import write_report
 from evaluate.rescoring import as_results, rescore_and_nms
 from evaluate.run import Timing
 from model.run_folder import RunConfig
+from pipelines.build import build_records
 from records.manifest import read_manifest
 from records.reader import read_records
 from records.skeletons import COCO
-from tests.helpers.builders import make_build, quiet, random_annotations, write_split
+from tests.helpers.builders import make_build, random_annotations, write_split
 from tests.helpers.evaluation_splits import make_split
 from tests.helpers.shared import ROOT
 
@@ -42,7 +43,7 @@ def scene(tmp_path_factory):
     for entry in data["images"]:
         entry["file_name"] = f"{entry['id']}{HOSTILE}"
     write_split(folder, "val", data)
-    quiet(make_build(folder, folder / "val", "val", instances_per_shard=8, max_bad_fraction=1.0))
+    build_records(make_build(folder, folder / "val", "val", instances_per_shard=8, max_bad_fraction=1.0))
     return folder / "val", read_manifest(folder / "val"), data
 
 

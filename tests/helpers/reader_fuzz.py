@@ -19,9 +19,11 @@ import numpy as np
 
 from records.checking.damage import damage_reported, find_damage
 from records.checking.verify import check_shard
-from records.manifest import RecordsError, read_manifest, unframe
+from records.errors import RecordsError
+from records.manifest import read_manifest
 from records.reader import read_records
 from records.schema import from_example, parse_examples
+from records.tfrecord import unframe
 from tests.helpers.builders import masked_crc, rewrite_shard
 
 LENGTHS = (2**63 - 1, 2**63, 2**64 - 1, 2**40, 2**41 + 5, 2**31, 2**32)

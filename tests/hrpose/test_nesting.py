@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hrpose.nesting import MAX_DEPTH, check_nesting, loads
+from hrpose.json_text import MAX_DEPTH, check_nesting, loads
 from pipelines.storage import read_json_if_there
 from tests.helpers.sources import anything
 

@@ -61,7 +61,9 @@ def test_what_is_excepted_already_stays_and_comes_first(environment):
 
 def test_the_workers_of_a_training_are_excepted(environment):
     workers = ["one.cluster:1234", "10.0.0.2:1234", "[fd00::3]:1234"]
-    environment(http_proxy="x", TF_CONFIG=json.dumps({"cluster": {"chief": ["zero:1"], "worker": workers}}))
+    cluster = {"chief": ["zero:1"], "worker": workers}
+    task = {"type": "worker", "index": 1}
+    environment(http_proxy="x", TF_CONFIG=json.dumps({"cluster": cluster, "task": task}))
     bypass_proxies()
     assert {"zero", "one.cluster", "10.0.0.2", "fd00::3"} <= set(os.environ["no_proxy"].split(","))
 

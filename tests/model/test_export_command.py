@@ -157,7 +157,7 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_there(
 ):
     monkeypatch.chdir(run_folder)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    full_disk_at("new", monkeypatch)
+    full_disk_at(".partial", monkeypatch)
     full_disk_of_tensorflow(monkeypatch)
     target = tmp_path / {"onnx": "x.onnx", "saved_model": "x"}[file_format]
     assert command([f"--format={file_format}", f"--to={target}"]) == 1

@@ -122,7 +122,7 @@ def test_a_configuration_that_cannot_be_saved_leaves_the_one_before_it(tmp_path,
     def full_disk(*_):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("model.run_folder.os.fsync", full_disk)
+    monkeypatch.setattr("hrpose.atomic_files.os.fsync", full_disk)
     with pytest.raises(RunError, match=r"config.json could not be saved: no space .* are intact"):
         write_config(tmp_path, replace(CONFIGURATION, sigma=3.0))
     assert read_config(tmp_path) == CONFIGURATION
@@ -276,7 +276,7 @@ def test_a_save_that_fails_leaves_the_checkpoint_before_it(saved, monkeypatch):
     def full_disk(*_):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("model.run_folder.os.fsync", full_disk)
+    monkeypatch.setattr("hrpose.atomic_files.os.fsync", full_disk)
     for epoch in (7, 8):
         with pytest.raises(RunError, match=r"could not be saved: no space .*before it are intact"):
             save_checkpoint(folder, epoch, 2000, model, optimizer)

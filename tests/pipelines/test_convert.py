@@ -8,8 +8,8 @@ import pytest
 from pipelines.annotations import mpii, posetrack
 from pipelines.annotations.mpii_release import read_release
 from pipelines.cli import command
-from pipelines.instances import BuildError
-from pipelines.transforms import write_whole
+from pipelines.errors import BuildError
+from pipelines.storage import write_whole
 from records.manifest import read_manifest
 from tests.helpers.builders import write_json
 from tests.helpers.releases import (

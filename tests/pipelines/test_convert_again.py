@@ -10,7 +10,7 @@ import pytest
 from apache_beam.io.filesystems import FileSystems
 
 from pipelines.cli import command
-from pipelines.instances import BuildError
+from pipelines.errors import BuildError
 from records.annotations import mat_files
 from tests.helpers.builders import shard_bytes, write_json
 from tests.helpers.releases import convert, write_mpii, write_posetrack, written
@@ -251,7 +251,7 @@ def test_the_annotations_of_a_dataset_that_is_read_only_go_elsewhere(dataset, wr
         assert shard_bytes(tmp_path / "records" / path.name) == shard_bytes(path)
     capsys.readouterr()
     assert command([*flags, f"--dataset_dir={tmp_path}/there", *elsewhere]) == 0
-    said = capsys.readouterr().out
+    said = "".join(capsys.readouterr())
     assert "already converted" in said
     assert "→" not in said
 

@@ -7,7 +7,7 @@ import pytest
 from pipelines.annotations.mpii import coco_files, divide, read_list
 from pipelines.annotations.mpii_release import Entry, Rect
 from pipelines.cli import command
-from pipelines.instances import BuildError
+from pipelines.errors import BuildError
 from records.manifest import read_manifest
 from tests.helpers.builders import write_json
 from tests.helpers.releases import convert, mpii_instances, rect, write_mpii, write_release

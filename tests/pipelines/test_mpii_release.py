@@ -11,7 +11,7 @@ from scipy.io import savemat
 
 from pipelines.annotations.mpii import coco_files
 from pipelines.annotations.mpii_release import read_release
-from pipelines.instances import BuildError
+from pipelines.errors import BuildError
 from tests.helpers.releases import EMPTY, POINT, rect, structs, write_release
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipelines.annotations import coco
 from pipelines.annotations.posetrack import join_videos
-from pipelines.instances import BuildError
+from pipelines.errors import BuildError
 from records.skeletons import POSETRACK
 from tests.helpers.releases import frame, instance, read_videos, video
 from tests.helpers.shared import shared_data

@@ -130,6 +130,6 @@ def test_importing_a_command_is_light_and_defines_no_flags(module):
 
 def test_the_networks_train_offers_are_those_there_are():
     from model.hrnet import ARCHITECTURES
-    from train.cli import MODELS
+    from train.flags import MODELS
 
     assert tuple(ARCHITECTURES) == MODELS

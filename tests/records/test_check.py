@@ -14,10 +14,12 @@ from records.checking.cli import command
 from records.checking.contact_sheet import BOX_COLOR, render_record
 from records.checking.summary import keypoint_table, size_table
 from records.checking.verify import Instances, check_shard, check_shards
-from records.manifest import MANIFEST, RecordsError, Shard, frame, read_manifest
+from records.errors import RecordsError
+from records.manifest import MANIFEST, Shard, read_manifest
 from records.schema import to_example
 from records.skeletons import COCO
 from records.tfds_files import DATASET_INFO, FEATURES
+from records.tfrecord import frame
 from tests.helpers.builders import annotations, image, instance, make_build, make_dataset, write_split
 
 SHARD = Shard("shard", records=1, size=0, sha256="")

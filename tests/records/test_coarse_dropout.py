@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from train.coarse_dropout import drop_rectangles
+from records.augment import drop_rectangles
 
 WHITE = np.full((400, 60, 40, 3), 255, np.uint8)
 INSTANCES = np.arange(400) * 7 - 100

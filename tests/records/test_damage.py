@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from records.checking.damage import Damage, damage_reported, find_damage
-from records.manifest import RecordsError, read_manifest, unframe
+from records.checking.damage import damage_reported, find_damage
+from records.errors import RecordsError
+from records.examine import Damage
+from records.manifest import read_manifest
 from records.reader import read_records
+from records.tfrecord import unframe
 from tests.helpers.builders import rewrite_shard
 from tests.helpers.small_runs import small_options
 from train.loop import train

@@ -13,10 +13,12 @@ import tensorflow as tf
 from records.augment import Augmentation
 from records.checking.cli import command
 from records.checking.damage import damage_reported, find_damage
+from records.errors import RecordsError
 from records.examine import Damage, examine_payloads, examine_shard
-from records.manifest import FRAME, RecordsError, frame, read_manifest, unframe
+from records.manifest import read_manifest
 from records.reader import read_records, serialized_records, usable_shards
 from records.schema import from_example, to_example
+from records.tfrecord import FRAME, frame, unframe
 from tests.helpers.builders import masked_crc, rewrite_shard
 from tests.helpers.shared import ROOT
 

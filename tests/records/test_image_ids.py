@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 
 from evaluate.ground_truth import find_ground_truth
 from evaluate.metrics.coco import evaluate_coco
+from pipelines.build import build_records
 from pipelines.cli import command
 from records.annotations.image_ids import read_image_ids
-from records.manifest import RecordsError, read_manifest
-from tests.helpers.builders import annotations, image, instance, make_build, quiet, write_json, write_split
+from records.errors import RecordsError
+from records.manifest import read_manifest
+from tests.helpers.builders import annotations, image, instance, make_build, write_json, write_split
 
 INSTANCES = {1: 1, 2: 2, 3: 3}  # image: instances in it
 NOWHERE = Path("nowhere")
@@ -105,18 +107,18 @@ def test_any_bytes_are_a_list_or_refused(tmp_path_factory, content):
 @pytest.mark.parametrize("boxes", ["ground_truth", "detections"])
 def test_records_are_made_of_the_listed_images_only(folder, text, boxes):
     build = make_build(folder, folder / "out", "val", boxes, image_ids=listed(folder, text))
-    manifest = quiet(build)
+    manifest = build_records(build)
     assert (manifest.records, manifest.images) == (4, 2)
     assert manifest.filtered == {"image_not_listed": 2}
     assert manifest.source["image_ids"] == str(folder / "ids")
 
 
 def test_another_list_is_refused_by_name(folder):
-    quiet(make_build(folder, folder / "out", "val", image_ids=listed(folder)))
+    build_records(make_build(folder, folder / "out", "val", image_ids=listed(folder)))
     with pytest.raises(Exception, match=r"image_ids_sha256 was .*, now"):
-        quiet(make_build(folder, folder / "out", "val", image_ids=listed(folder, "[1]")))
+        build_records(make_build(folder, folder / "out", "val", image_ids=listed(folder, "[1]")))
     with pytest.raises(Exception, match=r"image_ids_sha256 was .*, now None"):
-        quiet(make_build(folder, folder / "out", "val"))
+        build_records(make_build(folder, folder / "out", "val"))
 
 
 @pytest.mark.parametrize("text", ["[7]", "[]", "x"])
@@ -141,7 +143,7 @@ def perfect_results(folder, image_ids):
 
 
 def test_the_metric_looks_at_the_listed_images_only(folder):
-    quiet(make_build(folder, folder / "out", "val", image_ids=listed(folder)))
+    build_records(make_build(folder, folder / "out", "val", image_ids=listed(folder)))
     ground_truth = find_ground_truth(read_manifest(folder / "out"), NOWHERE)
     assert ground_truth.image_ids == {1, 3}
     results = perfect_results(folder, {1, 3})
@@ -152,13 +154,13 @@ def test_the_metric_looks_at_the_listed_images_only(folder):
 
 
 def test_without_a_list_the_metric_looks_at_everything(folder):
-    quiet(make_build(folder, folder / "out", "val"))
+    build_records(make_build(folder, folder / "out", "val"))
     assert find_ground_truth(read_manifest(folder / "out"), NOWHERE).image_ids is None
 
 
 @pytest.mark.parametrize("change", ["gone", "changed"])
 def test_a_list_that_is_gone_or_changed_is_refused_by_name(folder, change):
-    quiet(make_build(folder, folder / "out", "val", image_ids=listed(folder)))
+    build_records(make_build(folder, folder / "out", "val", image_ids=listed(folder)))
     if change == "gone":
         (folder / "ids").unlink()
     else:

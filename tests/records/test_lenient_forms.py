@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hrpose.json_checks import wrong_box, wrong_keypoints
 from records.annotations.forms import (
     BOX_MARGIN,
     SMALLEST_BOX,
@@ -15,6 +14,7 @@ from records.annotations.forms import (
     shape_of,
     with_numbers,
 )
+from records.annotations.instance_checks import wrong_box, wrong_keypoints
 from tests.helpers.sources import anything, keypoints
 
 NAN = float("nan")

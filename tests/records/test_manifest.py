@@ -14,18 +14,11 @@ from hypothesis import strategies as st
 
 from hrpose.command import CommandError
 from records.augment import Augmentation
-from records.manifest import (
-    MANIFEST,
-    Manifest,
-    RecordsError,
-    Shard,
-    frame,
-    read_manifest,
-    shard_name,
-    unframe,
-)
+from records.errors import RecordsError
+from records.manifest import MANIFEST, Manifest, Shard, read_manifest, shard_name
 from records.reader import check_usable, resolution_note
 from records.skeletons import COCO
+from records.tfrecord import frame, unframe
 
 MANIFEST_OF_TWO = Manifest(
     dataset="coco",
@@ -145,7 +138,7 @@ def test_a_shard_outside_of_the_folder_is_not_looked_at(folder, name):
         "null",
         "3",
         "{}",
-        '{"schema_version": 1}',
+        '{"schema_version": 2}',
         "\x00\x01",
         json.dumps(MANIFEST_OF_TWO.to_json() | {"shards": [{"name": "a"}]}),
         json.dumps(MANIFEST_OF_TWO.to_json() | {"shards": None}),
@@ -232,11 +225,21 @@ def test_any_value_in_a_manifest_is_an_error_or_can_be_worked_with(data):
     resolution_note(manifest, (384, 512))
 
 
-def test_another_schema_version_is_refused_with_both_versions(folder):
-    data = MANIFEST_OF_TWO.to_json() | {"schema_version": 99}
+@pytest.mark.parametrize(
+    ("changes", "command"),
+    [
+        ({}, "--dataset=coco --split=val --boxes=ground_truth --overwrite"),
+        ({"dataset": "a; rm", "split": 3}, "--boxes=ground_truth --overwrite"),
+    ],
+)
+def test_another_schema_version_is_refused_with_both_versions_and_the_command_that_builds_anew(
+    folder, changes, command
+):
+    data = MANIFEST_OF_TWO.to_json() | {"schema_version": 1} | changes
     (folder / MANIFEST).write_text(json.dumps(data))
-    with pytest.raises(RecordsError, match=r"version 99.*version 1.*--overwrite"):
+    with pytest.raises(RecordsError, match=r"version 1, .*version 2; ") as error:
         read_manifest(folder)
+    assert str(error.value).endswith(f"build them again: python pipelines/build_records.py {command}")
 
 
 def test_records_errors_are_shown_as_one_line_by_every_command():

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from evaluate.ground_truth import read_ground_truth
 from pipelines.cli import command
 from records.checking.cli import command as check
+from records.errors import RecordsError
 from records.geometry import clean_box
-from records.manifest import Manifest, RecordsError, read_manifest
+from records.manifest import Manifest, read_manifest
 from records.plausibility import (
     area_warning,
     count_areas,

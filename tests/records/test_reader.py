@@ -11,8 +11,9 @@ import tensorflow as tf
 from pipelines.build import build_records
 from pipelines.crops import CropOptions
 from records.augment import Augmentation, AugmentationParameters, apply_parameters, choose_half_body
+from records.errors import RecordsError
 from records.geometry import compose_affine, invert_affine, mirror_affine, transform_points
-from records.manifest import RecordsError, read_manifest
+from records.manifest import read_manifest
 from records.reader import read_records, resolution_note
 from records.resample import warp_inputs
 from records.schema import parse_examples

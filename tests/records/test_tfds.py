@@ -18,10 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from records.checking.verify import decode_crop
-from records.manifest import Manifest, Shard, frame, read_manifest, shard_name, unframe
+from records.manifest import Manifest, Shard, read_manifest, shard_name
 from records.schema import FIELDS, field_shapes, parse_examples, to_example
 from records.skeletons import COCO, Skeleton
 from records.tfds_files import DATASET_INFO, FEATURES, tfds_files
+from records.tfrecord import frame, unframe
 from tests.records.test_schema import values
 
 # TFDS asks protobuf in a way that protobuf is about to drop.
@@ -131,7 +132,7 @@ def test_the_call_of_the_documentation_works(folder):
 def test_tfds_knows_the_builds_numbers(folder):
     manifest = read_manifest(folder)
     info = tfds.builder_from_directory(folder).info
-    assert (info.name, str(info.version)) == ("coco", "1.0.0")
+    assert (info.name, str(info.version)) == ("coco", "2.0.0")
     assert list(info.splits) == ["train"]
     split = info.splits["train"]
     assert split.num_examples == manifest.records == 24

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.shared import shared_data
-from train.accuracy import keypoint_hits
+from train.train_step import keypoint_hits
 
 
 def peaks(places, size=(64, 48)):

@@ -126,7 +126,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_it(options, tmp_path, monkeypa
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as context:
-        context.setattr("model.run_folder.os.fsync", full_disk)
+        context.setattr("hrpose.atomic_files.os.fsync", full_disk)
         with pytest.raises(RunError, match="No space left on device; the checkpoints before it are intact"):
             train(replace(options, resume=True))
     assert train(replace(options, resume=True)) == 8

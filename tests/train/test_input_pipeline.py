@@ -8,7 +8,8 @@ import pytest
 
 from model.run_folder import RunError, saved_epochs
 from records.checking.damage import damage_reported
-from records.manifest import MANIFEST, RecordsError, read_manifest
+from records.errors import RecordsError
+from records.manifest import MANIFEST, read_manifest
 from records.reader import read_records
 from tests.helpers.small_runs import make_records, small_options
 from train import loop

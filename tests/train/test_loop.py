@@ -27,7 +27,7 @@ from model.codecs.heatmaps import decode, encode
 from model.run_folder import Progress, RunError, read_config, saved_epochs, saved_progress, write_config
 from pipelines.build import build_records
 from records.augment import Augmentation
-from records.manifest import RecordsError
+from records.errors import RecordsError
 from records.reader import read_records
 from tests.helpers.builders import make_build
 from tests.helpers.shared import ROOT, shared_data
@@ -355,7 +355,7 @@ def test_annotated_keypoints_survive_the_whole_way_but_the_network(tmp_path):
     """Records, network input, targets, decoding, mapping back, rescoring, NMS and metric fit together."""
     folder = shared_data("dataset", "COCO")
     size, heatmap_size = (192, 256), (48, 64)
-    build_records(make_build(folder, tmp_path, split="val", crop={"input_size": size}), say=lambda line: None)
+    build_records(make_build(folder, tmp_path, split="val", crop={"input_size": size}))
     (batch,) = read_records(tmp_path, 100)
     batch = {name: value.numpy() for name, value in batch.items()}
     heatmaps, _ = encode(batch["keypoints_input"], size, heatmap_size, 2.0)

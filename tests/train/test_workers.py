@@ -15,14 +15,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from hrpose.cluster import Cluster
 from hrpose.command import CommandError, UsageError
 from hrpose.lock import only_one
 from model.run_folder import RunError, saved_epochs, saved_progress
-from records.manifest import RecordsError, read_manifest
+from records.errors import RecordsError
+from records.manifest import read_manifest
 from tests.helpers.shared import ROOT
 from tests.helpers.small_runs import small_network, small_options
 from train.setup import load_weights, look_over
-from train.strategy import Cluster, make_strategy, read_cluster
+from train.strategy import make_strategy, read_cluster
 from train.worker_consistency import alike, differences
 
 HOSTS = ["a:1", "b:1", "c:1"]
