@@ -113,17 +113,20 @@ def read_ground_truth(
         A `GroundTruth`.
     """
     category = _category(annotations)
-    entries = annotations.get("annotations")
+    entries: Any = annotations.get("annotations")
     labeled = is_list(entries)
     images = list(annotations["images"])
     # The test split's lists of PoseTrack and others need not state sizes; boxes are not cut to these then.
-    sides = ("width", "height")
-    image_sizes = {image["id"]: tuple(int(image.get(side) or 0) for side in sides) for image in images}
+    image_sizes = {
+        image["id"]: (int(image.get("width") or 0), int(image.get("height") or 0)) for image in images
+    }
     image_ids = None if image_ids is None else image_ids & image_sizes.keys()
     selection = Selection(
         category["id"], skeleton.num_keypoints, image_sizes.get, clean_boxes=clean_boxes, image_ids=image_ids
     )
-    rows, instances, usable, unusable, has_areas = {}, {}, [], 0, True
+    rows: dict[int, Any] = {}
+    instances: dict[int, dict[str, Any]] = {}
+    usable, unusable, has_areas = [], 0, True
     for entry in entries if labeled else ():
         if not isinstance(entry, dict):
             unusable += 1
@@ -139,7 +142,7 @@ def read_ground_truth(
             unusable += 1
             continue
         if not verdict.filtered:
-            instances[instance_id] = instance
+            instances[entry["id"]] = instance
         usable.append(instance)
         has_areas &= is_number(entry.get("area"))
     return GroundTruth(

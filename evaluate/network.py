@@ -58,7 +58,7 @@ def load_network(
     """
     checkpoints = Path(run_dir) / "model_dump"
     config = read_config(checkpoints)
-    epoch = choose_epoch(checkpoints, epoch)
+    chosen = choose_epoch(checkpoints, epoch)
     for what, value, known in (
         ("network", config.model, ARCHITECTURES),
         ("codec", config.codec, METHODS),
@@ -70,7 +70,7 @@ def load_network(
     for device in devices:
         with tf.device(device):
             model = build(ARCHITECTURES[config.model], config.input_size, config.num_keypoints)
-            load_checkpoint(checkpoints, epoch, model, ema=averaged)
+            load_checkpoint(checkpoints, chosen, model, ema=averaged)
         models.append(model)
-    file = checkpoint_folder(checkpoints, epoch) / f"{'average' if averaged else 'model'}.safetensors"
-    return Network(config, epoch, averaged, zlib.crc32(file.read_bytes()), tuple(models))
+    file = checkpoint_folder(checkpoints, chosen) / f"{'average' if averaged else 'model'}.safetensors"
+    return Network(config, chosen, averaged, zlib.crc32(file.read_bytes()), tuple(models))

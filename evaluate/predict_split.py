@@ -73,7 +73,7 @@ def predict_split(
         ) as bar,
     ):
         try:
-            return join(list(predicted())) if cache is None else cache.complete(done, predicted)
+            return join(list(predicted())) if cache is None else cache.complete(done or {}, predicted)
         except tf.errors.ResourceExhaustedError as error:
             raise CommandError(
                 f"a batch of {batch_size} instances does not fit into a device's memory; --batch_size makes "

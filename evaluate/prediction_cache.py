@@ -146,7 +146,11 @@ class PredictionCache:
         return join([done[number] for number in range(len(self.sizes))])
 
     def _fingerprint(self) -> dict[str, Any]:
-        return self.settings | {"batch_size": self.batch_size, "instances_per_part": self.instances_per_part}
+        return {
+            **self.settings,
+            "batch_size": self.batch_size,
+            "instances_per_part": self.instances_per_part,
+        }
 
     def _write(self, number: int, predictions: Predictions) -> None:
         content = io.BytesIO()

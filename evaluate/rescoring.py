@@ -66,7 +66,7 @@ def as_results(
     category: int = PERSON_CATEGORY,
 ) -> list[dict[str, Any]]:
     """Poses as COCO result dicts: those of `kept`, in this order, with these scores; see `to_results`."""
-    keypoints = np.asarray(keypoints, np.float64)
+    keypoints, image_ids = np.asarray(keypoints, np.float64), np.asarray(image_ids)
     return [
         {
             "image_id": int(image_ids[pose]),

@@ -129,26 +129,34 @@ def report(
         kept, boxes = len(metric_input.results), split.manifest.records
         log.info("%s instances kept of %s boxes after OKS-NMS", f"{kept:,}", f"{boxes:,}")
     with timing.phase("metric"):
-        metric_result = measure(options.metrics, metric_input)
-        if any(result.content for result in metric_result.values()):
-            content = metrics_content(metric_result, network, split, options, results.name)
+        metric_results = measure(options.metrics, metric_input)
+        if any(result.content for result in metric_results.values()):
+            content = metrics_content(metric_results, network, split, options, results.name)
             write_json(with_ending(name, "_metrics.json"), content, indent=1)
-    headline = next(iter(metric_result.values()))
+    headline = next(iter(metric_results.values()))
     with timing.phase("image"):
         title = f"{network.title}, {what}: {headline.headline}"
         image = write_image(with_ending(name, ".png"), split, network, predictions, options.num_images, title)
     more = settings_of(network, options) + [("note", note) for note in split.notes]
-    settings = {"epoch": network.epoch, "flip_test": options.flip_test, "more": more}
     page = with_ending(name, ".html")
-    write_report(page, metric_input, metric_result, network.config, timing.seconds, **settings)
+    write_report(
+        page,
+        metric_input,
+        metric_results,
+        network.config,
+        timing.seconds,
+        epoch=network.epoch,
+        flip_test=options.flip_test,
+        more=more,
+    )
     latest = write_whole(name.parent / "report.html", page.read_bytes())
 
-    for result in metric_result.values():
+    for result in metric_results.values():
         print(f"\n{result.table}")
         for note in result.notes:
             print(f"note: {note}")
     print(f"\nresults: {results}")
-    files = [file for result in metric_result.values() for file in result.files]
+    files = [file for result in metric_results.values() for file in result.files]
     if files:
         print(f"for the dataset's server: {files[0]}, {len(files)} file(s) in all")
     print(f"image: {image}\nreport: {latest}")
@@ -156,23 +164,23 @@ def report(
 
 
 def metrics_content(
-    metric_result: Mapping[str, MetricResult],
+    metric_results: Mapping[str, MetricResult],
     network: Network,
     split: EvaluationSplit,
     options: EvaluateOptions,
     results: str,
 ) -> dict[str, Any]:
     """The metrics file: the headline metric's numbers, how they came about, and any other metrics' beside."""
-    headline, *others = metric_result
-    content = {"metrics": metric_result[headline].content}
+    headline, *others = metric_results
+    content: dict[str, Any] = {"metrics": metric_results[headline].content}
     content |= {"epoch": network.epoch, "averaged": network.averaged, "boxes": split.manifest.boxes}
     content |= {"dataset": network.config.dataset, "split": split.manifest.split, "results": results}
     content |= {name: getattr(options, name) for name in DECIDING}
     content |= {
-        "notes": [*split.notes, *(note for result in metric_result.values() for note in result.notes)]
+        "notes": [*split.notes, *(note for result in metric_results.values() for note in result.notes)]
     }
     if others:
-        content |= {"other_metrics": {name: metric_result[name].content for name in others}}
+        content |= {"other_metrics": {name: metric_results[name].content for name in others}}
     return content
 
 

@@ -18,7 +18,7 @@ from faster_coco_eval import COCO, COCOeval_faster
 
 from evaluate.ground_truth import GroundTruth
 from evaluate.metrics.coco_files import ids_of, in_order, read_ground_truth, read_results, some
-from evaluate.metrics.metric import Metric, MetricInput, MetricResult, not_measured, number_or_none
+from evaluate.metrics.metric import Metric, MetricInput, MetricResult, Number, not_measured, number_or_none
 from evaluate.metrics.oks_matching import MAX_POSES, annotation_oks
 from evaluate.metrics.pck import pck_of_boxes
 from evaluate.run_inputs import EvaluationSplit
@@ -197,8 +197,10 @@ def measure(metric_input: MetricInput) -> MetricResult:
     if not annotated.labeled:
         why = f"{annotated.path} has no annotations to measure against"
         return not_measured(why, _submission(metric_input))
-    values = evaluate_coco(annotated.content, results, split.skeleton.sigmas, annotated.image_ids)
-    table, headline, remarks = format_table(values), f"AP {values['AP']:.3f}", ()
+    metrics = evaluate_coco(annotated.content, results, split.skeleton.sigmas, annotated.image_ids)
+    values: dict[str, Number] = {**metrics}
+    table, headline = format_table(metrics), f"AP {metrics['AP']:.3f}"
+    remarks: tuple[str, ...] = ()
     if values["AP"] == UNDEFINED:
         headline = "AP n/a, nobody to find"
     elif not results:
@@ -208,8 +210,8 @@ def measure(metric_input: MetricInput) -> MetricResult:
             f"\n{annotated.unusable:,} annotations without usable id, image, box or keypoints are left out"
         )
     if not annotated.has_areas:
-        remarks = ("The annotations have no areas; OKS takes those of the boxes.",)
-        table += f"\n{remarks[0]}"
+        remark = "The annotations have no areas; OKS takes those of the boxes."
+        remarks, table = (remark,), f"{table}\n{remark}"
         if split.manifest.boxes == "ground_truth":
             of_boxes = pck_of_boxes(metric_input)["mean"]
             values["PCK@0.2"] = number_or_none(of_boxes)

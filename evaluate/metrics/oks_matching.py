@@ -177,7 +177,8 @@ def annotation_oks(
     Returns:
         (D, G) in 0..1.
     """
-    sigmas, areas = np.asarray(sigmas, np.float64), np.asarray(areas, np.float64)
+    spreads, sizes = np.asarray(sigmas, np.float64), np.asarray(areas, np.float64)
+    rectangles = np.asarray(boxes, np.float64)
     oks = np.empty((len(poses), len(keypoints)))
     for column, instance in enumerate(keypoints):
         counted = np.flatnonzero(instance[:, 2] > 0)
@@ -185,11 +186,11 @@ def annotation_oks(
             offsets = poses.take(counted, axis=1) - instance[counted, :2]
         else:
             counted = np.arange(len(instance))
-            corner, size = np.reshape(boxes[column], (2, 2))
+            corner, size = np.reshape(rectangles[column], (2, 2))
             low, high = corner - size, corner + size * 2
             offsets = np.maximum(0, low - poses) + np.maximum(0, poses - high)
         squares = offsets[:, :, 0] ** 2 + offsets[:, :, 1] ** 2
-        oks[:, column] = _similarity(squares, areas[column], sigmas[counted]).sum(axis=1) / len(counted)
+        oks[:, column] = _similarity(squares, sizes[column], spreads[counted]).sum(axis=1) / len(counted)
     return oks
 
 
@@ -197,7 +198,7 @@ def match(
     oks: npt.NDArray[np.float64],
     ignored: npt.NDArray[np.bool_],
     crowd: npt.NDArray[np.bool_],
-    thresholds: npt.ArrayLike,
+    thresholds: npt.NDArray[np.float64] | Sequence[float],
 ) -> npt.NDArray[np.int64]:
     """Gives each pose, best first, the instance it fits best among those still free.
 
@@ -218,7 +219,7 @@ def match(
     if not instances:
         return matches
     least = np.minimum(np.asarray(thresholds, np.float64), 1 - 1e-10)[:, None]
-    taken = np.zeros((len(ignored), len(thresholds), instances), bool)
+    taken = np.zeros((len(ignored), len(thresholds), instances), np.bool_)
     for pose in range(poses):
         fits = (oks[pose] >= least) & (~taken | crowd)
         counting = np.where(fits & ~ignored[:, None], oks[pose], -1.0)

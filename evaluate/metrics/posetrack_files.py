@@ -90,7 +90,7 @@ def read_sequence(path: Path, is_ground_truth: bool) -> list[Frame]:
     """
     data = _load(path)
     order = _keypoint_order(path, data)
-    instances = {image["id"]: [] for image in data["images"]}
+    instances: dict[int, list[tuple[str, dict[str, Any]]]] = {image["id"]: [] for image in data["images"]}
     for position, instance in enumerate(_list(path, data, "annotations")):
         place = f"{path}: annotation {position}"
         if not isinstance(instance, dict) or not _is_int(instance.get("image_id")):
@@ -155,7 +155,9 @@ def write_predictions(
             another form.
     """
     frames_of = {path: _load(path)["images"] for path in sequence_paths(ground_truth_dir)}
-    instances = {image["id"]: [] for images in frames_of.values() for image in images}
+    instances: dict[int, list[dict[str, Any]]] = {
+        image["id"]: [] for images in frames_of.values() for image in images
+    }
     if len(instances) != sum(map(len, frames_of.values())):
         raise ValueError(f"{ground_truth_dir}: an image id occurs in more than one file")
     for number, result in enumerate(results):

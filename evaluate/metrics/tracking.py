@@ -119,7 +119,7 @@ def track_results(
         checked(f"results: keypoints of number {number}", result["keypoints"], (3 * POSETRACK.num_keypoints,))
         for number, result in enumerate(results)
     ]
-    numbers = {image_id: [] for images in frame_ids.values() for image_id in images}
+    numbers: dict[int, list[int]] = {image_id: [] for images in frame_ids.values() for image_id in images}
     for number, result in enumerate(results):
         if result["image_id"] not in numbers:
             raise ValueError(
@@ -129,7 +129,7 @@ def track_results(
         numbers[result["image_id"]].append(number)
     counted = [name not in _NOT_ANNOTATED for name in POSETRACK.keypoints]
     sigmas = np.array(POSETRACK.sigmas)[counted]
-    track_ids = {}
+    track_ids: dict[int, int] = {}
     for images in frame_ids.values():
         frames = []
         for image_id in images:
@@ -137,4 +137,4 @@ def track_results(
             frames.append((poses[:, counted], areas[np.array(numbers[image_id], int)]))
         for image_id, ids in zip(images, track(frames, sigmas, threshold), strict=True):
             track_ids |= dict(zip(numbers[image_id], ids.tolist(), strict=True))
-    return [result | {"track_id": track_ids[number]} for number, result in enumerate(results)]
+    return [{**result} | {"track_id": track_ids[number]} for number, result in enumerate(results)]

@@ -19,12 +19,12 @@ _FAR = 2.0**30
 
 
 #: The boxes, and their scores, of each image that has any.
-Boxes = dict[Path, tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]
+ImageBoxes = dict[Path, tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]
 
 
 def read_boxes(
     path: str | Path, images: Sequence[Path], category: int | None = None
-) -> tuple[Boxes, list[str]]:
+) -> tuple[ImageBoxes, list[str]]:
     """Reads instances' boxes.
 
     Images are named by "image" or "image_id": by file name, with or without ending or folders, or by the
@@ -49,7 +49,8 @@ def read_boxes(
     entries = _read(path)
     if not isinstance(entries, list):
         raise CommandError(f'{name}: expected a list of {{"image", "bbox", "score"}}')
-    notes, there = [], _Images(images)
+    notes: list[str] = []
+    there = _Images(images)
     counted = _of_category(name, entries, category, notes)
     found, problems, elsewhere, by_text = defaultdict(list), [], [], []
     for number, entry in counted:
@@ -87,7 +88,10 @@ def read_boxes(
         notes.append(f"{len(elsewhere):,} boxes are of images that are not there, for example {elsewhere[0]}")
     if problems:
         notes.append(f"{len(problems):,} boxes are left out, the first because of {problems[0]}")
-    return {image: tuple(map(np.array, zip(*boxes, strict=True))) for image, boxes in found.items()}, notes
+    return {
+        image: (np.array([box for box, _ in boxes]), np.array([score for _, score in boxes]))
+        for image, boxes in found.items()
+    }, notes
 
 
 def _read(path):

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -43,7 +44,7 @@ image could be used.
 
 def define_flags(values: flags.FlagValues) -> None:
     """Defines the command's flags in an absl `FlagValues`."""
-    add = dict(flag_values=values)
+    add: dict[str, Any] = dict(flag_values=values)
     flags.DEFINE_string("image", None, "An image, or a folder: then every image right in it.", **add)
     flags.DEFINE_string("boxes", None, "JSON file with instances' boxes; see above.", **add)
     flags.DEFINE_integer(

@@ -49,7 +49,7 @@ def passed_over(image: str | Path) -> str:
     Returns:
         A str; empty if there is nothing else, or it is no folder. Hidden files are not counted.
     """
-    path, kinds = Path(image), Counter()
+    path, kinds = Path(image), Counter[str]()
     for entry in path.iterdir() if path.is_dir() else ():
         if entry.suffix.lower() not in SUFFIXES and not entry.name.startswith("."):
             kinds["folder" if entry.is_dir() else entry.suffix.lower() or "without ending"] += 1
@@ -112,12 +112,15 @@ def write_results(
     if not encoded:  # a JPEG has at most 65,535 pixels a side
         raise ImageError(f"{name}: OpenCV could not encode an image of shape {rendered.shape}")
     write_whole(folder / f"{name}_pose.jpg", jpeg.tobytes())
-    content = dict(about) | {
+    content = {
+        **about,
         "width": pixels.shape[1],
         "height": pixels.shape[0],
         "people": [
-            instance
-            | {"keypoints": dict(zip(skeleton.keypoints, instance["keypoints"].tolist(), strict=True))}
+            {
+                **instance,
+                "keypoints": dict(zip(skeleton.keypoints, instance["keypoints"].tolist(), strict=True)),
+            }
             for instance in instances
         ],
     }

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from evaluate.inference import PredictStep, make_predict_step, to_image
 from evaluate.network import load_network
 from evaluate.options import MIN_VISIBILITY, OKS_NMS_THRESHOLD
-from evaluate.prediction.boxes import Boxes
+from evaluate.prediction.boxes import ImageBoxes
 from evaluate.prediction.files import result_names, shown_name, write_results
 from evaluate.rescoring import rescore_and_nms
 from hrpose.atomic_files import OF_THE_NAME, WriteError
@@ -65,7 +65,7 @@ class PredictOptions:
     batch_size: int = 32
 
 
-def predict_images(images: Sequence[Path], boxes: Boxes | None, options: PredictOptions) -> int:
+def predict_images(images: Sequence[Path], boxes: ImageBoxes | None, options: PredictOptions) -> int:
     """Predicts, draws and writes; images that cannot be read are reported and left out.
 
     Args:
@@ -125,7 +125,7 @@ def predict_images(images: Sequence[Path], boxes: Boxes | None, options: Predict
             rendered += write_results(folder, name, pixels, found, skeleton, options.min_score, about)
             instances += len(found)
         except (ImageError, WriteError) as error:
-            if isinstance(error, WriteError) and error.__cause__.errno not in OF_THE_NAME:
+            if isinstance(error, WriteError) and getattr(error.__cause__, "errno", None) not in OF_THE_NAME:
                 raise  # the next one would not be written either
             failed += 1
             log.warning("rejected: %s", error)
@@ -143,7 +143,7 @@ def predict_images(images: Sequence[Path], boxes: Boxes | None, options: Predict
 
 
 def image_boxes(
-    image: Path, pixels: npt.NDArray[np.uint8], boxes: Boxes | None
+    image: Path, pixels: npt.NDArray[np.uint8], boxes: ImageBoxes | None
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """The boxes to look at in an image.
 
@@ -197,13 +197,13 @@ def predict_instances(
     Raises:
         CommandError: if the network says NaN.
     """
-    boxes, box_scores = boxes
-    if not len(boxes):
+    rectangles, box_scores = boxes
+    if not len(rectangles):
         return []
-    center, scale = box_to_center_scale(boxes, config.input_size)
+    center, scale = box_to_center_scale(rectangles, config.input_size)
     unbiased = codec_named(config.codec).unbiased
     parts = []
-    for start in range(0, len(boxes), batch_size):
+    for start in range(0, len(rectangles), batch_size):
         part = slice(start, start + batch_size)
         inputs = cut_inputs(pixels, center[part], scale[part], config.input_size, unbiased)
         keypoints_heatmap = step(inputs).numpy()
@@ -214,7 +214,7 @@ def predict_instances(
             keypoints,
             scale.prod(axis=1),
             box_scores,
-            np.zeros(len(boxes), np.int64),
+            np.zeros(len(rectangles), np.int64),
             OKS_NMS_THRESHOLD,
             MIN_VISIBILITY,
             False,
@@ -223,7 +223,7 @@ def predict_instances(
     except ValueError as error:
         raise CommandError(f"{config.model}: {error}") from error
     return [
-        {"box": boxes[row].tolist(), "score": float(score), "keypoints": keypoints[row]}
+        {"box": rectangles[row].tolist(), "score": float(score), "keypoints": keypoints[row]}
         for row, score in zip(kept, scores, strict=True)
     ]
 

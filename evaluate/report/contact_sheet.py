@@ -68,7 +68,7 @@ def best_of_each(groups: npt.NDArray[Any], scores: npt.NDArray[np.float64]) -> l
         groups: (N,).
         scores: (N,).
     """
-    best = {}
+    best: dict[Any, int] = {}
     for row, (group, score) in enumerate(zip(groups.tolist(), scores, strict=True)):
         if group not in best or score > scores[best[group]]:
             best[group] = row

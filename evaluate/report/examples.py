@@ -54,8 +54,7 @@ def choose_pairs(pairs: Sequence[Pair], num_keypoints: int, count: int) -> tuple
     """
     labeled = [np.count_nonzero(pair.errors >= 0) for pair in pairs]
     chosen = [pair for pair, count in zip(pairs, labeled, strict=True) if 2 * count >= num_keypoints]
-    chosen = chosen or pairs
-    return best_and_worst(chosen, lambda pair: pair.oks, count)
+    return best_and_worst(chosen or pairs, lambda pair: pair.oks, count)
 
 
 def best_and_worst(items: Iterable[T], value: Callable[[T], float], count: int) -> tuple[list[T], list[T]]:
@@ -79,8 +78,7 @@ def read_instances(
         {instance id: {field: value}} of those that are there.
     """
     wanted, found = set(instance_ids), {}
-    folder = local_folder(folder, manifest)
-    records = serialized_records(folder, manifest, usable_shards(manifest))
+    records = serialized_records(local_folder(folder, manifest), manifest, usable_shards(manifest))
     for serialized in records.batch(_BATCH) if wanted else ():
         batch = parse_examples(serialized, manifest.skeleton.num_keypoints)
         for row in np.flatnonzero(np.isin(batch["instance_id"].numpy(), list(wanted))):
@@ -117,7 +115,7 @@ def draw_instance(
     size = (max(1, round(TILE_HEIGHT * float(scale[0] / scale[1]))), TILE_HEIGHT)
     to_tile = affine_to_input(record["center"], scale, 0.0, size)
     crop_to_tile = compose_affine(to_tile, invert_affine(record["crop_affine"]))
-    tile = cv2.warpAffine(crop, crop_to_tile, size, flags=cv2.INTER_LINEAR)
+    tile: npt.NDArray[Any] = cv2.warpAffine(crop, crop_to_tile, size, flags=cv2.INTER_LINEAR)
     points = transform_points(keypoints[:, :2], to_tile)
     on_tile = np.concatenate([points, keypoints[:, 2:]], axis=1)
     return draw_skeleton(tile, on_tile, skeleton.limbs, keypoint_sides(skeleton.keypoints), threshold)
@@ -134,18 +132,16 @@ def instances_section(analysis: Analysis | None, metric_input: MetricInput) -> M
     if not results:
         return section("People", element("p", "No poses were kept, so there is nobody to show."))
     skeleton = split.skeleton
+    shown: dict[str, list[tuple[int, npt.NDArray[np.float64] | None, str]]] = {}
     if analysis is not None and analysis.pairs:
-        best, worst = choose_pairs(analysis.pairs, skeleton.num_keypoints, SHOWN)
-        groups = [("Best by OKS", best), ("Worst by OKS", worst)]
-        shown = {
-            title: [(pair.row, pair.keypoints, describe_pair(pair, skeleton)) for pair in pairs]
-            for title, pairs in groups
-        }
+        pairs = choose_pairs(analysis.pairs, skeleton.num_keypoints, SHOWN)
+        for title, chosen in zip(("Best by OKS", "Worst by OKS"), pairs, strict=True):
+            shown[title] = [(pair.row, pair.keypoints, describe_pair(pair, skeleton)) for pair in chosen]
         note = f"Of instances with at least half of the keypoints labeled, where there are any. {NOT_SHOWN}"
     else:
-        best, worst = best_and_worst(range(len(results)), lambda row: results[row]["score"], SHOWN)
-        groups = [("Highest scores", best), ("Lowest scores", worst)]
-        shown = {title: [(row, None, "") for row in rows] for title, rows in groups}
+        rows = best_and_worst(range(len(results)), lambda row: results[row]["score"], SHOWN)
+        for title, chosen_rows in zip(("Highest scores", "Lowest scores"), rows, strict=True):
+            shown[title] = [(row, None, "") for row in chosen_rows]
         note = f"By the pose's score, because no pose can be held against an annotation. {NOT_SHOWN}"
     instance_ids = metric_input.predictions.instance_ids[metric_input.kept]
     wanted = {int(instance_ids[row]) for instances in shown.values() for row, *_ in instances}

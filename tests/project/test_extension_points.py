@@ -1,13 +1,16 @@
 """What can be added in one file stays known to that file and to one list only."""
 
 import ast
+import subprocess
+import sys
 
 import pytest
 
+from evaluate.metrics import METRICS
 from records.datasets import DATASETS
 from tests.helpers.shared import ROOT
 
-PACKAGES = ("hrpose", "records", "pipelines", "model", "nms")
+PACKAGES = ("hrpose", "records", "pipelines", "model", "nms", "evaluate", "train")
 
 #: Whose subject a name is: of a dataset, its skeleton or its metric, which are called alike.
 OWN_FILES = {
@@ -55,3 +58,27 @@ def test_no_generic_code_names_a_dataset(package):
         if name not in OWN_FILES | LISTS and (found := names_in(path.read_text(), DATASETS.keys()))
     }
     assert not named
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_generic_code_names_a_metric(package):
+    """But for each one's file, the table of what was published, and the API, whose functions are called so."""
+    own = {*(f"evaluate/metrics/{name}.py" for name in METRICS)}
+    own |= {"evaluate/report/published.py", "hrpose/__init__.py"}
+    names = METRICS.keys() - DATASETS.keys()  # those who share a name are above
+    found = [
+        (module, *where)
+        for path in (ROOT / package).rglob("*.py")
+        if (module := path.relative_to(ROOT).as_posix()) not in own
+        for where in names_in(path.read_text(), names)
+        if not module.startswith("records/datasets/")  # a dataset names what it is measured by
+    ]
+    assert found == []
+
+
+def test_the_metrics_and_their_options_load_no_tensorflow():
+    ask = "import sys, evaluate.metrics, evaluate.options; print({'tensorflow', 'keras'} & {*sys.modules})"
+    run = subprocess.run(
+        [sys.executable, "-c", ask], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert run.stdout == "set()\n"
