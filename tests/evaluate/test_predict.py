@@ -26,10 +26,10 @@ from pipelines.build import build_records
 from records.reader import read_records
 from records.skeletons import COCO
 from tests.helpers.builders import generate_image, make_build, make_dataset
+from tests.helpers.commands import ASK
 from tests.helpers.full_disk import full_disk_at
 from tests.helpers.networks import network
 from tests.helpers.shared import ROOT, shared_data
-from tests.project.test_imports import ASK
 
 INPUT = (96, 128)
 CONFIG = RunConfig("coco", "", COCO.to_json(), "w24_tiny", INPUT, "msra", 2.0, {})

@@ -9,27 +9,12 @@ import pytest
 from pipelines.cli import command
 from records.manifest import read_manifest
 from tests.helpers.builders import image, instance, write_json
+from tests.helpers.categories import FIVE, TWENTY_THREE
 from tests.helpers.commands import fails, succeeds
 from tests.helpers.releases import write_image
 
 INPUT = "--input_size=64x96"
 RUN = ("--dataset=custom", "--gpus=0", "--model=w24_tiny", "--batch_size=4")
-
-#: A paw print: names that say left and right, sigmas, an upper half.
-FIVE = {
-    "id": 7,
-    "name": "paw",
-    "keypoints": ["pad", "left_inner", "right_inner", "left_outer", "right_outer"],
-    "skeleton": [[1, 2], [1, 3], [1, 4], [1, 5]],
-    "sigmas": [0.05, 0.06, 0.06, 0.07, 0.07],
-}
-
-#: A ladder: as a labeling tool may leave it, with nothing but names.
-TWENTY_THREE = {
-    "id": 1,
-    "name": "ladder",
-    "keypoints": ["top", *[f"rung{n}{side}" for n in range(11) for side in "LR"]],
-}
 
 
 def write_dataset(folder, category, images, first_id):

@@ -62,7 +62,7 @@ def test_no_generic_code_names_a_dataset(package):
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_no_generic_code_names_a_metric(package):
-    """But for each one's file, the table of what was published, and the API, whose functions are called so."""
+    """But for its own file, the table of what was published, and the API, whose functions are called so."""
     own = {*(f"evaluate/metrics/{name}.py" for name in METRICS)}
     own |= {"evaluate/report/published.py", "hrpose/__init__.py"}
     names = METRICS.keys() - DATASETS.keys()  # those who share a name are above

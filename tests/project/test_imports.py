@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from tests.helpers.commands import ASK
 from tests.helpers.shared import ROOT
 
 #: The rooms of the house and whom each may import besides itself.
@@ -104,17 +105,6 @@ def test_libraries_do_not_read_the_flags_of_the_process(module):
     names = {node.id for node in ast.walk(parse(module)) if isinstance(node, ast.Name)}
     attributes = {node.attr for node in ast.walk(parse(module)) if isinstance(node, ast.Attribute)}
     assert "FLAGS" not in names | attributes
-
-
-ASK = """
-import importlib, json, sys
-importlib.import_module(sys.argv[1])
-from absl import flags
-print(json.dumps({
-    "heavy": [name for name in ("tensorflow", "keras", "torch") if name in sys.modules],
-    "flags": sorted(module for module in flags.FLAGS.flags_by_module_dict()),
-}))
-"""
 
 
 @pytest.mark.parametrize("module", COMMANDS)
