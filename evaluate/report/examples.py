@@ -130,7 +130,7 @@ def instances_section(analysis: Analysis | None, metric_input: MetricInput) -> M
     """
     split, results = metric_input.split, metric_input.results
     if not results:
-        return section("People", element("p", "No poses were kept, so there is nobody to show."))
+        return section("Instances", element("p", "No poses were kept, so there is nobody to show."))
     skeleton = split.skeleton
     shown: dict[str, list[tuple[int, npt.NDArray[np.float64] | None, str]]] = {}
     if analysis is not None and analysis.pairs:
@@ -156,8 +156,8 @@ def instances_section(analysis: Analysis | None, metric_input: MetricInput) -> M
             caption = f"{name}: score {results[row]['score']:.2f}{description}"
             figures.append(_figure(record, pose, annotated, skeleton, caption))
         if figures:
-            parts += [element("h3", title), element("div", *figures, css="people")]
-    return section("People", *parts)
+            parts += [element("h3", title), element("div", *figures, css="instances")]
+    return section("Instances", *parts)
 
 
 def describe_pair(pair: Pair, skeleton: Skeleton) -> str:

@@ -158,9 +158,9 @@ tr > :first-child { text-align: left; }
 .line0 { stroke: var(--blue); } .line1 { stroke: var(--orange); stroke-dasharray: 8 4; }
 .line2 { stroke: var(--green); stroke-dasharray: 2 4; }
 .track { fill: var(--track); } .bar { fill: var(--blue); }
-.joints { width: 100%; }
-.joints tr > :nth-child(2) { text-align: left; }
-.joints td:nth-child(2) { width: 40%; min-width: 90px; }
+.keypoints { width: 100%; }
+.keypoints tr > :nth-child(2) { text-align: left; }
+.keypoints td:nth-child(2) { width: 40%; min-width: 90px; }
 .shares { display: block; width: 100%; height: 16px; }
 .good { fill: var(--green); background: var(--green); } .jitter { fill: var(--sky); background: var(--sky); }
 .inversion { fill: var(--yellow); background: var(--yellow); }
@@ -168,7 +168,9 @@ tr > :first-child { text-align: left; }
 .miss { fill: var(--orange); background: var(--orange); }
 .swatch { display: inline-block; width: .8em; height: .8em; margin-right: .35em; border-radius: 2px; }
 .key { display: inline-block; margin-right: 1.2em; white-space: nowrap; }
-.people { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 330px), 1fr)); gap: 20px; }
+.instances {
+  display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 330px), 1fr)); gap: 20px;
+}
 figure { margin: 0; min-width: 0; }
 .pair { display: flex; gap: 6px; }
 .pair > span { flex: 0 1 50%; color: var(--soft); font-size: .75rem; }
