@@ -18,7 +18,7 @@ from hrpose.command import import_tensorflow
 
 BATCH = 2
 STEPS = 15
-CONFIG = SimpleNamespace(input_size=(192, 256), heatmap_size=(48, 64), sigma=2.0, codec="msra")
+INPUT_SIZE = (192, 256)
 
 
 def timed(call):
@@ -41,18 +41,19 @@ def main():
     import keras
     import tensorflow as tf
 
+    from model.codecs import codec
     from model.hrnet import build_hrnet
     from train.optimizer import Adam
     from train.train_step import make_train_step
 
     strategy = tf.distribute.get_strategy()
     rng = np.random.default_rng(0)
-    width, height = CONFIG.input_size
+    width, height = INPUT_SIZE
     images = tf.constant(rng.integers(0, 256, (BATCH, height, width, 3)), tf.uint8)
     keypoints = tf.constant(rng.uniform(0, width, (BATCH, 17, 3)), tf.float32)
     inputs = tf.cast(images, tf.float32)
 
-    model, build_seconds = timed(lambda: build_hrnet(channels, CONFIG.input_size))
+    model, build_seconds = timed(lambda: build_hrnet(channels, INPUT_SIZE))
     forward = tf.function(lambda inputs: model(inputs, training=False))
     _, forward_seconds = timed(lambda: forward(inputs).numpy())
 
@@ -67,7 +68,7 @@ def main():
         Adam(model.trainable_variables, 1e-3),
         SimpleNamespace(apply=keras_apply),
     )
-    steps = [make_train_step(strategy, model, optimizer, CONFIG) for optimizer in optimizers]
+    steps = [make_train_step(strategy, model, optimizer, codec("msra")) for optimizer in optimizers]
     first = [timed(lambda step=step: step(images, keypoints)["loss"].numpy())[1] for step in steps]
     # In turns, so that a busy neighbor slows both.
     turns = [

@@ -37,6 +37,7 @@ def predict_once(batch, precision):
     import tensorflow as tf
 
     from evaluate.inference import make_predict_step
+    from model.codecs import codec
     from model.hrnet import build_hrnet
     from records.skeletons import COCO
 
@@ -49,7 +50,7 @@ def predict_once(batch, precision):
         elif hasattr(layer, "moving_mean"):
             layer.beta.assign(random.normal(0, 0.1, layer.beta.shape))
             layer.moving_mean.assign(random.normal(0, 0.1, layer.beta.shape))
-    step = make_predict_step(model, "msra", 2.0, COCO.flip_permutation, constant=True)
+    step = make_predict_step(model, codec("msra"), COCO.flip_permutation, constant=True)
     images = tf.constant(random_images(batch))
     return lambda: len(step(images).numpy())
 
@@ -63,6 +64,7 @@ def train_once(batch, strategy=None):
     """
     import tensorflow as tf
 
+    from model.codecs import codec
     from model.hrnet import build_hrnet
     from train.optimizer import Adam
     from train.strategy import make_strategy
@@ -72,7 +74,7 @@ def train_once(batch, strategy=None):
     with strategy.scope():
         model = build_hrnet(CHANNELS, INPUT_SIZE)
         optimizer = Adam(model.trainable_variables, 1e-3)
-    step = make_train_step(strategy, model, optimizer, Config)
+    step = make_train_step(strategy, model, optimizer, codec("msra"))
     keypoints = np.random.default_rng(0).uniform(0, 192, (batch, 17, 3)).astype(np.float32)
     instances = [
         strategy.experimental_distribute_values_from_function(lambda _, part=part: part)
@@ -84,12 +86,6 @@ def train_once(batch, strategy=None):
         return batch * strategy.num_replicas_in_sync
 
     return once
-
-
-class Config:
-    """What of a run's configuration the training step reads."""
-
-    input_size, heatmap_size, sigma, codec = INPUT_SIZE, (48, 64), 2.0, "msra"
 
 
 def random_images(batch):

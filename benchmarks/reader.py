@@ -89,11 +89,12 @@ def bare_loop(folder, manifest):
 
 def finish(images, keypoints_input):
     """What the trainer's device does with a batch: (inputs, target heatmaps, target weights)."""
-    from model.codecs.heatmaps import encode
+    from model.codecs import codec
     from model.inputs import normalize
+    from model.networks import NETWORKS
 
-    heatmap_size = tuple(side // 4 for side in INPUT_SIZE)
-    return normalize(images), *encode(keypoints_input, INPUT_SIZE, heatmap_size, 2.0)
+    heatmap_size = NETWORKS["w32"].heatmap_size(INPUT_SIZE)
+    return normalize(images), *codec("msra").encode(keypoints_input, INPUT_SIZE, heatmap_size)
 
 
 def reader(folder, targets):

@@ -67,12 +67,13 @@ def render_page(source: Path, output: Path) -> Page:
 
 
 def modules() -> list[str]:
-    """Every module of ours, the packages with all that ``__all__`` promises, also what is made on demand."""
+    """Every module of ours; names that a package only loads when they are asked for are made part of it."""
     names = []
     for package in sorted(path.parent for path in ROOT.glob("*/__init__.py") if path.parent.name != "tests"):
         module = importlib.import_module(package.name)
-        for name in getattr(module, "__all__", ()):
-            vars(module).setdefault(name, getattr(module, name))
+        if lazy := sorted({*dir(module)} - {*vars(module)}):
+            vars(module).update({name: getattr(module, name) for name in lazy})
+            vars(module).setdefault("__all__", lazy)
         for path in sorted(package.rglob("*.py")):
             parts = path.relative_to(ROOT).with_suffix("").parts
             names.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))

@@ -13,8 +13,8 @@ from evaluate.weight_flags import define_weight_flags
 from hrpose.command import UsageError, import_tensorflow, run
 from hrpose.options import Option, define_options, options_of
 from hrpose.storage import local_only
-from model.run_folder import read_config
-from records.datasets.dataset import BOXES, SPLITS
+from model.run_config import read_config
+from records.datasets import BOXES, SPLITS
 
 NAME = "python evaluate/main.py"
 

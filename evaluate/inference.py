@@ -12,8 +12,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from evaluate.predictions import Predictions
-from model.codecs.conventions import codec_named
-from model.codecs.heatmaps import decode, flip_back
+from model.codecs import Codec
 from model.folding import fold_batch_norms
 from model.inputs import normalize
 from records.geometry import affine_to_input, invert_affine, transform_points
@@ -24,8 +23,7 @@ PredictStep = Callable[[npt.ArrayLike], tf.Tensor]
 
 def make_predict_step(
     model: keras.Model,
-    codec: str,
-    sigma: float,
+    codec: Codec,
     flip_permutation: npt.NDArray[np.integer] | None = None,
     device: str | None = None,
     constant: bool = False,
@@ -34,16 +32,13 @@ def make_predict_step(
 
     Args:
         model: an HRNet.
-        codec: method of `model.codecs.heatmaps`.
-        sigma: of the targets the network learned, in heatmap pixels.
-        flip_permutation: (K,) int for the flip test: the heatmaps of the image and, mirrored back and
-            shifted by a cell (but for "udp", which needs no shift), of its mirror image are averaged, as the
-            official `validate` does. None leaves it out.
+        codec: of the heatmaps the network learned.
+        flip_permutation: (K,) int for the flip test: the heatmaps of the image and, brought back by the
+            codec, of its mirror image are averaged, as the official `validate` does. None leaves it out.
         device: of the model, as TensorFlow names it; None leaves the choice to TensorFlow.
         constant: whether the weights are taken as they are now, once and for all: batch normalization is
             folded into the convolutions, and TensorFlow prepares constants for its kernels only once.
     """
-    shift = codec_named(codec).flip_shift
     network = _constant_network(model) if constant else lambda: functools.partial(model, training=False)
 
     @tf.function(reduce_retracing=True, autograph=False)
@@ -51,9 +46,9 @@ def make_predict_step(
         inputs, heatmaps_of = normalize(images), network()
         heatmaps = heatmaps_of(inputs)
         if flip_permutation is not None:
-            mirrored = flip_back(heatmaps_of(inputs[:, :, ::-1]), flip_permutation, shift)
+            mirrored = codec.flip_back(heatmaps_of(inputs[:, :, ::-1]), flip_permutation)
             heatmaps = 0.5 * (heatmaps + mirrored)
-        return decode(heatmaps, codec, sigma)
+        return codec.decode(heatmaps)
 
     def predict_step(images):
         with tf.device(device):
@@ -80,7 +75,7 @@ def to_image(
     center: npt.NDArray[np.floating],
     scale: npt.NDArray[np.floating],
     heatmap_size: tuple[int, int],
-    unbiased: bool = False,
+    codec: Codec,
 ) -> npt.NDArray[np.float64]:
     """Maps decoded keypoints back to the image.
 
@@ -91,12 +86,12 @@ def to_image(
         keypoints_heatmap: (N, K, 3): x, y in heatmap pixels, and score.
         center, scale: (N, 2) image pixels, of the padded boxes.
         heatmap_size: (width, height).
-        unbiased: the affine's convention: that of the codec.
+        codec: which has the affine's convention.
 
     Returns:
         (N, K, 3): x, y in image pixels, and score.
     """
-    to_full_image = invert_affine(affine_to_input(center, scale, 0.0, heatmap_size, unbiased))
+    to_full_image = invert_affine(affine_to_input(center, scale, 0.0, heatmap_size, codec.unbiased))
     points = transform_points(keypoints_heatmap[..., :2], to_full_image)
     return np.concatenate([points, keypoints_heatmap[..., 2:]], axis=-1)
 
@@ -105,7 +100,7 @@ def predict(
     steps: Sequence[PredictStep],
     dataset: tf.data.Dataset,
     heatmap_size: tuple[int, int],
-    unbiased: bool = False,
+    codec: Codec,
 ) -> Iterator[Predictions]:
     """Runs a network over box records, on several devices at the same time.
 
@@ -115,7 +110,7 @@ def predict(
         steps: list of functions from `make_predict_step`, one for each device.
         dataset: from `records.reader.read_records`, without augmentation.
         heatmap_size: (width, height).
-        unbiased: the affine's convention: that of the codec, and of the dataset.
+        codec: which has the affine's convention, also that of the dataset.
 
     Yields:
         The `Predictions` of each batch, in the order of the records.
@@ -125,7 +120,7 @@ def predict(
         batch = {name: tensor.numpy() for name, tensor in batch.items() if name != "image"}
         center, scale = batch["center"].astype(np.float64), batch["scale"].astype(np.float64)
         return Predictions(
-            keypoints=to_image(keypoints_heatmap.numpy(), center, scale, heatmap_size, unbiased),
+            keypoints=to_image(keypoints_heatmap.numpy(), center, scale, heatmap_size, codec),
             areas=scale.prod(axis=1),
             box_scores=batch["score"].astype(np.float64),
             image_ids=batch["image_id"],

@@ -8,9 +8,8 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from model.codecs.heatmaps import METHODS
-from model.hrnet import ARCHITECTURES, build
-from model.run_folder import RunConfig, RunError, checkpoint_folder, load_checkpoint, read_config
+from model.run_config import RunConfig, read_known_config
+from model.run_folder import checkpoint_folder, load_checkpoint
 from model.weight_choice import choose_averaged, choose_epoch
 
 
@@ -57,19 +56,13 @@ def load_network(
             codec.
     """
     checkpoints = Path(run_dir) / "model_dump"
-    config = read_config(checkpoints)
+    config = read_known_config(checkpoints)
     chosen = choose_epoch(checkpoints, epoch)
-    for what, value, known in (
-        ("network", config.model, ARCHITECTURES),
-        ("codec", config.codec, METHODS),
-    ):
-        if value not in known:
-            raise RunError(f"the run's {what} {value!r} is unknown; known: {', '.join(known)}")
     averaged = choose_averaged(config, checkpoints, averaged)
     models = []
     for device in devices:
         with tf.device(device):
-            model = build(ARCHITECTURES[config.model], config.input_size, config.num_keypoints)
+            model = config.network.build(config.input_size, config.num_keypoints)
             load_checkpoint(checkpoints, chosen, model, ema=averaged)
         models.append(model)
     file = checkpoint_folder(checkpoints, chosen) / f"{'average' if averaged else 'model'}.safetensors"

@@ -14,8 +14,7 @@ from evaluate.predictions import Predictions, join
 from evaluate.rescoring import as_results, rescore_and_nms
 from evaluate.run_inputs import EvaluationSplit
 from hrpose.command import CommandError
-from model.codecs.conventions import codec_named
-from model.run_folder import RunConfig
+from model.run_config import RunConfig
 from records.checking.damage import damage_reported
 from records.reader import read_records
 
@@ -45,7 +44,7 @@ def predict_split(
         RecordsError: if a record is damaged.
         CommandError: if a batch does not fit into a device's memory.
     """
-    unbiased = codec_named(config.codec).unbiased
+    codec = config.make_codec()
     folder, manifest = split.paths.records, split.manifest
 
     def predicted(skip_batches: int = 0, batches: int = -1) -> Iterator[Predictions]:
@@ -53,11 +52,11 @@ def predict_split(
             folder,
             batch_size,
             input_size=config.input_size,
-            unbiased=unbiased,
+            unbiased=codec.unbiased,
             skip_batches=skip_batches,
             fingerprint=manifest.fingerprint,
         )
-        for part in predict(steps, dataset.take(batches), config.heatmap_size, unbiased):
+        for part in predict(steps, dataset.take(batches), config.heatmap_size, codec):
             bar.update(len(part))
             yield part
 

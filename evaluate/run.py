@@ -26,7 +26,7 @@ from hrpose.atomic_files import WriteError, write_json, write_whole
 from hrpose.command import CommandError
 from hrpose.devices import use_gpus
 from hrpose.lock import only_one
-from model.run_folder import read_config
+from model.run_config import read_config
 from records.checking.damage import damage_reported
 from records.reader import resolution_note
 
@@ -227,10 +227,10 @@ def predict_steps(
     network: Network, split: EvaluationSplit, options: EvaluateOptions, devices: tuple[str, ...]
 ) -> list[PredictStep]:
     """The step of each device; see `evaluate.inference.make_predict_step`."""
-    config = network.config
+    codec = network.config.make_codec()
     flip_permutation = split.skeleton.flip_permutation if options.flip_test else None
     return [
-        make_predict_step(model, config.codec, config.sigma, flip_permutation, device, constant=True)
+        make_predict_step(model, codec, flip_permutation, device, constant=True)
         for model, device in zip(network.models, devices, strict=True)
     ]
 

@@ -6,10 +6,8 @@ from pathlib import Path
 from evaluate.ground_truth import GroundTruth, find_ground_truth
 from evaluate.skeletons import other_facts
 from hrpose.storage import remote_errors
-from model.run_folder import RunConfig
-from records.datasets import DATASETS
-from records.datasets.dataset import Dataset
-from records.datasets.paths import DatasetPaths, dataset_paths
+from model.run_config import RunConfig
+from records.datasets import DATASETS, Dataset, DatasetPaths, dataset_paths
 from records.errors import RecordsError
 from records.manifest import MANIFEST, Manifest, read_manifest
 from records.skeletons import Skeleton, keypoint_difference

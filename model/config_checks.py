@@ -4,19 +4,25 @@ import json
 
 from hrpose.flag_values import LARGEST_INPUT_SIDE
 from hrpose.json_checks import is_whole, received
-from model.codecs.conventions import check_sigma
+from model.codecs import check_sigma
 from records.manifest_checks import wrong_skeleton
 
 
-def wrong_config(data):
+def wrong_config(data: object, version: int) -> str | None:
     """Why parsed JSON is no run configuration, or None.
 
     Args:
-        data: should be a dict as `dataclasses.asdict` makes it of a `model.run_folder.RunConfig`. Whether
-            there is a network and a codec of these names is for the caller to look up.
+        data: should be a dict as `model.run_config.write_config` writes it. Whether there is a network and a
+            codec of these names is for the caller to look up.
+        version: the latest that can be read.
     """
     if not isinstance(data, dict):
         return received("the file", "an object", data)
+    written = data.get("version", 1)
+    if not is_whole(written) or not written:
+        return received("version", "a number", written)
+    if written > version:
+        return f"it is of version {written}, which a later HRPose wrote; this one reads up to {version}"
     for name in ("dataset", "records", "model", "codec"):
         if not isinstance(data[name], str):
             return received(name, "a text", data[name])

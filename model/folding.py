@@ -21,7 +21,8 @@ def fold_batch_norms(model):
     differ by rounding only.
 
     Args:
-        model: from `model.hrnet.build`: each `BatchNorm` follows a convolution that nothing else reads.
+        model: from a `model.networks.Network`: each `BatchNorm` follows a convolution that nothing else
+            reads.
 
     Returns:
         A functional Keras model of the same precision with weights of its own.

@@ -16,12 +16,18 @@ Every layer is named after its place, with dots between the parts:
     head.conv
 """
 
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import keras
 
 from model.layers import BatchNorm, Upsample, conv, quick_variables
+from model.networks import PRECISIONS
+
+#: A symbolic tensor of Keras, (N, height, width, channels).
+Tensor: TypeAlias = Any
 
 
 @dataclass(frozen=True)
@@ -43,22 +49,13 @@ class Architecture:
     stem_blocks: int = 4
 
 
-#: The networks a run can ask for by name (`--model`). w24_tiny is ours, for the demo and the tests: the same
-#: topology with about a twelfth of W32's computation. With 16 channels, fewer than the 17 keypoints, its head
-#: made one map of both ankles with some seeds; and its second module in stage 4 is there because what the low
-#: resolutions know about left and right reaches the high one only at the end of a module.
-ARCHITECTURES = {
-    "w30": Architecture(width=30),
-    "w32": Architecture(width=32),
-    "w48": Architecture(width=48),
-    "w24_tiny": Architecture(width=24, modules=(1, 1, 2), blocks=1, stem_channels=16, stem_blocks=1),
-}
-
-#: What the network may compute in, and Keras' name for that.
-PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
-
-
-def build_hrnet(width=32, input_size=(192, 256), num_keypoints=17, precision="float32", **options):
+def build_hrnet(
+    width: int = 32,
+    input_size: Sequence[int] = (192, 256),
+    num_keypoints: int = 17,
+    precision: str = "float32",
+    **options: Any,
+) -> keras.Model:
     """Builds an HRNet as a functional Keras model with freshly initialized weights.
 
     Args:
@@ -78,11 +75,6 @@ def build_hrnet(width=32, input_size=(192, 256), num_keypoints=17, precision="fl
         ValueError: if a size is not a positive multiple of 32, num_keypoints is not positive, or there is no
             such precision.
     """
-    return build(Architecture(width=width, **options), input_size, num_keypoints, precision)
-
-
-def build(architecture, input_size, num_keypoints, precision="float32"):
-    """`build_hrnet` for an `Architecture`."""
     if any(side <= 0 or side % 32 for side in input_size):
         raise ValueError(
             f"input_size is {tuple(input_size)}; both width and height must be positive multiples of 32, "
@@ -93,11 +85,11 @@ def build(architecture, input_size, num_keypoints, precision="float32"):
     if precision not in PRECISIONS:
         raise ValueError(f"precision is {precision!r}; a network computes in one of {', '.join(PRECISIONS)}")
     with quick_variables(), _dtype_policy(PRECISIONS[precision]):
-        return _network(architecture, input_size, num_keypoints)
+        return _network(Architecture(width, **options), input_size, num_keypoints)
 
 
 @contextmanager
-def _dtype_policy(name):
+def _dtype_policy(name: str) -> Iterator[None]:
     """Context in which layers are made with a dtype policy."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(name)
@@ -107,7 +99,7 @@ def _dtype_policy(name):
         keras.config.set_dtype_policy(before)
 
 
-def _network(architecture, input_size, num_keypoints):
+def _network(architecture: Architecture, input_size: Sequence[int], num_keypoints: int) -> keras.Model:
     image = keras.Input((input_size[1], input_size[0], 3), dtype="float32", name="image")
     x = _conv_bn_relu(image, architecture.stem_channels, stride=2, names=("stem.conv1", "stem.bn1"))
     x = _conv_bn_relu(x, architecture.stem_channels, stride=2, names=("stem.conv2", "stem.bn2"))
@@ -129,23 +121,23 @@ def _network(architecture, input_size, num_keypoints):
     return keras.Model(image, heatmaps, name=f"hrnet_w{architecture.width}")
 
 
-def _conv_bn(x, filters, names, kernel=3, stride=1):
+def _conv_bn(x: Tensor, filters: int, names: tuple[str, str], kernel: int = 3, stride: int = 1) -> Tensor:
     return BatchNorm(name=names[1])(conv(filters, kernel, stride, name=names[0])(x))
 
 
-def _relu(x, name):
+def _relu(x: Tensor, name: str) -> Tensor:
     return keras.layers.Activation("relu", name=name)(x)
 
 
-def _conv_bn_relu(x, filters, names, stride=1):
+def _conv_bn_relu(x: Tensor, filters: int, names: tuple[str, str], stride: int = 1) -> Tensor:
     return _relu(_conv_bn(x, filters, names, stride=stride), f"{names[1]}.relu")
 
 
-def _residual(x, shortcut, name):
+def _residual(x: Tensor, shortcut: Tensor, name: str) -> Tensor:
     return _relu(keras.layers.Add(name=f"{name}.add")([x, shortcut]), f"{name}.relu")
 
 
-def _bottleneck(x, channels, name):
+def _bottleneck(x: Tensor, channels: int, name: str) -> Tensor:
     """1x1, 3x3, 1x1 to four times `channels`; the shortcut is projected where the width changes."""
     y = _conv_bn(x, channels, (f"{name}.conv1", f"{name}.bn1"), kernel=1)
     y = _relu(y, f"{name}.relu1")
@@ -156,7 +148,7 @@ def _bottleneck(x, channels, name):
     return _residual(y, x, name)
 
 
-def _basic_block(x, name):
+def _basic_block(x: Tensor, name: str) -> Tensor:
     """Two 3x3 convolutions and an identity shortcut."""
     channels = x.shape[-1]
     y = _conv_bn_relu(x, channels, (f"{name}.conv1", f"{name}.bn1"))
@@ -164,13 +156,13 @@ def _basic_block(x, name):
     return _residual(y, x, name)
 
 
-def _branch(x, blocks, name):
+def _branch(x: Tensor, blocks: int, name: str) -> Tensor:
     for block in range(blocks):
         x = _basic_block(x, f"{name}.block{block}")
     return x
 
 
-def _transition(branches, channels, name):
+def _transition(branches: Sequence[Tensor], channels: Sequence[int], name: str) -> list[Tensor]:
     """Brings the branches to `channels`; branches that do not exist yet are made from the lowest one."""
     result = []
     for index, filters in enumerate(channels):
@@ -184,7 +176,7 @@ def _transition(branches, channels, name):
     return result
 
 
-def _fuse(branches, to, name):
+def _fuse(branches: Sequence[Tensor], to: int, name: str) -> Tensor:
     """Sums all branches at the resolution and width of branch `to`, in branch order, then ReLU."""
     channels = branches[to].shape[-1]
     terms = []

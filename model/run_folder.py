@@ -17,7 +17,7 @@ import os
 import re
 import shutil
 import zlib
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +27,6 @@ from safetensors.numpy import load, save
 from hrpose.atomic_files import PARTIAL, discard, replacing
 from hrpose.command import CommandError
 from hrpose.json_checks import is_whole
-from model.config_checks import wrong_config
-
-CONFIG = "config.json"
 
 
 class RunError(CommandError):
@@ -38,71 +35,6 @@ class RunError(CommandError):
 
 class DamagedCheckpointError(RunError):
     """A checkpoint that could be read and does not hold what was saved."""
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """What a run trains. Written when it starts; only `provenance` grows when it is continued.
-
-    Attributes:
-        dataset: the name given as --dataset.
-        records: fingerprint of the training records.
-        skeleton: the keypoints, as `records.skeletons.Skeleton.to_json` gives them.
-        model: a name in `model.hrnet.ARCHITECTURES`.
-        input_size: (width, height) of the network input in pixels.
-        codec: method of `model.codecs.heatmaps`.
-        sigma: of the target Gaussians, in heatmap pixels.
-        recipe: everything else that decides the result, by flag name.
-        provenance: what the run was made by: flags, versions, commit, initial weights, under "continued"
-            the same of each time that it went on, and "validated_every", as `train.timetable` measured it.
-            Another one is no other run.
-    """
-
-    dataset: str
-    records: str
-    skeleton: dict
-    model: str
-    input_size: tuple[int, int]
-    codec: str
-    sigma: float
-    recipe: dict
-    provenance: dict = field(default_factory=dict)
-
-    @property
-    def heatmap_size(self):
-        """(width, height) of the heatmaps: a quarter of the input's."""
-        return self.input_size[0] // 4, self.input_size[1] // 4
-
-    @property
-    def num_keypoints(self):
-        """K."""
-        return len(self.skeleton["keypoints"])
-
-    @property
-    def settings(self):
-        """{name: JSON value} of everything that decides the result."""
-        settings = asdict(self)
-        settings["skeleton"] = settings["skeleton"]["name"]
-        del settings["provenance"]
-        return json.loads(json.dumps(settings | settings.pop("recipe")))
-
-    def differences(self, other):
-        """Lines that name each setting in which another `RunConfig` differs: "name: mine → theirs"."""
-        mine, theirs = self.settings, other.settings
-        return [
-            f"{name}: {mine.get(name)} → {theirs.get(name)}"
-            for name in {**mine, **theirs}
-            if mine.get(name) != theirs.get(name)
-        ]
-
-
-def write_config(folder, config):
-    """Writes a run's configuration into its (existing) folder of checkpoints.
-
-    Raises:
-        RunError: if it cannot be saved. One that was there before stays.
-    """
-    write_json(Path(folder) / CONFIG, asdict(config))
 
 
 def write_json(path, data):
@@ -116,44 +48,6 @@ def write_json(path, data):
             temporary.write_text(json.dumps(data, indent=1))
     except OSError as error:
         raise RunError(f"{path} could not be saved: {error}; the checkpoints before it are intact") from error
-
-
-def read_config(folder):
-    """Reads a run's configuration.
-
-    Raises:
-        RunError: if there is none, or it cannot be read.
-    """
-    path = Path(folder) / CONFIG
-    try:
-        content = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        if there := saved_progress(folder):
-            raise RunError(
-                f"{path} is missing, though there are checkpoints (the last after epoch "
-                f"{there[-1].epoch}); it says which network they are of: copy it from where they come from, "
-                "or move them elsewhere"
-            ) from error
-        raise RunError(f"no run in {folder}: {CONFIG} is missing. python train/main.py starts one") from error
-    except OSError as error:
-        raise RunError(f"{path} cannot be read: {error.strerror or error}") from error
-    try:
-        data = json.loads(content)
-        if problem := wrong_config(data):
-            raise ValueError(problem)
-        known = [name.name for name in fields(RunConfig) if name.name in data or _needed(name)]
-        config = {name: data[name] for name in known}
-        return RunConfig(**(config | {"input_size": tuple(config["input_size"])}))
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        reason = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
-        raise RunError(
-            f"{path} is not a run configuration this version can read: {reason}; bring back a whole copy of "
-            "it, or use another run's folder"
-        ) from error
-
-
-def _needed(setting):
-    return setting.default is MISSING and setting.default_factory is MISSING
 
 
 @dataclass(frozen=True, order=True)

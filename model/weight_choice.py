@@ -78,7 +78,7 @@ def choose_averaged(config, folder, averaged=None):
     """Whether to take the moving average of a run's weights.
 
     Args:
-        config: the run's `model.run_folder.RunConfig`.
+        config: the run's `model.run_config.RunConfig`.
         folder: of its checkpoints, for the message.
         averaged: what ``--averaged`` says; None for the average where the run keeps one.
 

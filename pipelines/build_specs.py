@@ -15,8 +15,7 @@ from pipelines.annotations.conversion import ConversionTask, Filtered
 from pipelines.crops import BUILD_VERSION, CropOptions
 from pipelines.errors import BuildError
 from pipelines.storage import exists, file_sha256
-from records.datasets.dataset import BOXES, Dataset
-from records.datasets.paths import DatasetPaths
+from records.datasets import BOXES, Dataset, DatasetPaths
 from records.manifest import MANIFEST
 from records.schema import SCHEMA_VERSION
 from records.skeletons import Skeleton

@@ -11,9 +11,7 @@ from hrpose.command import UsageError, captured_stderr, run
 from hrpose.flag_values import input_size_note, parse_input_size
 from hrpose.options import Option, define_options, options_of
 from hrpose.storage import is_remote
-from records.datasets import DATASETS, DEFAULT_DATASET
-from records.datasets.dataset import BOXES, SPLITS, Dataset
-from records.datasets.paths import dataset_paths
+from records.datasets import BOXES, DATASETS, DEFAULT_DATASET, SPLITS, Dataset, dataset_paths
 from records.plausibility import placement_rows
 
 log = logging.getLogger(__name__)
@@ -61,7 +59,7 @@ annotations do not, or say them wrong. --split (train by default) says what to c
 "synthetic" renders its own images first.
 
 The job runs in this process, in --workers=N processes, or on an engine that Apache Beam's own options after
--- name (-- --help lists them; BUILD.md has each engine's command), with the same bytes:
+-- name (-- --help lists them; docs/clusters.md has each engine's command), with the same bytes:
 
   python pipelines/build_records.py --dataset coco -- --runner DaskRunner --dask_client_address
   tcp://host:8786

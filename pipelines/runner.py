@@ -26,7 +26,8 @@ _KEPT = "Finished shards are kept: the same command goes on"
 #: What a part of a worker's error means.
 _HINTS = {
     "No module named": "the project and what it requires have to be installed where the workers run and be "
-    "on their path (python -m hrpose.worker names it), or sent there by --setup_file=./setup.py (BUILD.md)",
+    "on their path (python -m hrpose.worker names it), or sent there by --setup_file=./setup.py "
+    "(docs/clusters.md)",
     "No such file or directory: ''": "a --setup_file needs its folder: ./setup.py",
     "FutureTimeoutError": "the job service does not answer (--job_server_timeout)",
     "/plan-": "the workers need dataset and records under the same paths as "

@@ -68,11 +68,11 @@ def records(tmp_path_factory):
 
 @pytest.fixture
 def small_networks(monkeypatch):
-    """Makes runs train and validate the network of `tests.helpers.small_runs`."""
-    from tests.helpers.small_runs import small_network
+    """Makes runs be of the network of `tests.helpers.small_runs`."""
+    from model.networks import NETWORKS
+    from tests.helpers.small_runs import SMALL
 
-    monkeypatch.setattr("train.setup.build", small_network)
-    monkeypatch.setattr("train.validation.build", small_network)
+    monkeypatch.setitem(NETWORKS, SMALL.name, SMALL)
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from model.best_epoch import forget_best, read_best, withdraw_best, write_best
+from model.run_config import read_config, write_config
 from model.run_folder import (
     DamagedCheckpointError,
     Progress,
@@ -12,7 +13,6 @@ from model.run_folder import (
     assign_arrays,
     checkpoint_folder,
     read_checkpoint,
-    read_config,
     remove_checkpoint,
     remove_partial,
     saved_epochs,
@@ -20,7 +20,6 @@ from model.run_folder import (
     set_aside,
     variable_arrays,
     write_checkpoint,
-    write_config,
 )
 from model.weight_choice import best_epoch
 from train.failures import check_finite

@@ -9,12 +9,10 @@ from pathlib import Path
 
 from hrpose.command import UsageError, import_tensorflow, run
 from hrpose.flag_values import input_size_note
-from train.flags import IMAGENET_WEIGHTS, MODELS, define_flags, options_from
+from model.networks import NETWORKS
+from train.flags import IMAGENET_WEIGHTS, define_flags, options_from
 
-__all__ = ["DESCRIPTION", "MODELS", "NAME", "command", "define_flags"]
-
-#: The networks of which there are ImageNet weights.
-PUBLISHED = ("w30", "w32", "w48")
+__all__ = ["DESCRIPTION", "NAME", "command", "define_flags"]
 
 NAME = "python train/main.py"
 
@@ -73,7 +71,7 @@ def initial_weights(options, folder=IMAGENET_WEIGHTS):
     if options.initial_weights:
         return None if options.initial_weights == "none" else options.initial_weights
     found = find_initial_weights(folder, options.model)
-    if found is None and not options.resume and options.model in PUBLISHED:
+    if found is None and not options.resume and NETWORKS[options.model].pretrained:
         print(
             f"note: {folder}/hrnet_{options.model}* does not exist, so a new run starts from random weights; "
             "the published numbers were reached from ImageNet weights (python model/weights.py import makes "

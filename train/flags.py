@@ -7,19 +7,11 @@ from absl import flags
 from hrpose.command import UsageError
 from hrpose.flag_values import integers, parse_input_size
 from hrpose.storage import local_only, path_of
-from model.codecs.conventions import CODECS, SIGMAS
-from records.datasets import DATASETS, DEFAULT_DATASET
-from records.datasets.paths import records_folder
+from model.codecs import CODECS, DEFAULT_CODEC, SIGMAS
+from model.networks import DEFAULT_NETWORK, NETWORKS, PRECISIONS
+from records.datasets import DATASETS, DEFAULT_DATASET, records_folder
 from train.options import TrainOptions
 from train.schedule import SHAPES, Schedule
-
-#: Names of `model.hrnet.ARCHITECTURES`; written again here because --help must not wait for TensorFlow (a
-#: test compares the two).
-MODELS = ("w30", "w32", "w48", "w24_tiny")
-
-
-#: As `model.hrnet.PRECISIONS`, for the same reason.
-PRECISIONS = ("float32", "bfloat16")
 
 #: Flags of what the dataset's recipe augments with: name, what it does, upper bound.
 AUGMENTATION = (
@@ -52,7 +44,7 @@ def define_flags(values):
     flags.DEFINE_enum(
         "precision",
         "float32",
-        PRECISIONS,
+        tuple(PRECISIONS),
         "What the network computes in; bfloat16 needs half the memory. Weights stay float32.",
         **add,
     )
@@ -66,7 +58,11 @@ def define_flags(values):
         **add,
     )
     flags.DEFINE_enum(
-        "model", "w32", MODELS, "The network: HRNet-W30, -W32, -W48, or a small one for trials.", **add
+        "model",
+        DEFAULT_NETWORK,
+        tuple(NETWORKS),
+        "The network: HRNet-W30, -W32, -W48, or a small one for trials.",
+        **add,
     )
     flags.DEFINE_string(
         "input_size",
@@ -84,7 +80,7 @@ def define_flags(values):
     )
     flags.DEFINE_enum(
         "codec",
-        "msra",
+        DEFAULT_CODEC,
         tuple(CODECS),
         "How keypoints become heatmaps and are read from them: as in the paper, as DARK or as UDP has it.",
         **add,

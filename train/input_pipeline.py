@@ -2,7 +2,6 @@
 
 import tensorflow as tf
 
-from model.codecs.conventions import codec_named
 from records.augment import drop_rectangles
 from records.reader import read_records
 
@@ -50,7 +49,7 @@ def _replica_batches(run, epoch, **which):
         epoch=epoch,
         shuffle_buffer=options.shuffle_buffer,
         drop_remainder=True,
-        unbiased=codec_named(run.config.codec).unbiased,
+        unbiased=run.config.make_codec().unbiased,
         damage=run.damage,
         fingerprint=run.config.records,
         **which,

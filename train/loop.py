@@ -50,7 +50,12 @@ def train_run(run):
         print(f"{run.checkpoints.folder}: all {options.epochs} epochs are done")
         return run.step
     train_step = make_train_step(
-        run.strategy, run.model, run.optimizer, run.config, options.gradient_accumulation_steps, run.ema
+        run.strategy,
+        run.model,
+        run.optimizer,
+        run.config.make_codec(),
+        options.gradient_accumulation_steps,
+        run.ema,
     )
     validator = make_validator(options, run.config) if run.cluster.is_chief else None
     before = (run.done.epoch * run.steps_per_epoch + run.done.update) * run.global_batch

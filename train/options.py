@@ -2,7 +2,9 @@
 
 from dataclasses import asdict, dataclass, field
 
-from model.run_folder import RunConfig
+from model.codecs import DEFAULT_CODEC
+from model.networks import DEFAULT_NETWORK
+from model.run_config import RunConfig
 from records.augment import Augmentation
 from records.datasets import DATASETS
 from train.schedule import Schedule
@@ -16,15 +18,15 @@ class TrainOptions:
         dataset: name of the dataset, for messages and the run's configuration.
         records: folder of the training records.
         output: folder for log/ and model_dump/.
-        model: a name in `model.hrnet.ARCHITECTURES`.
+        model: a name in `model.networks.NETWORKS`.
         input_size: (width, height) of the network input; None for the records' own.
-        codec: how keypoints become heatmaps, a name in `model.codecs.conventions.CODECS`.
+        codec: how keypoints become heatmaps, a name in `model.codecs.CODECS`.
         sigma: of the target Gaussians, in heatmap pixels.
         epochs: how many in all.
         batch_size: instances per GPU and forward pass.
         gradient_accumulation_steps: forward passes whose gradients make one update.
         gpus: number of GPUs of this host; 0 is the CPU.
-        precision: what the network computes in, a name in `model.hrnet.PRECISIONS`.
+        precision: what the network computes in, a name in `model.networks.PRECISIONS`.
         schedule: the learning rate's, a `train.schedule.Schedule`.
         weight_decay: decoupled, relative to the learning rate.
         clip_norm: what the norm of all gradients together is held below; None for no limit.
@@ -51,9 +53,9 @@ class TrainOptions:
     dataset: str
     records: str
     output: str
-    model: str = "w32"
+    model: str = DEFAULT_NETWORK
     input_size: tuple[int, int] | None = None
-    codec: str = "msra"
+    codec: str = DEFAULT_CODEC
     sigma: float = 2.0
     epochs: int = 210
     batch_size: int = 32

@@ -12,8 +12,8 @@ import tensorflow as tf
 from hrpose.cluster import Cluster
 from hrpose.command import UsageError
 from hrpose.lock import only_one
-from model.hrnet import ARCHITECTURES, build
-from model.run_folder import Progress, RunConfig, checkpoint_folder
+from model.run_config import RunConfig
+from model.run_folder import Progress, checkpoint_folder
 from model.weight_import.initial_weights import load_initial_weights
 from records.checking.damage import find_damage
 from records.errors import RecordsError
@@ -124,12 +124,14 @@ def prepare(options, held):
 
     keras.utils.set_random_seed(options.seed)
     with strategy.scope():
-        model = build(ARCHITECTURES[config.model], config.input_size, config.num_keypoints, options.precision)
+        model = config.network.build(config.input_size, config.num_keypoints, options.precision)
         if options.sync_batch_norm and replicas > 1:
             model = synchronized(model)
         origin = "from random weights"
         if options.initial_weights and not plan.started:
-            fit = alike(strategy, cluster, lambda: load_weights(model, options.initial_weights))
+            fit = alike(
+                strategy, cluster, lambda: load_weights(model, config.network, options.initial_weights)
+            )
             origin = f"from {options.initial_weights}: " + fit.report().replace("\n", "; ")
         optimizer = Adam(
             model.trainable_variables,
@@ -229,9 +231,9 @@ def look_over(options, cluster, replicas, held):
     return _Plan(manifest, config, global_batch, damage, folder, started), facts
 
 
-def load_weights(model, path):
+def load_weights(model, network, path):
     """Loads initial weights into this host's copies; returns the fit, and facts as `look_over`."""
-    fit = load_initial_weights(model, path)
+    fit = load_initial_weights(model, path, network)
     return fit, {"initial weights, CRC-32": _crc32(model)}
 
 

@@ -3,7 +3,8 @@
 import math
 from dataclasses import replace
 
-from model.run_folder import RunError, read_config, write_config
+from model.run_config import read_config, write_config
+from model.run_folder import RunError
 
 #: The share of an epoch's time that validations may take unless --eval_every says how often.
 AFFORDABLE = 0.02

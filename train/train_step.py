@@ -2,12 +2,12 @@
 
 import tensorflow as tf
 
-from model.codecs.heatmaps import encode
+from model.codecs import Codec
 from model.inputs import normalize
 from train.losses import heatmap_loss
 
 
-def make_train_step(strategy, model, optimizer, config, gradient_accumulation_steps=1, ema=None):
+def make_train_step(strategy, model, optimizer, codec: Codec, gradient_accumulation_steps=1, ema=None):
     """One update: (image uint8 (B, h, w, 3), keypoints_input (B, K, 3)) → what the global batch gave.
 
     The batch is the strategy's: each replica sees its share, and the loss and gradients are those of all.
@@ -15,7 +15,7 @@ def make_train_step(strategy, model, optimizer, config, gradient_accumulation_st
     Args:
         strategy: a `tf.distribute.Strategy`.
         model, optimizer: made in its scope.
-        config: the run's `RunConfig`.
+        codec: of the targets.
         gradient_accumulation_steps: into how many equal parts a replica cuts its share, one forward pass
             each; batch normalization sees a part.
         ema: a `train.ema.WeightEMA` to keep up, or None.
@@ -25,11 +25,10 @@ def make_train_step(strategy, model, optimizer, config, gradient_accumulation_st
         the mean loss, `keypoint_hits` summed over the batch, and what `Adam.apply` returns.
     """
     weights = model.trainable_variables
+    input_size, heatmap_size = (shape[2:0:-1] for shape in (model.input_shape, model.output_shape))
 
     def forward_and_back(images, keypoints_input):
-        targets, target_weights = encode(
-            keypoints_input, config.input_size, config.heatmap_size, config.sigma, config.codec
-        )
+        targets, target_weights = codec.encode(keypoints_input, input_size, heatmap_size)
         with tf.GradientTape() as tape:
             heatmaps = model(normalize(images), training=True)
             # Parts have equal shares, so the sum of these over all is the global batch's mean.

@@ -14,7 +14,6 @@ from evaluate.predict_split import make_metric_input, predict_split
 from evaluate.report.contact_sheet import draw_instances
 from evaluate.run_inputs import evaluation_paths, find_evaluation_split, run_dataset
 from hrpose.command import CommandError
-from model.hrnet import ARCHITECTURES, build
 from model.run_folder import read_checkpoint
 from train.metrics_log import read_metrics
 
@@ -72,9 +71,9 @@ class Validator:
         check_metrics(metrics, self._split)
         self.notes = self._split.notes
         self._files = Path(options.output) / "log" / "validation"
-        self._model = build(ARCHITECTURES[config.model], config.input_size, config.num_keypoints)
+        self._model = config.network.build(config.input_size, config.num_keypoints)
         self._step = make_predict_step(
-            self._model, config.codec, config.sigma, self._split.skeleton.flip_permutation
+            self._model, config.make_codec(), self._split.skeleton.flip_permutation
         )
 
     def warm_up(self):

@@ -11,7 +11,7 @@ from evaluate.options import LARGEST_BATCH
 from evaluate.weight_flags import define_weight_flags
 from hrpose.command import UsageError, import_tensorflow, run
 from hrpose.storage import local_only
-from model.run_folder import read_config
+from model.run_config import read_config
 from records.annotations.instance_checks import PERSON_CATEGORY
 from records.datasets import DATASETS
 

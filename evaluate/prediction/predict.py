@@ -20,9 +20,8 @@ from evaluate.prediction.files import result_names, shown_name, write_results
 from evaluate.rescoring import rescore_and_nms
 from hrpose.atomic_files import OF_THE_NAME, WriteError
 from hrpose.command import CommandError, UsageError
-from model.codecs.conventions import codec_named
 from model.image_files import ImageError, read_image
-from model.run_folder import RunConfig
+from model.run_config import RunConfig
 from records.geometry import (
     affine_to_input,
     box_to_center_scale,
@@ -90,8 +89,7 @@ def predict_images(images: Sequence[Path], boxes: ImageBoxes | None, options: Pr
     config, skeleton = network.config, Skeleton.from_json(network.config.skeleton)
     step = make_predict_step(
         network.models[0],
-        config.codec,
-        config.sigma,
+        config.make_codec(),
         skeleton.flip_permutation if options.flip_test else None,
         constant=True,
     )
@@ -201,13 +199,13 @@ def predict_instances(
     if not len(rectangles):
         return []
     center, scale = box_to_center_scale(rectangles, config.input_size)
-    unbiased = codec_named(config.codec).unbiased
+    codec = config.make_codec()
     parts = []
     for start in range(0, len(rectangles), batch_size):
         part = slice(start, start + batch_size)
-        inputs = cut_inputs(pixels, center[part], scale[part], config.input_size, unbiased)
+        inputs = cut_inputs(pixels, center[part], scale[part], config.input_size, codec.unbiased)
         keypoints_heatmap = step(inputs).numpy()
-        parts.append(to_image(keypoints_heatmap, center[part], scale[part], config.heatmap_size, unbiased))
+        parts.append(to_image(keypoints_heatmap, center[part], scale[part], config.heatmap_size, codec))
     keypoints = np.concatenate(parts)
     try:
         kept, scores = rescore_and_nms(

@@ -1,7 +1,7 @@
 """Numbers that the authors of HRNet have published, to stand beside one's own.
 
 Source of both tables: the README of the official code (leoxiaobin/deep-high-resolution-net.pytorch, "Main
-Results"), with flip test and the msra codec. Its COCO rows are those of Table 1 of "Deep High-Resolution
+Results"), with flip test and its own codec. Its COCO rows are those of Table 1 of "Deep High-Resolution
 Representation Learning for Human Pose Estimation" (Sun, Xiao, Liu, Wang; CVPR 2019) with more columns.
 
 For PoseTrack there are none: the paper has the test set of PoseTrack 2017 only.
@@ -26,7 +26,7 @@ class Published:
         source: who says so.
         setting: under which conditions.
         boxes: whose boxes were used, as records' manifests call it.
-        codec: how heatmaps were made and read.
+        codec: as a run's configuration calls it.
     """
 
     values: dict[str, float]

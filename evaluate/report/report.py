@@ -14,7 +14,7 @@ from evaluate.report.examples import instances_section
 from evaluate.report.html_page import Content, Markup, element, facts, page, section, table
 from evaluate.report.published import Published, published_for
 from hrpose.atomic_files import write_whole
-from model.run_folder import RunConfig
+from model.run_config import RunConfig
 
 BOX_SOURCES = {"ground_truth": "annotated", "detections": "detected"}
 """Whose boxes: what the values of ``--boxes`` are called in texts."""

@@ -7,8 +7,8 @@ import textwrap
 from pathlib import Path
 
 from hrpose.command import CommandError, captured_stderr, prepare_process
-from model.codecs.conventions import CODECS
-from model.run_folder import RunError, load_checkpoint, read_config
+from model.run_config import read_known_config
+from model.run_folder import load_checkpoint
 from model.weight_choice import add_weight_choice, choose_averaged, choose_epoch
 
 NAME = "python model/export.py"
@@ -173,7 +173,7 @@ def _parse(argv):
 
 def _run(options):
     folder = Path(options.run_dir) / "model_dump"
-    config = read_config(folder)
+    config = read_known_config(folder)
     epoch = choose_epoch(folder, options.epoch)
     averaged = choose_averaged(config, folder, options.averaged)
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a conversion computes next to nothing
@@ -190,14 +190,9 @@ def _run(options):
 
 def _export(options, config, folder, epoch, averaged):
     from model.exporting import formats
-    from model.hrnet import ARCHITECTURES, build
     from model.image_files import read_images
 
-    if config.model not in ARCHITECTURES:
-        raise RunError(f"{folder} is of the network {config.model!r}; there are {', '.join(ARCHITECTURES)}")
-    if config.codec not in CODECS:
-        raise RunError(f"{folder} is of the codec {config.codec!r}; there are {', '.join(CODECS)}")
-    model = build(ARCHITECTURES[config.model], config.input_size, config.num_keypoints)
+    model = config.network.build(config.input_size, config.num_keypoints)
     load_checkpoint(folder, epoch, model, ema=averaged)
     arguments = dict(
         model=model,

@@ -39,7 +39,7 @@ def export_saved_model(model, config, epoch, path, decode=False, batch=None, ove
 
     Args:
         model: the trained HRNet, in float32.
-        config: the run's `model.run_folder.RunConfig`.
+        config: the run's `model.run_config.RunConfig`.
         epoch: of the weights, for the metadata.
         path: the folder to write.
         decode: False: normalized float32 images → heatmaps. True: uint8 images → keypoints in their pixels.

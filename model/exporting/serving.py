@@ -7,8 +7,6 @@ import tensorflow as tf
 from keras import ops
 
 from hrpose import __version__
-from model.codecs.conventions import codec_named
-from model.codecs.heatmaps import decode
 from model.exporting.errors import ExportError
 from model.inputs import IMAGENET_MEAN, IMAGENET_STD, normalize
 from model.layers import Upsample
@@ -33,7 +31,7 @@ def inference_network(model):
     """A copy of an HRNet that computes the same from operations that other runtimes know.
 
     Args:
-        model: from `model.hrnet.build`, in float32.
+        model: from a `model.networks.Network`, in float32.
 
     Raises:
         ExportError: if it computes in another precision; the conversions expect float32.
@@ -74,14 +72,14 @@ def decode_to_input(heatmaps, config):
 
     Args:
         heatmaps: (N, h, w, K) float32.
-        config: the run's `model.run_folder.RunConfig`.
+        config: the run's `model.run_config.RunConfig`.
 
     Returns:
         (N, K, 3) float32: x, y in pixels of the network input, and score.
     """
-    x, y = codec_named(config.codec).to_heatmap(config.input_size, config.heatmap_size)
-    keypoints_heatmap = decode(heatmaps, config.codec, config.sigma)
-    return keypoints_heatmap * ops.convert_to_tensor([1 / x, 1 / y, 1.0], "float32")
+    codec = config.make_codec()
+    x, y = codec.to_heatmap(config.input_size, config.heatmap_size)
+    return codec.decode(heatmaps) * ops.convert_to_tensor([1 / x, 1 / y, 1.0], "float32")
 
 
 def serving_function(network, config, decode=False, batch=None):

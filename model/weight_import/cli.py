@@ -10,8 +10,10 @@ from safetensors.numpy import save
 
 from hrpose.atomic_files import WriteError, write_whole
 from hrpose.command import CommandError, captured_stderr, prepare_process
+from model.networks import NETWORKS
 from model.official_weights import official_shapes
-from model.run_folder import CONFIG, Progress, checkpoint_folder, require_saved
+from model.run_config import CONFIG
+from model.run_folder import Progress, checkpoint_folder, require_saved
 from model.weight_choice import add_weight_choice, choose_epoch
 from model.weight_import.initial_weights import fit_backbone, head_size, is_named_for, network_of, summarize
 from model.weight_import.readers import EMA, LEARNT, WeightsError, read_weights, sha256, weights_file
@@ -116,23 +118,22 @@ def import_weights(source, target, averaged=None):
     """
     state = read_weights(source, averaged)
     with captured_stderr():
-        from model.hrnet import ARCHITECTURES, build
-
-        network = network_of(state, ARCHITECTURES)
-        others = [other for other in ARCHITECTURES if other != network and is_named_for(other, target)]
-        if others and not is_named_for(network, target):
+        network = network_of(state)
+        others = [other for other in NETWORKS if other != network.name and is_named_for(other, target)]
+        if others and not is_named_for(network.name, target):
             raise WeightsError(
-                f"it holds a {network}, but --model={others[0]} would start from a file named {target.name}; "
-                f"name it hrnet_{network}"
+                f"it holds a {network.name}, but --model={others[0]} would start from a file named "
+                f"{target.name}; name it hrnet_{network.name}"
             )
-        keypoints = head_size(state)
-        model = build(ARCHITECTURES[network], (64, 64), keypoints or 1)
-    fit = fit_backbone(state, official_shapes(model))
+        shapes = official_shapes(network.build((64, 64), 1), network.official_names)
+    keypoints = head_size(state, shapes, network.head)
+    shapes |= {name: (keypoints, *shapes[name][1:]) for name in network.head}
+    fit = fit_backbone(state, shapes, network.head)
     keypoints = 0 if fit.missing else keypoints
     file = weights_file(source, averaged)
     metadata = {
         "format": "hrpose weights: the authors' names, PyTorch's layout",
-        "network": network,
+        "network": network.name,
         "num_keypoints": str(keypoints),
         "source": file.name,
         "source_sha256": sha256(file),
@@ -147,7 +148,7 @@ def import_weights(source, target, averaged=None):
     except OSError as error:
         raise WriteError.of(target, error) from error
     write_whole(target, save(arrays, metadata))
-    return network, keypoints, fit.unused, is_checkpoint and file.name == EMA
+    return network.name, keypoints, fit.unused, is_checkpoint and file.name == EMA
 
 
 def _run(options):

@@ -7,18 +7,20 @@ reported.
 
 import re
 from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
+from model.networks import NETWORKS, Network
 from model.official_weights import load_state_dict, official_shapes
 from model.weight_import.readers import TORCH_SUFFIXES, WeightsError, read_weights
 
-#: Official names of the head, the only layer whose size depends on the number of keypoints.
-HEAD = ("final_layer.weight", "final_layer.bias")
-#: The first convolution of the highest-resolution branch; its size is the network's width.
-WIDTH_OF = "stage2.0.branches.0.0.conv1.weight"
+if TYPE_CHECKING:
+    import keras
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,12 @@ class Fit:
         head: what became of the head, in words.
     """
 
-    values: dict[str, np.ndarray]
+    values: dict[str, npt.NDArray[np.float32]]
     missing: tuple[str, ...]
     unused: tuple[str, ...]
     head: str
 
-    def report(self):
+    def report(self) -> str:
         """One or two lines for the user: what is used, what became of the head, what is left out."""
         lines = [f"{len(self.values):,} arrays used; head: {self.head}"]
         if self.unused:
@@ -45,42 +47,53 @@ class Fit:
         return "\n".join(lines)
 
 
-def network_of(state, architectures):
-    """Which network a file's weights are for, by the width of its backbone.
+def network_of(state: Mapping[str, npt.NDArray[np.float32]]) -> Network:
+    """Which of `NETWORKS` a file's weights are for, by the width of its backbone.
 
     Args:
         state: {official name: array}, from `read_weights`.
-        architectures: {name: `model.hrnet.Architecture`}.
-
-    Returns:
-        A name in `architectures`.
 
     Raises:
         WeightsError: if it is none of them.
     """
-    if WIDTH_OF not in state:
+    known = {network.name: network.known_by for network in NETWORKS.values() if network.known_by}
+    for name, (array, width) in known.items():
+        if array in state and state[array].shape[:1] == (width,):
+            return NETWORKS[name]
+    arrays = {array: None for array, _ in known.values()}
+    array = next((array for array in arrays if array in state), None)
+    if array is None:
         raise WeightsError(
-            f"no weights of an HRNet: {WIDTH_OF} is missing; the file has {summarize(state) or 'nothing'}"
+            f"no weights of a network here: {' or '.join(arrays)} is missing; the file has "
+            f"{summarize(state) or 'nothing'}"
         )
-    shape = state[WIDTH_OF].shape
-    names = [name for name, architecture in architectures.items() if shape[:1] == (architecture.width,)]
-    if not names:
-        widths = ", ".join(f"{a.width} ({name})" for name, a in architectures.items())
-        raise WeightsError(f"{WIDTH_OF} has the shape {shape}; the widths of the networks here are {widths}")
-    return names[0]
+    widths = ", ".join(f"{width} ({name})" for name, (other, width) in known.items() if other == array)
+    raise WeightsError(
+        f"{array} has the shape {state[array].shape}; the widths of the networks here are {widths}"
+    )
 
 
-def head_size(state):
-    """How many keypoints a file's head is for; 0 if it has none."""
-    weight = state.get(HEAD[0])
-    return weight.shape[0] if weight is not None and weight.shape[1:] == (len(state[WIDTH_OF]), 1, 1) else 0
+def head_size(
+    state: Mapping[str, npt.NDArray[np.float32]], shapes: Mapping[str, tuple[int, ...]], head: Sequence[str]
+) -> int:
+    """How many keypoints a file's head is for; 0 if it has none.
+
+    Args:
+        state: {official name: array}, from `read_weights`.
+        shapes: {official name: shape} of the network for any number of keypoints.
+        head: `Network.head`.
+    """
+    for name in head[:1]:
+        if name in state and state[name].shape[1:] == shapes[name][1:]:
+            return state[name].shape[0]
+    return 0
 
 
 #: Parts of a network that a message names.
 _PARTS_NAMED = 8
 
 
-def summarize(names):
+def summarize(names: Iterable[str]) -> str:
     """Official names counted by the part of the network they belong to: "classifier (2), final_layer (7)".
 
     Of many parts the first few are named.
@@ -91,20 +104,20 @@ def summarize(names):
     return ", ".join(counted[:_PARTS_NAMED]) + (f" and {more} other parts" if more > 0 else "")
 
 
-def fit_backbone(state, shapes):
+def fit_backbone(
+    state: Mapping[str, npt.NDArray[np.float32]], shapes: Mapping[str, tuple[int, ...]], head: Sequence[str]
+) -> Fit:
     """Chooses what a network can start from: the whole backbone, and the head where its size is the same.
 
     Args:
         state: {official name: array}, from `read_weights`.
         shapes: {official name: shape in PyTorch's layout} of the network, from `official_shapes`.
-
-    Returns:
-        `Fit`.
+        head: `Network.head`.
 
     Raises:
         WeightsError: if part of the backbone is missing or has another shape (both are named).
     """
-    backbone = [name for name in shapes if name not in HEAD]
+    backbone = [name for name in shapes if name not in head]
     missing = [name for name in backbone if name not in state]
     if missing:
         raise WeightsError(
@@ -117,31 +130,32 @@ def fit_backbone(state, shapes):
                 f"weights of another network: {name} has the shape {state[name].shape}, this network's has "
                 f"{shapes[name]}"
             )
-    differs = [name for name in HEAD if name in state and state[name].shape != shapes[name]]
+    differs = [name for name in head if name in state and state[name].shape != shapes[name]]
     if differs:
-        head = (
+        found = (
             f"as initialized ({differs[0]} is {state[differs[0]].shape}, the network's {shapes[differs[0]]})"
         )
-    elif all(name in state for name in HEAD):
-        head = "from the file"
-        backbone = [*backbone, *HEAD]
+    elif all(name in state for name in head):
+        found = "from the file"
+        backbone = [*backbone, *head]
     else:
-        head = "as initialized (the file has none for keypoints)"
+        found = "as initialized (the file has none for keypoints)"
     values = {name: state[name] for name in backbone}
     return Fit(
         values=values,
         missing=tuple(name for name in shapes if name not in values),
         unused=tuple(sorted(name for name in state if name not in values)),
-        head=head,
+        head=found,
     )
 
 
-def load_initial_weights(model, path):
+def load_initial_weights(model: "keras.Model", path: Path | str, network: Network) -> Fit:
     """Loads what `fit_backbone` chooses of a file into a network.
 
     Args:
-        model: an HRNet.
+        model: built by `network`.
         path: anything `read_weights` reads: a .safetensors or .pth file, or a folder epoch-NNNN.
+        network: what it is.
 
     Returns:
         `Fit`; its `report()` is for the user.
@@ -150,26 +164,27 @@ def load_initial_weights(model, path):
         WeightsError: if the file cannot be read or does not fit. Nothing is changed then.
     """
     try:
-        fit = fit_backbone(read_weights(path), official_shapes(model))
+        state = read_weights(path, networks=[network])
+        fit = fit_backbone(state, official_shapes(model, network.official_names), network.head)
     except WeightsError as error:
         raise WeightsError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
-    load_state_dict(model, fit.values, strict=False)
+    load_state_dict(model, fit.values, strict=False, names=network.official_names)
     return fit
 
 
-def is_named_for(network, path):
+def is_named_for(network: str, path: Path | str) -> bool:
     """Whether a file's name says that it holds weights of a network: ``hrnet_<network>*``."""
     return re.match(rf"hrnet_{re.escape(network)}(?![0-9])", Path(path).name) is not None
 
 
-def find_initial_weights(folder, network):
+def find_initial_weights(folder: Path | str, network: str) -> Path | None:
     """The file of initial weights for a network: ``hrnet_<network>*`` in a folder.
 
     A .safetensors file is preferred to PyTorch's, which needs PyTorch.
 
     Args:
         folder: where to look, e.g. dataset/imagenet_weights. It need not exist.
-        network: a name in `model.hrnet.ARCHITECTURES`, e.g. "w32".
+        network: a name in `model.networks.NETWORKS`, e.g. "w32".
 
     Returns:
         The path, or None if there is none.

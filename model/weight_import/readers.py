@@ -15,13 +15,16 @@ Files are hostile until read: what does not hold plain finite numbers is refused
 import codecs
 import hashlib
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import ml_dtypes  # noqa: F401 - teaches NumPy bfloat16, which safetensors files may hold
 import numpy as np
+import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
 from hrpose.command import CommandError
+from model.networks import NETWORKS, Network
 from model.official_weights import official_name
 from model.run_folder import read_parts, saved_parts
 
@@ -43,7 +46,9 @@ class WeightsError(CommandError):
     """Weights that cannot be used as asked. The message says what was received, expected, and what to do."""
 
 
-def read_weights(path, averaged=None):
+def read_weights(
+    path: Path | str, averaged: bool | None = None, networks: Iterable[Network] | None = None
+) -> dict[str, npt.NDArray[np.float32]]:
     """Reads a weight file, or the folder of one of our checkpoints.
 
     ``module.``, which PyTorch's DataParallel puts before every name, is taken off, and the counters
@@ -52,6 +57,7 @@ def read_weights(path, averaged=None):
     Args:
         path: the file or folder.
         averaged: of a checkpoint's folder, as for `weights_file`.
+        networks: of which a checkpoint may be; None for any of `NETWORKS`.
 
     Returns:
         {official name: float32 array in PyTorch's layout}: convolutions (out, in, kh, kw).
@@ -74,7 +80,7 @@ def read_weights(path, averaged=None):
     while arrays and all(name.startswith("module.") for name in arrays):
         arrays = {name.removeprefix("module."): array for name, array in arrays.items()}
     if any("/" in name for name in arrays):
-        arrays = _from_keras(path, arrays)
+        arrays = _from_keras(path, arrays, NETWORKS.values() if networks is None else networks)
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise WeightsError(f"{path}: {name} holds NaN or infinite numbers (as float32); use another file")
@@ -220,12 +226,17 @@ def _read_torch(path):
     return arrays
 
 
-def _from_keras(path, arrays):
+def _from_keras(
+    path: Path, arrays: dict[str, npt.NDArray[np.float32]], networks: Iterable[Network]
+) -> dict[str, npt.NDArray[np.float32]]:
     """{Keras' path: array in Keras' layout} as {official name: array in PyTorch's}."""
-    try:
-        return {
-            official_name(name): array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
-            for name, array in arrays.items()
-        }
-    except ValueError as error:
-        raise WeightsError(f"{path} is not a checkpoint of an HRNet: {error}") from error
+    errors = []
+    for names in dict.fromkeys(tuple(network.official_names) for network in networks):
+        try:
+            return {
+                official_name(name, names): array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
+                for name, array in arrays.items()
+            }
+        except ValueError as error:
+            errors.append(error)
+    raise WeightsError(f"{path} is not a checkpoint of a network here: {errors[0]}") from errors[0]

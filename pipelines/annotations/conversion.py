@@ -34,8 +34,7 @@ from pipelines.storage import (
     remove_folder,
     write_whole,
 )
-from records.datasets.dataset import Dataset
-from records.datasets.paths import DatasetPaths
+from records.datasets import Dataset, DatasetPaths
 
 RECORD = "conversion.json"
 

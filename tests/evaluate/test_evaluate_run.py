@@ -22,7 +22,9 @@ from evaluate.run import evaluate_run, result_name
 from evaluate.run_inputs import find_evaluation_split
 from hrpose.command import CommandError, UsageError
 from model.best_epoch import write_best
-from model.run_folder import RunError, checkpoint_folder, read_config, write_config
+from model.networks import NETWORKS
+from model.run_config import read_config, write_config
+from model.run_folder import RunError, checkpoint_folder
 from records.errors import RecordsError
 from records.manifest import read_manifest
 from records.skeletons import COCO
@@ -37,7 +39,7 @@ from tests.helpers.small_evaluations import (
     small_arguments,
     small_evaluation,
 )
-from tests.helpers.small_runs import make_records, small_network, small_options
+from tests.helpers.small_runs import SMALL, make_records, small_options
 from train.loop import train
 
 NAME = "person_keypoints_train2017_w32_epoch-0001"
@@ -49,7 +51,7 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("evaluate")
     options = small_options(make_records(folder), folder / "run", epochs=1, ema_decay=0.5)
     with pytest.MonkeyPatch.context() as context:
-        context.setattr("train.setup.build", small_network)
+        context.setitem(NETWORKS, SMALL.name, SMALL)
         train(options)
     return options
 
@@ -58,7 +60,7 @@ def trained(tmp_path_factory):
 def run(trained, tmp_path, monkeypatch):
     """The same run in a folder of its own."""
     shutil.copytree(Path(trained.output) / "model_dump", tmp_path / "run/model_dump")
-    monkeypatch.setattr("evaluate.network.build", small_network)
+    monkeypatch.setitem(NETWORKS, SMALL.name, SMALL)
     monkeypatch.setattr("evaluate.run.INSTANCES_PER_PART", PART)
     return replace(trained, output=str(tmp_path / "run"))
 

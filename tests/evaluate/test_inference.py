@@ -8,12 +8,13 @@ import tensorflow as tf
 
 from evaluate.inference import make_predict_step, predict, to_image
 from evaluate.predictions import Predictions, join
-from model.codecs.conventions import codec_named
-from model.codecs.heatmaps import decode, encode
+from model.codecs import codec
 from records.augment import augment
 from records.geometry import affine_to_input
 from records.skeletons import COCO
 from tests.helpers.shared import shared_data
+
+MSRA = codec("msra")
 
 
 def stand_in(*outputs):
@@ -28,10 +29,10 @@ def test_flip_test_and_mapping_back_equal_the_official_validate():
         golden[f"flip_coco_{name}"].transpose(0, 2, 3, 1) for name in ("output", "output_flipped_input")
     )
     count, height, width, _ = output.shape
-    step = make_predict_step(stand_in(output, mirrored), "msra", 2.0, COCO.flip_permutation)
+    step = make_predict_step(stand_in(output, mirrored), MSRA, COCO.flip_permutation)
     keypoints = step(np.zeros((count, 4 * height, 4 * width, 3), np.uint8)).numpy()
     scale = 200 * golden["flip_coco_scale"].astype(np.float64)
-    ours = to_image(keypoints, golden["flip_coco_center"], scale, (width, height))
+    ours = to_image(keypoints, golden["flip_coco_center"], scale, (width, height), MSRA)
     official = golden["flip_coco_all_preds_shift"]
     np.testing.assert_allclose(ours[..., :2], official[..., :2], atol=1e-3)
     np.testing.assert_allclose(ours[..., 2], official[..., 2], atol=1e-6)
@@ -40,7 +41,7 @@ def test_flip_test_and_mapping_back_equal_the_official_validate():
 def test_without_flip_test_the_network_is_asked_once():
     heatmaps = np.zeros((1, 12, 8, 17), np.float32)
     heatmaps[0, 5, 3] = 0.5
-    step = make_predict_step(stand_in(heatmaps), "msra", 2.0)
+    step = make_predict_step(stand_in(heatmaps), MSRA)
     np.testing.assert_allclose(step(np.zeros((1, 48, 32, 3), np.uint8))[0], [[3, 5, 0.5]] * 17)
 
 
@@ -49,7 +50,7 @@ def test_mapping_back_undoes_the_view_of_the_padded_box():
     center, scale = rng.uniform(50, 400, (5, 2)), np.array([[120.0, 160.0]]) * rng.uniform(0.5, 3, (5, 1))
     points = rng.uniform(0, 48, (5, 17, 2))
     keypoints = np.concatenate([points, np.ones((5, 17, 1))], axis=-1)
-    image = to_image(keypoints, center, scale, (48, 64))
+    image = to_image(keypoints, center, scale, (48, 64), MSRA)
     affine = affine_to_input(center, scale, 0.0, (48, 64))
     again = np.einsum("nij,nkj->nki", affine[..., :2], image[..., :2]) + affine[:, None, :, 2]
     np.testing.assert_allclose(again, points, atol=1e-9)
@@ -71,7 +72,7 @@ def test_predictions_follow_the_records_over_several_batches():
     def step(images):
         return tf.ones((len(images), 17, 3)) * 4
 
-    predictions = join(list(predict([step], dataset, (8, 12))))
+    predictions = join(list(predict([step], dataset, (8, 12), MSRA)))
     assert isinstance(predictions, Predictions)
     assert len(predictions) == 5
     assert predictions.keypoints.shape == (5, 17, 3)
@@ -101,7 +102,7 @@ def test_several_devices_take_batches_in_turn_and_the_order_stays():
         return step
 
     dataset = tf.data.Dataset.from_tensor_slices(fields).batch(2)
-    found = join(list(predict([make_step(device) for device in range(3)], dataset, (8, 12))))
+    found = join(list(predict([make_step(device) for device in range(3)], dataset, (8, 12), MSRA)))
     assert found.keypoints[:, 0, 2].tolist() == list(range(count))
     assert found.image_ids.tolist() == list(range(count))
     assert seen == [[[0, 1], [6, 7]], [[2, 3], [8, 9]], [[4, 5], [10]]]
@@ -114,16 +115,11 @@ def test_what_a_device_reports_reaches_the_caller():
         raise MemoryError("of the device")
 
     with pytest.raises(MemoryError, match="of the device"):
-        list(predict([step], [batch] * 3, (8, 12)))
+        list(predict([step], [batch] * 3, (8, 12), MSRA))
 
 
-def test_another_codec_is_refused_by_name():
-    with pytest.raises(ValueError, match=r"gaussian.*msra"):
-        make_predict_step(stand_in(np.zeros((1, 12, 8, 17), np.float32)), "gaussian", 2.0)
-
-
-@pytest.mark.parametrize(("method", "cells"), [("msra", 0.5), ("dark", 0.05), ("udp", 0.05)])
-def test_what_is_encoded_in_the_readers_view_comes_back_to_its_place_in_the_image(method, cells):
+@pytest.mark.parametrize(("name", "cells"), [("msra", 0.5), ("dark", 0.05), ("udp", 0.05)])
+def test_what_is_encoded_in_the_readers_view_comes_back_to_its_place_in_the_image(name, cells):
     """Reader, targets, decoding and mapping back agree on the convention of each codec."""
     rng = np.random.default_rng(1)
     center, scale = rng.uniform(200, 400, (20, 2)), np.array([[120.0, 160.0]]) * rng.uniform(0.5, 3, (20, 1))
@@ -131,10 +127,10 @@ def test_what_is_encoded_in_the_readers_view_comes_back_to_its_place_in_the_imag
     keypoints[..., :2] = center[:, None] + rng.uniform(-0.35, 0.35, (20, 17, 2)) * scale[:, None]
     instances = {"center": center, "scale": scale, "keypoints": keypoints}
     instances |= {"image_size": np.full((20, 2), 640), "instance_id": np.arange(20)}
-    unbiased = codec_named(method).unbiased
-    _, keypoints_input = augment(instances, None, 0, 0, COCO, (192, 256), unbiased)
-    heatmaps, _ = encode(keypoints_input, (192, 256), (48, 64), 2.0, method)
-    decoded = np.asarray(decode(heatmaps, method, 2.0))
-    again = to_image(decoded, center, scale, (48, 64), unbiased)
+    ours = codec(name)
+    _, keypoints_input = augment(instances, None, 0, 0, COCO, (192, 256), ours.unbiased)
+    heatmaps, _ = ours.encode(keypoints_input, (192, 256), (48, 64))
+    decoded = np.asarray(ours.decode(heatmaps))
+    again = to_image(decoded, center, scale, (48, 64), ours)
     error = np.abs(again[..., :2] - keypoints[..., :2]) / (scale[:, None, :1] / 48)
     assert error.max() < cells + 0.01

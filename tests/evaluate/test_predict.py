@@ -21,7 +21,8 @@ from evaluate.prediction.files import passed_over, result_names, write_results
 from evaluate.prediction.predict import cut_inputs, predict_instances
 from hrpose.command import CommandError
 from model.image_files import ImageError, read_image
-from model.run_folder import RunConfig, RunError, save_checkpoint, write_config
+from model.run_config import RunConfig, write_config
+from model.run_folder import RunError, save_checkpoint
 from pipelines.build import build_records
 from records.reader import read_records
 from records.skeletons import COCO
@@ -47,9 +48,9 @@ def centroids(images):
 
 def largest_difference(records, images, image_of, config=CONFIG):
     """Input pixels between the evaluator's keypoints and those predicted on the images, per box record."""
-    unbiased = config.codec == "udp"
-    (batch,) = read_records(records, 1000, input_size=INPUT, unbiased=unbiased)
-    (expected,) = predict([centroids], [batch], config.heatmap_size, unbiased)
+    codec = config.make_codec()
+    (batch,) = read_records(records, 1000, input_size=INPUT, unbiased=codec.unbiased)
+    (expected,) = predict([centroids], [batch], config.heatmap_size, codec)
     differences = []
     for row, image_id in enumerate(expected.image_ids.tolist()):
         pixels = read_image(images / image_of[image_id], exif_orientation=False)

@@ -21,7 +21,7 @@ from evaluate.report.published import TABLE, published_for
 from evaluate.report.report import write_report
 from evaluate.rescoring import as_results, rescore_and_nms
 from evaluate.run import Timing
-from model.run_folder import RunConfig
+from model.run_config import RunConfig
 from pipelines.build import build_records
 from records.manifest import read_manifest
 from records.reader import read_records

@@ -11,10 +11,12 @@ import pytest
 
 from evaluate.run import evaluate_run
 from evaluate.skeletons import other_facts
-from model.run_folder import Progress, read_checkpoint, read_config
+from model.networks import NETWORKS
+from model.run_config import read_config
+from model.run_folder import Progress, read_checkpoint
 from records.skeletons import COCO
 from tests.helpers.small_evaluations import small_evaluation
-from tests.helpers.small_runs import make_records, small_network, small_options
+from tests.helpers.small_runs import SMALL, make_records, small_options
 from train.loop import train
 from train.validation import make_validator
 
@@ -35,7 +37,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("skeleton")
     options = small_options(make_records(folder), folder / "run")
     with pytest.MonkeyPatch.context() as context:
-        context.setattr("train.setup.build", small_network)
+        context.setitem(NETWORKS, SMALL.name, SMALL)
         train(options)
     return options
 
@@ -43,7 +45,7 @@ def run(tmp_path_factory):
 @pytest.fixture
 def evaluation(run, monkeypatch):
     """A function: evaluates on the split val, whose manifest says otherwise what is given of the skeleton."""
-    monkeypatch.setattr("evaluate.network.build", small_network)
+    monkeypatch.setitem(NETWORKS, SMALL.name, SMALL)
 
     def evaluate(folder, **changes):
         records = change_records(run, folder, **changes)
@@ -95,7 +97,7 @@ def test_records_without_the_run_s_flip_pairs_and_sigmas_change_no_number(tmp_pa
 
 
 def test_validation_while_training_takes_them_from_the_run_too(run, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("train.validation.build", small_network)
+    monkeypatch.setitem(NETWORKS, SMALL.name, SMALL)
     config = read_config(Path(run.output) / "model_dump")
     options = replace(
         run, records_dir=str(change_records(run, tmp_path, **OTHER)), output=str(tmp_path / "run")

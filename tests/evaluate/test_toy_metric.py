@@ -13,7 +13,8 @@ from evaluate.metrics import METRICS
 from evaluate.metrics.metric import Metric, MetricInput, MetricResult
 from evaluate.run_inputs import EvaluationSplit
 from hrpose.options import Option
-from tests.helpers.small_runs import make_records, small_network, small_options
+from model.networks import NETWORKS
+from tests.helpers.small_runs import SMALL, make_records, small_options
 from train.loop import train
 
 
@@ -49,8 +50,7 @@ METRIC = Metric(
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """`TrainOptions` of a run of an epoch; the toy is a metric."""
-    monkeypatch.setattr("train.setup.build", small_network)
-    monkeypatch.setattr("evaluate.network.build", small_network)
+    monkeypatch.setitem(NETWORKS, SMALL.name, SMALL)
     monkeypatch.setitem(METRICS, "toy", METRIC)
     options = small_options(make_records(tmp_path), tmp_path / "run", epochs=1)
     train(options)

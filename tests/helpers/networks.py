@@ -6,8 +6,10 @@ import json
 
 import numpy as np
 
-from model.hrnet import ARCHITECTURES, build
+from model.networks import NETWORKS
 from model.official_weights import official_shapes
+from model.run_config import RunConfig
+from records.skeletons import COCO
 from tests.helpers.shared import shared_data
 
 #: Name of the official outputs -> architecture, input size (width, height), K and number of parameters.
@@ -22,7 +24,7 @@ PUBLISHED = {
 @functools.cache
 def network(architecture, input_size=(64, 64), num_keypoints=17):
     """A network by the name of its architecture. Its weights are whatever the last test left."""
-    return build(ARCHITECTURES[architecture], input_size, num_keypoints)
+    return NETWORKS[architecture].build(input_size, num_keypoints)
 
 
 def published(name):
@@ -74,3 +76,18 @@ def classifier_state(state):
     backbone = {name: value for name, value in state.items() if not name.startswith("final_layer.")}
     counters = {"bn1.num_batches_tracked": np.int64(7), "classifier.num_batches_tracked": np.int64(7)}
     return {**backbone, **extra, **{name: np.array(value) for name, value in counters.items()}}
+
+
+def make_config(skeleton=None, **changes):
+    """The `RunConfig` of a small run."""
+    settings = dict(
+        dataset="coco",
+        records="0123abcd",
+        skeleton=skeleton or COCO.to_json(),
+        model="w24_tiny",
+        input_size=(64, 96),
+        codec="msra",
+        sigma=2.0,
+        recipe={},
+    )
+    return RunConfig(**(settings | changes))

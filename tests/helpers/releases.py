@@ -9,8 +9,7 @@ from scipy.io import savemat
 
 from pipelines.annotations import CONVERSIONS
 from pipelines.annotations.conversion import ConversionTask
-from records.datasets import DATASETS
-from records.datasets.paths import dataset_paths
+from records.datasets import DATASETS, dataset_paths
 from tests.helpers.builders import generate_image, write_json
 from tests.helpers.messages import messages
 

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import tensorflow as tf
 
-import evaluate.network
 import evaluate.run
 from evaluate.metrics import choose_metrics
 from evaluate.options import EvaluateOptions
 from evaluate.run_inputs import evaluation_paths, run_dataset
 from hrpose import logs
-from model.run_folder import read_config
-from tests.helpers.small_runs import small_network
+from model.networks import DEFAULT_NETWORK, NETWORKS
+from model.run_config import read_config
+from tests.helpers.small_runs import SMALL
 
 #: Instances per batch and per part.
 BATCH, PART = 4, 8
@@ -73,8 +73,8 @@ def counted_steps(counts, kill_at=None):
     """A stand-in for `evaluate.inference.make_predict_step`: the same, and {device: batches} in `counts`."""
     make = evaluate.run.make_predict_step
 
-    def make_counted(model, codec, sigma, flip_permutation, device, **options):
-        step = make(model, codec, sigma, flip_permutation, device, **options)
+    def make_counted(model, codec, flip_permutation, device, **options):
+        step = make(model, codec, flip_permutation, device, **options)
         assert all(device in variable.value.device for variable in model.variables)
 
         def counted(images):
@@ -100,7 +100,7 @@ def main():
         evaluate.run.use_gpus = lambda gpus, verb: tuple(f"CPU:{index}" for index in range(devices))
     logs.start()
     counts = {}
-    evaluate.network.build = small_network
+    NETWORKS[DEFAULT_NETWORK] = SMALL
     evaluate.run.INSTANCES_PER_PART = PART
     evaluate.run.make_predict_step = counted_steps(counts, kill_at)
     evaluate.run.evaluate_run(options_of(**data))

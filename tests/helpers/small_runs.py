@@ -18,9 +18,9 @@ import keras
 import tensorflow as tf
 
 import train.setup
-import train.validation
 from hrpose.command import CommandError
 from model.layers import BatchNorm, conv
+from model.networks import DEFAULT_NETWORK, NETWORKS, Network
 from pipelines.build import build_records
 from tests.helpers.builders import make_build, make_dataset
 from train.input_pipeline import instances_of
@@ -30,12 +30,16 @@ from train.schedule import Schedule
 INPUT_SIZE = (32, 64)
 
 
-def small_network(architecture, input_size, num_keypoints, precision="float32"):
-    """A stand-in for `model.hrnet.build`: convolution, normalization, convolution."""
+def small_network(input_size, num_keypoints, precision="float32"):
+    """A network of convolution, normalization, convolution."""
     image = keras.Input((input_size[1], input_size[0], 3), name="image")
     x = BatchNorm(name="norm")(conv(4, 3, 2, name="first")(image))
     x = keras.layers.Activation("relu", name="relu")(x)
     return keras.Model(image, conv(num_keypoints, 3, 2, name="head", use_bias=True)(x))
+
+
+#: Stands in for the network that runs have by default.
+SMALL = Network(DEFAULT_NETWORK, small_network)
 
 
 def make_records(folder, **crop):
@@ -95,7 +99,7 @@ def deadly(function, call):
 def main():
     """Does the run that the first argument names."""
     data = json.loads(Path(sys.argv[1]).read_text())
-    train.setup.build = train.validation.build = small_network
+    NETWORKS[DEFAULT_NETWORK] = SMALL
     names = ("kill_at", "kill_in_validation", "people_to", "replicas")
     kill_at, kill_in_validation, instances_to, replicas = (data.pop(name, None) for name in names)
     if replicas is not None:

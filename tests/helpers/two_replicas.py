@@ -9,12 +9,12 @@ a process of its own.
 
 import json
 import sys
-from types import SimpleNamespace
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from model.codecs import codec
 from model.layers import BatchNorm, conv
 from train.ema import WeightEMA
 from train.optimizer import Adam
@@ -22,7 +22,6 @@ from train.sync_batch_norm import synchronized
 from train.train_step import make_train_step
 
 RATE = 0.01
-CONFIG = SimpleNamespace(input_size=(32, 32), heatmap_size=(8, 8), sigma=2, codec="msra")
 
 
 def batch(instances=4):
@@ -60,7 +59,7 @@ def train_once(
         optimizer = Adam(model.trainable_variables, RATE, clip_norm=clip_norm)
         ema = WeightEMA(strategy, model, 0.5)
     before = {variable.path: variable.numpy() for variable in model.trainable_variables}
-    train_step = make_train_step(strategy, model, optimizer, CONFIG, gradient_accumulation_steps, ema)
+    train_step = make_train_step(strategy, model, optimizer, codec("msra"), gradient_accumulation_steps, ema)
     images, keypoints = (array[instances] for array in batch())
     dataset = tf.data.Dataset.from_tensor_slices((images, keypoints)).batch(len(images))
     (shares,) = strategy.experimental_distribute_dataset(dataset)

@@ -6,9 +6,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from model.codecs.conventions import CODECS
-from model.codecs.dark import modulate
-from model.codecs.heatmaps import METHODS, decode, encode, flip_back
+from model.codecs import CODECS, codec
+from model.codecs.refine import modulate
 from records.geometry import affine_to_input, invert_affine, transform_points
 
 INPUT_SIZE, HEATMAP_SIZE, SIGMA = (192, 256), (48, 64), 2
@@ -23,15 +22,15 @@ def one_map(values):
 
 def on_heatmap(method, points, input_size=INPUT_SIZE, heatmap_size=HEATMAP_SIZE):
     """(N, K, 3) keypoints in network-input pixels, all visible, that lie at (N, K, 2) heatmap points."""
-    points_input = np.float64(points) / CODECS[method].to_heatmap(input_size, heatmap_size)
+    points_input = np.float64(points) / codec(method).to_heatmap(input_size, heatmap_size)
     return np.concatenate([points_input, np.ones_like(points_input[..., :1])], axis=-1)
 
 
 def test_a_heatmap_pixel_is_where_the_paper_of_each_method_has_it():
     for method in ("msra", "dark"):
-        assert CODECS[method].to_heatmap((192, 256), (48, 64)) == (1 / 4, 1 / 4)
-    assert CODECS["udp"].to_heatmap((192, 256), (48, 64)) == (47 / 191, 63 / 255)
-    assert METHODS == ("msra", "dark", "udp")
+        assert codec(method).to_heatmap((192, 256), (48, 64)) == (1 / 4, 1 / 4)
+    assert codec("udp").to_heatmap((192, 256), (48, 64)) == (47 / 191, 63 / 255)
+    assert tuple(CODECS) == ("msra", "dark", "udp")
 
 
 @unquantized
@@ -45,8 +44,8 @@ def test_two_sigma_inside_a_keypoint_comes_back_to_a_twentieth_of_a_cell(method,
     input_size, heatmap_size = sizes
     point = 2 * sigma + np.multiply(part, np.subtract(heatmap_size, 1) - 4 * sigma)
     keypoints = on_heatmap(method, point[None, None], input_size, heatmap_size)
-    heatmaps, weights = encode(keypoints, input_size, heatmap_size, sigma, method)
-    decoded = np.array(decode(heatmaps, method, sigma=sigma))[0, 0]
+    heatmaps, weights = codec(method, sigma).encode(keypoints, input_size, heatmap_size)
+    decoded = np.array(codec(method, sigma).decode(heatmaps))[0, 0]
     assert float(weights[0, 0]) == 1
     assert np.abs(decoded[:2] - point).max() <= 0.05
     assert decoded[2] == np.max(heatmaps)
@@ -55,13 +54,13 @@ def test_two_sigma_inside_a_keypoint_comes_back_to_a_twentieth_of_a_cell(method,
 @unquantized
 @given(u=st.floats(6, 41), v=st.floats(6, 57))
 def test_at_the_usual_sigma_a_hundredth_of_a_cell_is_reached(method, u, v):
-    heatmaps, _ = encode(on_heatmap(method, [[[u, v]]]), INPUT_SIZE, HEATMAP_SIZE, SIGMA, method)
-    assert np.abs(np.array(decode(heatmaps, method))[0, 0, :2] - [u, v]).max() <= 0.01
+    heatmaps, _ = codec(method, SIGMA).encode(on_heatmap(method, [[[u, v]]]), INPUT_SIZE, HEATMAP_SIZE)
+    assert np.abs(np.array(codec(method).decode(heatmaps))[0, 0, :2] - [u, v]).max() <= 0.01
 
 
 @unquantized
 def test_targets_are_whole_gaussians_about_the_keypoint_itself(method):
-    heatmaps, _ = encode(on_heatmap(method, [[[20.3, 31.6]]]), INPUT_SIZE, HEATMAP_SIZE, SIGMA, method)
+    heatmaps, _ = codec(method, SIGMA).encode(on_heatmap(method, [[[20.3, 31.6]]]), INPUT_SIZE, HEATMAP_SIZE)
     y, x = np.mgrid[:64, :48]
     expected = np.exp(-((x - 20.3) ** 2 + (y - 31.6) ** 2) / 8)
     np.testing.assert_allclose(heatmaps[0, :, :, 0], expected, rtol=0, atol=1e-5)
@@ -73,7 +72,7 @@ def test_targets_are_whole_gaussians_about_the_keypoint_itself(method):
     [((-6.1, 30), 0), ((-5.9, 30), 1), ((20, 70.1), 0), ((20, 69.9), 1), ((54.1, 30), 0), ((20, -6.1), 0)],
 )
 def test_a_keypoint_three_sigma_outside_has_no_weight(method, point, weight):
-    heatmaps, weights = encode(on_heatmap(method, [[point]]), INPUT_SIZE, HEATMAP_SIZE, SIGMA, method)
+    heatmaps, weights = codec(method, SIGMA).encode(on_heatmap(method, [[point]]), INPUT_SIZE, HEATMAP_SIZE)
     assert float(weights[0, 0]) == weight
     assert np.any(heatmaps) == bool(weight)
 
@@ -90,7 +89,7 @@ def test_the_summit_of_a_tilted_gaussian_is_found(method, u, v, peak, long, shor
     y, x = np.mgrid[:64, :48]
     away = np.stack([x - u, y - v], axis=-1)
     heatmaps = one_map(peak * np.exp(-0.5 * np.einsum("hwi,ij,hwj->hw", away, precision, away)))
-    decoded = np.array(decode(heatmaps, method))[0, 0]
+    decoded = np.array(codec(method).decode(heatmaps))[0, 0]
     assert np.abs(decoded[:2] - [u, v]).max() <= 0.01
     assert decoded[2] == heatmaps.max()
 
@@ -115,7 +114,7 @@ def test_no_map_moves_a_keypoint_further_than_two_cells(method, seed, kind):
         maps = -np.abs(maps)
     elif kind == "line":
         maps[:] = (np.arange(12) == 5)[None, None, :, None]
-    decoded, cells = np.array(decode(maps, method)), np.array(decode(maps))
+    decoded, cells = np.array(codec(method).decode(maps)), np.array(codec("msra").decode(maps))
     assert np.isfinite(decoded).all()
     step = np.linalg.norm(decoded[..., :2] - np.round(cells[..., :2]), axis=-1)
     assert step.max() <= 2 + 1e-5
@@ -128,7 +127,7 @@ def test_within_two_cells_of_the_border_the_cell_itself_is_taken(method, column,
     x = np.arange(12)
     row = np.exp(-((x - column - 0.3) ** 2) / 8)
     maps = one_map(row[None] * np.exp(-((np.arange(16)[:, None] - 8) ** 2) / 8))
-    assert (float(decode(maps, method)[0, 0, 0]) != column) == moved
+    assert (float(codec(method).decode(maps)[0, 0, 0]) != column) == moved
 
 
 @pytest.mark.parametrize(
@@ -144,10 +143,10 @@ def test_the_flip_test_lines_the_two_images_up_as_well_as_the_method_allows(meth
     keypoints = on_heatmap(method, np.stack([u, 0 * u + 30], axis=-1)[:, None])
     mirrored = keypoints * [-1, 1, 1] + [INPUT_SIZE[0] - 1, 0, 0]
     maps, mirrored_maps = (
-        encode(points, INPUT_SIZE, HEATMAP_SIZE, SIGMA, method)[0] for points in (keypoints, mirrored)
+        codec(method, SIGMA).encode(points, INPUT_SIZE, HEATMAP_SIZE)[0] for points in (keypoints, mirrored)
     )
-    back = flip_back(mirrored_maps, [0], shift=CODECS[method].flip_shift)
-    apart = np.array(decode(back, method))[:, 0, 0] - np.array(decode(maps, method))[:, 0, 0]
+    back = codec(method).flip_back(mirrored_maps, [0])
+    apart = np.array(codec(method).decode(back))[:, 0, 0] - np.array(codec(method).decode(maps))[:, 0, 0]
     if left_over is None:
         assert np.abs(apart.mean() - 0.25) < 0.05
     else:
@@ -156,19 +155,19 @@ def test_the_flip_test_lines_the_two_images_up_as_well_as_the_method_allows(meth
         np.testing.assert_allclose(back, maps, rtol=0, atol=1e-5)
 
 
-@given(seed=st.integers(0, 2**32 - 1), method=st.sampled_from(METHODS))
+@given(seed=st.integers(0, 2**32 - 1), method=st.sampled_from([*CODECS]))
 def test_a_point_of_the_image_comes_back_through_all_maps_of_its_method(seed, method):
     rng = np.random.default_rng(seed)
     center, width = rng.uniform(0, 500, 2), rng.uniform(30, 600)
     scale = np.array([width, width * 4 / 3])
     point = center + scale * rng.uniform(-0.35, 0.35, 2)
-    unbiased = CODECS[method].unbiased
+    unbiased = codec(method).unbiased
     to_input, to_heatmap = (
         affine_to_input(center, scale, 0, size, unbiased=unbiased) for size in (INPUT_SIZE, HEATMAP_SIZE)
     )
     keypoints = np.append(transform_points([point], to_input)[0], 1)[None, None]
-    heatmaps, _ = encode(keypoints, INPUT_SIZE, HEATMAP_SIZE, SIGMA, method)
-    decoded = np.array(decode(heatmaps, method))[0, :, :2]
+    heatmaps, _ = codec(method, SIGMA).encode(keypoints, INPUT_SIZE, HEATMAP_SIZE)
+    decoded = np.array(codec(method).decode(heatmaps))[0, :, :2]
     received = transform_points(decoded, invert_affine(to_heatmap))[0]
     cell = width / HEATMAP_SIZE[0]
     assert np.abs(received - point).max() <= (0.501 if method == "msra" else 0.02) * cell

@@ -1,9 +1,7 @@
 """Exports, each run by its own runtime, against Keras."""
 
 import functools
-import json
 import os
-import zipfile
 
 import cv2
 import keras
@@ -14,68 +12,22 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
-from model.codecs.heatmaps import decode, encode
+from model.codecs import codec
 from model.exporting.errors import ExportError
 from model.exporting.formats import export_litert, export_onnx, export_saved_model
 from model.exporting.serving import inference_network, serving_function
-from model.hrnet import ARCHITECTURES, build
 from model.image_files import read_images
 from model.inputs import IMAGENET_MEAN, IMAGENET_STD, normalize
 from model.layers import Upsample
-from model.run_folder import RunConfig
+from model.networks import NETWORKS
 from records.skeletons import COCO
+from tests.helpers.exports import SIZE, description, make_images, random_network
+from tests.helpers.networks import make_config
 
-SIZE = (64, 96)
 FACE = {"name": "face", "keypoints": list("abcde"), "flip_pairs": [[0, 1]], "limbs": [], "sigmas": [0.1] * 5}
 EXPORTERS = {"saved_model": export_saved_model, "onnx": export_onnx, "litert": export_litert}
 
 each_format = pytest.mark.parametrize("file_format", EXPORTERS)
-
-
-def make_config(skeleton=None, **changes):
-    settings = dict(
-        dataset="coco",
-        records="0123abcd",
-        skeleton=skeleton or COCO.to_json(),
-        model="w24_tiny",
-        input_size=SIZE,
-        codec="msra",
-        sigma=2.0,
-        recipe={},
-    )
-    return RunConfig(**(settings | changes))
-
-
-@functools.cache
-def random_network(num_keypoints, architecture="w24_tiny"):
-    """A network of random weights whose activations, like a trained one's, and heatmaps are of about size 1.
-
-    Without the running statistics that belong to the weights, W32's activations would leave float16's range.
-    """
-    model = build(ARCHITECTURES[architecture], SIZE, num_keypoints)
-    rng = np.random.default_rng(num_keypoints)
-    for variable in model.variables:
-        shape = tuple(variable.shape)
-        if variable.path.endswith("kernel"):
-            variable.assign(rng.normal(0, (2 / np.prod(shape[:3])) ** 0.5, shape))
-        else:
-            variable.assign(rng.uniform(0.5, 1.5, shape))
-    image = normalize(make_images(4, seed=9))
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.0
-    model(image, training=True)
-    head = model.get_layer("head.conv")
-    heatmaps = model(image).numpy()
-    head.kernel.assign(head.kernel / heatmaps.std())
-    head.bias.assign(-(heatmaps.mean(axis=(0, 1, 2)) - head.bias) / heatmaps.std())
-    return model
-
-
-def make_images(count, seed=0):
-    """(count, h, w, 3) uint8: colored squares of 8 pixels."""
-    squares = np.random.default_rng(seed).integers(0, 256, (count, SIZE[1] // 8, SIZE[0] // 8, 3))
-    return np.kron(squares, np.ones((1, 8, 8, 1))).astype(np.uint8)
 
 
 def run(file_format, path, image):
@@ -93,19 +45,9 @@ def run(file_format, path, image):
     return next(iter(outputs.items()))
 
 
-def description(file_format, path):
-    """The metadata of an export, by general means."""
-    if file_format == "saved_model":
-        return json.loads((path / "assets.extra" / "hrpose.json").read_text())
-    if file_format == "onnx":
-        return json.loads(onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map["hrpose"])
-    with zipfile.ZipFile(path) as archive:
-        return json.loads(archive.read("hrpose.json"))
-
-
 def keypoints_by_keras(model, images):
     heatmaps = model(normalize(images)).numpy()
-    return np.array(decode(heatmaps)) * [4, 4, 1]
+    return np.array(codec("msra").decode(heatmaps)) * [4, 4, 1]
 
 
 # ---- agreement with Keras
@@ -182,7 +124,7 @@ def test_the_copy_for_inference_computes_exactly_the_same_without_composed_upsam
 
 
 def test_a_network_in_another_precision_is_refused():
-    model = build(ARCHITECTURES["w24_tiny"], SIZE, 3, precision="bfloat16")
+    model = NETWORKS["w24_tiny"].build(SIZE, 3, precision="bfloat16")
     with pytest.raises(ExportError, match=r"computes in bfloat16.*float32"):
         inference_network(model)
 
@@ -202,9 +144,9 @@ def test_onnx_consists_of_the_network_s_own_operations(tmp_path):
     assert shapes == [["batch", 96, 64, 3], ["batch", 24, 16, 17]]
 
 
-def serve(heatmaps, codec="msra"):
+def serve(heatmaps, name="msra"):
     """What the exported function makes of given heatmaps (N, 24, 16, K)."""
-    config = make_config(codec=codec)
+    config = make_config(codec=name)
     function = serving_function(lambda image, training: tf.constant(heatmaps), config, decode=True)
     return function(np.zeros((len(heatmaps), 96, 64, 3), np.uint8))["keypoints"].numpy()
 
@@ -221,7 +163,9 @@ def test_maps_without_a_positive_value_also_with_negative_zeros_give_what_decode
     heatmaps = rng.choice(np.array([-0.0, 0.0, -1.0], np.float32), (4, 24, 16, 17))
     heatmaps[1:3, ..., 5:] = -1
     heatmaps[2, 3:, 4] = rng.choice(np.array([0.0, 1.0], np.float32), (21, 17))
-    np.testing.assert_array_equal(serve(heatmaps), np.array(decode(heatmaps)) * np.float32([4, 4, 1]))
+    np.testing.assert_array_equal(
+        serve(heatmaps), np.array(codec("msra").decode(heatmaps)) * np.float32([4, 4, 1])
+    )
 
 
 def test_tracing_leaves_keras_as_it_was():
@@ -231,16 +175,16 @@ def test_tracing_leaves_keras_as_it_was():
 
 
 @pytest.mark.parametrize(
-    ("codec", "last_x", "last_y"),
+    ("name", "last_x", "last_y"),
     [("msra", 60, 92), ("dark", 60, 92), ("udp", 63, 95)],
 )
-def test_each_codec_is_decoded_by_its_own_rule_and_scale(codec, last_x, last_y):
-    heatmaps, _ = encode(np.float32([[[20, 32, 2], [44, 48, 2]]]), SIZE, (16, 24), 2.0, codec)
-    keypoints = serve(np.array(heatmaps), codec)
+def test_each_codec_is_decoded_by_its_own_rule_and_scale(name, last_x, last_y):
+    heatmaps, _ = codec(name).encode(np.float32([[[20, 32, 2], [44, 48, 2]]]), SIZE, (16, 24))
+    keypoints = serve(np.array(heatmaps), name)
     np.testing.assert_allclose(keypoints[0, :, :2], [[20, 32], [44, 48]], atol=0.2)
     corner = np.zeros((1, 24, 16, 1), np.float32)
     corner[0, -1, -1] = 1
-    np.testing.assert_allclose(serve(corner, codec)[0], [[last_x, last_y, 1]], rtol=1e-6)
+    np.testing.assert_allclose(serve(corner, name)[0], [[last_x, last_y, 1]], rtol=1e-6)
 
 
 @pytest.mark.slow
@@ -251,7 +195,7 @@ def test_dark_keypoints_are_those_of_keras(tmp_path, file_format):
     EXPORTERS[file_format](model, config, 3, path, decode=True, batch=3)
     images = make_images(3)
     _, keypoints = run(file_format, path, images)
-    expected = np.array(decode(model(normalize(images)), "dark", 2.0)) * [4, 4, 1]
+    expected = np.array(codec("dark").decode(model(normalize(images)))) * [4, 4, 1]
     assert (expected[..., 0] % 1 != 0).any()
     np.testing.assert_allclose(keypoints, expected, rtol=0, atol=1e-3)  # logarithms amplify rounding
 

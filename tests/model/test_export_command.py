@@ -14,11 +14,13 @@ import tensorflow as tf
 from model.best_epoch import write_best
 from model.exporting.cli import command
 from model.exporting.cli import parser as export_parser
-from model.run_folder import Progress, save_checkpoint, variable_arrays, write_checkpoint, write_config
+from model.run_config import write_config
+from model.run_folder import Progress, save_checkpoint, variable_arrays, write_checkpoint
 from model.weight_import.cli import parser as weights_parser
+from tests.helpers.exports import description, make_images, random_network
 from tests.helpers.full_disk import full_disk_at
+from tests.helpers.networks import make_config
 from tests.helpers.shared import ROOT
-from tests.model.test_export import description, make_config, make_images, random_network
 
 
 @pytest.fixture(scope="module")

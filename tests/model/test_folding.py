@@ -6,9 +6,10 @@ import pytest
 import tensorflow as tf
 
 from evaluate.inference import make_predict_step
+from model.codecs import codec
 from model.folding import fold_batch_norms
-from model.hrnet import ARCHITECTURES, build
 from model.layers import BatchNorm
+from model.networks import NETWORKS
 from records.skeletons import COCO
 
 SIZE = (64, 96)
@@ -16,7 +17,7 @@ SIZE = (64, 96)
 
 def trained_network(precision="float32"):
     """A small HRNet with statistics, scales and offsets as after some training, all of them different."""
-    model = build(ARCHITECTURES["w24_tiny"], SIZE, 17, precision)
+    model = NETWORKS["w24_tiny"].build(SIZE, 17, precision)
     random = np.random.default_rng(1)
     for layer in model.layers:
         if isinstance(layer, BatchNorm):
@@ -57,7 +58,7 @@ def test_a_step_of_constant_weights_finds_the_same_keypoints(precision, toleranc
     model, images = trained_network(precision), tf.constant(make_images(4))
     found = []
     for constant in (False, True):
-        step = make_predict_step(model, "dark", 2.0, COCO.flip_permutation, constant=constant)
+        step = make_predict_step(model, codec("dark"), COCO.flip_permutation, constant=constant)
         found.append(step(images).numpy())
     scale = np.abs(found[0][..., 2]).max()
     # Where a map has two peaks of nearly the same height, rounding may choose the other one.
@@ -68,7 +69,7 @@ def test_a_step_of_constant_weights_finds_the_same_keypoints(precision, toleranc
 
 def test_constant_weights_stay_what_they_were():
     model, images = trained_network(), tf.constant(make_images(2))
-    step = make_predict_step(model, "msra", 2.0, constant=True)
+    step = make_predict_step(model, codec("msra"), constant=True)
     before = step(images).numpy()
     for weight in model.trainable_variables:
         weight.assign(tf.zeros(weight.shape))

@@ -6,11 +6,13 @@ import tensorflow as tf
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from model.codecs.heatmaps import METHODS, decode, encode, flip_back
+from model.codecs import CODECS, codec
+from model.codecs.heatmaps import flip_back
 from records.geometry import affine_to_input, invert_affine, transform_points
 from tests.helpers.shared import shared_data
 
-INPUT_SIZE, HEATMAP_SIZE, SIGMA = (192, 256), (48, 64), 2
+INPUT_SIZE, HEATMAP_SIZE = (192, 256), (48, 64)
+MSRA = codec("msra", sigma=2)
 
 
 def one_map(values):
@@ -40,7 +42,7 @@ def test_targets_are_the_official_ones(prefix, input_size, sigma, targets):
     points, visible = targets[f"{prefix}_joints"], targets[f"{prefix}_vis"]
     keypoints = np.concatenate([points[..., :2], visible[..., :1]], axis=-1)
     heatmap_size = input_size[0] // 4, input_size[1] // 4
-    heatmaps, weights = encode(keypoints, input_size, heatmap_size, sigma)
+    heatmaps, weights = codec("msra", sigma).encode(keypoints, input_size, heatmap_size)
     expected = targets[f"{prefix}_target"].transpose(0, 2, 3, 1)
     np.testing.assert_allclose(heatmaps, expected, rtol=0, atol=1e-6)
     np.testing.assert_array_equal(weights, targets[f"{prefix}_weight"][..., 0])
@@ -51,8 +53,8 @@ def test_targets_are_the_official_ones(prefix, input_size, sigma, targets):
 
 
 def test_an_unlabeled_keypoint_has_no_map_and_no_weight_and_any_visibility_counts_alike():
-    heatmaps, weights = encode(
-        np.float32([[[96, 128, 0], [96, 128, 1], [96, 128, 2]]]), INPUT_SIZE, HEATMAP_SIZE, SIGMA
+    heatmaps, weights = MSRA.encode(
+        np.float32([[[96, 128, 0], [96, 128, 1], [96, 128, 2]]]), INPUT_SIZE, HEATMAP_SIZE
     )
     heatmaps = np.array(heatmaps)
     np.testing.assert_array_equal(weights, [[0, 1, 1]])
@@ -62,7 +64,7 @@ def test_an_unlabeled_keypoint_has_no_map_and_no_weight_and_any_visibility_count
 
 
 def test_the_gaussian_is_cut_to_a_square_of_three_sigma():
-    heatmaps, _ = encode(np.float32([[[96, 128, 1]]]), INPUT_SIZE, HEATMAP_SIZE, SIGMA)
+    heatmaps, _ = MSRA.encode(np.float32([[[96, 128, 1]]]), INPUT_SIZE, HEATMAP_SIZE)
     y, x = np.mgrid[:64, :48]
     inside = (abs(x - 24) <= 6) & (abs(y - 32) <= 6)
     expected = np.where(inside, np.exp(-((x - 24) ** 2 + (y - 32) ** 2) / 8), 0)
@@ -75,27 +77,28 @@ def test_the_gaussian_is_cut_to_a_square_of_three_sigma():
     [(-400, 100, 0), (100, -400, 0), (600, 100, 0), (100, 700, 0), (-27, 100, 1), (100, 255, 1)],
 )
 def test_a_keypoint_whose_square_misses_the_map_has_no_weight(x, y, weight):
-    heatmaps, weights = encode(np.float32([[[x, y, 2]]]), INPUT_SIZE, HEATMAP_SIZE, SIGMA)
+    heatmaps, weights = MSRA.encode(np.float32([[[x, y, 2]]]), INPUT_SIZE, HEATMAP_SIZE)
     assert float(weights[0, 0]) == weight
     assert np.any(heatmaps) == bool(weight)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_coding_is_the_same_inside_a_graph_of_any_number_of_instances(method):
+@pytest.mark.parametrize("name", CODECS)
+def test_coding_is_the_same_inside_a_graph_of_any_number_of_instances(name):
+    ours = codec(name)
     rng = np.random.default_rng(0)
     keypoints = np.concatenate([rng.uniform(-30, 280, (3, 5, 2)), rng.integers(0, 3, (3, 5, 1))], axis=-1)
     maps = rng.normal(size=(3, 64, 48, 5)).astype("float32")
-    encode_graph = in_graph(lambda k: encode(k, INPUT_SIZE, HEATMAP_SIZE, SIGMA, method), (5, 3))
-    decode_graph = in_graph(lambda maps: decode(maps, method), (64, 48, 5))
+    encode_graph = in_graph(lambda k: ours.encode(k, INPUT_SIZE, HEATMAP_SIZE), (5, 3))
+    decode_graph = in_graph(ours.decode, (64, 48, 5))
     for instances in (3, 1, 0):
-        heatmaps, weights = encode(np.float32(keypoints[:instances]), INPUT_SIZE, HEATMAP_SIZE, SIGMA, method)
+        heatmaps, weights = ours.encode(np.float32(keypoints[:instances]), INPUT_SIZE, HEATMAP_SIZE)
         graph_heatmaps, graph_weights = encode_graph(np.float32(keypoints[:instances]))
         np.testing.assert_allclose(graph_heatmaps, heatmaps, rtol=0, atol=1e-6)
         np.testing.assert_array_equal(graph_weights, weights)
         decoded = decode_graph(maps[:instances])
         assert decoded.shape == (instances, 5, 3)
-        tolerance = 0 if method == "msra" else 1e-3  # of steps that noise makes ill-conditioned
-        np.testing.assert_allclose(decoded, decode(maps[:instances], method), rtol=0, atol=tolerance)
+        tolerance = 0 if name == "msra" else 1e-3  # of steps that noise makes ill-conditioned
+        np.testing.assert_allclose(decoded, ours.decode(maps[:instances]), rtol=0, atol=tolerance)
     assert encode_graph.get_concrete_function().structured_outputs[0].shape == [None, 64, 48, 5]
     assert decode_graph.get_concrete_function().structured_outputs.shape == [None, 5, 3]
 
@@ -114,16 +117,16 @@ def test_what_is_encoded_comes_back_within_half_a_cell(u, v):
     In network-input pixels that is 2 for a quarter-size heatmap.
     """
     keypoints = np.float32([[[4 * u, 4 * v, 1]]])
-    heatmaps, weights = encode(keypoints, INPUT_SIZE, HEATMAP_SIZE, SIGMA)
-    x, y, score = np.array(decode(heatmaps))[0, 0]
+    heatmaps, weights = MSRA.encode(keypoints, INPUT_SIZE, HEATMAP_SIZE)
+    x, y, score = np.array(MSRA.decode(heatmaps))[0, 0]
     assert (float(weights[0, 0]), score) == (1, 1)
     assert (x, y) == (np.floor(np.float32(u) + np.float32(0.5)), np.floor(np.float32(v) + np.float32(0.5)))
     assert max(abs(x - u), abs(y - v)) <= 0.5 + 1e-5
 
 
 def test_half_a_cell_is_reached():
-    heatmaps, _ = encode(np.float32([[[4 * 23.5, 4 * 30.5, 1]]]), INPUT_SIZE, HEATMAP_SIZE, SIGMA)
-    np.testing.assert_array_equal(decode(heatmaps)[0, 0], [24, 31, 1])
+    heatmaps, _ = MSRA.encode(np.float32([[[4 * 23.5, 4 * 30.5, 1]]]), INPUT_SIZE, HEATMAP_SIZE)
+    np.testing.assert_array_equal(MSRA.decode(heatmaps)[0, 0], [24, 31, 1])
 
 
 @given(
@@ -137,7 +140,7 @@ def test_a_gaussian_between_cells_comes_back_within_a_quarter_cell(u, v, sigma, 
     """
     y, x = np.mgrid[:64, :48]
     heatmaps = one_map(peak * np.exp(-((x - u) ** 2 + (y - v) ** 2) / (2 * sigma**2)))
-    decoded = np.array(decode(heatmaps))[0, 0]
+    decoded = np.array(MSRA.decode(heatmaps))[0, 0]
     # float32 cannot tell neighbors whose distances differ by less than about 1e-5.
     assert np.abs(decoded[:2] - [u, v]).max() <= 0.25 + 1e-5
     assert decoded[2] == heatmaps.max()
@@ -162,7 +165,7 @@ def to_image(points_heatmap, center, scale, heatmap_size):
 def test_predictions_are_the_official_ones(group, predictions):
     case = {name[2:]: array for name, array in predictions.items() if name.startswith(f"{group}_")}
     height, width = case["heatmaps"].shape[2:]
-    decoded = np.array(decode(case["heatmaps"].transpose(0, 2, 3, 1)))
+    decoded = np.array(MSRA.decode(case["heatmaps"].transpose(0, 2, 3, 1)))
     cells = np.round(decoded[..., :2])
     np.testing.assert_array_equal(cells, case["max_preds"])
     np.testing.assert_array_equal(decoded[..., 2:], case["maxvals"])
@@ -180,10 +183,10 @@ def test_the_flip_test_is_the_official_one(name, predictions):
         permutation[[left, right]] = right, left
     plain = flip_back(mirrored, permutation, shift=False)
     np.testing.assert_allclose(np.transpose(plain, (0, 3, 1, 2)), case["flip_back"], rtol=0, atol=1e-6)
-    average = (output + np.array(flip_back(mirrored, permutation))) / 2
+    average = (output + np.array(MSRA.flip_back(mirrored, permutation))) / 2
     np.testing.assert_allclose(average.transpose(0, 3, 1, 2), case["average_shift"], rtol=0, atol=1e-6)
     for heatmaps, key in ((average, "all_preds_shift"), ((output + plain) / 2, "all_preds_noshift")):
-        decoded = np.array(decode(heatmaps))
+        decoded = np.array(MSRA.decode(heatmaps))
         decoded[..., :2] = to_image(decoded[..., :2], case["center"], case["scale"], heatmaps.shape[2:0:-1])
         np.testing.assert_allclose(decoded, case[key], rtol=0, atol=1e-3)
 
@@ -198,15 +201,15 @@ def test_flipping_back_twice_is_nothing_but_the_shift():
 def test_the_first_of_equal_cells_row_by_row_wins():
     values = np.zeros((8, 8))
     values[5, 2] = values[3, 6] = values[3, 7] = 1
-    np.testing.assert_array_equal(decode(one_map(values))[0, 0], [6.25, 3, 1])
-    np.testing.assert_array_equal(decode(one_map(np.ones((4, 4))))[0, 0], [0, 0, 1])
+    np.testing.assert_array_equal(MSRA.decode(one_map(values))[0, 0], [6.25, 3, 1])
+    np.testing.assert_array_equal(MSRA.decode(one_map(np.ones((4, 4))))[0, 0], [0, 0, 1])
 
 
 @pytest.mark.parametrize("highest", [0, -1e-3])
 def test_a_map_without_a_positive_value_gives_the_origin(highest):
     values = np.full((8, 8), -1.0)
     values[4, 5] = highest
-    np.testing.assert_array_equal(decode(one_map(values))[0, 0], np.float32([0, 0, highest]))
+    np.testing.assert_array_equal(MSRA.decode(one_map(values))[0, 0], np.float32([0, 0, highest]))
 
 
 @pytest.mark.parametrize(
@@ -219,43 +222,50 @@ def test_the_quarter_step_is_left_out_in_the_outer_cells(column, row, moved):
     values[row, column] = 1
     values[row, max(column - 1, 0)], values[row - 1, column] = 0.5, 0.5
     step = 0.25 if moved else 0
-    np.testing.assert_array_equal(decode(one_map(values))[0, 0], [column - step, row - step, 1])
+    np.testing.assert_array_equal(MSRA.decode(one_map(values))[0, 0], [column - step, row - step, 1])
 
 
-@pytest.mark.parametrize("method", ["gaussian", "", None])
-def test_an_unknown_method_is_refused_with_those_there_are(method):
-    with pytest.raises(ValueError, match=rf"{method!r} is not available; available: .*msra"):
-        encode(np.zeros((1, 1, 3)), INPUT_SIZE, HEATMAP_SIZE, SIGMA, method=method)
-    with pytest.raises(ValueError, match=rf"{method!r} is not available; available: .*msra"):
-        decode(np.zeros((1, 8, 8, 1)), method=method)
+@pytest.mark.parametrize("name", ["gaussian", "standard", "", None])
+def test_an_unknown_codec_is_refused_with_those_there_are(name):
+    with pytest.raises(ValueError, match=rf"{name!r} is not available; available: msra, dark, udp"):
+        codec(name)
+
+
+@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize(
+    ("sigma", "says"),
+    [
+        (0, "0; expected heatmap pixels from 0.1 to 100"),
+        (-2.0, "-2.0"),
+        (1e-300, "1e-300"),
+        (float("nan"), "nan"),
+        (None, "None"),
+    ],
+)
+def test_a_codec_of_a_senseless_sigma_is_refused(name, sigma, says):
+    with pytest.raises(ValueError, match=f"^sigma: received {says}"):
+        codec(name, sigma)
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("name", "change", "says"),
     [
-        ({"sigma": 0}, "sigma: received 0; expected heatmap pixels from 0.1 to 100"),
-        ({"sigma": -2.0}, "sigma: received -2.0"),
-        ({"sigma": 1e-300}, "sigma: received 1e-300"),
-        ({"sigma": float("nan")}, "sigma: received nan"),
-        ({"sigma": None}, "sigma: received None"),
-        ({"keypoints_input": np.zeros((17, 3))}, r"keypoints_input: received shape \(17, 3\)"),
-        ({"keypoints_input": np.zeros((1, 17, 2))}, r"keypoints_input: received shape \(1, 17, 2\)"),
-        ({"heatmap_size": (0, 64)}, r"heatmap_size: received \(0, 64\)"),
-        ({"input_size": (1, 1), "method": "udp"}, r"input_size: received \(1, 1\)"),
+        ("msra", {"keypoints_input": np.zeros((17, 3))}, r"keypoints_input: received shape \(17, 3\)"),
+        ("msra", {"keypoints_input": np.zeros((1, 17, 2))}, r"keypoints_input: received shape \(1, 17, 2\)"),
+        ("msra", {"heatmap_size": (0, 64)}, r"heatmap_size: received \(0, 64\)"),
+        ("udp", {"input_size": (1, 1)}, r"input_size: received \(1, 1\)"),
     ],
 )
-def test_targets_without_a_sensible_reading_are_refused(change, says):
-    good = {"keypoints_input": np.zeros((1, 17, 3), "f"), "input_size": (192, 256), "sigma": 2.0}
+def test_targets_without_a_sensible_reading_are_refused(name, change, says):
+    good = {"keypoints_input": np.zeros((1, 17, 3), "f"), "input_size": (192, 256), "heatmap_size": (48, 64)}
     with pytest.raises(ValueError, match=f"^{says}"):
-        encode(**(good | {"heatmap_size": (48, 64)} | change))
+        codec(name).encode(*(good | change).values())
 
 
 def test_maps_without_a_sensible_reading_are_refused():
     maps = np.zeros((2, 8, 6, 3), "f")
     with pytest.raises(ValueError, match=r"^heatmaps: received shape \(8, 6, 3\); expected \(any, any,"):
-        decode(maps[0])
-    with pytest.raises(ValueError, match=r"^sigma: received 0\.0"):
-        decode(maps, "dark", 0.0)
+        MSRA.decode(maps[0])
     for permutation in ([0, 1], [0, 1, 1], [0, 1, 3], [0, 1, -1]):
         with pytest.raises(ValueError, match=r"^flip_permutation: .* each index from 0 to 2 once"):
-            flip_back(maps, permutation)
+            MSRA.flip_back(maps, permutation)

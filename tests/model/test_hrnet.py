@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from model.hrnet import ARCHITECTURES, build, build_hrnet
+from model.hrnet import build_hrnet
+from model.networks import NETWORKS
 from model.official_weights import load_state_dict, official_name
 from tests.helpers.networks import PUBLISHED, network, official_case, published
 from train.losses import heatmap_loss
@@ -39,7 +40,7 @@ def test_the_number_of_trainable_parameters_is_the_published_one(name):
 )
 def test_heatmaps_are_a_quarter_of_any_input(input_size, num_keypoints):
     width, height = input_size
-    model = build(ARCHITECTURES["w24_tiny"], input_size, num_keypoints)
+    model = NETWORKS["w24_tiny"].build(input_size, num_keypoints)
     assert model.input_shape == (None, height, width, 3)
     assert model.output_shape == (None, height // 4, width // 4, num_keypoints)
     assert model(np.zeros((2, height, width, 3), "float32")).shape == (
@@ -88,7 +89,7 @@ def test_every_layer_is_named_after_its_place(case):
 
 def test_bfloat16_computes_in_bfloat16_and_answers_and_remembers_in_float32():
     before = keras.config.dtype_policy().name
-    model = build(ARCHITECTURES["w24_tiny"], (64, 64), 17, precision="bfloat16")
+    model = NETWORKS["w24_tiny"].build((64, 64), 17, precision="bfloat16")
     assert keras.config.dtype_policy().name == before
     float32 = {layer.name for layer in model.layers if layer.compute_dtype == "float32"}
     assert float32 == {"head.conv", "heatmaps"}
@@ -103,8 +104,8 @@ def test_bfloat16_computes_in_bfloat16_and_answers_and_remembers_in_float32():
 
 def test_bfloat16_comes_close_to_float32():
     """bfloat16 keeps 8 bits: a layer rounds its values by up to 0.004 of them, and many follow each other."""
-    exact = build(ARCHITECTURES["w24_tiny"], (64, 64), 17)
-    rounded = build(ARCHITECTURES["w24_tiny"], (64, 64), 17, precision="bfloat16")
+    exact = NETWORKS["w24_tiny"].build((64, 64), 17)
+    rounded = NETWORKS["w24_tiny"].build((64, 64), 17, precision="bfloat16")
     rng = np.random.default_rng(0)
     for one, other in zip(exact.variables, rounded.variables, strict=True):
         assert one.path == other.path

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from model.hrnet import ARCHITECTURES
+from model.networks import NETWORKS
+from model.official_weights import HRNET_HEAD as HEAD
 from model.official_weights import load_state_dict, official_name, official_shapes
 from model.run_folder import checkpoint_folder, save_checkpoint
 from model.weight_import.initial_weights import (
-    HEAD,
     find_initial_weights,
     fit_backbone,
     head_size,
@@ -19,6 +19,8 @@ from model.weight_import.initial_weights import (
 )
 from model.weight_import.readers import WeightsError
 from tests.helpers.networks import classifier_state, network, random_state
+
+TINY = NETWORKS["w24_tiny"]
 
 
 @pytest.fixture
@@ -59,7 +61,7 @@ def test_shapes_by_official_name_are_pytorch_s(tiny):
 def test_a_pose_file_of_the_same_keypoints_gives_all(tmp_path, tiny, state):
     path = tmp_path / "pose.safetensors"
     save_file(state, path)
-    fit = load_initial_weights(tiny, path)
+    fit = load_initial_weights(tiny, path, TINY)
     assert (fit.missing, fit.unused) == ((), ())
     for name, value in snapshot(tiny).items():
         np.testing.assert_array_equal(value, as_loaded(state[name]), err_msg=name)
@@ -70,7 +72,7 @@ def test_a_classifier_gives_its_backbone_and_the_report_names_the_rest(tmp_path,
     path = tmp_path / "imagenet.safetensors"
     save_file(classifier_state(state), path)
     before = snapshot(tiny)
-    fit = load_initial_weights(tiny, path)
+    fit = load_initial_weights(tiny, path, TINY)
     check_backbone_is(tiny, state)
     for name in HEAD:
         np.testing.assert_array_equal(snapshot(tiny)[name], before[name])
@@ -90,7 +92,7 @@ def test_a_head_for_other_keypoints_stays_out_and_both_shapes_are_named(tmp_path
     path = tmp_path / "mpii.safetensors"
     save_file(other, path)
     before = snapshot(tiny)
-    fit = load_initial_weights(tiny, path)
+    fit = load_initial_weights(tiny, path, TINY)
     check_backbone_is(tiny, state)
     for name in HEAD:
         np.testing.assert_array_equal(snapshot(tiny)[name], before[name])
@@ -107,14 +109,14 @@ def test_a_run_on_other_keypoints_starts_from_a_checkpoint_of_ours(tmp_path, tin
     optimizer.build(tiny.trainable_variables)
     save_checkpoint(tmp_path, 3, 10, tiny, optimizer)
     fewer = network("w24_tiny", (64, 96), 14)
-    fit = load_initial_weights(fewer, checkpoint_folder(tmp_path, 3))
+    fit = load_initial_weights(fewer, checkpoint_folder(tmp_path, 3), TINY)
     check_backbone_is(fewer, random_state(tiny, seed=1))
     assert fit.missing == HEAD
 
 
 def test_half_a_head_is_no_head(tiny, state):
     without_bias = {name: value for name, value in state.items() if name != "final_layer.bias"}
-    fit = fit_backbone(without_bias, official_shapes(tiny))
+    fit = fit_backbone(without_bias, official_shapes(tiny), HEAD)
     assert fit.missing == HEAD
     assert fit.unused == ("final_layer.weight",)
 
@@ -137,7 +139,7 @@ def test_a_backbone_that_does_not_fit_is_refused_and_changes_nothing(tmp_path, t
     save_file({n: value for n, value in {**state, **change}.items() if value is not None}, path)
     before = snapshot(tiny)
     with pytest.raises(WeightsError, match=says):
-        load_initial_weights(tiny, path)
+        load_initial_weights(tiny, path, TINY)
     for name, value in snapshot(tiny).items():
         np.testing.assert_array_equal(value, before[name])
 
@@ -146,9 +148,9 @@ def test_a_file_without_anything_of_an_hrnet_says_what_it_has(tiny):
     with pytest.raises(
         WeightsError, match=r"are missing, for example .*; the file has fc \(2\), layer9 \(1\)"
     ):
-        fit_backbone(dict.fromkeys(["fc.weight", "fc.bias", "layer9.0.weight"]), official_shapes(tiny))
+        fit_backbone(dict.fromkeys(["fc.weight", "fc.bias", "layer9.0.weight"]), official_shapes(tiny), HEAD)
     with pytest.raises(WeightsError, match="the file has nothing"):
-        fit_backbone({}, official_shapes(tiny))
+        fit_backbone({}, official_shapes(tiny), HEAD)
 
 
 def test_names_are_counted_by_part_and_fusions_by_their_target():
@@ -166,12 +168,13 @@ def test_names_are_counted_by_part_and_fusions_by_their_target():
 
 
 def test_the_network_is_known_by_the_width_of_its_backbone(state):
-    assert network_of(state, ARCHITECTURES) == "w24_tiny"
-    assert head_size(state) == 17
-    assert head_size(classifier_state(state)) == 0
+    assert network_of(state) is TINY
+    shapes = official_shapes(network("w24_tiny"))
+    assert head_size(state, shapes, HEAD) == 17
+    assert head_size(classifier_state(state), shapes, HEAD) == 0
     name = "stage2.0.branches.0.0.conv1.weight"
     for width in (30, 32, 48):
-        assert network_of({name: np.ones((width, width, 3, 3))}, ARCHITECTURES) == f"w{width}"
+        assert network_of({name: np.ones((width, width, 3, 3))}) is NETWORKS[f"w{width}"]
 
 
 @pytest.mark.parametrize("shape", [(18, 18, 3, 3), (0, 32), ()])
@@ -179,12 +182,12 @@ def test_a_width_that_no_network_here_has_is_refused_with_those_there_are(shape)
     with pytest.raises(
         WeightsError, match=r"widths of the networks here are 30 \(w30\), 32 \(w32\), 48 \(w48\)"
     ):
-        network_of({"stage2.0.branches.0.0.conv1.weight": np.ones(shape)}, ARCHITECTURES)
+        network_of({"stage2.0.branches.0.0.conv1.weight": np.ones(shape)})
 
 
 def test_weights_of_no_hrnet_have_no_network():
-    with pytest.raises(WeightsError, match=r"no weights of an HRNet: .*the file has fc \(1\)"):
-        network_of({"fc.weight": np.ones(3)}, ARCHITECTURES)
+    with pytest.raises(WeightsError, match=r"no weights of a network here: .*the file has fc \(1\)"):
+        network_of({"fc.weight": np.ones(3)})
 
 
 def test_the_file_is_found_by_the_network_s_name_and_safetensors_are_preferred(tmp_path):

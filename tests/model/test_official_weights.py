@@ -63,7 +63,7 @@ def test_the_small_network_uses_the_official_names_too():
     "path", ["dense/kernel", "stage2.module0.branch1.block3.conv2x/kernel", "stem.conv/kernel"]
 )
 def test_a_variable_of_another_network_has_no_official_name(path):
-    with pytest.raises(ValueError, match=f"'{path}' is not the name of an HRNet variable"):
+    with pytest.raises(ValueError, match=f"'{path}' is not the name of a variable of the network"):
         official_name(path)
 
 

@@ -142,7 +142,7 @@ def test_a_checkpoint_of_another_kind_of_network_is_refused(tmp_path):
     path = tmp_path / "model.safetensors"
     save_file({"dense/kernel": np.ones((2, 2), "float32")}, path)
     with pytest.raises(
-        WeightsError, match=r"is not a checkpoint of an HRNet: 'dense/kernel' is not the name"
+        WeightsError, match=r"is not a checkpoint of a network here: 'dense/kernel' is not the name"
     ):
         read_weights(path)
 

@@ -41,7 +41,7 @@ from pipelines.storage import (
 from pipelines.transforms import WriteShard
 from records.annotations.image_ids import read_image_ids
 from records.checking import cli as check_cli
-from records.datasets.paths import records_folder
+from records.datasets import records_folder
 from records.skeletons import COCO
 from tests.helpers.builders import make_build, make_dataset, shard_bytes, write_json
 from tests.helpers.stores import BUCKET, put, store_of_this_process, stored, upload

@@ -12,8 +12,7 @@ from hrpose.options import Option
 from pipelines.annotations import CONVERSIONS
 from pipelines.annotations.conversion import Conversion, Converted
 from pipelines.cli import command
-from records.datasets import DATASETS
-from records.datasets.dataset import Dataset, Layout
+from records.datasets import DATASETS, Dataset, Layout
 from records.manifest import read_manifest
 from records.schema import from_example
 from records.skeletons import Skeleton

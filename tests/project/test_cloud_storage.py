@@ -260,13 +260,11 @@ def test_a_shard_that_is_missing_in_a_store_is_named(cloud_records, tmp_path, mo
 
 
 def test_a_run_is_trained_and_evaluated_from_a_store_as_from_here(
-    records, requests, small_networks, monkeypatch, tmp_path
+    records, requests, small_networks, tmp_path
 ):
     from evaluate.run import evaluate_run
-    from tests.helpers.small_runs import small_network
     from train.loop import train
 
-    monkeypatch.setattr("evaluate.network.build", small_network)
     upload(records.parent, f"{BUCKET}/small")
     results = []
     for place in (str(records.parent), f"{BUCKET}/small"):

@@ -236,6 +236,7 @@ def test_the_reference_has_every_page_and_module_and_needs_no_network(tmp_path):
     modules = [path.parent if path.stem == "__init__" else path for path in SOURCES]
     wanted += [(tmp_path / path.relative_to(ROOT)).with_suffix(".html") for path in modules]
     assert [page for page in wanted if not page.exists()] == []
+    assert 'id="read_records"' in (tmp_path / "hrpose.html").read_text(), "loaded when it is asked for"
     pages = {page: page.read_text() for page in tmp_path.rglob("*.html")}
     names = {page: set(re.findall(r'\bid="([^"]+)"', html)) for page, html in pages.items()}
     for page, html in pages.items():

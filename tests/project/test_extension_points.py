@@ -7,24 +7,43 @@ import sys
 import pytest
 
 from evaluate.metrics import METRICS
+from model.codecs import CODECS
+from model.networks import NETWORKS
 from records.datasets import DATASETS
 from tests.helpers.shared import ROOT
 
 PACKAGES = ("hrpose", "records", "pipelines", "model", "nms", "evaluate", "train")
 
-#: Whose subject a name is: of a dataset, its skeleton or its metric, which are called alike.
-OWN_FILES = {
-    *(f"records/datasets/{name}.py" for name in DATASETS),
-    *(f"pipelines/annotations/{name}.py" for name in DATASETS),
-    *(f"evaluate/metrics/{name}.py" for name in DATASETS),
-    "records/skeletons.py",
-}
-
-#: The lists that name everybody, and what is said of skeletons and published results by name.
-LISTS = {
-    "pipelines/annotations/__init__.py",
-    "records/coco_category.py",
-    "evaluate/report/published.py",
+#: {kind: (names, where they belong)}: own files, the list that finds them, skeletons called alike, what is
+#: published.
+KINDS = {
+    "dataset": (
+        DATASETS,
+        (
+            *(f"records/datasets/{name}.py" for name in DATASETS),
+            *(f"pipelines/annotations/{name}.py" for name in DATASETS),
+            *(f"evaluate/metrics/{name}.py" for name in DATASETS),
+            "records/skeletons.py",
+            "records/coco_category.py",
+            "pipelines/annotations/__init__.py",
+            "evaluate/metrics/__init__.py",
+            "evaluate/report/published.py",
+        ),
+    ),
+    "metric": (
+        METRICS,
+        (
+            "evaluate/metrics/",
+            "evaluate/report/published.py",
+            "records/datasets/",
+            "records/skeletons.py",
+            "records/coco_category.py",
+            "pipelines/annotations/",
+            "hrpose/__init__.py",
+        ),
+    ),
+    "codec": (CODECS, ("model/codecs/", "model/run_config.py", "evaluate/report/published.py")),
+    "network": (NETWORKS, ("model/networks.py", "evaluate/report/published.py")),
 }
 
 
@@ -49,35 +68,23 @@ def test_the_search_sees_a_name_wherever_it_stands_alone():
     ]
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_no_generic_code_names_a_dataset(package):
-    modules = {path.relative_to(ROOT).as_posix(): path for path in (ROOT / package).rglob("*.py")}
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_generic_code_names_one(kind):
+    names, places = KINDS[kind]
+    modules = {
+        path.relative_to(ROOT).as_posix(): path for room in PACKAGES for path in (ROOT / room).rglob("*.py")
+    }
     named = {
         name: found
         for name, path in modules.items()
-        if name not in OWN_FILES | LISTS and (found := names_in(path.read_text(), DATASETS.keys()))
+        if not name.startswith(places) and (found := names_in(path.read_text(), names.keys()))
     }
     assert not named
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_no_generic_code_names_a_metric(package):
-    """But for its own file, the table of what was published, and the API, whose functions are called so."""
-    own = {*(f"evaluate/metrics/{name}.py" for name in METRICS)}
-    own |= {"evaluate/report/published.py", "hrpose/__init__.py"}
-    names = METRICS.keys() - DATASETS.keys()  # those who share a name are above
-    found = [
-        (module, *where)
-        for path in (ROOT / package).rglob("*.py")
-        if (module := path.relative_to(ROOT).as_posix()) not in own
-        for where in names_in(path.read_text(), names)
-        if not module.startswith("records/datasets/")  # a dataset names what it is measured by
-    ]
-    assert found == []
-
-
-def test_the_metrics_and_their_options_load_no_tensorflow():
-    ask = "import sys, evaluate.metrics, evaluate.options; print({'tensorflow', 'keras'} & {*sys.modules})"
+def test_naming_them_loads_no_tensorflow():
+    modules = "model.codecs, model.networks, records.datasets, evaluate.metrics"
+    ask = f"import sys, {modules}; print({{'tensorflow', 'keras', 'apache_beam'}} & {{*sys.modules}})"
     run = subprocess.run(
         [sys.executable, "-c", ask], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
     )

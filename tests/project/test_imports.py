@@ -116,10 +116,3 @@ def test_importing_a_command_is_light_and_defines_no_flags(module):
     answer = json.loads(run.stdout)
     assert answer["heavy"] == []
     assert not {module.split(".")[0] for module in answer["flags"]} & {*MAY_IMPORT, "__main__"}
-
-
-def test_the_networks_train_offers_are_those_there_are():
-    from model.hrnet import ARCHITECTURES
-    from train.flags import MODELS
-
-    assert tuple(ARCHITECTURES) == MODELS

@@ -62,8 +62,8 @@ def test_a_name_that_is_no_text_can_be_shown(tmp_path):
 CHECK = """
 from hrpose.command import import_tensorflow
 import_tensorflow()
-from model.hrnet import ARCHITECTURES, build
-model = build(ARCHITECTURES["w24_tiny"], (64, 96), 3)
+from model.networks import NETWORKS
+model = NETWORKS["w24_tiny"].build((64, 96), 3)
 print(model.output_shape)
 """
 

@@ -5,9 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from records.datasets import DATASETS
-from records.datasets.dataset import BOXES, SPLITS
-from records.datasets.paths import dataset_paths
+from records.datasets import BOXES, DATASETS, SPLITS, dataset_paths
 from records.skeletons import COCO, MPII, POSETRACK
 
 each_dataset = pytest.mark.parametrize("dataset", DATASETS.values(), ids=list(DATASETS))

@@ -626,14 +626,12 @@ def test_lists_that_are_kept_as_text_are_read_as_parsed_ones(images, instances, 
 
 
 @pytest.mark.slow
-def test_lenient_and_strict_files_end_in_the_same_ap(tmp_path, monkeypatch):
+def test_lenient_and_strict_files_end_in_the_same_ap(tmp_path, small_networks):
     from evaluate.run import evaluate_run
     from tests.helpers.small_evaluations import small_evaluation
-    from tests.helpers.small_runs import INPUT_SIZE, small_network, small_options
+    from tests.helpers.small_runs import INPUT_SIZE, small_options
     from train.loop import train
 
-    for module in ("train.setup", "train.validation", "evaluate.network"):
-        monkeypatch.setattr(f"{module}.build", small_network)
     measured = []
     for kind in (0, 1):
         folder = tmp_path / str(kind)

@@ -11,8 +11,10 @@ import pytest
 from hrpose.command import CommandError
 from hrpose.lock import only_one
 from model.best_epoch import read_best, write_best
-from model.run_folder import Progress, RunError, read_config, saved_progress, write_config
-from tests.helpers.small_runs import small_network, small_options
+from model.networks import NETWORKS
+from model.run_config import read_config, write_config
+from model.run_folder import Progress, RunError, saved_progress
+from tests.helpers.small_runs import SMALL, small_network, small_options
 from train import checkpoints
 from train.loop import train
 
@@ -24,7 +26,7 @@ def three_epochs(records, tmp_path_factory):
     """The options of a run of three epochs, done."""
     options = small_options(records, tmp_path_factory.mktemp("three") / "run", epochs=3)
     with pytest.MonkeyPatch.context() as context:
-        context.setattr("train.setup.build", small_network)
+        context.setitem(NETWORKS, SMALL.name, SMALL)
         train(options)
     return options
 
@@ -94,7 +96,7 @@ def test_keep_spares_what_was_saved_after_damaged_checkpoints(options, capsys):
 
 def test_keep_never_removes_the_checkpoint_just_saved_even_if_a_later_one_stands_there(options):
     saving = checkpoints.Checkpoints(
-        folder_of(options), small_network(None, (32, 64), 17), Nothing(), max_to_keep=1
+        folder_of(options), small_network((32, 64), 17), Nothing(), max_to_keep=1
     )
     saving.save(Progress(2), 8)
     assert saved_progress(folder_of(options)) == [Progress(2), Progress(3)]

@@ -1,17 +1,16 @@
 """Adam against its formula, and what it costs the graph."""
 
-from types import SimpleNamespace
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from model.hrnet import ARCHITECTURES, build, build_hrnet
+from model.codecs import codec
+from model.hrnet import build_hrnet
+from model.networks import NETWORKS
 from train.optimizer import Adam
 from train.train_step import make_train_step
 
-STEP = SimpleNamespace(input_size=(64, 64), heatmap_size=(16, 16), sigma=2.0, codec="msra")
 SHAPES = {"kernel": (3, 4), "bias": (4,)}
 
 
@@ -94,7 +93,7 @@ def test_the_learning_rate_is_that_of_the_moment():
 
 def test_it_saves_what_keras_own_adam_saves():
     """Checkpoints of runs that were started with Keras' Adam go on being read."""
-    model = build(ARCHITECTURES["w24_tiny"], (32, 32), 2)
+    model = NETWORKS["w24_tiny"].build((32, 32), 2)
     ours = Adam(model.trainable_variables, 1e-3)
     theirs = keras.optimizers.Adam(1e-3, name="adam")
     theirs.build(model.trainable_variables)
@@ -127,7 +126,7 @@ def test_the_training_step_of_w32_has_a_small_graph():
     """Its size is what a first step waits for. Keras' own layers and Adam would make it 62,000."""
     strategy = tf.distribute.get_strategy()
     model = build_hrnet(32, (64, 64))
-    step = make_train_step(strategy, model, Adam(model.trainable_variables, 1e-3), STEP)
+    step = make_train_step(strategy, model, Adam(model.trainable_variables, 1e-3), codec("msra"))
     images, keypoints = tf.TensorSpec([2, 64, 64, 3], tf.uint8), tf.TensorSpec([2, 17, 3])
     assert count_operations(step, images, keypoints) < 15_000
 
@@ -135,8 +134,10 @@ def test_the_training_step_of_w32_has_a_small_graph():
 @pytest.mark.slow
 def test_a_network_that_computes_in_bfloat16_learns():
     keras.utils.set_random_seed(0)
-    model = build(ARCHITECTURES["w24_tiny"], (64, 64), 3, precision="bfloat16")
-    step = make_train_step(tf.distribute.get_strategy(), model, Adam(model.trainable_variables, 1e-3), STEP)
+    model = NETWORKS["w24_tiny"].build((64, 64), 3, precision="bfloat16")
+    step = make_train_step(
+        tf.distribute.get_strategy(), model, Adam(model.trainable_variables, 1e-3), codec("msra")
+    )
     rng = np.random.default_rng(0)
     images = tf.constant(rng.integers(0, 256, (4, 64, 64, 3)), tf.uint8)
     keypoints = np.concatenate([rng.uniform(8, 56, (4, 3, 2)), np.full((4, 3, 1), 2)], axis=-1)

@@ -5,7 +5,7 @@ import re
 import pytest
 from absl import flags
 
-from model.hrnet import ARCHITECTURES
+from model.networks import NETWORKS
 from pipelines.cli import define_flags as define_build_flags
 from records.datasets import DATASETS
 from tests.helpers.shared import ROOT
@@ -42,7 +42,7 @@ def test_a_recipe_is_read_by_the_command_s_flags_and_is_what_its_name_says(path)
     if named:  # as published: height x width
         assert (options.dataset, options.model) == (named[1], named[2])
         assert options.input_size == (int(named[4]), int(named[3]))
-    assert options.model in ARCHITECTURES
+    assert options.model in NETWORKS
     assert options.schedule.milestones[-1] < options.epochs or options.schedule.shape == "cosine"
 
 

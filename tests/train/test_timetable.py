@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.best_epoch import read_best
-from model.run_folder import RunError, read_config
+from model.run_config import read_config
+from model.run_folder import RunError
 from tests.helpers.small_runs import small_options
 from train.loop import train
 from train.metrics_log import EpochTotals, read_metrics

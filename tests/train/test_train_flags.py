@@ -8,13 +8,12 @@ from absl import flags
 
 from hrpose.command import UsageError
 from hrpose.flag_values import input_size_note
-from model import hrnet
 from model.weight_import.readers import WeightsError
 from pipelines.cli import command as build_command
 from records.augment import Augmentation
 from train.cli import command as train_command
 from train.cli import initial_weights, main, provenance
-from train.flags import PRECISIONS, define_flags, options_from
+from train.flags import define_flags, options_from
 from train.options import recipe_line
 
 
@@ -93,10 +92,6 @@ def test_numbers_that_tensorflow_cannot_hold_are_usage_errors(flag):
 def test_two_learning_rates_are_a_usage_error():
     with pytest.raises(UsageError, match="--learning_rate and --lr_per_256"):
         options_from(parse("--lr_per_256=1e-3", "--learning_rate=1e-3"))
-
-
-def test_every_precision_on_offer_exists():
-    assert tuple(hrnet.PRECISIONS) == PRECISIONS
 
 
 def test_left_out_updates_are_numbers_from_1():

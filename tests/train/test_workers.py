@@ -18,6 +18,7 @@ import tensorflow as tf
 from hrpose.cluster import Cluster
 from hrpose.command import CommandError, UsageError
 from hrpose.lock import only_one
+from model.networks import NETWORKS
 from model.run_folder import RunError, saved_epochs, saved_progress
 from records.errors import RecordsError
 from records.manifest import read_manifest
@@ -231,13 +232,13 @@ def test_workers_start_from_the_same_weights_and_each_says_its_own_failure(monke
         return [text, json.dumps(other)]
 
     monkeypatch.setattr("train.worker_consistency.gather_texts", gather)
-    model = small_network(None, (32, 64), 17)
-    monkeypatch.setattr("train.setup.load_initial_weights", lambda model, path: f"a fit of {path}")
+    model = small_network((32, 64), 17)
+    monkeypatch.setattr("train.setup.load_initial_weights", lambda model, path, network: f"a fit of {path}")
 
     def load():
-        return alike(None, Cluster(2, 0), lambda: load_weights(model, "a.pth"))
+        return alike(None, Cluster(2, 0), lambda: load_weights(model, NETWORKS["w32"], "a.pth"))
 
-    other["facts"] = load_weights(model, "a.pth")[1]
+    other["facts"] = load_weights(model, NETWORKS["w32"], "a.pth")[1]
     assert load() == "a fit of a.pth"
     model.get_layer("head").kernel.assign_add(tf.ones_like(model.get_layer("head").kernel))
     with pytest.raises(RunError, match=r'alike \(initial weights, CRC-32: "\w{8}" on worker 0, "\w{8}" on m'):
