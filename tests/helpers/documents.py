@@ -123,3 +123,8 @@ def beam_parser():
             found._add_argparse_args(parser)
         classes += found.__subclasses__()
     return parser
+
+
+def files_of(page):
+    """{path: code} of a page's Python blocks that are preceded by a file's path."""
+    return dict(re.findall(r"^`([\w/]+\.py)`:\n\n```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))
