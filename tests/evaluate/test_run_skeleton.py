@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from evaluate.run import evaluate_run
-from evaluate.skeletons import other_facts
+from evaluate.run_inputs import other_facts
 from model.networks import NETWORKS
 from model.run_config import read_config
 from model.run_folder import Progress, read_checkpoint
