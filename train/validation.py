@@ -124,7 +124,7 @@ def make_validator(options, config):
     return validator
 
 
-def validate(validator, run, epoch, learnt, metric_log, metric_result=False):
+def validate(validator, run, epoch, learnt, metric_log, timed=False):
     """Validates a run after an epoch: the moving average of its weights if it keeps one.
 
     Args:
@@ -133,13 +133,13 @@ def validate(validator, run, epoch, learnt, metric_log, metric_result=False):
         epoch: number of epochs done.
         learnt: what was saved, from `train.checkpoints.Checkpoints.save`.
         metric_log: `train.metrics_log.MetricLog`.
-        metric_result: whether to compile beforehand, so that the time tells how long later ones take.
+        timed: whether to compile beforehand, so that the time tells how long later ones take.
 
     Returns:
         How many seconds that took; None if it could not be done.
     """
     try:
-        if metric_result:
+        if timed:
             validator.warm_up()
         started = time.monotonic()
         result = validator(learnt.get("average", learnt["model"]), f"{run.config.model} epoch {epoch}")
