@@ -29,10 +29,11 @@ import numpy as np
 
 from benchmarks.turns import COCO_DIR, argument_parser
 from pipelines.annotations.coco import read_annotations, read_ground_truth
-from pipelines.build import Build, build_records
+from pipelines.build import build_records
+from pipelines.build_specs import Build
 from pipelines.crops import CropOptions, make_record
 from pipelines.runner_options import beam_arguments
-from pipelines.synthetic import SyntheticOptions, generate
+from pipelines.synthetic.dataset import SyntheticOptions, generate
 from records.schema import to_example
 from records.skeletons import COCO
 from records.tfrecord import frame
@@ -143,7 +144,7 @@ def build(annotations, images, workers, instances_per_shard):
             beam_args=beam_arguments([], workers),
         )
         start, cpu = time.perf_counter(), cpu_seconds()
-        manifest = build_records(asked, say=lambda _: None)
+        manifest = build_records(asked)
         seconds, cpu = time.perf_counter() - start, cpu_seconds() - cpu
         finished = sorted(
             (Path(asked.folder, shard.name).stat().st_mtime, shard.records) for shard in manifest.shards

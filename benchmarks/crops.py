@@ -58,15 +58,13 @@ OURS = (
 @contextlib.contextmanager
 def dataset(folder):
     """(annotation file, image folder) of the train split there; of a drawn one where it is absent."""
-    from pipelines.synthetic import SyntheticOptions, generate
+    from pipelines.synthetic.dataset import SyntheticOptions, generate
 
     annotations = folder / "annotations/person_keypoints_train2017.json"
     if annotations.exists():
         yield annotations, folder / "images/train2017"
         return
-    print(
-        f"{annotations} is not here: synthetic people instead, whose numbers BUILD.md's table does not show"
-    )
+    print(f"{annotations} is not here: synthetic people instead, whose numbers are not in docs/records.md")
     with tempfile.TemporaryDirectory() as sampled:
         generate(Path(sampled), SyntheticOptions(train_images=40, val_images=1))
         yield f"{sampled}/annotations/person_keypoints_train.json", f"{sampled}/images/train"
@@ -140,7 +138,7 @@ def measure(instances, options, encode=None):
 
 
 def main():
-    """Prints the table, in the form BUILD.md shows it, and the numbers of the defaults."""
+    """Prints the table, in the form docs/records.md shows it, and the numbers of the defaults."""
     parser = argument_parser(__doc__)
     parser.add_argument("--dataset_dir", type=Path, default=COCO_DIR)
     arguments = parser.parse_args()

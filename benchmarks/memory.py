@@ -19,7 +19,7 @@ sys.path[0] = str(ROOT)
 import psutil
 
 from benchmarks.turns import argument_parser
-from pipelines.synthetic import SyntheticOptions, generate
+from pipelines.synthetic.dataset import SyntheticOptions, generate
 
 INSTANCES = (10_000, 100_000)
 INSTANCES_PER_IMAGE = 4

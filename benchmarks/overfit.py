@@ -25,7 +25,7 @@ from absl import flags
 
 from benchmarks.turns import COCO_DIR
 from hrpose.command import UsageError, import_tensorflow, run
-from records.datasets import LAYOUTS
+from records.datasets import DATASETS
 from records.manifest import MANIFEST
 
 NAME = "python benchmarks/overfit.py"
@@ -69,8 +69,10 @@ def main(values, rest):
     annotations, images = find_instances(values.dataset_dir)
     passes, epochs = (1, 1) if values.smoke else (PASSES, EPOCHS)
     import_tensorflow()
+    from evaluate.metrics import choose_metrics
     from evaluate.options import EvaluateOptions
     from evaluate.run import evaluate_run
+    from evaluate.run_inputs import evaluation_paths
     from train.loop import train
 
     with tempfile.TemporaryDirectory() as folder:
@@ -83,13 +85,16 @@ def main(values, rest):
         with contextlib.redirect_stdout(io.StringIO()):  # the bar, on standard error, says enough
             updates = train(options)
         seconds, used = time.perf_counter() - started, cpu_seconds() - used
-        measured = EvaluateOptions(
-            output=options.output,
+        dataset = DATASETS["coco"]
+        paths = evaluation_paths(
+            dataset,
+            options.output,
             split="train",
             boxes="ground_truth",
-            records_dir=str(records),
-            annotations=str(annotations),
+            records_dir=records,
+            annotations=annotations,
         )
+        measured = EvaluateOptions(paths, choose_metrics(dataset.metrics))
         with contextlib.redirect_stdout(io.StringIO()):  # names files that are about to be removed
             metrics = evaluate_run(measured)
 
@@ -113,7 +118,7 @@ def find_instances(dataset_dir):
     Raises:
         UsageError: if one is not there.
     """
-    layout, folder = LAYOUTS["coco"], Path(dataset_dir)
+    layout, folder = DATASETS["coco"].layout, Path(dataset_dir)
     annotations = folder / layout.annotations["train"]
     images = folder / layout.images.format(split="train")
     for path in (annotations, images):
@@ -127,7 +132,8 @@ def find_instances(dataset_dir):
 
 def build(annotations, images, folder):
     """Builds records of everybody labeled; returns their `Manifest`."""
-    from pipelines.build import Build, build_records
+    from pipelines.build import build_records
+    from pipelines.build_specs import Build
     from pipelines.crops import CropOptions
 
     return build_records(
@@ -135,7 +141,7 @@ def build(annotations, images, folder):
             dataset="coco",
             split="train",
             boxes="ground_truth",
-            skeleton=LAYOUTS["coco"].skeleton,
+            skeleton=DATASETS["coco"].skeleton,
             annotations=str(annotations),
             images=str(images),
             detections="",

@@ -38,12 +38,13 @@ PEER = "official DataLoader, full images"
 
 def build(dataset, data, split, folder):
     """Builds records with the default options; returns (folder, manifest)."""
-    from pipelines.build import Build, build_records
+    from pipelines.build import build_records
+    from pipelines.build_specs import Build
     from pipelines.crops import CropOptions
-    from records.datasets import LAYOUTS
+    from records.datasets import DATASETS
     from records.skeletons import COCO
 
-    layout = LAYOUTS[dataset]
+    layout = DATASETS[dataset].layout
     manifest = build_records(
         Build(
             dataset=dataset,
@@ -57,7 +58,6 @@ def build(dataset, data, split, folder):
             options=CropOptions(INPUT_SIZE),
             instances_per_shard=64,
         ),
-        say=lambda line: None,
     )
     return folder, manifest
 
@@ -130,7 +130,7 @@ def main():
     """Prints the tables and the ratios."""
     arguments = parse_with_peer(__doc__)
     import_tensorflow()
-    from pipelines.synthetic import SyntheticOptions, generate
+    from pipelines.synthetic.dataset import SyntheticOptions, generate
 
     seconds, rounds = (0.2, 1) if arguments.smoke else (SECONDS, ROUNDS)
     with tempfile.TemporaryDirectory() as folder:

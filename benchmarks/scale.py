@@ -117,7 +117,7 @@ def stand_in(job, *_):
     """Leaves what the workers would, with empty shards."""
     import hashlib
 
-    from pipelines.transforms import write_whole
+    from pipelines.storage import write_whole
 
     for index in range(job.count):
         plan = Path(job.plan_path(index)).read_bytes()
@@ -142,7 +142,8 @@ def measure(what, folder, name):
         name: of the annotation file.
     """
     from pipelines.annotations.source import read_source
-    from pipelines.build import Build, build_records
+    from pipelines.build import build_records
+    from pipelines.build_specs import Build
     from pipelines.cli import beam_arguments
     from pipelines.crops import CropOptions
     from pipelines.runner import run_pipeline
@@ -169,10 +170,7 @@ def measure(what, folder, name):
         (run_pipeline if what == "build" else stand_in)(job, beam_args, instances)
         marks.append((time.perf_counter(), time.process_time()))
 
-    if what == "read":
-        instances = read_source(build).count
-    else:
-        instances = build_records(build, say=lambda _: None, run=run).records
+    instances = read_source(build).count if what == "read" else build_records(build, run=run).records
     marks.append((time.perf_counter(), time.process_time()))
     seconds, cpu = np.diff(marks, axis=0).T.tolist()
     figures |= {"instances": instances, "seconds": seconds, "cpu": cpu, "peak_mb": high_water(os.getpid())}

@@ -7,6 +7,7 @@ import importlib
 import os
 import re
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,12 +67,13 @@ def render_page(source: Path, output: Path) -> Page:
 
 
 def modules() -> list[str]:
-    """Every module of ours, the packages with all that ``__all__`` promises, also what is made on demand."""
+    """Every module of ours; names that a package only loads when they are asked for are made part of it."""
     names = []
     for package in sorted(path.parent for path in ROOT.glob("*/__init__.py") if path.parent.name != "tests"):
         module = importlib.import_module(package.name)
-        for name in getattr(module, "__all__", ()):
-            vars(module).setdefault(name, getattr(module, name))
+        if lazy := sorted({*dir(module)} - {*vars(module)}):
+            vars(module).update({name: getattr(module, name) for name in lazy})
+            vars(module).setdefault("__all__", lazy)
         for path in sorted(package.rglob("*.py")):
             parts = path.relative_to(ROOT).with_suffix("").parts
             names.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
@@ -90,6 +92,8 @@ def main(output: Path) -> None:
         path = output / page.path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(template.render(page=page))
+    # Packages bring their modules but those that ``__all__`` leaves out; to name one again is no mistake.
+    warnings.filterwarnings("ignore", "The module specification", UserWarning)
     pdoc.pdoc(*modules(), output_directory=output)
 
 

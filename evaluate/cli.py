@@ -1,18 +1,25 @@
 """Flags of ``evaluate/main.py``."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from absl import flags
 
+from evaluate.metrics import METRICS, choose_metrics
 from evaluate.options import LARGEST_BATCH, MIN_VISIBILITY, OKS_NMS_THRESHOLD, EvaluateOptions
+from evaluate.run_inputs import evaluation_paths, run_dataset
 from evaluate.weight_flags import define_weight_flags
 from hrpose.command import UsageError, import_tensorflow, run
+from hrpose.options import Option, define_options, options_of
 from hrpose.storage import local_only
+from model.run_config import read_config
 from records.datasets import BOXES, SPLITS
 
 NAME = "python evaluate/main.py"
 
 DESCRIPTION = """
 Measures a training run: predicts the keypoints of every person box, removes doubles, and reports the
-dataset's metric. Dataset, network and input size are those of the run.
+dataset's metrics. Dataset, network and input size are those of the run.
 
   python evaluate/main.py --epoch=210
   python evaluate/main.py --epoch=best
@@ -21,12 +28,13 @@ dataset's metric. Dataset, network and input size are those of the run.
   python evaluate/main.py --run_dir output/tiny --noflip_test
 
 The metric is COCO's AP; for MPII, on annotated boxes, PCKh; for PoseTrack its AP, with --tracking also MOTA.
+--metric chooses others, where the annotations have what they need.
 
 Written to output/result/, by a NAME of annotations, split where these do not say it, network, epoch,
 "averaged" if it is, boxes, and "noflip" without flip test (and of digits that say which records, where
 they are of custom data, of a list of images, or in a --records_dir not called "records"):
   NAME_results.json    the poses in COCO results form
-  NAME_metrics.json    the metric
+  NAME_metrics.json    the metric; others, of --metric=A,B, under other_metrics
   NAME.html            the report: curves, kinds of instances and of errors; the latest is report.html too
   NAME.png             some instances with the predicted skeletons
   *.zip, NAME.mat, NAME/  what the dataset's server wants: a zip for COCO's test-dev, MPII's .mat, a JSON per
@@ -40,7 +48,7 @@ one evaluation of a NAME can run at a time.
 """
 
 
-def define_flags(values):
+def define_flags(values: flags.FlagValues) -> None:
     """Defines the command's flags in an absl `FlagValues`."""
     add = dict(flag_values=values)
     define_weight_flags(values)
@@ -103,34 +111,45 @@ def define_flags(values):
         "num_images", 24, "How many instances the image shows.", lower_bound=1, upper_bound=200, **add
     )
 
-    flags.DEFINE_bool(
-        "tracking", False, "PoseTrack: number instances over time, and measure MOTA too.", **add
-    )
-    flags.DEFINE_bool(
-        "official_tenth",
-        False,
-        "MPII: take 0.11 for the threshold of Mean@0.1, as the official code and the published numbers do.",
+    names = ", ".join(f"{name} ({metric.summary})" for name, metric in METRICS.items())
+    flags.DEFINE_list(
+        "metric",
+        None,
+        f"What is measured, separated by commas, the one that counts first; by default what the dataset is "
+        f"measured by. {names}.",
         **add,
     )
+    define_options(values, _own_options())
 
 
-def main(values, rest):
+def main(values: flags.FlagValues, rest: Sequence[str]) -> None:
     """Evaluates what the flags ask for."""
     if rest:
         raise UsageError(f"nothing is expected after --, received {rest[0]!r}")
+    run_dir = Path(local_only(values.run_dir, "run_dir"))
+    dataset = run_dataset(read_config(run_dir / "model_dump"))
+    metrics = tuple(dict.fromkeys(values.metric or dataset.metrics))
+    if unknown := [name for name in metrics if name not in METRICS]:
+        raise UsageError(f"--metric={','.join(unknown)}: unknown; known: {', '.join(METRICS)}")
+    metric_options = options_of(values, _own_options(), metrics, "metric")
+    paths = evaluation_paths(
+        dataset,
+        run_dir,
+        split=values.split,
+        boxes=values.boxes,
+        dataset_dir=values.dataset_dir,
+        records_dir=values.records_dir,
+        annotations=values.annotations,
+    )
     import_tensorflow()
     from evaluate.run import evaluate_run
 
     evaluate_run(
         EvaluateOptions(
-            output=local_only(values.run_dir, "run_dir"),
+            paths=paths,
+            metrics=choose_metrics(metrics, metric_options),
             epoch=values.epoch,
             averaged=values.averaged,
-            split=values.split,
-            boxes=values.boxes,
-            dataset_dir=values.dataset_dir,
-            records_dir=values.records_dir,
-            annotations=values.annotations,
             gpus=values.gpus,
             batch_size=values.batch_size,
             flip_test=values.flip_test,
@@ -139,12 +158,14 @@ def main(values, rest):
             min_visibility=values.min_visibility,
             soft_nms=values.soft_nms,
             num_images=values.num_images,
-            tracking=values.tracking,
-            official_tenth=values.official_tenth,
         )
     )
 
 
-def command(argv=None):
+def _own_options() -> dict[str, tuple[Option, ...]]:
+    return {name: metric.options for name, metric in METRICS.items()}
+
+
+def command(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     return run(NAME, DESCRIPTION, define_flags, main, argv)

@@ -11,8 +11,9 @@ from records.annotations.image_ids import read_image_ids
 from records.annotations.instance_checks import PERSON_CATEGORY, is_crowd, wrong_box, wrong_keypoints
 from records.annotations.lenient import Lenient
 from records.annotations.selection import Selection
-from records.datasets import LAYOUTS
+from records.datasets import DATASETS
 from records.errors import RecordsError
+from records.manifest import Manifest
 from records.plausibility import area_warning, count_areas
 
 
@@ -49,20 +50,18 @@ class GroundTruth:
     area_warning: str | None
 
 
-def find_ground_truth(options, manifest):
+def find_ground_truth(manifest: Manifest, file: Path, *, given: bool = False) -> GroundTruth:
     """Finds and reads the annotation file of some records.
 
     Args:
-        options: an `EvaluateOptions`: its annotations and dataset_dir say where to look first.
         manifest: of the records.
-
-    Returns:
-        A `GroundTruth`.
+        file: where to look first.
+        given: whether the user says that it is this file; otherwise it may be the one of the build.
 
     Raises:
         RecordsError: if the file is missing, or has changed since the records were built, or is no JSON.
     """
-    path = _find(options, manifest)
+    path = _find(manifest, file, given)
     with remote_errors(path):
         content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != manifest.options["annotations_sha256"]:
@@ -74,11 +73,11 @@ def find_ground_truth(options, manifest):
         annotations = parse_json(path, content)
     except ValueError as error:
         raise RecordsError(str(error)) from error
-    layout = LAYOUTS[manifest.dataset]
-    if layout.lenient:
+    dataset = DATASETS[manifest.dataset]
+    if dataset.lenient:
         lenient = Lenient(annotations, path, manifest.options.get("category"), manifest.skeleton)
         annotations = lenient.content
-    clean_boxes = manifest.options.get("clean_boxes", layout.clean_boxes)
+    clean_boxes = manifest.options.get("clean_boxes", dataset.clean_boxes)
     return read_ground_truth(
         path, annotations, manifest.skeleton, _image_ids(manifest), clean_boxes=clean_boxes
     )
@@ -180,20 +179,14 @@ def _place_in_list(row, instance_id):
     return (0, row, instance_id) if is_id(row) else (1, 0, instance_id)
 
 
-def _find(options, manifest):
+def _find(manifest: Manifest, place: Path, given: bool) -> Path:
     """The path of the annotation file: as the user says, in the dataset's layout, or as the build had it."""
     built_from = manifest.source.get("annotations")
-    if options.annotations:
-        place = path_of(options.annotations)
-    else:
-        layout = LAYOUTS[manifest.dataset]
-        dataset_dir = path_of(options.dataset_dir or layout.default_dir())
-        place = dataset_dir / layout.annotations[manifest.split]
-        # A file of the same name may be another: a user's own data has no fixed names. One that has changed
-        # since is named by its own.
-        if built_from and not _is_of(place, manifest):
-            other = path_of(built_from)
-            place = other if _is_of(other, manifest) or (other.is_file() and not place.is_file()) else place
+    # A file of the same name may be another: a user's own data has no fixed names. One that has changed since
+    # is named by its own.
+    if built_from and not given and not _is_of(place, manifest):
+        other = path_of(built_from)
+        place = other if _is_of(other, manifest) or (other.is_file() and not place.is_file()) else place
     if not place.is_file():
         problem = "is no regular file" if place.exists() else "does not exist"
         built = f" (the records were built with {built_from})" if built_from else ""

@@ -3,43 +3,32 @@
 import functools
 import itertools
 from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
 
+import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
+from evaluate.predictions import Predictions
 from model.codecs import Codec
 from model.folding import fold_batch_norms
 from model.inputs import normalize
 from records.geometry import affine_to_input, invert_affine, transform_points
 
-
-@dataclass(frozen=True)
-class Predictions:
-    """What the network says of N instances, in the order of the records.
-
-    Attributes:
-        keypoints: (N, K, 3) float64: x, y in image pixels, and score.
-        areas: (N,) float64, square image pixels, of the padded boxes.
-        box_scores: (N,) float64.
-        image_ids: (N,) int64.
-        instance_ids: (N,) int64: of the annotation, or the detection's place in its file.
-    """
-
-    keypoints: np.ndarray
-    areas: np.ndarray
-    box_scores: np.ndarray
-    image_ids: np.ndarray
-    instance_ids: np.ndarray
-
-    def __len__(self):
-        """N."""
-        return len(self.keypoints)
+#: Images uint8 (B, h, w, 3) → keypoints in heatmap pixels (B, K, 3).
+PredictStep = Callable[[npt.ArrayLike], tf.Tensor]
 
 
-def make_predict_step(model, codec: Codec, flip_permutation=None, device=None, constant=False):
-    """The device's part, compiled: image uint8 (B, h, w, 3) → keypoints in heatmap pixels (B, K, 3).
+def make_predict_step(
+    model: keras.Model,
+    codec: Codec,
+    flip_permutation: npt.NDArray[np.integer] | None = None,
+    device: str | None = None,
+    constant: bool = False,
+) -> PredictStep:
+    """The device's part, compiled.
 
     Args:
         model: an HRNet.
@@ -81,7 +70,13 @@ def _constant_network(model):
     return network
 
 
-def to_image(keypoints_heatmap, center, scale, heatmap_size, codec: Codec):
+def to_image(
+    keypoints_heatmap: npt.NDArray[np.floating],
+    center: npt.NDArray[np.floating],
+    scale: npt.NDArray[np.floating],
+    heatmap_size: tuple[int, int],
+    codec: Codec,
+) -> npt.NDArray[np.float64]:
     """Maps decoded keypoints back to the image.
 
     The inverse of the map that shows the padded box on the heatmap, as the official `transform_preds`. How
@@ -94,14 +89,19 @@ def to_image(keypoints_heatmap, center, scale, heatmap_size, codec: Codec):
         codec: which has the affine's convention.
 
     Returns:
-        (N, K, 3) float64: x, y in image pixels, and score.
+        (N, K, 3): x, y in image pixels, and score.
     """
     to_full_image = invert_affine(affine_to_input(center, scale, 0.0, heatmap_size, codec.unbiased))
     points = transform_points(keypoints_heatmap[..., :2], to_full_image)
     return np.concatenate([points, keypoints_heatmap[..., 2:]], axis=-1)
 
 
-def predict(steps, dataset, heatmap_size, codec: Codec):
+def predict(
+    steps: Sequence[PredictStep],
+    dataset: tf.data.Dataset,
+    heatmap_size: tuple[int, int],
+    codec: Codec,
+) -> Iterator[Predictions]:
     """Runs a network over box records, on several devices at the same time.
 
     Each batch is computed as a whole by one device, so that their number changes nothing.
@@ -143,9 +143,3 @@ def predict(steps, dataset, heatmap_size, codec: Codec):
     finally:
         for worker in workers:
             worker.shutdown(cancel_futures=True)
-
-
-def join(parts):
-    """The `Predictions` of a list of them, which is not empty, one after the other."""
-    names = [field.name for field in fields(Predictions)]
-    return Predictions(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))

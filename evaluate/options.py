@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+from evaluate.metrics import ChosenMetrics
+from evaluate.run_inputs import EvaluationPaths
+
 OKS_NMS_THRESHOLD = 0.9
 """Default of the OKS above which two poses are one instance (the official configuration's OKS_THRE)."""
 
@@ -17,31 +20,22 @@ class EvaluateOptions:
     """One evaluation.
 
     Attributes:
-        output: the run's folder, with model_dump/; result/ goes there.
+        paths: where it reads and writes.
+        metrics: what is measured.
         epoch: which checkpoint: a number, "best" for the one that validated best, None for the last.
         averaged: whether to take the moving average of the weights; None for where the run keeps one.
-        split: which records.
-        boxes: "ground_truth", "detections", or None for detections where they were built.
-        dataset_dir: the dataset's folder; None for the default one.
-        records_dir: folder of the records; None for the dataset folder's records/.
-        annotations: annotation file; None for the dataset's own.
         gpus: number of GPUs; 0 is the CPU, None for one GPU where there is one.
         batch_size: instances per GPU and forward pass.
         flip_test: whether to average with the mirrored image's heatmaps.
         resume: whether to take the parts that an interrupted evaluation has finished.
         oks_threshold, min_visibility, soft_nms: see `evaluate.rescoring.to_results`.
         num_images: how many instances the contact sheet shows.
-        tracking, official_tenth: see `evaluate.metrics.registry.MetricInput`.
     """
 
-    output: str
+    paths: EvaluationPaths
+    metrics: ChosenMetrics
     epoch: int | str | None = None
     averaged: bool | None = None
-    split: str = "val"
-    boxes: str | None = None
-    dataset_dir: str | None = None
-    records_dir: str | None = None
-    annotations: str | None = None
     gpus: int | None = None
     batch_size: int = 32
     flip_test: bool = True
@@ -50,5 +44,3 @@ class EvaluateOptions:
     min_visibility: float = MIN_VISIBILITY
     soft_nms: bool = False
     num_images: int = 24
-    tracking: bool = False
-    official_tenth: bool = False

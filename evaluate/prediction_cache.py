@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluate.inference import Predictions, join
+from evaluate.predictions import Predictions, join
 from hrpose.atomic_files import write_whole
 from model.run_folder import RunError
 

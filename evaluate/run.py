@@ -1,20 +1,28 @@
 """Evaluates a training run: records in, result files, metrics and an image out."""
 
+import contextlib
 import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 
-from evaluate.inference import make_predict_step
-from evaluate.laps import Laps
-from evaluate.metrics.registry import measure, with_ending
-from evaluate.network import load_network
-from evaluate.predict_split import find_evaluation_split, make_metric_input, predict_split
+from evaluate.inference import PredictStep, make_predict_step
+from evaluate.metrics import check_metrics, measure
+from evaluate.metrics.metric import MetricResult, with_ending
+from evaluate.network import Network, load_network
+from evaluate.options import EvaluateOptions
+from evaluate.predict_split import make_metric_input, predict_split
 from evaluate.prediction_cache import INSTANCES_PER_PART, PredictionCache
+from evaluate.predictions import Predictions
 from evaluate.report.contact_sheet import draw_instances
 from evaluate.report.report import BOX_SOURCES, write_report
+from evaluate.run_inputs import EvaluationSplit, find_evaluation_split, run_dataset
 from hrpose.atomic_files import WriteError, write_json, write_whole
-from hrpose.command import CommandError, UsageError
+from hrpose.command import CommandError
 from hrpose.devices import use_gpus
 from hrpose.lock import only_one
 from model.run_config import read_config
@@ -25,128 +33,146 @@ from records.reader import resolution_note
 DECIDING = ("flip_test", "oks_threshold", "min_visibility", "soft_nms")
 
 
-def evaluate_run(options):
+@dataclass(frozen=True)
+class Timing:
+    """How long each phase takes: {phase: seconds}, in their order."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Takes the time of the body."""
+        started = time.monotonic()
+        yield
+        self.seconds[name] = time.monotonic() - started
+
+
+def evaluate_run(options: EvaluateOptions) -> dict[str, Any]:
     """Evaluates and shows the result.
 
-    Args:
-        options: `evaluate.options.EvaluateOptions`.
-
     Returns:
-        The dataset's metrics by name, JSON-ready; empty where there is nothing to measure against.
+        The headline metric's content of the metrics file; empty where there is nothing to measure against.
 
     Raises:
         RunError: if there is no such run or epoch, or parts to continue were made with other settings.
         RecordsError: if there are no records to evaluate on, or they do not belong to the run.
-        UsageError: if there are fewer GPUs than asked for, or a flag is for another dataset.
-        CommandError: if the predictions cannot be scored, for example because the network says NaN, if a file
-            cannot be written, or if another evaluation of the same name is running.
+        UsageError: if there are fewer GPUs than asked for.
+        CommandError: if a metric does not fit the split, if the predictions cannot be scored, for example
+            because the network says NaN, if a file cannot be written, or if another evaluation of the same
+            name is running.
     """
-    laps = Laps()
-    config = read_config(Path(options.output) / "model_dump")
-    check_dataset_flags(options, config.dataset)
-    devices = use_gpus(options.gpus, "evaluates")
-    evaluation_split = find_evaluation_split(options, config)
-    network = load_network(options.output, options.epoch, options.averaged, devices)
-    laps.lap("annotations and network")
+    timing = Timing()
+    with timing.phase("annotations and network"):
+        config = read_config(options.paths.checkpoints)
+        devices = use_gpus(options.gpus, "evaluates")
+        split = find_evaluation_split(options.paths, config)
+        check_metrics(options.metrics, split)
+        network = load_network(options.paths.run_dir, options.epoch, options.averaged, devices)
 
-    what = f"{BOX_SOURCES[evaluation_split.manifest.boxes]} boxes of {config.dataset} {options.split}"
+    manifest = split.manifest
+    what = f"{BOX_SOURCES[manifest.boxes]} boxes of {config.dataset} {manifest.split}"
     flip_test = f"flip test {'on' if options.flip_test else 'off'}"
-    print(
-        f"{network.title}, {evaluation_split.manifest.records:,} {what}, {flip_test}, on {', '.join(devices)}"
-    )
-    for note in filter(
-        None, (resolution_note(evaluation_split.manifest, config.input_size), *evaluation_split.notes)
-    ):
+    print(f"{network.title}, {manifest.records:,} {what}, {flip_test}, on {', '.join(devices)}")
+    for note in filter(None, (resolution_note(manifest, config.input_size), *split.notes)):
         print(f"note: {note}")
-    name = result_name(network, evaluation_split, options)
-    cache = prediction_cache_of(network, evaluation_split, options, name.parent / "parts" / name.name)
+    name = result_name(network, split, options)
+    cache = prediction_cache_of(network, split, options, name.parent / "parts" / name.name)
     # With --continue it may be the images only that read the records.
     with (
         only_one(cache.folder, "evaluation of this name"),
-        damage_reported(evaluation_split.folder, fingerprint=evaluation_split.manifest.fingerprint),
+        damage_reported(split.paths.records, fingerprint=manifest.fingerprint),
     ):
         try:
             done = cache.begin(options.resume, print)
-            steps = predict_steps(network, evaluation_split, options, devices)
-            predictions = predict_split(steps, evaluation_split, config, options.batch_size, cache, done)
             # The report makes instances per second of "predict".
-            laps.lap("predict the rest" if done else "predict")
-            return report(network, evaluation_split, options, predictions, name, what, laps)
+            with timing.phase("predict the rest" if done else "predict"):
+                steps = predict_steps(network, split, options, devices)
+                predictions = predict_split(steps, split, config, options.batch_size, cache, done)
+            return report(network, split, options, predictions, name, what, timing)
         except WriteError as error:
             raise CommandError(
                 f"{error}. The same command with --continue then takes the predictions that are done"
             ) from error
 
 
-def check_dataset_flags(options, dataset):
-    """Refuses flags that are for another dataset, with a `UsageError`."""
-    for flag, value, its_dataset in (
-        ("tracking", options.tracking, "posetrack"),
-        ("official_tenth", options.official_tenth, "mpii"),
-    ):
-        if value and dataset != its_dataset:
-            raise UsageError(f"--{flag} is for runs on {its_dataset}, this one is on {dataset}; leave it out")
-
-
-def report(network, evaluation_split, options, predictions, name, what, laps):
+def report(
+    network: Network,
+    split: EvaluationSplit,
+    options: EvaluateOptions,
+    predictions: Predictions,
+    name: Path,
+    what: str,
+    timing: Timing,
+) -> dict[str, Any]:
     """Rescores and measures predictions, and writes and shows what comes of it.
 
     Args:
-        network: `evaluate.network.Network`.
-        evaluation_split: `evaluate.predict_split.EvaluationSplit`.
-        options: `evaluate.options.EvaluateOptions`.
-        predictions: `evaluate.inference.Predictions`.
+        network: whose they are.
+        split: the records.
+        options: the evaluation's.
+        predictions: of the split.
         name: path without extension of the files.
         what: whose boxes, for titles.
-        laps: `Laps` so far.
+        timing: so far.
 
     Returns, and raises:
         as `evaluate_run`.
     """
-    config = network.config
-    metric_input = make_metric_input(evaluation_split, predictions, options, name, network.title)
-    results = write_json(with_ending(name, "_results.json"), metric_input.results)
-    print(
-        f"{len(metric_input.results):,} instances kept of {evaluation_split.manifest.records:,} boxes after "
-        "OKS-NMS"
-    )
-    laps.lap("rescoring and OKS-NMS")
-    metric_result = measure(metric_input)
-    if metric_result.metrics:
-        about = {
-            "epoch": network.epoch,
-            "averaged": network.averaged,
-            "boxes": evaluation_split.manifest.boxes,
-        }
-        about |= {"dataset": config.dataset, "split": options.split, "results": results.name}
-        about |= {name: getattr(options, name) for name in DECIDING}
-        about |= {"notes": [*evaluation_split.notes, *metric_result.notes]}
-        write_json(with_ending(name, "_metrics.json"), {"metrics": metric_result.metrics} | about, indent=1)
-    laps.lap("metric")
-    title = f"{network.title}, {what}: {metric_result.headline}"
-    image = write_image(
-        with_ending(name, ".png"), evaluation_split, config, predictions, options.num_images, title
-    )
-    laps.lap("image")
-    more = settings_of(network, options) + [("note", note) for note in evaluation_split.notes]
+    with timing.phase("rescoring and OKS-NMS"):
+        metric_input = make_metric_input(split, predictions, options, name, network.title)
+        results = write_json(with_ending(name, "_results.json"), metric_input.results)
+        print(
+            f"{len(metric_input.results):,} instances kept of {split.manifest.records:,} boxes after OKS-NMS"
+        )
+    with timing.phase("metric"):
+        metric_result = measure(options.metrics, metric_input)
+        if any(result.content for result in metric_result.values()):
+            content = metrics_content(metric_result, network, split, options, results.name)
+            write_json(with_ending(name, "_metrics.json"), content, indent=1)
+    headline = next(iter(metric_result.values()))
+    with timing.phase("image"):
+        title = f"{network.title}, {what}: {headline.headline}"
+        image = write_image(with_ending(name, ".png"), split, network, predictions, options.num_images, title)
+    more = settings_of(network, options) + [("note", note) for note in split.notes]
     settings = {"epoch": network.epoch, "flip_test": options.flip_test, "more": more}
     page = with_ending(name, ".html")
-    write_report(page, metric_input, metric_result, config, evaluation_split.folder, laps.seconds, **settings)
+    write_report(page, metric_input, metric_result, network.config, timing.seconds, **settings)
     latest = write_whole(name.parent / "report.html", page.read_bytes())
 
-    print(f"\n{metric_result.table}")
-    for note in metric_result.notes:
-        print(f"note: {note}")
+    for result in metric_result.values():
+        print(f"\n{result.table}")
+        for note in result.notes:
+            print(f"note: {note}")
     print(f"\nresults: {results}")
-    if metric_result.files:
-        print(
-            f"for the dataset's server: {metric_result.files[0]}, {len(metric_result.files)} file(s) in all"
-        )
+    files = [file for result in metric_result.values() for file in result.files]
+    if files:
+        print(f"for the dataset's server: {files[0]}, {len(files)} file(s) in all")
     print(f"image: {image}\nreport: {latest}")
-    return metric_result.metrics
+    return headline.content
 
 
-def settings_of(network, options):
+def metrics_content(
+    metric_result: Mapping[str, MetricResult],
+    network: Network,
+    split: EvaluationSplit,
+    options: EvaluateOptions,
+    results: str,
+) -> dict[str, Any]:
+    """The metrics file: the headline metric's numbers, how they came about, and any other metrics' beside."""
+    headline, *others = metric_result
+    content = {"metrics": metric_result[headline].content}
+    content |= {"epoch": network.epoch, "averaged": network.averaged, "boxes": split.manifest.boxes}
+    content |= {"dataset": network.config.dataset, "split": split.manifest.split, "results": results}
+    content |= {name: getattr(options, name) for name in DECIDING}
+    content |= {
+        "notes": [*split.notes, *(note for result in metric_result.values() for note in result.notes)]
+    }
+    if others:
+        content |= {"other_metrics": {name: metric_result[name].content for name in others}}
+    return content
+
+
+def settings_of(network: Network, options: EvaluateOptions) -> list[tuple[str, str]]:
     """[(name, value)] of how was evaluated, for the report."""
     nms = f"above {options.oks_threshold:g}, keypoints that score above {options.min_visibility:g}"
     return [
@@ -155,58 +181,52 @@ def settings_of(network, options):
     ]
 
 
-def write_image(path, evaluation_split, config, predictions, count, title):
+def write_image(
+    path: Path, split: EvaluationSplit, network: Network, predictions: Predictions, count: int, title: str
+) -> Path:
     """Writes the contact sheet and returns its path; see `evaluate.report.contact_sheet.draw_instances`."""
-    skeleton, annotations = evaluation_split.skeleton, evaluation_split.ground_truth.content
-    sheet = draw_instances(
-        evaluation_split.folder, skeleton, config.input_size, predictions, annotations, count, title
-    )
+    sheet = draw_instances(split, network.config.input_size, predictions, count, title)
     encoded, png = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
     if not encoded:
         raise CommandError(f"{path}: OpenCV could not encode an image of shape {sheet.shape}")
     return write_whole(path, png.tobytes())
 
 
-def result_name(network, evaluation_split, options):
+def result_name(network: Network, split: EvaluationSplit, options: EvaluateOptions) -> Path:
     """Path without extension of an evaluation's files: it tells apart what predicts otherwise.
 
     Annotations, split, network, epoch, weights, boxes and flip test are in it by name. Where these do not say
     which records were predicted, digits of the records' fingerprint do: with ``--records_dir`` of another
-    name than "records", with a list of images, and for custom data, whose files may be called anything.
+    name than "records", with a list of images, and for users' own data, whose files may be called anything.
     """
-    manifest, stem = evaluation_split.manifest, evaluation_split.ground_truth.path.stem
+    manifest, stem = split.manifest, split.ground_truth.path.stem
     # COCO's and PoseTrack's files are named after their splits: person_keypoints_val2017, val2018.
-    split = "" if options.split in re.findall("[a-z]+", stem) else f"_{options.split}"
+    part = "" if manifest.split in re.findall("[a-z]+", stem) else f"_{manifest.split}"
     weights = f"epoch-{network.epoch:04d}{'_averaged' * network.averaged}"
-    usual = (
-        Path(options.records_dir or "records").name == "records"
-        and evaluation_split.ground_truth.image_ids is None
-    )
-    records = "" if usual and manifest.dataset != "custom" else f"_records-{manifest.fingerprint[:8]}"
+    usual = split.paths.records.parent.name == "records" and split.ground_truth.image_ids is None
+    named = usual and not run_dataset(network.config).user_data
+    records = "" if named else f"_records-{manifest.fingerprint[:8]}"
     flip_test = "" if options.flip_test else "_noflip"
-    name = f"{stem}{split}_{network.config.model}_{weights}_{manifest.boxes}{records}{flip_test}"
-    return Path(options.output) / "result" / name
+    name = f"{stem}{part}_{network.config.model}_{weights}_{manifest.boxes}{records}{flip_test}"
+    return split.paths.results / name
 
 
-def predict_steps(network, evaluation_split, options, devices):
+def predict_steps(
+    network: Network, split: EvaluationSplit, options: EvaluateOptions, devices: tuple[str, ...]
+) -> list[PredictStep]:
     """The step of each device; see `evaluate.inference.make_predict_step`."""
     codec = network.config.make_codec()
-    flip_permutation = evaluation_split.skeleton.flip_permutation if options.flip_test else None
+    flip_permutation = split.skeleton.flip_permutation if options.flip_test else None
     return [
         make_predict_step(model, codec, flip_permutation, device, constant=True)
         for model, device in zip(network.models, devices, strict=True)
     ]
 
 
-def prediction_cache_of(network, evaluation_split, options, folder):
-    """The `PredictionCache` of an evaluation, with all that decides its predictions.
-
-    Args:
-        network: `evaluate.network.Network`.
-        evaluation_split: `evaluate.predict_split.EvaluationSplit`.
-        options: `evaluate.options.EvaluateOptions`.
-        folder: for the parts.
-    """
+def prediction_cache_of(
+    network: Network, split: EvaluationSplit, options: EvaluateOptions, folder: Path
+) -> PredictionCache:
+    """The `PredictionCache` of an evaluation in a folder, with all that decides its predictions."""
     config = network.config
     return PredictionCache(
         folder=folder,
@@ -214,16 +234,16 @@ def prediction_cache_of(network, evaluation_split, options, folder):
             "epoch": network.epoch,
             "averaged": network.averaged,
             "weights": f"{network.weights:08x}",
-            "records": evaluation_split.manifest.fingerprint,
+            "records": split.manifest.fingerprint,
             "model": config.model,
             "input_size": "x".join(map(str, config.input_size)),
             "codec": config.codec,
             "sigma": config.sigma,
             "flip_test": options.flip_test,
             # Parts of a version that took these facts from the records are none of this evaluation's.
-            **({"skeleton": "the run's"} if evaluation_split.notes else {}),
+            **({"skeleton": "the run's"} if split.notes else {}),
         },
-        instances=evaluation_split.manifest.records,
+        instances=split.manifest.records,
         batch_size=options.batch_size,
         num_keypoints=config.num_keypoints,
         instances_per_part=INSTANCES_PER_PART,

@@ -74,10 +74,11 @@ def run(
             return 0
         given = values([name, *own])[1:]
         for flag in values:
-            if isinstance(values[flag].value, str) and values[flag].value.startswith("~"):
-                values[flag].value = _expanded(values[flag].value)  # shells do not after --flag=
-            if isinstance(values[flag].value, float) and not math.isfinite(values[flag].value):
-                raise UsageError(f"--{flag}={values[flag].value}: expected a finite number")
+            value = values[flag].value
+            if isinstance(value, str) and value.startswith("~"):
+                values[flag].value = _expanded(value)  # shells do not after --flag=
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UsageError(f"--{flag}={value}: expected a finite number")
         given = [_expanded(argument) for argument in given]
         if len(given) > len(positional):
             _explain_switches(own, values)
@@ -85,7 +86,7 @@ def run(
             raise UsageError(f"unexpected argument {given[len(positional)]!r}: {other} option is a --flag")
         if len(given) < len(positional):
             raise UsageError(f"{positional[len(given)]} is missing\nTry {name} --help")
-        logs.start(values["verbosity"].value)
+        logs.start(values["verbosity"].value or 0)
         return main(values, rest, *given) or 0
     except flags.Error as error:
         return _fail(name, f"{_explained(error, values)}\nTry {name} --help", UsageError.exit_code)

@@ -13,7 +13,7 @@ def use_gpus(gpus: int | None, verb: str) -> tuple[str, ...]:
         verb: what the command does, for the message: "trains".
 
     Returns:
-        A tuple of device names: ("GPU:0", "GPU:1" …), or ("CPU:0",).
+        Device names: ("GPU:0", "GPU:1" …), or ("CPU:0",).
 
     Raises:
         UsageError: if there are fewer GPUs.

@@ -10,7 +10,9 @@ from hrpose.command import CommandError
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    _CAN_LOCK = False
+else:
+    _CAN_LOCK = True
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +45,7 @@ def only_one(
             "has this name, such as a link that leads nowhere, remove it"
         ) from error
     with file:
-        if fcntl:
+        if _CAN_LOCK:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:

@@ -174,7 +174,7 @@ def local_folder(folder: Path | str, manifest: _Build, missing_ok: bool = False)
 
     Args:
         folder: of one build.
-        manifest: its `Manifest`.
+        manifest: the build's.
         missing_ok: whether to leave out shards that the store does not have, or has damaged.
 
     Returns:

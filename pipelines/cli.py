@@ -1,18 +1,28 @@
 """Flags of ``pipelines/build_records.py``."""
 
+import logging
 import re
 import time
-from dataclasses import replace
+from collections.abc import Callable
 
 from absl import flags
 
 from hrpose.command import UsageError, captured_stderr, run
 from hrpose.flag_values import input_size_note, parse_input_size
+from hrpose.options import Option, define_options, options_of
 from hrpose.storage import is_remote
-from records.datasets import BOXES, LAYOUTS, SPLITS
+from records.datasets import BOXES, DATASETS, DEFAULT_DATASET, SPLITS, Dataset, dataset_paths
 from records.plausibility import placement_rows
 
+log = logging.getLogger(__name__)
+
 NAME = "python pipelines/build_records.py"
+
+#: Flags that say where a dataset's files are, if not where its layout has them.
+PLACES = ("dataset_dir", "records_dir", "annotations", "annotations_dir", "images", "detections")
+
+#: All flags that are paths.
+PATHS = (*PLACES, "image_ids", "skeleton")
 
 DESCRIPTION = """
 Turns a dataset into training records: TFRecord shards of instance crops with all that the trainer and the
@@ -46,10 +56,10 @@ say where else things are):
 between them come from the file's "categories"; what mirrors what from names with left and right, or from
 "flip_pairs" there; OKS sigmas from "sigmas" there. --skeleton names a file that says these things where the
 annotations do not, or say them wrong. --split (train by default) says what to call it.
-"synthetic" draws its own images first.
+"synthetic" renders its own images first.
 
 The job runs in this process, in --workers=N processes, or on an engine that Apache Beam's own options after
--- name (-- --help lists them; BUILD.md has each engine's command), with the same bytes:
+-- name (-- --help lists them; docs/clusters.md has each engine's command), with the same bytes:
 
   python pipelines/build_records.py --dataset coco -- --runner DaskRunner --dask_client_address
   tcp://host:8786
@@ -59,7 +69,7 @@ The job runs in this process, in --workers=N processes, or on an engine that Apa
 def define_flags(values):
     """Defines the command's flags in an absl `FlagValues`."""
     add = dict(flag_values=values)
-    flags.DEFINE_enum("dataset", "coco", sorted(LAYOUTS), "Which dataset to build.", **add)
+    flags.DEFINE_enum("dataset", DEFAULT_DATASET, sorted(DATASETS), "Which dataset to build.", **add)
     flags.DEFINE_enum(
         "split", None, SPLITS, "Which split; by default train and val, if they are there.", **add
     )
@@ -102,22 +112,6 @@ def define_flags(values):
         **add,
     )
     flags.DEFINE_string("detections", None, "Detector results, if they are elsewhere.", **add)
-    flags.DEFINE_enum(
-        "mpii_boxes",
-        "objpos",
-        ["objpos", "keypoints"],
-        "MPII: boxes from the release's own center and scale, as the official HRNet has them, or from the "
-        "keypoints, exactly as the older converter made them (1-based coordinates, everything visible).",
-        **add,
-    )
-    flags.DEFINE_string(
-        "validation_list",
-        None,
-        "MPII: JSON list of those of the training part who are for validation: objects with image, center "
-        "and scale (the valid.json that pose codes share, 2,958 instances), pairs [file name, place in "
-        "annorect], or file names. Without it everybody is in train; the division is never guessed.",
-        **add,
-    )
     flags.DEFINE_string(
         "input_size",
         None,
@@ -210,18 +204,12 @@ def define_flags(values):
         lower_bound=1,
         **add,
     )
-    flags.DEFINE_integer(
-        "train_images",
-        1500,
-        "synthetic: images to generate for train.",
-        lower_bound=1,
-        upper_bound=999_999,
-        **add,
-    )
-    flags.DEFINE_integer(
-        "val_images", 150, "synthetic: images to generate for val.", lower_bound=1, upper_bound=999_999, **add
-    )
-    flags.DEFINE_integer("seed", 0, "synthetic: seed of the synthetic images.", lower_bound=0, **add)
+    define_options(values, _own_options())
+
+
+def _own_options() -> dict[str, tuple[Option, ...]]:
+    """The options that each dataset has for itself."""
+    return {name: dataset.options for name, dataset in DATASETS.items()}
 
 
 def main(values, rest):
@@ -229,24 +217,26 @@ def main(values, rest):
     with captured_stderr():  # Beam warns of parts that are not installed
         from pipelines.build import build_records
         from pipelines.build_specs import plan_builds, prepare
+        from pipelines.runner_options import only_submits
         from pipelines.storage import check_reachable, store_errors, use_options
-        from pipelines.submission import only_submits
-    layout = LAYOUTS[values.dataset]
-    input_size = layout.input_size if values.input_size is None else parse_input_size(values.input_size)
+    dataset = DATASETS[values.dataset]
+    input_size = dataset.input_size if values.input_size is None else parse_input_size(values.input_size)
     if values.input_size and (note := input_size_note(input_size)):
-        print(note)
+        log.info("%s", note)
     beam_args = beam_arguments(values, rest)
-    check_flags(values, layout)
-    if values.mpii_boxes == "keypoints":
-        # The older files name images from the dataset's folder, and their boxes are ordinary ones.
-        layout = replace(layout, name_prefix="images/", clean_boxes=True)
+    check_flags(values, dataset)
+    options = options_of(values, _own_options(), [dataset.name], "dataset")
+    dataset = dataset.adapted(dataset, options)
+    paths = dataset_paths(dataset, **{name: values[name].value for name in PLACES})
     use_options(beam_args)
     with store_errors():
         check_reachable(*(argument.partition("=")[2] for argument in beam_args if "=gs://" in argument))
-        filtered = prepare(values, layout)
-        if layout.skeleton is None and values.annotations and not values.split:
+        own = (value for value in options.values() if isinstance(value, str))
+        check_reachable(paths.dataset_dir, *(values[name].value for name in PATHS), *own)
+        filtered = prepare(values, dataset, paths, options)
+        if dataset.user_data and values.annotations and not values.split:
             values.split = "train"
-        builds = plan_builds(values, layout, input_size, beam_args, filtered)
+        builds = plan_builds(values, dataset, paths, input_size, beam_args, filtered)
         refuse_local_folders(builds, beam_args)
         if len(builds) > 1 and only_submits(beam_args):
             raise UsageError(
@@ -257,7 +247,7 @@ def main(values, rest):
             start = time.monotonic()
             manifest = build_records(build)
             if manifest:
-                print(format_table(manifest, time.monotonic() - start))
+                print(f"{build.folder}\n{format_table(manifest, time.monotonic() - start)}")
 
 
 def format_table(manifest, seconds):
@@ -296,35 +286,40 @@ def refuse_local_folders(builds, beam_args):
                 )
 
 
-def check_flags(values, layout):
-    """Refuses flags that contradict each other, and paths of stores that lack a slash.
+def check_flags(values: flags.FlagValues, dataset: Dataset) -> None:
+    """Refuses flags that contradict each other or the dataset, and paths of stores that lack a slash.
 
     Raises:
         UsageError: naming them.
     """
-    paths = ("dataset_dir", "records_dir", "annotations", "annotations_dir", "images", "detections")
-    for name in (*paths, "image_ids", "skeleton"):
+    for name in PATHS:
         if values[name].value and re.match(r"[a-z][a-z0-9]+:/(?!/)", values[name].value):
             raise UsageError(f"--{name}={values[name].value}: a store's path begins with gs://, two slashes")
-    if (values.annotations or values.images) and not values.split and values.dataset != "custom":
-        raise UsageError("--annotations and --images belong to one split: say which with --split")
+    if values.split and values.split not in dataset.splits:
+        raise UsageError(f"--split={values.split}: {dataset.name} has {', '.join(dataset.splits)}")
     own = [values.annotations, values.images]
-    if values.dataset == "custom" and any(own) and not all(own) and not values.dataset_dir:
+    if any(own) and not values.split and not dataset.user_data:
+        raise UsageError("--annotations and --images belong to one split: say which with --split")
+    if any(own) and not all(own) and not values.dataset_dir and dataset.user_data:
         missing = "--images" if values.annotations else "--annotations"
         raise UsageError(
-            f"{missing} is missing: --dataset custom needs --annotations and --images, or else "
-            "a --dataset_dir with annotations/train.json and images/"
+            f"{missing} is missing: --dataset {dataset.name} needs --annotations and --images, or else "
+            f"a --dataset_dir with {dataset.layout.annotations['train']} and {dataset.layout.images}/"
         )
-    if values.skeleton and layout.skeleton is not None:
-        raise UsageError(f"--skeleton is for --dataset=custom; the keypoints of {values.dataset} are known")
-    if values.category is not None and not layout.lenient:
-        raise UsageError(
-            "--category is for --dataset=custom; the other datasets have one category of instances"
-        )
-    if values.annotations_dir and not layout.raw:
-        raise UsageError("--annotations_dir is for datasets that are converted: --dataset=mpii or posetrack")
-    if values.dataset != "mpii" and (values.mpii_boxes != "objpos" or values.validation_list):
-        raise UsageError("--mpii_boxes and --validation_list are for --dataset=mpii")
+    if values.skeleton and dataset.skeleton is not None:
+        described = _datasets(lambda other: other.skeleton is None)
+        raise UsageError(f"--skeleton is for {described}; the keypoints of {dataset.name} are known")
+    if values.category is not None and not dataset.lenient:
+        lenient = _datasets(lambda other: other.lenient)
+        raise UsageError(f"--category is for {lenient}; the other datasets have one category of instances")
+    if values.annotations_dir and not dataset.layout.raw:
+        converted = _datasets(lambda other: other.layout.raw)
+        raise UsageError(f"--annotations_dir is for datasets that are converted: {converted}")
+
+
+def _datasets(chosen: Callable[[Dataset], object]) -> str:
+    """The flag that asks for one of the datasets that are chosen, for messages."""
+    return f"--dataset={' or '.join(name for name, dataset in DATASETS.items() if chosen(dataset))}"
 
 
 def beam_arguments(values, rest):

@@ -50,7 +50,7 @@ class CropOptions:
         quality: JPEG quality, 1 to 100, of instances stored at the network's resolution or above; those
             stored smaller get a higher one, see `jpeg_quality`. Without effect on "exact".
 
-    The defaults come from `benchmarks/crops.py`: 33 KB an instance, 2.0 gray levels, see BUILD.md.
+    The defaults come from `benchmarks/crops.py`: 33 KB an instance, 2.0 gray levels, see docs/records.md.
 
     Raises:
         ValueError: for an unknown encoding.

@@ -8,8 +8,10 @@ from pathlib import Path, PurePath
 from apache_beam.io.filesystems import FileSystems
 
 from hrpose.storage import is_remote
+from pipelines.dead_letters import DEAD_LETTERS
+from pipelines.errors import BuildError
 from pipelines.exchange import exchange
-from pipelines.instances import BuildError
+from pipelines.shard_job import REPLACING_FOLDER, WORK_FOLDER
 from pipelines.storage import (
     PARTIAL,
     discard,
@@ -19,13 +21,11 @@ from pipelines.storage import (
     refuse_folder,
     remove_folder,
 )
-from pipelines.transforms import REPLACING_FOLDER, WORK_FOLDER
 from records.errors import RecordsError
 from records.manifest import MANIFEST, Manifest, is_shard_name, shard_prefix
 from records.tfds_files import DATASET_INFO, FEATURES
 
 OPTIONS = "options.json"
-DEAD_LETTERS = "rejected.jsonl"
 
 #: What our files beside the shards have in them near their beginning, and hardly anybody else's.
 _SIGNS = {FEATURES: b'"crop_affine"', DATASET_INFO: b"one record per ", DEAD_LETTERS: b'{"image_id": '}

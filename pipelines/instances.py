@@ -6,15 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hrpose.command import CommandError
 from records.skeletons import Skeleton
 
 #: The shortest JSON text of a value.
 as_json = json.JSONEncoder(separators=(",", ":")).encode
-
-
-class BuildError(CommandError):
-    """A build that cannot start or must not succeed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +59,6 @@ class Instances(Sequence):
 
     def __eq__(self, other):
         return isinstance(other, Instances) and self.rows == other.rows
-
-    __hash__ = None
 
 
 @dataclass(frozen=True, slots=True)

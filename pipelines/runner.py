@@ -15,10 +15,9 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 
 from hrpose.command import captured_stderr
 from hrpose.storage import absolute
-from pipelines.instances import BuildError
+from pipelines.errors import BuildError
 from pipelines.progress import ShardProgress
-from pipelines.runner_options import LOCAL_RUNNER, check_dask, is_dask
-from pipelines.submission import only_submits, with_hints
+from pipelines.runner_options import LOCAL_RUNNER, check_dask, is_dask, only_submits, with_hints
 from pipelines.transforms import WriteShards
 from pipelines.watchdog import DRIVER
 
@@ -27,7 +26,8 @@ _KEPT = "Finished shards are kept: the same command goes on"
 #: What a part of a worker's error means.
 _HINTS = {
     "No module named": "the project and what it requires have to be installed where the workers run and be "
-    "on their path (python -m hrpose.worker names it), or sent there by --setup_file=./setup.py (BUILD.md)",
+    "on their path (python -m hrpose.worker names it), or sent there by --setup_file=./setup.py "
+    "(docs/clusters.md)",
     "No such file or directory: ''": "a --setup_file needs its folder: ./setup.py",
     "FutureTimeoutError": "the job service does not answer (--job_server_timeout)",
     "/plan-": "the workers need dataset and records under the same paths as "

@@ -17,7 +17,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from hrpose.json_text import loads
 from hrpose.storage import FOLDER, irregular_kind, is_remote
-from pipelines.instances import BuildError
+from pipelines.errors import BuildError
 
 #: What ends the names of files that are not complete yet, after the names they are to have.
 PARTIAL = re.compile(r"(\.[0-9a-f]{12})?\.partial\Z")

@@ -30,9 +30,6 @@ def skeleton_from_coco_category(category: Any, name: str = "custom") -> Skeleton
             Of COCO's seventeen keypoints, in any order and spelling, what is missing is COCO's own.
         name: how manifests and messages call the skeleton.
 
-    Returns:
-        A `Skeleton`.
-
     Warns:
         UserWarning: where a guess may be wrong: no sigmas, a left keypoint without a right one, no pairs,
             lines that are left out; and where COCO's own facts are taken.

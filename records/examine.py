@@ -67,7 +67,7 @@ def examine_shard(path: Path | str, shard: Shard, num_keypoints: int) -> Damage 
         num_keypoints: K.
 
     Returns:
-        A `Damage`, or None if all is well.
+        What is wrong with it; None if all is well.
 
     Raises:
         OSError: if it cannot be read.
@@ -112,11 +112,11 @@ def examine_payloads(payloads: Sequence[bytes], num_keypoints: int) -> list[tupl
     """Parses records and looks at their values, but not at the pixels of crops.
 
     Args:
-        payloads: list of N serialized records; may be anything.
+        payloads: N serialized records; may be anything.
         num_keypoints: K.
 
     Returns:
-        List of N pairs: {field: value} as `records.schema.from_example` gives it, None if it is no record;
+        N pairs: the record as `records.schema.from_example` gives it, None if it is no record;
         what is wrong with it, None if nothing is.
     """
     found: list[tuple[Record | None, str | None]] = []
@@ -134,10 +134,10 @@ def wrong_values(records: Sequence[Record]) -> list[str | None]:
     """Why the values of records cannot be used.
 
     Args:
-        records: list of N, {field: value} each.
+        records: N of them.
 
     Returns:
-        List of N texts that name the field and the instance, None where nothing is wrong.
+        N texts that name the field and the instance, None where nothing is wrong.
     """
     problems: list[str | None] = [None] * len(records)
     if not records:

@@ -52,7 +52,7 @@ def readings(name: str) -> tuple[Reading | None, list[Reading]]:
 
     Returns:
         plain: the reading ("l" or "r", words) if one of the name's words is the side, else None.
-        glued: list of readings for a word that begins or ends with the side, without a gap. It means
+        glued: readings for a word that begins or ends with the side, without a gap. It means
             something only beside another name for the other side: rear is an r before an ear.
     """
     words = _words(name)
@@ -81,7 +81,7 @@ def mirrored_names(names: Sequence[str]) -> tuple[list[list[int]], list[str]]:
         names: of the keypoints.
 
     Returns:
-        pairs: list of [left, right], indices.
+        pairs: [left, right], indices.
         doubtful: where names with a side were found, the names without a counterpart that may well have one:
             not what is in the middle of a body, nor a single other name, which can have none.
     """

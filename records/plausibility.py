@@ -86,7 +86,7 @@ def count_areas(boxes: npt.ArrayLike, areas: npt.ArrayLike) -> Counter[str]:
         areas: (N,) square image pixels.
 
     Returns:
-        A `Counter`, see `sum_counts`: "instances", "small_areas", "large_areas".
+        Numbers, for `sum_counts`: "instances", "small_areas", "large_areas".
     """
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     of_boxes = boxes[:, 2] * boxes[:, 3]
@@ -135,7 +135,7 @@ def count_placement(
         input_size: (width, height) of the network input, for `box_to_center_scale`.
 
     Returns:
-        A `Counter`, see `sum_counts`: what `count_areas` counts, "labeled" keypoints and of these those
+        Numbers, for `sum_counts`: what `count_areas` counts, "labeled" keypoints and of these those
         "outside_box" (the padded one) and "outside_image" by more than a pixel; the rest is for
         `placement_warnings`.
     """

@@ -76,7 +76,7 @@ def read_records(
             host first, see `hrpose.storage.local_folder`.
         batch_size: instances per batch, at least 1.
         input_size: (width, height) of the network input in pixels; the build's own by default.
-        augmentation: an `records.augment.Augmentation`, or None for the plain view of each instance.
+        augmentation: None for the plain view of each instance.
         seed, epoch: non-negative ints.
         shuffle_buffer: instances to shuffle among; 0 keeps the order of the files, and more than there are is
             the same as all of them.
@@ -175,7 +175,7 @@ def serialized_records(
 
     Args:
         folder: on this host, with the shards.
-        manifest: the records' `Manifest`.
+        manifest: the records'.
         readable: from `usable_shards`, or some of them in any order.
         damage: what is known to be wrong with the shards.
 
@@ -246,7 +246,7 @@ def usable_shards(manifest: Manifest, damage: Collection[Damage] = ()) -> list[t
     """[(file name, number of records that can be read), …] of the shards of a manifest that have any.
 
     Args:
-        manifest: the records' `Manifest`.
+        manifest: the records'.
         damage: from `records.checking.damage.find_damage`.
     """
     left = {part.shard: part.usable for part in damage}
@@ -292,7 +292,7 @@ def resolution_note(manifest: Manifest, input_size: tuple[int, int]) -> str | No
     """What a user shall know who asks for a larger network input than the records were built for, or None.
 
     Args:
-        manifest: the records' `Manifest`.
+        manifest: the records'.
         input_size: (width, height) asked for.
     """
     built, scale = manifest.input_size, manifest.options.get("max_crop_scale")

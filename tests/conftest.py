@@ -21,9 +21,9 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 from hrpose import logs  # noqa: E402
+from pipelines.build import build_records  # noqa: E402
 from tests.helpers.builders import (  # noqa: E402
     make_build,
-    quiet,
     random_annotations,
     shard_bytes,
     write_detections,
@@ -60,7 +60,7 @@ def dataset_dir(tmp_path_factory):
 def finished(dataset_dir, tmp_path_factory):
     """Their records in 4 shards."""
     folder = tmp_path_factory.mktemp("records") / "train"
-    quiet(make_build(dataset_dir, folder, instances_per_shard=6))
+    build_records(make_build(dataset_dir, folder, instances_per_shard=6))
     assert len(shard_bytes(folder)) == 4
     return folder
 

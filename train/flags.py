@@ -9,7 +9,7 @@ from hrpose.flag_values import integers, parse_input_size
 from hrpose.storage import local_only, path_of
 from model.codecs import CODECS, DEFAULT_CODEC, SIGMAS
 from model.networks import DEFAULT_NETWORK, NETWORKS, PRECISIONS
-from records.datasets import LAYOUTS, records_folder
+from records.datasets import DATASETS, DEFAULT_DATASET, records_folder
 from train.options import TrainOptions
 from train.schedule import SHAPES, Schedule
 
@@ -29,7 +29,9 @@ IMAGENET_WEIGHTS = "dataset/imagenet_weights"
 def define_flags(values):
     """Defines the command's flags in an absl `FlagValues`."""
     add = dict(flag_values=values)
-    flags.DEFINE_enum("dataset", "coco", sorted(LAYOUTS), "Which dataset's records to train on.", **add)
+    flags.DEFINE_enum(
+        "dataset", DEFAULT_DATASET, sorted(DATASETS), "Which dataset's records to train on.", **add
+    )
     flags.DEFINE_string(
         "dataset_dir", None, "The dataset's folder, here or gs://…; by default dataset/COCO and so on.", **add
     )
@@ -232,9 +234,9 @@ def define_flags(values):
 def _published(setting):
     """What the help says of the default of a flag that the dataset's recipe decides."""
     datasets = {}
-    for layout in LAYOUTS.values():
-        both = vars(layout.recipe) | vars(layout.recipe.augmentation)
-        datasets.setdefault(both[setting], []).append(layout.name)
+    for dataset in DATASETS.values():
+        both = vars(dataset.recipe) | vars(dataset.recipe.augmentation)
+        datasets.setdefault(both[setting], []).append(dataset.name)
     several = len(datasets) > 1
     texts = (f"{value:g}" + f" for {', '.join(names)}" * several for value, names in datasets.items())
     return f"by default what the dataset's published recipe has: {'; '.join(texts)}"
@@ -250,7 +252,7 @@ def options_from(values, workers=1):
     Raises:
         UsageError: naming the flag that is wrong.
     """
-    layout = LAYOUTS[values.dataset]
+    layout = DATASETS[values.dataset].layout
     records_dir = values.records_dir or path_of(values.dataset_dir or layout.default_dir()) / "records"
     skip_steps = tuple(integers(step, 1, ",", "skip_steps")[0] for step in values.skip_steps)
     return TrainOptions(
@@ -296,14 +298,14 @@ def options_from(values, workers=1):
 
 def batch_size(values):
     """--batch_size, or that of the dataset's recipe."""
-    return LAYOUTS[values.dataset].recipe.batch_size if values.batch_size is None else values.batch_size
+    return DATASETS[values.dataset].recipe.batch_size if values.batch_size is None else values.batch_size
 
 
 def augmentation(values):
     """The `Augmentation` of the dataset's recipe, but for the flags that are given."""
     named = {name: values[name].value for name, *_ in AUGMENTATION}
     given = {name: value for name, value in named.items() if value is not None}
-    return replace(LAYOUTS[values.dataset].recipe.augmentation, **given)
+    return replace(DATASETS[values.dataset].recipe.augmentation, **given)
 
 
 def learning_rate(values, workers):

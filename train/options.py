@@ -6,7 +6,7 @@ from model.codecs import DEFAULT_CODEC
 from model.networks import DEFAULT_NETWORK
 from model.run_config import RunConfig
 from records.augment import Augmentation
-from records.datasets import LAYOUTS
+from records.datasets import DATASETS
 from train.schedule import Schedule
 
 
@@ -91,7 +91,7 @@ def recipe_line(options):
     Args:
         options: `TrainOptions`.
     """
-    recipe, ours = LAYOUTS[options.dataset].recipe, options.augmentation
+    recipe, ours = DATASETS[options.dataset].recipe, options.augmentation
     published = asdict(recipe.augmentation) | {"batch_size": recipe.batch_size}
     in_force = asdict(ours) | {"batch_size": options.batch_size}
     other = [f"{name}={value:g}" for name, value in published.items() if in_force[name] != value]

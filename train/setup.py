@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from hrpose import logs
+from hrpose.cluster import Cluster
 from hrpose.command import UsageError
 from hrpose.lock import only_one
 from model.run_config import RunConfig
@@ -25,7 +26,7 @@ from train.checkpoints import Checkpoints, find_existing_run, note_continuation,
 from train.ema import WeightEMA
 from train.optimizer import Adam
 from train.options import TrainOptions, recipe_line, run_config
-from train.strategy import Cluster, make_strategy, read_cluster
+from train.strategy import make_strategy, read_cluster
 from train.sync_batch_norm import synchronized
 from train.worker_consistency import alike
 

@@ -9,10 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from evaluate.inference import make_predict_step
-from evaluate.metrics.registry import measure
+from evaluate.metrics import check_metrics, choose_metrics, measure
 from evaluate.options import EvaluateOptions
-from evaluate.predict_split import find_evaluation_split, make_metric_input, predict_split
+from evaluate.predict_split import make_metric_input, predict_split
 from evaluate.report.contact_sheet import draw_instances
+from evaluate.run_inputs import evaluation_paths, find_evaluation_split, run_dataset
 from hrpose.command import CommandError
 from model.run_folder import read_checkpoint
 from train.metrics_log import read_metrics
@@ -20,9 +21,6 @@ from train.metrics_log import read_metrics
 log = logging.getLogger(__name__)
 
 IMAGES = 16
-
-#: What decides which epoch is the best, by dataset; COCO's AP for the others.
-HEADLINES = {"mpii": "Mean", "posetrack": "AP"}
 
 
 @dataclass(frozen=True)
@@ -61,19 +59,24 @@ class Validator:
         self._config = config
         # As the official recipes validate while training (TEST.USE_GT_BBOX): COCO has sixteen times as many
         # detected boxes.
-        self._options = EvaluateOptions(
-            output=options.output,
+        dataset = run_dataset(config)
+        paths = evaluation_paths(
+            dataset,
+            options.output,
             boxes="ground_truth",
             dataset_dir=options.dataset_dir,
             records_dir=options.records_dir,
-            batch_size=options.batch_size,
         )
-        self._boxes = find_evaluation_split(self._options, config)
-        self.notes = self._boxes.notes
+        # The headline metric decides which epoch is the best; others are the evaluator's.
+        metrics = choose_metrics(dataset.metrics[:1])
+        self._options = EvaluateOptions(paths, metrics, batch_size=options.batch_size)
+        self._split = find_evaluation_split(paths, config)
+        check_metrics(metrics, self._split)
+        self.notes = self._split.notes
         self._files = Path(options.output) / "log" / "validation"
         self._model = config.network.build(config.input_size, config.num_keypoints)
         self._step = make_predict_step(
-            self._model, config.make_codec(), self._boxes.skeleton.flip_permutation
+            self._model, config.make_codec(), self._split.skeleton.flip_permutation
         )
 
     def warm_up(self):
@@ -97,29 +100,17 @@ class Validator:
         """
         for variable in self._model.variables:
             variable.assign(arrays[variable.path])
-        evaluation_split, config = self._boxes, self._config
-        predictions = predict_split([self._step], evaluation_split, config, self._options.batch_size)
+        split, config = self._split, self._config
+        predictions = predict_split([self._step], split, config, self._options.batch_size)
         self._files.mkdir(parents=True, exist_ok=True)
         metric_input = make_metric_input(
-            evaluation_split, predictions, self._options, self._files / "last", "validation"
+            split, predictions, self._options, self._files / "last", "validation"
         )
-        metric_result = measure(metric_input)
-        image = draw_instances(
-            evaluation_split.folder,
-            evaluation_split.skeleton,
-            config.input_size,
-            predictions,
-            evaluation_split.ground_truth.content,
-            IMAGES,
-            title=f"{title}: {metric_result.headline}",
-        )
-        # PoseTrack's numbers of each video are in the evaluator's file; as curves they would be hundreds.
-        values = flat_numbers(
-            {key: part for key, part in metric_result.metrics.items() if key != "sequences"}
-        )
-        name = HEADLINES.get(config.dataset, "AP")
-        name = name if name in values else f"{name}/total"
-        return Validation(name, values.get(name), values, metric_result.headline, image)
+        (result,) = measure(self._options.metrics, metric_input).values()
+        title = f"{title}: {result.headline}"
+        image = draw_instances(split, config.input_size, predictions, IMAGES, title)
+        values = result.curves
+        return Validation(result.best_by, values.get(result.best_by), values, result.headline, image)
 
 
 def make_validator(options, config):
@@ -187,14 +178,3 @@ def validate_saved(validator, run, metric_log):
     # From its files: several workers would have to read the variables together.
     _, learnt = read_checkpoint(run.checkpoints.folder, run.done, names)
     validate(validator, run, run.done.epoch, learnt, metric_log)
-
-
-def flat_numbers(metrics, prefix=""):
-    """{"a/b": number} of nested dicts of numbers; what is neither is left out."""
-    flat = {}
-    for name, value in metrics.items():
-        if isinstance(value, dict):
-            flat |= flat_numbers(value, f"{prefix}{name}/")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            flat[f"{prefix}{name}"] = value
-    return flat

@@ -7,16 +7,25 @@ of the time from files to numbers.
 import io
 import json
 import zipfile
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from faster_coco_eval import COCO, COCOeval_faster
 
+from evaluate.ground_truth import GroundTruth
 from evaluate.metrics.coco_files import ids_of, in_order, read_ground_truth, read_results, some
+from evaluate.metrics.metric import Metric, MetricInput, MetricResult, not_measured, number_or_none
+from evaluate.metrics.oks_matching import MAX_POSES
+from evaluate.metrics.pck import pck_of_boxes
+from evaluate.run_inputs import EvaluationSplit
 from hrpose.atomic_files import write_whole
 from nms import COCO_SIGMAS
 
-METRICS = (
+NUMBERS = (
     ("AP", "Average Precision", "0.50:0.95", "all"),
     ("AP .5", "Average Precision", "0.50", "all"),
     ("AP .75", "Average Precision", "0.75", "all"),
@@ -39,7 +48,12 @@ instances.
 """
 
 
-def evaluate_coco(annotation_json, results, sigmas=None, image_ids=None):
+def evaluate_coco(
+    annotation_json: str | Path | dict[str, Any],
+    results: str | Path | list[dict[str, Any]],
+    sigmas: npt.ArrayLike | None = None,
+    image_ids: Iterable[int | str] | None = None,
+) -> dict[str, float]:
     """The ten numbers of the COCO keypoint task (https://cocodataset.org/#keypoints-eval).
 
     Args:
@@ -93,8 +107,8 @@ def evaluate_coco(annotation_json, results, sigmas=None, image_ids=None):
     evaluation.params.imgIds = sorted(image_numbers[image_id] for image_id in image_ids)
     evaluation.params.catIds = list(category_numbers.values())
     evaluation.run()
-    values = evaluation.stats[: len(METRICS)]
-    return {name: float(value) for (name, *_), value in zip(METRICS, values, strict=True)}
+    values = evaluation.stats[: len(NUMBERS)]
+    return {name: float(value) for (name, *_), value in zip(NUMBERS, values, strict=True)}
 
 
 class _Evaluation(COCOeval_faster):
@@ -150,17 +164,17 @@ def _index(entries, image_numbers, category_numbers):
     return index
 
 
-def format_table(metrics):
+def format_table(metrics: Mapping[str, float]) -> str:
     """The metrics of `evaluate_coco` as pycocotools' summary of ten lines, without a newline at the end."""
     lines = []
-    for name, quantity, oks, area in METRICS:
+    for name, quantity, oks, area in NUMBERS:
         value = metrics[name]
         text = "n/a (no such ground truth)" if value == UNDEFINED else f"{value:.3f}"
         lines.append(f"{quantity:<17} @[ OKS={oks:<9} | area={area:>6} | maxDets=20 ]  {name:<6} = {text}")
     return "\n".join(lines)
 
 
-def write_submission(results, folder, split, algorithm):
+def write_submission(results: list[dict[str, Any]], folder: str | Path, split: str, algorithm: str) -> Path:
     """Writes results as COCO's server wants them (https://cocodataset.org/#upload): one JSON file in a zip.
 
     Args:
@@ -179,3 +193,86 @@ def write_submission(results, folder, split, algorithm):
     with zipfile.ZipFile(content, "w") as archive:
         archive.writestr(entry, json.dumps(results), zipfile.ZIP_DEFLATED)
     return write_whole(path, content.getvalue())
+
+
+def check(split: EvaluationSplit, options: Mapping[str, Any]) -> None:
+    """Raises ValueError if the annotations could not be read."""
+    if split.ground_truth.labeled:
+        read_ground_truth(split.ground_truth.content, split.skeleton.num_keypoints)
+
+
+def measure(metric_input: MetricInput) -> MetricResult:
+    """AP and AR with the skeleton's sigmas; for data without areas also PCK, which needs none."""
+    split, results = metric_input.split, metric_input.results
+    annotated = split.ground_truth
+    if not annotated.labeled:
+        why = f"{annotated.path} has no annotations to measure against"
+        return not_measured(why, _submission(metric_input))
+    values = evaluate_coco(annotated.content, results, split.skeleton.sigmas, annotated.image_ids)
+    table, headline, remarks = format_table(values), f"AP {values['AP']:.3f}", ()
+    if values["AP"] == UNDEFINED:
+        headline = "AP n/a, nobody to find"
+    elif not results:
+        table += "\nNo poses were kept, so nobody is found."
+    if annotated.unusable:
+        table += (
+            f"\n{annotated.unusable:,} annotations without usable id, image, box or keypoints are left out"
+        )
+    if not annotated.has_areas:
+        remarks = ("The annotations have no areas; OKS takes those of the boxes.",)
+        table += f"\n{remarks[0]}"
+        if split.manifest.boxes == "ground_truth":
+            of_boxes = pck_of_boxes(metric_input)["mean"]
+            values["PCK@0.2"] = number_or_none(of_boxes)
+            table += f"\nPCK@0.2 of the box's longer side = {of_boxes:.1f} %"
+    doubts = (f"{annotated.path}: {annotated.area_warning}",) if annotated.area_warning else ()
+    return MetricResult(
+        headline=headline,
+        table=table,
+        values=values,
+        best_by="AP",
+        notes=(*doubts, *_crowded(annotated)),
+        remarks=remarks,
+        shares=frozenset(name for name, *_ in NUMBERS),
+        undefined=UNDEFINED,
+        analyzed=True,
+    )
+
+
+def _crowded(annotated: GroundTruth) -> tuple[str, ...]:
+    """(line,) that names the images with more instances than the metric looks at; () if there are none."""
+    instances = Counter(
+        instance["image_id"]
+        for instance in annotated.content["annotations"]
+        if instance["num_keypoints"] and not instance["iscrowd"]
+    )
+    crowded = [
+        count
+        for image_id, count in instances.items()
+        if count > MAX_POSES and (annotated.image_ids is None or image_id in annotated.image_ids)
+    ]
+    if not crowded:
+        return ()
+    return (
+        f"COCO's metric counts the {MAX_POSES} best poses of an image, and {len(crowded):,} of the images "
+        f"{'has' if len(crowded) == 1 else 'have'} more instances (up to {max(crowded):,}): not all of them "
+        "can be found",
+    )
+
+
+def _submission(metric_input: MetricInput) -> tuple[Path, ...]:
+    """For COCO's own images without annotations the file for its server: a tuple of one path, or none."""
+    if metric_input.split.manifest.dataset != "coco":
+        return ()
+    stem, name = metric_input.split.ground_truth.path.stem, metric_input.name
+    split = stem.removeprefix("image_info_").removeprefix("person_keypoints_")
+    algorithm = name.name.removeprefix(f"{stem}_").replace("_", "-")
+    return (write_submission(metric_input.results, name.parent, split, algorithm),)
+
+
+METRIC = Metric(
+    name="coco",
+    summary="AP and AR by object keypoint similarity (OKS)",
+    measure=measure,
+    check=check,
+)

@@ -4,8 +4,10 @@ CLEAR MOT (Bernardin and Stiefelhagen, 2008): each keypoint is a kind of object 
 instance's track id as identity. See `evaluate.metrics.posetrack` for what counts as near enough.
 """
 
-import motmetrics
+from collections.abc import Sequence
+
 import numpy as np
+import numpy.typing as npt
 
 _COUNTS = ("num_misses", "num_switches", "num_false_positives", "num_objects", "num_detections")
 
@@ -15,7 +17,9 @@ candidate, as a match, and again if it changes identity, and so are near candida
 poseval adds them all up, so its MOTP depends on them; MOTA does not."""
 
 
-def count_events(frames):
+def count_events(
+    frames: Sequence[tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]],
+) -> npt.NDArray[np.float64]:
     """Counts a video's events for one keypoint.
 
     Args:
@@ -23,10 +27,12 @@ def count_events(frames):
             a match).
 
     Returns:
-        (6,) float64 in the order of `EVENTS`.
+        (6,) in the order of `EVENTS`.
     """
     if not frames:
         return np.zeros(len(EVENTS))
+    import motmetrics  # brings pandas, and half a second
+
     accumulator = motmetrics.MOTAccumulator(auto_id=True)
     for object_ids, hypothesis_ids, distances in frames:
         accumulator.update(object_ids, hypothesis_ids, distances)
@@ -34,7 +40,7 @@ def count_events(frames):
     return np.array([*(counts[name] for name in _COUNTS), accumulator.events["D"].sum()], np.float64)
 
 
-def mot_metrics(counts):
+def mot_metrics(counts: npt.NDArray[np.float64]) -> dict[str, npt.NDArray[np.float64]]:
     """MOTA, MOTP, precision and recall in percent.
 
     Args:

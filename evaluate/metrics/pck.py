@@ -2,10 +2,25 @@
 needs.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
+
+from evaluate.metrics.metric import Metric, MetricInput, MetricResult, number_or_none
+from evaluate.run_inputs import EvaluationSplit
+
+THRESHOLD = 0.2
+"""Of the box's longer side: the usual one."""
 
 
-def pck(predictions_image, keypoints_image, boxes, threshold=0.2):
+def pck(
+    predictions_image: npt.ArrayLike,
+    keypoints_image: npt.ArrayLike,
+    boxes: npt.ArrayLike,
+    threshold: float = THRESHOLD,
+) -> dict[str, Any]:
     """PCK: a keypoint is right if it is off by at most ``threshold`` of the longer side of the instance's
     box.
 
@@ -39,7 +54,9 @@ def pck(predictions_image, keypoints_image, boxes, threshold=0.2):
     return {"mean": mean, "per_joint": per_keypoint}
 
 
-def percent_within(errors, annotated, threshold):
+def percent_within(
+    errors: npt.NDArray[np.float64], annotated: npt.NDArray[np.bool_], threshold: float
+) -> tuple[float, npt.NDArray[np.float64]]:
     """How many of the annotated keypoints are off by at most the threshold.
 
     Args:
@@ -64,7 +81,7 @@ def percent_within(errors, annotated, threshold):
     return float(mean), per_keypoint
 
 
-def checked(name, value, shape):
+def checked(name: str, value: npt.ArrayLike, shape: tuple[int | None, ...]) -> npt.NDArray[np.float64]:
     """A float64 array of this shape (None: any length) and all finite.
 
     Raises:
@@ -84,3 +101,54 @@ def checked(name, value, shape):
         place = tuple(int(i) for i in np.argwhere(~finite)[0])
         raise ValueError(f"{name}: received {array[place]} at index {place}; expected finite numbers")
     return array
+
+
+def keypoints_of(instances: Sequence[Mapping[str, Any]], num_keypoints: int) -> npt.NDArray[np.float64]:
+    """(N, K, 3) of N annotations: x, y in image pixels and COCO visibility."""
+    flat = [instance["keypoints"] for instance in instances]
+    return np.asarray(flat, np.float64).reshape(-1, num_keypoints, 3)
+
+
+def pck_of_boxes(metric_input: MetricInput) -> dict[str, Any]:
+    """`pck` of the annotated instances that were predicted, each in its own box."""
+    instances, predictions = metric_input.split.ground_truth.instances, metric_input.predictions
+    rows = [row for row, one in enumerate(predictions.instance_ids.tolist()) if one in instances]
+    annotated = [instances[one] for one in predictions.instance_ids[rows].tolist()]
+    return pck(
+        predictions.keypoints[rows, :, :2],
+        keypoints_of(annotated, metric_input.split.skeleton.num_keypoints),
+        np.reshape([one["bbox"] for one in annotated], (-1, 4)),
+    )
+
+
+def check(split: EvaluationSplit, options: Mapping[str, Any]) -> None:
+    """Raises ValueError unless each annotated instance has a prediction that is meant for it."""
+    if split.manifest.boxes != "ground_truth":
+        raise ValueError("PCK compares each annotation with the prediction in its box: --boxes=ground_truth")
+    if not split.ground_truth.instances:
+        raise ValueError("PCK needs annotated keypoints, and nobody has any")
+
+
+def measure(metric_input: MetricInput) -> MetricResult:
+    """PCK of all keypoints together, and of each."""
+    name, numbers = f"PCK@{THRESHOLD:g}", pck_of_boxes(metric_input)
+    keypoints = metric_input.split.skeleton.keypoints
+    per_keypoint = {
+        keypoint: number_or_none(value)
+        for keypoint, value in zip(keypoints, numbers["per_joint"], strict=True)
+    } | {"total": number_or_none(numbers["mean"])}
+    headline = f"{name} {numbers['mean']:.1f}"
+    return MetricResult(
+        headline=headline,
+        table=f"{name} of the box's longer side = {numbers['mean']:.1f} %",
+        per_keypoint={name: per_keypoint},
+        best_by=f"{name}/total",
+    )
+
+
+METRIC = Metric(
+    name="pck",
+    summary="percent of keypoints off by at most a fifth of the box's longer side, on annotated boxes",
+    measure=measure,
+    check=check,
+)

@@ -13,19 +13,28 @@ instance, or where nobody is predicted, every keypoint counts one miss and one f
 Of keypoints with equal scores poseval's order is NumPy's doing; here the later one comes first.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from evaluate.ground_truth import GroundTruth
+from evaluate.metrics.metric import Metric, MetricInput, MetricResult, not_measured
 from evaluate.metrics.mot import count_events, mot_metrics
-from evaluate.metrics.posetrack_files import KEYPOINTS, read_sequence, sequence_paths
-
-DISTANCE_THRESHOLD = 0.5
-"""In head sizes."""
-
-HEAD_SHARE = 0.6
-"""The head's size is this share of its box's diagonal."""
+from evaluate.metrics.posetrack_files import (
+    KEYPOINTS,
+    Frame,
+    frame_ids,
+    read_sequence,
+    sequence_paths,
+    write_predictions,
+)
+from evaluate.metrics.posetrack_matching import match_frame, without_ignored
+from evaluate.metrics.tracking import track_results
+from evaluate.run_inputs import EvaluationSplit
+from hrpose.options import Option
+from records.skeletons import POSETRACK
 
 GROUPS = {
     "Head": ("head_top", "neck", "nose"),
@@ -40,27 +49,9 @@ GROUPS = {
 """Columns of poseval's table and the keypoints whose mean they are."""
 
 
-@dataclass(frozen=True)
-class _Match:
-    """What one frame says: P predicted instances, 15 keypoints.
-
-    Attributes:
-        predicted: (P, 15) bool, keypoints that are predicted.
-        right: (P, 15) bool, those of them that are right.
-        scores: (P, 15) float64.
-        annotated: (15,) int, how many there are to find.
-        tracks: per keypoint (object ids, hypothesis ids, distances) for `count_events`; empty without
-            tracking.
-    """
-
-    predicted: np.ndarray
-    right: np.ndarray
-    scores: np.ndarray
-    annotated: np.ndarray
-    tracks: list
-
-
-def evaluate_posetrack(ground_truth_dir, prediction_dir, tracking=True):
+def evaluate_posetrack(
+    ground_truth_dir: str | Path, prediction_dir: str | Path, tracking: bool = True
+) -> dict[str, Any]:
     """AP and MOTA of a folder of predictions.
 
     Args:
@@ -93,7 +84,7 @@ def evaluate_posetrack(ground_truth_dir, prediction_dir, tracking=True):
         if tracking:
             for _, prediction in pairs:
                 _check_tracks(prediction_path, prediction)
-        found = [_match(*_without_ignored(*pair), tracking) for pair in pairs if len(pair[0].points)]
+        found = [match_frame(*without_ignored(*pair), tracking) for pair in pairs if len(pair[0].points)]
         if found:
             matches[path.stem] = found
     all_matches = [match for found in matches.values() for match in found]
@@ -106,7 +97,7 @@ def evaluate_posetrack(ground_truth_dir, prediction_dir, tracking=True):
     return _named(metrics) | {"sequences": {name: _named(values) for name, values in sequences.items()}}
 
 
-def read_ground_truth(ground_truth_dir, tracking):
+def read_ground_truth(ground_truth_dir: str | Path, tracking: bool) -> dict[Path, list[Frame]]:
     """Reads PoseTrack's annotation files, checking what `evaluate_posetrack` needs of them.
 
     Arguments and errors are its. Returns a dict: path of each video's file -> its list of `Frame`.
@@ -119,7 +110,7 @@ def read_ground_truth(ground_truth_dir, tracking):
     return videos
 
 
-def group_means(values):
+def group_means(values: Mapping[str, float | None]) -> dict[str, float]:
     """The columns of poseval's table: dict per keypoint -> dict of `GROUPS`, NaN where a keypoint is
     undefined.
     """
@@ -127,7 +118,7 @@ def group_means(values):
     return {group: float(np.mean([known[name] for name in names])) for group, names in GROUPS.items()}
 
 
-def format_table(metrics):
+def format_table(metrics: Mapping[str, Mapping[str, float | None]]) -> str:
     """The metrics of `evaluate_posetrack` as poseval prints them: AP and, where it is there, MOTA.
 
     Returns:
@@ -172,89 +163,6 @@ def _check_tracks(path, frame):
         )
     if len(np.unique(frame.track_ids)) < len(frame.track_ids):
         raise ValueError(f"{path}: image {frame.image_id} has a track_id twice; expected each once per frame")
-
-
-def _without_ignored(ground_truth, prediction):
-    """The two frames without keypoints inside the ground truth's ignore regions, and without instances
-    left with none.
-    """
-    regions = ground_truth.ignore_regions
-    if not regions:
-        return ground_truth, prediction
-    frames = []
-    for frame in (ground_truth, prediction):
-        present = frame.present.copy()
-        for polygon in regions:
-            present &= ~inside(frame.points, polygon)
-        left = present.any(axis=1)
-        frames.append(
-            replace(
-                frame,
-                points=frame.points[left],
-                present=present[left],
-                scores=frame.scores[left],
-                head_diagonals=frame.head_diagonals[left],
-                track_ids=None if frame.track_ids is None else frame.track_ids[left],
-            )
-        )
-    return tuple(frames)
-
-
-def inside(points, polygon):
-    """Which points lie inside a polygon, its border not included, by the even-odd rule.
-
-    Args:
-        points: (..., 2) float64, x, y.
-        polygon: (n, 2) float64, corners in order, open or closed; with fewer than 3 it has no inside.
-
-    Returns:
-        (...) bool.
-    """
-    x, y = points[..., 0, None], points[..., 1, None]
-    (x1, y1), (x2, y2) = polygon.T, np.roll(polygon, -1, axis=0).T
-    side = (x2 - x1) * (y - y1) - (y2 - y1) * (x - x1)
-    spans = (y1 <= y) != (y2 <= y)
-    crossed = spans & ((side > 0) == (y2 > y1))
-    on_border = (
-        (side == 0)
-        & (np.minimum(x1, x2) <= x)
-        & (x <= np.maximum(x1, x2))
-        & (np.minimum(y1, y2) <= y)
-        & (y <= np.maximum(y1, y2))
-    )
-    return (crossed.sum(axis=-1) % 2 == 1) & ~on_border.any(axis=-1)
-
-
-def _match(ground_truth, prediction, tracking):
-    """Assigns one frame's predictions to its ground truth."""
-    instances, others = len(ground_truth.points), len(prediction.points)
-    offsets = prediction.points[:, None] - ground_truth.points[None]
-    distances = np.linalg.norm(offsets, axis=3) / (HEAD_SHARE * ground_truth.head_diagonals[:, None])
-    both = prediction.present[:, None] & ground_truth.present[None]
-    near = both & (distances <= DISTANCE_THRESHOLD)
-    right = np.zeros((others, len(KEYPOINTS)), bool)
-    if instances and others:
-        shares = near.sum(axis=2) / np.maximum(ground_truth.present.sum(axis=1), 1)
-        chosen = shares.argmax(axis=1)
-        shares[np.arange(instances) != chosen[:, None]] = 0
-        winners = shares.argmax(axis=0)
-        for instance in np.flatnonzero(shares.max(axis=0) > 0):
-            right[winners[instance]] = near[winners[instance], instance]
-    tracks = []
-    if tracking and instances and others:
-        tracks = [
-            (
-                ground_truth.track_ids[ground_truth.present[:, keypoint]],
-                prediction.track_ids[prediction.present[:, keypoint]],
-                np.where(near, distances, np.nan)[prediction.present[:, keypoint], :, keypoint].T[
-                    ground_truth.present[:, keypoint]
-                ],
-            )
-            for keypoint in range(len(KEYPOINTS))
-        ]
-    elif tracking:
-        tracks = [([0], [0], [[np.nan]])] * len(KEYPOINTS)
-    return _Match(prediction.present, right, prediction.scores, ground_truth.present.sum(axis=0), tracks)
 
 
 def _average_precision(matches):
@@ -303,3 +211,77 @@ def _named(metrics):
             for keypoint, value in zip((*KEYPOINTS, "total"), (*values, total), strict=True)
         }
     return named
+
+
+def sequences_of(split: EvaluationSplit) -> Path:
+    """The folder of the annotation files, one per video, that the split was converted from."""
+    return split.paths.dataset.dataset_dir / "original_annotations" / split.manifest.split
+
+
+def check(split: EvaluationSplit, options: Mapping[str, Any]) -> None:
+    """Raises ValueError or FileNotFoundError unless there are whole videos with all that the metric needs.
+
+    That are the files that the annotations were converted from: as many images, in the form and, to measure
+    tracking, with the tracks that `evaluate_posetrack` needs.
+    """
+    annotated, folder = split.ground_truth, sequences_of(split)
+    if split.skeleton.keypoints != POSETRACK.keypoints:
+        raise ValueError(
+            f"PoseTrack's metric is one of its {POSETRACK.num_keypoints} keypoints, these are the "
+            f"{split.skeleton.num_keypoints} of {split.skeleton.name}; --metric names others"
+        )
+    if annotated.image_ids is not None:
+        raise ValueError(
+            f"the records were built with --image_ids, from {len(annotated.image_ids):,} images; "
+            "PoseTrack's metric needs whole videos. Build them without --image_ids"
+        )
+    _check_frames(frame_ids(folder), annotated, folder)
+    if split.manifest.split != "test":
+        read_ground_truth(folder, options["tracking"])
+
+
+def _check_frames(videos: Mapping[str, list[int]], annotated: GroundTruth, folder: Path) -> None:
+    """Raises ValueError unless the videos' images are those of the annotation file."""
+    frames = {image_id for images in videos.values() for image_id in images}
+    listed = {image["id"] for image in annotated.content["images"]}
+    if frames != listed:
+        raise ValueError(
+            f"it has {len(listed):,} images, the videos in {folder} have {len(frames):,}, and "
+            f"{len(frames ^ listed):,} are in one of them only, for example {min(frames ^ listed)}. Put "
+            "the files there that it was converted from, or convert them again and build with --overwrite"
+        )
+
+
+def measure(metric_input: MetricInput) -> MetricResult:
+    """AP, with tracking also MOTA, and the files of a submission: one per video."""
+    split, results, tracking = metric_input.split, metric_input.results, metric_input.options["tracking"]
+    folder = sequences_of(split)
+    if tracking:
+        areas = metric_input.predictions.areas[metric_input.kept]
+        results = track_results(results, areas, frame_ids(folder))
+    files = tuple(write_predictions(results, folder, metric_input.name))
+    if split.manifest.split == "test":
+        return not_measured("the test split's annotations are not public", files)
+    numbers = evaluate_posetrack(folder, metric_input.name, tracking)
+    sequences = numbers.pop("sequences")
+    return MetricResult(
+        headline=f"AP {numbers['AP']['total'] or 0:.1f}",
+        table=format_table(numbers),
+        per_keypoint=numbers,
+        best_by="AP/total",
+        # As curves the numbers of each video would be hundreds.
+        details={"sequences": sequences},
+        files=files,
+        remarks=(
+            "In percent, by the rules of PoseTrack's tool poseval; total is the mean of the keypoints.",
+        ),
+    )
+
+
+METRIC = Metric(
+    name="posetrack",
+    summary="PoseTrack's AP, and MOTA of poses over time",
+    measure=measure,
+    check=check,
+    options=(Option("tracking", False, "number instances over time, and measure MOTA too."),),
+)

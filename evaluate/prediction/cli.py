@@ -10,7 +10,7 @@ from hrpose.command import UsageError, import_tensorflow, run
 from hrpose.storage import local_only
 from model.run_config import read_config
 from records.annotations.instance_checks import PERSON_CATEGORY
-from records.datasets import LAYOUTS
+from records.datasets import DATASETS
 
 NAME = "python evaluate/predict.py"
 
@@ -120,9 +120,9 @@ def _category(values):
     """Whose boxes count; None for the only category in the file."""
     if values.category is not None:
         return values.category
-    layout = LAYOUTS.get(read_config(Path(values.run_dir) / "model_dump").dataset)
+    dataset = DATASETS.get(read_config(Path(values.run_dir) / "model_dump").dataset)
     # A skeleton that the annotation file describes is of a category of that file's own.
-    return PERSON_CATEGORY if layout is not None and layout.skeleton is not None else None
+    return PERSON_CATEGORY if dataset is not None and dataset.skeleton is not None else None
 
 
 def command(argv=None):

@@ -2,22 +2,21 @@
 
 import numpy as np
 
+from evaluate.metrics.metric import MetricInput
 from evaluate.metrics.oks_matching import MAX_POSES, RECALLS
-from evaluate.metrics.registry import METRICS
-from evaluate.report.analysis import ERRORS, count_errors
+from evaluate.report.analysis import ERRORS, Analysis, count_errors
 from evaluate.report.charts import bar_chart, line_chart, share_bar
 from evaluate.report.html_page import Markup, element, section, table
+from records.skeletons import Skeleton
 
 
-def curves_section(analysis, metric_input):
+def curves_section(analysis: Analysis, metric_input: MetricInput, own: bool) -> Markup:
     """Precision-recall curves, and AP by kind of instances.
 
     Args:
-        analysis: `evaluate.report.analysis.Analysis`.
-        metric_input: `evaluate.metrics.registry.MetricInput`.
-
-    Returns:
-        `Markup`.
+        analysis: of the results.
+        metric_input: what was measured.
+        own: whether it is the headline metric that the curves take apart.
     """
     if not analysis.curves:
         text = "Nobody in these images has a labeled keypoint, so there is nothing to find."
@@ -44,15 +43,15 @@ def curves_section(analysis, metric_input):
         "keypoints: instances outside of the group and the poses next to them are ignored."
     )
     texts = [note]
-    if metric_input.manifest.dataset in METRICS:
+    if not own:
         texts.insert(
             0,
-            "This is COCO's metric, not this dataset's own, which is above: it shows what kinds of instances "
-            "are found. Its constants for these keypoints are mmpose's.",
+            "This is COCO's metric, not the one above: it shows what kinds of instances are found. Its "
+            f"constants are those of the skeleton {metric_input.split.skeleton.name}.",
         )
     if not metric_input.results:
         texts.insert(0, "No poses were kept, so nobody is found.")
-    if not metric_input.ground_truth.has_areas:
+    if not metric_input.split.ground_truth.has_areas:
         texts.append("The annotations have no areas; those of the boxes stand in.")
     return section(
         "Precision and recall",
@@ -72,8 +71,8 @@ def curves_section(analysis, metric_input):
     )
 
 
-def keypoints_section(analysis, skeleton):
-    """What goes wrong at each keypoint: `Markup`."""
+def keypoints_section(analysis: Analysis, skeleton: Skeleton) -> Markup:
+    """What goes wrong at each keypoint."""
     if not analysis.pairs:
         return section("Joints", element("p", "No pose comes near an annotated instance (OKS of 0.1)."))
     counts, similarity = count_errors(analysis.pairs, skeleton.num_keypoints)

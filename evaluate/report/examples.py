@@ -3,7 +3,8 @@
 import cv2
 import numpy as np
 
-from evaluate.report.analysis import ERRORS
+from evaluate.metrics.metric import MetricInput
+from evaluate.report.analysis import ERRORS, Analysis
 from evaluate.report.html_page import Markup, element, embedded_image, section
 from hrpose.drawing import SIDE_COLORS, draw_skeleton, keypoint_sides
 from hrpose.storage import local_folder
@@ -109,20 +110,17 @@ def draw_instance(record, keypoints, skeleton, threshold):
     return draw_skeleton(tile, on_tile, skeleton.limbs, keypoint_sides(skeleton.keypoints), threshold)
 
 
-def instances_section(analysis, metric_input, folder):
+def instances_section(analysis: Analysis | None, metric_input: MetricInput) -> Markup:
     """The best and the worst instances: by OKS, or by score where nothing is annotated.
 
     Args:
-        analysis: `evaluate.report.analysis.Analysis`, or None without annotations.
-        metric_input: `evaluate.metrics.registry.MetricInput`.
-        folder: of the records.
-
-    Returns:
-        `Markup`.
+        analysis: None without annotations.
+        metric_input: what was measured.
     """
-    if not metric_input.results:
+    split, results = metric_input.split, metric_input.results
+    if not results:
         return section("People", element("p", "No poses were kept, so there is nobody to show."))
-    results, skeleton = metric_input.results, metric_input.skeleton
+    skeleton = split.skeleton
     if analysis is not None and analysis.pairs:
         best, worst = choose_pairs(analysis.pairs, skeleton.num_keypoints, SHOWN)
         groups = [("Best by OKS", best), ("Worst by OKS", worst)]
@@ -138,7 +136,7 @@ def instances_section(analysis, metric_input, folder):
         note = f"By the pose's score, because no pose can be held against an annotation. {NOT_SHOWN}"
     instance_ids = metric_input.predictions.instance_ids[metric_input.kept]
     wanted = {int(instance_ids[row]) for instances in shown.values() for row, *_ in instances}
-    records = read_instances(folder, metric_input.manifest, wanted)
+    records = read_instances(split.paths.records, split.manifest, wanted)
     parts = [element("p", note, css="note"), _legend()]
     for title, instances in shown.items():
         figures = []

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from hrpose.json_checks import is_id, is_list, is_number
 from pipelines.annotations.json_stream import read_long_json
-from pipelines.instances import AnnotatedImage, BuildError, Instance, Source, rejection
+from pipelines.errors import BuildError
+from pipelines.instances import AnnotatedImage, Instance, Source, rejection
 from records.annotations.instance_checks import PERSON_CATEGORY
 from records.annotations.selection import Selection
 from records.coco_category import skeleton_from_coco_category

@@ -5,7 +5,8 @@ from collections import Counter
 
 from hrpose.json_checks import is_id, is_number
 from pipelines.annotations.json_stream import Entries
-from pipelines.instances import BuildError, Instance, Source, rejection
+from pipelines.errors import BuildError
+from pipelines.instances import Instance, Source, rejection
 from records.annotations.image_ids import described, find_texts, whole_number
 from records.annotations.instance_checks import wrong_box
 

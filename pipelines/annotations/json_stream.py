@@ -11,7 +11,8 @@ import json
 import re
 
 from hrpose.json_text import check_nesting, json_text, loads, open_json
-from pipelines.instances import BuildError, as_json
+from pipelines.errors import BuildError
+from pipelines.instances import as_json
 from pipelines.storage import open_if_there
 
 #: Bytes read at once.

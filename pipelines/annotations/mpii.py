@@ -4,19 +4,86 @@ Reading, dividing and converting are separate steps, of which the last two touch
 
     entries = read_release("mpii_human_pose_v1_u12_1.mat")
     entries, filtered = divide(entries, read_list("validation.json"), "validation.json")
-    splits = convert(entries, header_sizes("images"))
+    splits = coco_files(entries, header_sizes("images"))
 """
 
 from dataclasses import replace
+from typing import Any
+
+from apache_beam.io.filesystems import FileSystems
 
 from hrpose.json_checks import is_number
+from pipelines.annotations.conversion import Conversion, Converted, Measure, Options, Raw
 from pipelines.annotations.json_stream import read_json
-from pipelines.instances import BuildError
+from pipelines.annotations.mpii_release import read_release
+from pipelines.annotations.raw_files import is_there
+from pipelines.errors import BuildError
+from pipelines.storage import file_sha256
 from records.annotations.instance_checks import PERSON_CATEGORY
 from records.skeletons import MPII
 
-#: How an instance's box is made; `convert` says more.
+RELEASE = "mpii_human_pose_v1_u12_1.mat"
+
+#: How an instance's box is made; `coco_files` says more.
 MPII_BOXES = ("objpos", "keypoints")
+
+
+def find(folder: str, options: Options) -> Raw:
+    """The release in a dataset's folder, and what a conversion makes of it: {split: [path]}."""
+    path = FileSystems.join(folder, RELEASE)
+    if not is_there(path):
+        return {}
+    listed = options["validation_list"]
+    return {split: [path] for split in ("train", "val", "test") if split != "val" or listed}
+
+
+def convert(raw: Raw, measure: Measure, options: Options) -> Converted:
+    """Converts a release.
+
+    Args:
+        raw: as `find` returns it.
+        measure: for the images' sizes.
+        options: `mpii_boxes`, one of `MPII_BOXES`, and `validation_list`, a file that divides the training
+            part, see `read_list`; None leaves it whole.
+
+    Raises:
+        BuildError: as `read_release`, `read_list` and `divide` do.
+    """
+    entries = read_release(*raw["train"])
+    filtered, listed = {}, options["validation_list"]
+    if listed:
+        entries, others = divide(entries, read_list(listed), listed)
+        filtered["val"] = {"not_in_validation_list": len(others)} if others else {}
+    sizes = measure([entry.file_name for entry in entries if entry.instances])
+    files = coco_files(entries, sizes.get, options["mpii_boxes"])
+    for split, file in files.items():
+        missing = sum(len(entry.instances) for entry in entries if entry.split == split)
+        if missing := missing - len(file["annotations"]):
+            reason = "test_part" if split == "test" else "no_extent"
+            filtered[split] = filtered.get(split, {}) | {reason: missing}
+    whole = "all of MPII's training part is in train; --validation_list divides it (--help says how)"
+    return Converted(files, filtered, notes=() if listed else (whole,))
+
+
+def _facts(options: Options) -> dict[str, Any]:
+    listed = options["validation_list"]
+    return {
+        "mpii_boxes": options["mpii_boxes"],
+        "validation_list_sha256": file_sha256(listed) if listed else None,
+    }
+
+
+CONVERSION = Conversion(
+    find=find,
+    convert=convert,
+    version=2,
+    facts=_facts,
+    one_release=(
+        "without --validation_list all of MPII's training part is in train, so that the two may have "
+        "instances in common. Divide the part with --validation_list, move the file away, or remove it with "
+        "--overwrite"
+    ),
+)
 
 
 def read_list(path):
@@ -131,7 +198,7 @@ def _place(instance, entry, where):
     return found[0]
 
 
-def convert(entries, image_size_of, boxes="objpos"):
+def coco_files(entries, image_size_of, boxes="objpos"):
     """The release in COCO format.
 
     An image is listed if it has instances. One without a size (missing, unreadable) gets width and height 0:

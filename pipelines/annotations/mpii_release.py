@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from apache_beam.io.filesystems import FileSystems
 
-from pipelines.instances import BuildError
+from pipelines.errors import BuildError
 from records.annotations.mat_files import CELLS, read_mat
 from records.skeletons import MPII
 

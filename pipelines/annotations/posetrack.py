@@ -17,8 +17,13 @@ box) are left out and counted. The frames themselves stay, so that a detector's 
 
 from collections import Counter
 
+from apache_beam.io.filesystems import FileSystems
+
 from hrpose.json_checks import is_id, is_number
-from pipelines.instances import BuildError
+from pipelines.annotations.conversion import Conversion, Converted, Measure, Options, Raw
+from pipelines.annotations.json_stream import read_json
+from pipelines.annotations.raw_files import is_there, list_json
+from pipelines.errors import BuildError
 from records.annotations.instance_checks import PERSON_CATEGORY, is_crowd, wrong_box, wrong_keypoints
 from records.skeletons import POSETRACK
 
@@ -31,7 +36,37 @@ _LINES = (
 _EARS = tuple(POSETRACK.keypoints.index(name) for name in ("left_ear", "right_ear"))
 
 
-def convert(files, image_size_of, split):
+def find(folder: str, _: Options) -> Raw:
+    """The files `original_annotations/{train,val,test}/*.json` in a dataset's folder: {split: paths}."""
+    originals = FileSystems.join(folder, "original_annotations")
+    if not is_there(originals):
+        return {}
+    found = {split: list_json(FileSystems.join(originals, split)) for split in ("train", "val", "test")}
+    return {split: paths for split, paths in found.items() if paths}
+
+
+def convert(raw: Raw, measure: Measure, _: Options) -> Converted:
+    """Converts the files that `find` has found; raises BuildError as `join_videos` does."""
+    files, filtered = {}, {}
+    for split, paths in raw.items():
+        read = [(path, read_json(path)) for path in paths]
+        names = [image["file_name"] for _, data in read for image in _named_images(data)]
+        sizes = measure(names, "images/", split)
+        files[split], filtered[split] = join_videos(read, sizes.get, split)
+    return Converted(files, filtered)
+
+
+CONVERSION = Conversion(find=find, convert=convert, version=2)
+
+
+def _named_images(data):
+    """The entries of "images" that have a file name; `join_videos` says what is wrong with others."""
+    entries = data.get("images") if isinstance(data, dict) else None
+    entries = entries if isinstance(entries, list) else []
+    return [e for e in entries if isinstance(e, dict) and isinstance(e.get("file_name"), str)]
+
+
+def join_videos(files, image_size_of, split):
     """Joins the files of a split.
 
     Args:

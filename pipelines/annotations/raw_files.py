@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 
 from apache_beam.io.filesystems import FileSystems
 
-from pipelines.instances import BuildError
+from pipelines.errors import BuildError
 from pipelines.storage import exists, file_sha256, list_files
 
 

@@ -3,7 +3,7 @@
 import warnings
 
 from pipelines.annotations.json_stream import read_json
-from pipelines.instances import BuildError
+from pipelines.errors import BuildError
 from records.coco_category import skeleton_from_coco_category
 
 #: What of a category it may have, see `records.coco_category.skeleton_from_coco_category`.

@@ -273,7 +273,13 @@ def _start_worker() -> None:
     """Leave the cores to the other workers, and do not outlive a parent that was killed."""
     cv2.setNumThreads(1)
     parent = multiprocessing.parent_process()
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+    assert parent is not None  # this is a child
+
+    def end_with_it() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_it, daemon=True).start()
 
 
 def _generate_range(task: tuple[Path, SyntheticOptions, str, int, int]) -> list[tuple[dict, list[dict]]]:

@@ -252,11 +252,11 @@ class BodyParts:
             ]
             for eye, side in zip(body.keypoints[1:3], (1, -1), strict=True):
                 place, squeeze = self.flat(eye), 0.5 + 0.5 * ahead[2]
-                brow = [on_head(side * x, y, 0.86) for x, y in ((0.2, -0.31), (0.58, -0.36))]
+                inner, outer = (on_head(side * x, y, 0.86) for x, y in ((0.2, -0.31), (0.58, -0.36)))
                 details += [
                     (ellipse(place, 0.19 * rx * squeeze, 0.12 * ry, up), (240, 240, 240)),
                     (ellipse(place, 0.10 * rx, 0.10 * ry, up), (40, 30, 25)),
-                    (capsule(*brow, 0.05 * rx, 0.04 * rx), shade(style.hair, 0.7)),
+                    (capsule(inner, outer, 0.05 * rx, 0.04 * rx), shade(style.hair, 0.7)),
                 ]
             nose = self.flat(body.keypoints[0])
             details += [

@@ -119,9 +119,9 @@ def _distract(rng: np.random.Generator, image: np.ndarray) -> None:
         end = place + length * np.array([np.cos(angle), np.sin(angle)])
         shape = capsule(place, end, radius, radius * rng.uniform(0.6, 1.0))
     else:
-        axes, angle = rng.uniform(5, 60, 2), rng.integers(180)
+        axes, tilt = rng.uniform(5, 60, 2), int(rng.integers(180))
         sides = 12 if rng.random() < 0.5 else 90  # OpenCV's step in degrees: a blob or a four-cornered box
-        shape = cv2.ellipse2Poly((0, 0), axes.astype(int).tolist(), int(angle), 0, 360, sides) + place
+        shape = cv2.ellipse2Poly((0, 0), axes.astype(int).tolist(), tilt, 0, 360, sides) + place
         color = random_color(rng)
     cv2.fillConvexPoly(image, np.rint(shape * 16).astype(np.int32), color, cv2.LINE_AA, 4)
 
@@ -183,7 +183,7 @@ def _without_hidden(sprites: list[Sprite], corners: np.ndarray, size: tuple[int,
             return sprites, corners, instances
         # Whoever is taken out hid others, so look again.
         sprites = [sprite for sprite, keep in zip(sprites, kept, strict=True) if keep]
-        corners = corners[kept]
+        corners = corners[np.array(kept)]
 
 
 def _ground_truth(sprite: Sprite, corner: np.ndarray, owners: np.ndarray, index: int) -> Person | None:
@@ -220,4 +220,4 @@ def _camera(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     noise = rng.integers(0, strength, image.shape[:2], dtype=np.uint8, endpoint=True)
     # Half the noise's range is taken off again, so that it does not brighten the image.
     exposed = cv2.convertScaleAbs(image, alpha=rng.uniform(0.8, 1.1), beta=0)
-    return cv2.subtract(cv2.add(exposed, cv2.merge([noise] * 3)), (strength / 2,) * 4)
+    return cv2.subtract(cv2.add(exposed, cv2.merge([noise] * 3)), np.full(4, strength / 2))

@@ -14,13 +14,15 @@ _CAP = np.stack([np.cos(_CAP_ANGLES), np.sin(_CAP_ANGLES)], axis=1)  # half a ci
 
 def random_color(rng: np.random.Generator) -> Color:
     """A BGR color of any hue, rarely very dark or fully saturated."""
-    hsv = np.uint8([[[rng.integers(180), rng.integers(20, 220), rng.integers(60, 245)]]])
-    return tuple(cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)[0, 0].tolist())
+    hsv = np.array([[[rng.integers(180), rng.integers(20, 220), rng.integers(60, 245)]]], np.uint8)
+    blue, green, red = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)[0, 0].tolist()
+    return blue, green, red
 
 
 def shade(color: Color, factor: float) -> Color:
     """The color made lighter (factor above 1) or darker."""
-    return tuple(min(255.0, channel * factor) for channel in color)
+    blue, green, red = (min(255.0, channel * factor) for channel in color)
+    return blue, green, red
 
 
 def capsule(start: np.ndarray, end: np.ndarray, start_radius: float, end_radius: float) -> np.ndarray:

@@ -75,12 +75,12 @@ def render_sprite(
 
     knots = rng.uniform(0.9, 1.1, (height_px // TEXTURE_CELL + 2, width // TEXTURE_CELL + 2))
     texture = cv2.resize(knots.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
-    color = cv2.resize(canvas, size, interpolation=cv2.INTER_AREA)
+    pixels = cv2.resize(canvas, size, interpolation=cv2.INTER_AREA)
     coverage = cv2.resize((numbers > 0).astype(np.uint8) * 255, size, interpolation=cv2.INTER_AREA)
     labeled = np.ones(17, dtype=bool)
     labeled[:3] = body.faces_viewer
     return Sprite(
-        color=cv2.multiply(color, cv2.merge([texture] * 3), dtype=cv2.CV_8U),
+        color=cv2.multiply(pixels, cv2.merge([texture] * 3), dtype=cv2.CV_8U),
         coverage=coverage,
         parts=np.ascontiguousarray(numbers[::OVERSAMPLING, ::OVERSAMPLING]),
         keypoints=body.keypoints[:, :2] * height - origin,

@@ -83,13 +83,10 @@ def choose_category(
 
     Args:
         categories: the file's "categories", any parsed JSON value.
-        annotated: `Annotated`, what its annotations say.
+        annotated: what its annotations say.
         path: where it was read, for messages.
         wanted: name or id of the category to take; None to choose.
         skeleton: the `Skeleton` whose keypoints these are, whatever the file calls them; None: the file's.
-
-    Returns:
-        A `Chosen`.
 
     Raises:
         RecordsError: if the file does not say which, has no such category, or has other numbers of keypoints

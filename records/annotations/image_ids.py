@@ -21,9 +21,6 @@ def read_image_ids(path: Path | str) -> frozenset[int]:
     Args:
         path: of the file.
 
-    Returns:
-        A frozenset of int.
-
     Raises:
         RecordsError: if it is missing, anything else, or empty.
     """

@@ -70,7 +70,7 @@ class Lenient:
         content: the parsed file in strict form: "images" of those that can be used, "annotations", and
             "categories" with the one that counts, each entry made when it is iterated over. Width and height
             are 0 where the file does not state them.
-        used: frozenset of the ids, as in `content`, of the images that annotations belong to.
+        used: the ids, as in `content`, of the images that annotations belong to.
     """
 
     def __init__(

@@ -32,7 +32,7 @@ def read_mat(content: bytes, names: Sequence[str]) -> dict[str, Any]:
 
     Args:
         content: the file's bytes.
-        names: list of the variables to read.
+        names: of the variables to read.
 
     Returns:
         {name: value} of those that are there.

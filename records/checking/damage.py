@@ -31,7 +31,7 @@ def find_damage(folder: Path | str) -> tuple[Damage, ...]:
         folder: of one build.
 
     Returns:
-        A tuple of `Damage`, in the manifest's order; empty if all is well.
+        In the manifest's order; none if all is well.
 
     Raises:
         RecordsError: if the folder has no manifest that can be read.

@@ -67,12 +67,12 @@ def check_shards(
 
     Args:
         folder: of one build.
-        manifest: its `Manifest`.
+        manifest: the build's.
         samples: how many records of each shard to keep at most.
         workers: shards that are checked at the same time; each is held in memory.
 
     Returns:
-        A list of `ShardReport`, in the manifest's order.
+        In the manifest's order.
     """
     reports = []
 
@@ -98,9 +98,6 @@ def check_shard(folder: Path | str, shard: Shard, num_keypoints: int, samples: i
         shard: its `records.manifest.Shard` of the manifest.
         num_keypoints: K.
         samples: how many records to keep at most.
-
-    Returns:
-        A `ShardReport`.
     """
     try:
         with remote_errors(folder):

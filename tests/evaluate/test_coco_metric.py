@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluate.metrics.coco import METRICS, evaluate_coco, format_table
+from evaluate.metrics.coco import NUMBERS, evaluate_coco, format_table
 from tests.helpers.reference_coco import official_metrics
 from tests.helpers.shared import shared_data
 
@@ -55,7 +55,7 @@ def perfect(ground_truth):
 def test_perfect_predictions_score_one_in_the_official_order():
     ground_truth = annotations()
     metrics = evaluate_coco(ground_truth, perfect(ground_truth))
-    assert list(metrics) == NAMES == [name for name, *_ in METRICS]
+    assert list(metrics) == NAMES == [name for name, *_ in NUMBERS]
     assert list(metrics.values()) == pytest.approx([1] * 10)
     assert all(type(value) is float for value in metrics.values())
 
@@ -406,7 +406,7 @@ def test_ids_that_are_none_are_named(part, key, value):
     [
         ({"images": None}, "images is None; expected a list"),
         ({"annotations": {}}, "annotations is {}; expected a list"),
-        ({"categories": ["person"]}, "categories has 'instance'; expected objects with an id"),
+        ({"categories": ["person"]}, "categories has 'person'; expected objects with an id"),
     ],
 )
 def test_annotations_of_another_form_are_named(changes, says):

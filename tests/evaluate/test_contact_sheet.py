@@ -6,13 +6,16 @@ import pytest
 from pycocotools import coco
 from pycocotools.cocoeval import COCOeval
 
-from evaluate.inference import Predictions
+from evaluate.ground_truth import read_ground_truth
+from evaluate.predictions import Predictions
 from evaluate.report import contact_sheet
 from evaluate.report.contact_sheet import best_of_each, best_oks
 from pipelines.build import build_records
+from records.manifest import read_manifest
 from records.reader import read_records
 from records.skeletons import COCO
 from tests.helpers.builders import annotations, image, instance, make_build, write_split
+from tests.helpers.evaluation_splits import make_split
 
 
 def annotation(keypoints, instance_id=1, image_id=3, area=4000.0):
@@ -78,7 +81,7 @@ def test_every_tile_shows_the_instance_its_caption_names(tmp_path, monkeypatch):
     write_split(tmp_path, "train", data)
     for number, path in enumerate(sorted((tmp_path / "images/train2017").iterdir()), start=1):
         cv2.imwrite(str(path), np.full((96, 96, 3), 40 * number, np.uint8))
-    build_records(make_build(tmp_path, tmp_path / "out"), say=lambda line: None)
+    build_records(make_build(tmp_path, tmp_path / "out"))
     (batch,) = read_records(tmp_path / "out", 6)
     order = batch["image_id"].numpy()
     keypoints = batch["keypoints"].numpy().astype(float)
@@ -88,7 +91,9 @@ def test_every_tile_shows_the_instance_its_caption_names(tmp_path, monkeypatch):
     monkeypatch.setattr(
         contact_sheet, "contact_sheet", lambda tiles, captions, *rest: shown.append((tiles, captions))
     )
-    contact_sheet.draw_instances(tmp_path / "out", COCO, (48, 64), predictions, data, 4, "title")
+    ground_truth = read_ground_truth(tmp_path / "a.json", data, COCO)
+    split = make_split(read_manifest(tmp_path / "out"), COCO, ground_truth, records=tmp_path / "out")
+    contact_sheet.draw_instances(split, (48, 64), predictions, 4, "title")
     ((tiles, captions),) = shown
     assert len(tiles) == 4
     for tile, caption, number in zip(tiles, captions, order[:4].tolist(), strict=True):

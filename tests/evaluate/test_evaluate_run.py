@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +17,8 @@ from safetensors.numpy import load_file, save_file
 import evaluate.run
 from evaluate.cli import command
 from evaluate.network import load_network
-from evaluate.options import EvaluateOptions
-from evaluate.predict_split import find_evaluation_split
 from evaluate.run import evaluate_run, result_name
+from evaluate.run_inputs import find_evaluation_split
 from hrpose.command import CommandError, UsageError
 from model.best_epoch import write_best
 from model.networks import NETWORKS
@@ -27,10 +26,18 @@ from model.run_config import read_config, write_config
 from model.run_folder import RunError, checkpoint_folder
 from records.errors import RecordsError
 from records.manifest import read_manifest
+from records.skeletons import COCO
 from tests.helpers.builders import write_json
 from tests.helpers.full_disk import full_disk_at
 from tests.helpers.shared import ROOT
-from tests.helpers.small_evaluations import BATCH, PART, counted_steps, small_evaluation
+from tests.helpers.small_evaluations import (
+    BATCH,
+    PART,
+    counted_steps,
+    options_of,
+    small_arguments,
+    small_evaluation,
+)
 from tests.helpers.small_runs import SMALL, make_records, small_options
 from train.loop import train
 
@@ -77,10 +84,10 @@ def parts(run, name=f"{NAME}_averaged_ground_truth"):
     return sorted((Path(run.output) / "result/parts" / name).glob("part-*"))
 
 
-def in_a_process(options, tmp_path, **changes):
+def in_a_process(run, tmp_path, **changes):
     """Does an evaluation in a process of its own and returns its `subprocess.CompletedProcess`."""
     path = tmp_path / "options.json"
-    path.write_text(json.dumps(asdict(options) | changes))
+    path.write_text(json.dumps(small_arguments(run, **changes)))
     command = [sys.executable, "-m", "tests.helpers.small_evaluations", str(path)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
 
@@ -95,16 +102,15 @@ def batches_of(process):
 
 @pytest.mark.slow
 def test_a_killed_evaluation_goes_on_and_ends_as_if_nothing_had_been(run, tmp_path):
-    options = small_evaluation(run)
-    whole = batches_of(in_a_process(options, tmp_path))
+    whole = batches_of(in_a_process(run, tmp_path))
     assert whole == {"CPU:0": -(-instances(run) // BATCH)}
     assert whole["CPU:0"] > 6
     expected = results(run)
     shutil.rmtree(Path(run.output) / "result")
-    killed = in_a_process(options, tmp_path, kill_at=4)
+    killed = in_a_process(run, tmp_path, kill_at=4)
     assert killed.returncode == -signal.SIGKILL
     assert [path.name for path in parts(run)] == ["part-00000.npz"]
-    went_on = in_a_process(replace(options, resume=True), tmp_path)
+    went_on = in_a_process(run, tmp_path, resume=True)
     assert f"1 of {-(-instances(run) // PART)} parts are done, going on" in went_on.stdout
     assert batches_of(went_on) == {"CPU:0": whole["CPU:0"] - PART // BATCH}
     assert results(run) == expected
@@ -178,7 +184,7 @@ def test_what_predicts_otherwise_has_another_name(run, tmp_path):
 
     def name(**changes):
         options = small_evaluation(run, **changes)
-        return result_name(network, find_evaluation_split(options, network.config), options).name
+        return result_name(network, find_evaluation_split(options.paths, network.config), options).name
 
     assert name() == f"{NAME}_averaged_ground_truth"
     assert name(batch_size=1, gpus=1, resume=True) == name()
@@ -201,13 +207,12 @@ def test_what_predicts_otherwise_has_another_name(run, tmp_path):
 
 def test_records_of_a_list_of_images_and_custom_data_are_named_by_their_fingerprint(run):
     network, options = load_network(run.output), small_evaluation(run)
-    boxes = find_evaluation_split(options, network.config)
-    for changed in (
-        replace(boxes, manifest=replace(boxes.manifest, dataset="custom")),
-        replace(boxes, ground_truth=replace(boxes.ground_truth, image_ids=frozenset({1}))),
-    ):
-        name = result_name(network, changed, options).name
-        assert name == f"{NAME}_averaged_ground_truth_records-{boxes.manifest.fingerprint[:8]}"
+    split = find_evaluation_split(options.paths, network.config)
+    listed = replace(split, ground_truth=replace(split.ground_truth, image_ids=frozenset({1})))
+    own = replace(network, config=replace(network.config, dataset="custom"))
+    for which, changed in ((network, listed), (own, split)):
+        name = result_name(which, changed, options).name
+        assert name == f"{NAME}_averaged_ground_truth_records-{split.manifest.fingerprint[:8]}"
 
 
 # ---- devices
@@ -215,11 +220,10 @@ def test_records_of_a_list_of_images_and_custom_data_are_named_by_their_fingerpr
 
 @pytest.mark.slow
 def test_two_devices_say_what_one_says_and_share_the_work(run, tmp_path):
-    options = small_evaluation(run)
-    one = batches_of(in_a_process(options, tmp_path))["CPU:0"]
+    one = batches_of(in_a_process(run, tmp_path))["CPU:0"]
     assert instances(run) % BATCH  # the last batch is not full
     expected = results(run)
-    two = batches_of(in_a_process(options, tmp_path, devices=2))
+    two = batches_of(in_a_process(run, tmp_path, devices=2))
     assert sum(two.values()) == one
     assert two["CPU:0"] - two["CPU:1"] in (0, 1)
     assert results(run) == expected
@@ -232,17 +236,24 @@ def test_more_gpus_than_there_are_end_before_anything_is_read(run, monkeypatch):
 
 
 def test_the_flags_are_the_options(run, monkeypatch, capsys):
-    asked = []
+    asked, folder = [], f"--run_dir={run.output}"
     monkeypatch.setattr("evaluate.run.evaluate_run", asked.append)
-    assert command([]) == 0
-    assert asked == [EvaluateOptions(output="output")]
-    assert command(["--continue", "--gpus=4", "--noaveraged", "--batch_size=8", "--epoch=210"]) == 0
-    assert command(["--epoch=best"]) == 0
-    assert asked.pop() == EvaluateOptions(output="output", epoch="best")
+    assert command([folder]) == 0
+    assert asked.pop() == options_of(run.output)
+    assert command([folder, "--continue", "--gpus=4", "--noaveraged", "--batch_size=8", "--epoch=210"]) == 0
     changes = {"resume": True, "gpus": 4, "averaged": False, "batch_size": 8, "epoch": 210}
-    assert asked[1] == EvaluateOptions(output="output", **changes)
-    assert command(["--gpus=-1"]) == 2
-    assert command([f"--batch_size={10**20}"]) == 2
+    assert asked.pop() == options_of(run.output, **changes)
+    assert command([folder, "--epoch=best", "--metric=pck,posetrack", "--tracking"]) == 0
+    metrics = {"metrics": ["pck", "posetrack"], "metric_options": {"tracking": True}}
+    assert asked.pop() == options_of(run.output, epoch="best", **metrics)
+    places = {"split": "train", "boxes": "detections", "dataset_dir": "a", "records_dir": "b/records"}
+    places |= {"annotations": "c.json"}
+    assert command([folder, *(f"--{name}={value}" for name, value in places.items())]) == 0
+    assert asked.pop() == options_of(run.output, **places)
+    assert command([folder, "--gpus=-1"]) == 2
+    assert command([folder, f"--batch_size={10**20}"]) == 2
+    assert command([folder, "--metric=ap"]) == 2
+    assert "--metric=ap: unknown; known: coco, pckh, posetrack, pck" in capsys.readouterr().err
     monkeypatch.undo()
     assert command([f"--run_dir={run.output}", "--gpus=99"]) == 2
     assert re.search(r"evaluate/main.py: --gpus=99: ", capsys.readouterr().err)
@@ -356,11 +367,42 @@ def test_an_input_larger_than_the_records_is_noted(run, monkeypatch, capsys):
 # ---- what it refuses
 
 
-@pytest.mark.parametrize("flag", ["tracking", "official_tenth"])
-def test_flags_of_another_dataset_are_refused(run, flag):
+@pytest.mark.parametrize(("flag", "owner"), [("tracking", "posetrack"), ("official_tenth", "pckh")])
+def test_flags_of_another_metric_are_refused(run, capsys, flag, owner):
     assert command([f"--run_dir={run.output}", f"--{flag}", "--records_dir=nowhere"]) == 2
-    with pytest.raises(UsageError, match=rf"^--{flag} is for runs on \w+, this one is on coco; leave it out"):
-        evaluate_run(small_evaluation(run, **{flag: True}))
+    expected = f"--{flag} is for --metric={owner}, here it is coco; leave it out"
+    assert expected in capsys.readouterr().err
+
+
+def test_a_metric_that_does_not_fit_is_refused_before_anything_is_predicted(run, batches, capsys):
+    for metric in ("pckh", "posetrack"):
+        with pytest.raises(
+            CommandError, match=r"person_keypoints_train2017\.json: .* the 17 of coco; --metric"
+        ):
+            evaluate_run(small_evaluation(run, metrics=[metric]))
+    assert batches == {}
+
+
+# ---- several metrics
+
+
+def test_the_first_of_several_metrics_keeps_its_place_and_the_others_stand_beside_it(run, capsys):
+    path = Path(run.output) / f"result/{NAME}_averaged_ground_truth_metrics.json"
+    alone = evaluate_run(small_evaluation(run))
+    told = json.loads(path.read_text())
+    assert told["metrics"] == alone
+    assert "other_metrics" not in told
+    capsys.readouterr()
+    assert evaluate_run(small_evaluation(run, metrics=["coco", "pck"])) == alone
+    both = json.loads(path.read_text())
+    others = both.pop("other_metrics")
+    assert both == told
+    assert [*others] == ["pck"]
+    assert [*others["pck"]["PCK@0.2"]] == [*COCO.keypoints, "total"]
+    said = capsys.readouterr().out
+    assert "maxDets=20 ]  AP     =" in said
+    assert "PCK@0.2 of the box's longer side =" in said
+    assert [*evaluate_run(small_evaluation(run, metrics=["pck", "coco"]))] == ["PCK@0.2"]
 
 
 def test_a_network_that_says_nan_ends_in_one_line_that_names_it(run):

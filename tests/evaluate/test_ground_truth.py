@@ -162,16 +162,14 @@ def test_an_annotation_file_that_is_no_json_is_named(tmp_path, content, says):
         skeleton=COCO, source={}, options={"annotations_sha256": hashlib.sha256(content).hexdigest()}
     )
     with pytest.raises(RecordsError, match=rf"a\.json: .*{says}"):
-        find_ground_truth(SimpleNamespace(annotations=str(path), dataset_dir=None), manifest)
+        find_ground_truth(manifest, path, given=True)
 
 
 def test_annotations_from_a_pipe_are_refused_as_such(tmp_path):
     """Their results would have no name, and nobody waits for a pipe that nobody writes into."""
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(RecordsError, match=r"the annotation file .*/pipe is no regular file; --annotations"):
-        find_ground_truth(
-            SimpleNamespace(annotations=str(tmp_path / "pipe"), dataset_dir=None), SimpleNamespace(source={})
-        )
+        find_ground_truth(SimpleNamespace(source={}), tmp_path / "pipe", given=True)
 
 
 def test_annotations_that_were_edited_after_the_build_are_named_and_not_where_others_might_be(tmp_path):
@@ -184,13 +182,13 @@ def test_annotations_that_were_edited_after_the_build_are_named_and_not_where_ot
         source={"annotations": str(built_from)},
         options={"annotations_sha256": hashlib.sha256(built_from.read_bytes()).hexdigest()},
     )
-    options = SimpleNamespace(annotations=None, dataset_dir=str(tmp_path / "dataset"))
-    assert find_ground_truth(options, manifest).path == built_from
+    place = tmp_path / "dataset/annotations/val.json"
+    assert find_ground_truth(manifest, place).path == built_from
     built_from.write_text(json.dumps(annotations(IMAGES[:1], [])))
     with pytest.raises(RecordsError, match=r"mine\.json is not the annotation file .* or has changed since"):
-        find_ground_truth(options, manifest)
+        find_ground_truth(manifest, place)
     built_from.unlink()
     with pytest.raises(
         RecordsError, match=r"val\.json does not exist \(the records were built with .*mine\.json\); -"
     ):
-        find_ground_truth(options, manifest)
+        find_ground_truth(manifest, place)

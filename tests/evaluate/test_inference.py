@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from evaluate.inference import Predictions, join, make_predict_step, predict, to_image
+from evaluate.inference import make_predict_step, predict, to_image
+from evaluate.predictions import Predictions, join
 from model.codecs import codec
 from records.augment import augment
 from records.geometry import affine_to_input

@@ -12,14 +12,18 @@ from hypothesis import strategies as st
 from scipy.io import loadmat
 
 from evaluate.ground_truth import read_ground_truth
-from evaluate.inference import Predictions
-from evaluate.metrics.registry import MetricInput, check_measurable, measure
+from evaluate.metrics import check_metrics, choose_metrics
+from evaluate.metrics import measure as measure_by
+from evaluate.metrics.metric import MetricInput, MetricResult
+from evaluate.predictions import Predictions
 from evaluate.rescoring import as_results
 from hrpose.command import CommandError
 from records.coco_category import skeleton_from_coco_category
+from records.datasets import DATASETS
 from records.manifest import Manifest
 from records.skeletons import COCO, MPII
 from tests.helpers.builders import CATEGORY, annotations, image, instance
+from tests.helpers.evaluation_splits import NOWHERE, make_split
 from tests.helpers.sources import BOX, annotation, ground_truth
 from tests.pipelines.test_custom import FIVE, TWENTY_THREE
 
@@ -35,10 +39,76 @@ def metric_input(data, skeleton, instances, dataset="custom", image_ids=None, **
     count = len(instances)
     predictions = Predictions(keypoints, np.full(count, 5000.0), np.ones(count), *ids)
     results = as_results(keypoints, ids[0], range(count), np.full(count, 0.9), ground_truth.category)
-    made = MetricInput(
-        manifest, skeleton, ground_truth, predictions, np.arange(count), results, Path("none"), Path("none")
-    )
+    split = make_split(manifest, skeleton, ground_truth, dataset_dir=changes.pop("dataset_dir", NOWHERE))
+    made = MetricInput(split, predictions, np.arange(count), results, Path("none"))
     return replace(made, **changes)
+
+
+def chosen(made, metric=None, **options):
+    """The metric of that name, or the dataset's, with these of its own options."""
+    return choose_metrics([metric or DATASETS[made.split.manifest.dataset].metrics[0]], options)
+
+
+def measure(made, metric=None, **options):
+    """Its `MetricResult`."""
+    (result,) = measure_by(chosen(made, metric, **options), made).values()
+    return result
+
+
+def check(made, metric=None, **options):
+    check_metrics(chosen(made, metric, **options), made.split)
+
+
+def of_split(made, **changes):
+    """The same with changes of the split."""
+    return replace(made, split=replace(made.split, **changes))
+
+
+def test_a_result_says_what_is_worth_a_curve_and_what_is_for_the_file_only():
+    result = MetricResult(
+        headline="AP 70.0",
+        table="",
+        values={"Mean": 1.0, "Mean@0.1": None},
+        per_keypoint={"AP": {"nose": None, "total": 70.0}},
+        best_by="AP/total",
+        details={"sequences": {"one": {"AP": {"total": 70.0}}}},
+    )
+    assert result.curves == {"Mean": 1.0, "AP/total": 70.0}
+    assert [*result.content] == ["Mean", "Mean@0.1", "AP", "sequences"]
+    assert MetricResult("not measured", "no annotations").content == {}
+
+
+@pytest.mark.parametrize(
+    ("metric", "says"),
+    [
+        (
+            "pckh",
+            r"PCKh is a measure of MPII's 16 keypoints, these are the 17 of coco; --metric names others",
+        ),
+        ("posetrack", r"PoseTrack's metric is one of its 17 keypoints, these are the 17 of coco; --metric"),
+        ("pck", r"PCK compares each annotation with the prediction in its box: --boxes=ground_truth"),
+    ],
+)
+def test_a_metric_that_does_not_fit_is_refused(metric, says):
+    data = scene(CATEGORY)
+    made = metric_input(data, COCO, data["annotations"], "coco", boxes="detections")
+    with pytest.raises(CommandError, match=rf"^truth\.json: {says}"):
+        check(made, metric)
+
+
+def test_pck_is_a_metric_of_its_own_for_annotated_boxes():
+    data = scene(FIVE)
+    made = metric_input(data, skeleton_from_coco_category(FIVE), data["annotations"])
+    check(made, "pck")
+    made.predictions.keypoints[0, 0, 0] += 0.21 * 90
+    result = measure(made, "pck")
+    assert result.headline == "PCK@0.2 96.7"
+    assert result.curves[result.best_by] == pytest.approx(100 * 29 / 30)
+    assert result.per_keypoint["PCK@0.2"][FIVE["keypoints"][0]] == pytest.approx(100 * 5 / 6)
+    for one in data["annotations"]:
+        one["keypoints"] = [0] * 15
+    with pytest.raises(CommandError, match="PCK needs annotated keypoints, and nobody has any"):
+        check(metric_input(data, skeleton_from_coco_category(FIVE), []), "pck")
 
 
 # ---- COCO and users' own
@@ -62,11 +132,11 @@ def test_perfect_predictions_of_any_number_of_keypoints_score_one(category):
     data = scene(category)
     made = metric_input(data, skeleton_from_coco_category(category), data["annotations"])
     metric_result = measure(made)
-    assert metric_result.metrics["AP"] == pytest.approx(1)
+    assert metric_result.content["AP"] == pytest.approx(1)
     assert metric_result.headline == "AP 1.000"
-    assert "PCK@0.2" not in metric_result.metrics
+    assert "PCK@0.2" not in metric_result.content
     made.results[0]["keypoints"] = [0.0] * len(made.results[0]["keypoints"])
-    assert measure(made).metrics["AP"] < 1
+    assert measure(made).content["AP"] < 1
 
 
 def test_without_areas_there_is_pck_too():
@@ -75,12 +145,12 @@ def test_without_areas_there_is_pck_too():
         del one["area"]
     made = metric_input(data, skeleton_from_coco_category(FIVE), data["annotations"])
     metric_result = measure(made)
-    assert (metric_result.metrics["PCK@0.2"], metric_result.metrics["AP"]) == (100, pytest.approx(1))
+    assert (metric_result.content["PCK@0.2"], metric_result.content["AP"]) == (100, pytest.approx(1))
     assert "PCK@0.2 of the box's longer side = 100.0 %" in metric_result.table
     made.predictions.keypoints[0, 0, 0] += 0.21 * 90
-    assert measure(made).metrics["PCK@0.2"] == pytest.approx(100 * 29 / 30)
-    detections = replace(made, manifest=replace(made.manifest, boxes="detections"))
-    assert "PCK@0.2" not in measure(detections).metrics
+    assert measure(made).content["PCK@0.2"] == pytest.approx(100 * 29 / 30)
+    detections = of_split(made, manifest=replace(made.split.manifest, boxes="detections"))
+    assert "PCK@0.2" not in measure(detections).content
 
 
 @pytest.mark.parametrize(("area", "notes"), [(1.0, 1), (60 * 90 * 0.5, 0)])
@@ -99,7 +169,7 @@ def test_pck_of_nobody_is_undefined():
     for one in data["annotations"]:
         del one["area"]
     nobody = metric_input(data, skeleton_from_coco_category(FIVE), [])
-    assert measure(nobody).metrics["PCK@0.2"] is None
+    assert measure(nobody).content["PCK@0.2"] is None
 
 
 def test_a_rejected_duplicate_is_no_miss_and_not_the_one_to_compare_with():
@@ -112,17 +182,17 @@ def test_a_rejected_duplicate_is_no_miss_and_not_the_one_to_compare_with():
     data["annotations"].append(other | {"id": 1, "keypoints": moved})
     del data["annotations"][-1]["area"]
     metric_result = measure(metric_input(data, skeleton_from_coco_category(FIVE), instances))
-    assert (metric_result.metrics["AP"], metric_result.metrics["PCK@0.2"]) == (pytest.approx(1), 100)
+    assert (metric_result.content["AP"], metric_result.content["PCK@0.2"]) == (pytest.approx(1), 100)
     assert "1 annotations without usable id, image, box or keypoints are left out" in metric_result.table
 
 
 def test_annotations_that_the_metric_could_not_read_are_refused_before_predicting():
     data = scene(FIVE)
     made = metric_input(data, skeleton_from_coco_category(FIVE), data["annotations"])
-    check_measurable(made.manifest, made.ground_truth, made.sequences)
-    made.ground_truth.content["images"].append({"id": 2**64})
+    check(made)
+    made.split.ground_truth.content["images"].append({"id": 2**64})
     with pytest.raises(CommandError, match=r"^truth\.json: .*expected objects with an id: a whole number"):
-        check_measurable(made.manifest, made.ground_truth, made.sequences)
+        check(made)
 
 
 def test_images_with_more_instances_than_coco_looks_at_are_counted_in_a_note():
@@ -147,7 +217,7 @@ def unlabeled(path, dataset, name, **changes):
     data = scene(CATEGORY)
     instances = data.pop("annotations")
     made = metric_input(data, COCO, instances, dataset, boxes="detections", name=name, **changes)
-    return replace(made, ground_truth=replace(made.ground_truth, path=Path(path)))
+    return of_split(made, ground_truth=replace(made.split.ground_truth, path=Path(path)))
 
 
 def test_for_images_without_annotations_there_is_what_cocos_server_wants(tmp_path):
@@ -157,7 +227,7 @@ def test_for_images_without_annotations_there_is_what_cocos_server_wants(tmp_pat
         name = folder / "image_info_test-dev2017_w32_epoch-0210_detections"
         made = unlabeled("annotations/image_info_test-dev2017.json", "coco", name, split="test")
         metric_result = measure(made)
-        assert (metric_result.metrics, metric_result.headline) == ({}, "not measured")
+        assert (metric_result.content, metric_result.headline) == ({}, "not measured")
         assert "image_info_test-dev2017.json has no annotations to measure against" in metric_result.table
     stem = "person_keypoints_test-dev2017_w32-epoch-0210-detections_results"
     assert metric_result.files == (folders[1] / f"{stem}.zip",)
@@ -173,7 +243,7 @@ def test_for_images_without_annotations_there_is_what_cocos_server_wants(tmp_pat
 
 def test_other_data_without_annotations_has_no_server(tmp_path):
     metric_result = measure(unlabeled("mine.json", "custom", tmp_path / "mine_w32"))
-    assert (metric_result.metrics, metric_result.headline, metric_result.files) == ({}, "not measured", ())
+    assert (metric_result.content, metric_result.headline, metric_result.files) == ({}, "not measured", ())
     assert "mine.json has no annotations to measure against" in metric_result.table
     assert not list(tmp_path.iterdir())
 
@@ -184,7 +254,7 @@ def test_an_unlabeled_split_has_no_number():
     for one in data["annotations"]:
         one["keypoints"] = [0] * 15
     metric_result = measure(metric_input(data, skeleton_from_coco_category(FIVE), instances, split="test"))
-    assert metric_result.metrics["AP"] == -1
+    assert metric_result.content["AP"] == -1
     assert metric_result.headline == "AP n/a, nobody to find"
     assert metric_result.table.count("n/a (no such ground truth)") == 10
 
@@ -192,7 +262,7 @@ def test_an_unlabeled_split_has_no_number():
 def test_without_any_pose_ap_is_0_and_the_text_says_why():
     data = scene(FIVE)
     metric_result = measure(metric_input(data, skeleton_from_coco_category(FIVE), [], boxes="detections"))
-    assert (metric_result.metrics["AP"], metric_result.metrics["AR"], metric_result.headline) == (
+    assert (metric_result.content["AP"], metric_result.content["AR"], metric_result.headline) == (
         0,
         0,
         "AP 0.000",
@@ -232,7 +302,7 @@ def test_no_annotation_that_a_build_tolerates_crashes_the_metric(instances, imag
         for one in annotated.instances
     ]
     made = metric_input(data, COCO, taken, image_ids=image_ids)
-    metrics = measure(made).metrics
+    metrics = measure(made).content
     json.dumps(metrics, allow_nan=False)
     assert metrics.get("PCK@0.2") in ((100, None) if taken else (None,))
 
@@ -266,7 +336,7 @@ def test_perfect_predictions_have_a_pckh_of_100_and_pred_mat_is_in_list_order(tm
     data = mpii_scene()
     made = metric_input(data, MPII, data["annotations"], "mpii", name=tmp_path / "run")
     metric_result = measure(made)
-    assert set(metric_result.metrics.values()) == {100}
+    assert set(metric_result.content.values()) == {100}
     assert metric_result.headline == "PCKh@0.5 100.0"
     assert metric_result.files == (tmp_path / "run.mat", tmp_path / "run.pred.json")
     expected = in_list_order(data)
@@ -274,7 +344,7 @@ def test_perfect_predictions_have_a_pckh_of_100_and_pred_mat_is_in_list_order(tm
     np.testing.assert_allclose(json.loads(metric_result.files[1].read_text()), expected)
     assert "instances" not in metric_result.table
     made.predictions.keypoints[0, 10, 0] += 0.5 * 0.6 * 50 + 0.1  # a wrist, just too far
-    assert measure(made).metrics["Wrist"] == pytest.approx(90)
+    assert measure(made).content["Wrist"] == pytest.approx(90)
 
 
 def test_instances_without_a_record_or_a_head_keep_their_row(tmp_path):
@@ -284,7 +354,7 @@ def test_instances_without_a_record_or_a_head_keep_their_row(tmp_path):
     data["annotations"][2]["head_box"] = None
     data["annotations"][0]["bbox"] = [0, 0, 0, 0]  # as without objpos
     metric_result = measure(metric_input(data, MPII, instances, "mpii", name=tmp_path / "run"))
-    assert metric_result.metrics["Mean"] == 100
+    assert metric_result.content["Mean"] == 100
     written = loadmat(metric_result.files[0])["preds"] - 1
     expected[[0, 3]] = 0
     np.testing.assert_allclose(written, expected)
@@ -301,7 +371,7 @@ def test_without_a_head_there_is_no_pckh_and_the_text_says_so(tmp_path, head_box
     for one in data["annotations"]:
         one["head_box"] = head_box
     metric_result = measure(metric_input(data, MPII, data["annotations"], "mpii", name=tmp_path / "run"))
-    assert (metric_result.metrics, metric_result.headline) == ({}, "not measured")
+    assert (metric_result.content, metric_result.headline) == ({}, "not measured")
     assert [path.name for path in metric_result.files] == ["run.mat", "run.pred.json"]
     assert "PCKh needs annotated keypoints and head boxes" in metric_result.table
 
@@ -316,17 +386,26 @@ def test_the_test_split_of_mpii_only_writes_the_submission(tmp_path):
         one["keypoints"], one["head_box"] = [0] * 48, None
         del one["list_row"]
     metric_result = measure(metric_input(data, MPII, instances, "mpii", split="test", name=tmp_path / "run"))
-    assert (metric_result.metrics, metric_result.headline) == ({}, "not measured")
+    assert (metric_result.content, metric_result.headline) == ({}, "not measured")
     assert "not public; run.mat has a row for each of its instances" in metric_result.table
     assert "1 of the 5 rows in run.mat are of instances without a record" in metric_result.table
     np.testing.assert_allclose(loadmat(metric_result.files[0])["preds"] - 1, expected)
     np.testing.assert_allclose(json.loads(metric_result.files[1].read_text()), expected)
 
 
+def test_the_published_column_of_a_tenth_is_that_of_0_11(tmp_path):
+    data = mpii_scene()
+    made = metric_input(data, MPII, data["annotations"], "mpii", name=tmp_path / "run")
+    made.predictions.keypoints[:, 10, 0] += 0.105 * 0.6 * 50
+    strict, official = measure(made), measure(made, official_tenth=True)
+    assert strict.values["Mean@0.1"] < official.values["Mean@0.1"] == 100
+    assert (strict.unlike_published, official.unlike_published) == ({"Mean@0.1"}, frozenset())
+
+
 def test_pckh_says_that_it_needs_annotated_boxes():
     data = mpii_scene()
     metric_result = measure(metric_input(data, MPII, data["annotations"], "mpii", boxes="detections"))
-    assert (metric_result.metrics, metric_result.table) == (
+    assert (metric_result.content, metric_result.table) == (
         {},
         "PCKh needs annotated boxes: --boxes=ground_truth",
     )
@@ -347,8 +426,8 @@ def test_no_annotation_that_a_build_tolerates_crashes_pckh(tmp_path_factory, fla
         one |= flaw
     name = tmp_path_factory.mktemp("pckh") / "run"
     metric_result = measure(metric_input(data, MPII, taken, "mpii", name=name))
-    json.dumps(metric_result.metrics, allow_nan=False)
-    assert set(metric_result.metrics.values()) <= {100}
+    json.dumps(metric_result.content, allow_nan=False)
+    assert set(metric_result.content.values()) <= {100}
 
 
 # ---- PoseTrack
@@ -356,4 +435,4 @@ def test_no_annotation_that_a_build_tolerates_crashes_pckh(tmp_path_factory, fla
 
 def test_other_datasets_are_measurable_without_videos():
     made = metric_input(mpii_scene(), MPII, mpii_scene()["annotations"], "mpii", image_ids=frozenset({1}))
-    check_measurable(made.manifest, made.ground_truth, made.sequences)
+    check(made)

@@ -1,19 +1,16 @@
 """What an evaluation says of PoseTrack's videos, and what it refuses before anything is predicted."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from evaluate.metrics.registry import check_measurable, measure
+from evaluate.metrics.posetrack import sequences_of
 from evaluate.options import EvaluateOptions
-from evaluate.predict_split import find_evaluation_split
+from evaluate.run import evaluate_run
 from hrpose.command import CommandError
-from records.manifest import Shard
 from records.skeletons import POSETRACK
-from tests.evaluate.test_metrics import metric_input
+from tests.evaluate.test_metrics import check, chosen, measure, metric_input
 from tests.helpers import posetrack_videos
 from tests.helpers.builders import annotations
 
@@ -27,30 +24,31 @@ def posetrack(tmp_path):
         video["annotations"] = [one | {"keypoints": still[one["track_id"]]} for one in video["annotations"]]
     sequences = tmp_path / "original_annotations/val"
     sequences.mkdir(parents=True)
+    sequences.with_name("test").symlink_to(sequences)
     for name, video in videos.items():
         (sequences / f"{name}.json").write_text(json.dumps(video))
     instances = [one for video in videos.values() for one in video["annotations"]]
     instances = [one | {"id": number, "bbox": [0, 0, 500, 500]} for number, one in enumerate(instances)]
     data = annotations([entry for video in videos.values() for entry in video["images"]], instances)
     data["categories"] = videos["a"]["categories"]
-    changes = {"sequences": sequences, "name": tmp_path / "run"}
+    changes = {"dataset_dir": tmp_path, "name": tmp_path / "run"}
     return lambda **more: metric_input(data, POSETRACK, instances, "posetrack", **(changes | more))
 
 
 def test_perfect_predictions_of_videos_score_100(posetrack, tmp_path):
     metric_result = measure(posetrack())
-    assert metric_result.metrics["AP"]["total"] == pytest.approx(100)
+    assert metric_result.content["AP"]["total"] == pytest.approx(100)
     assert metric_result.headline == "AP 100.0"
     assert [path.name for path in metric_result.files] == ["a.json", "b.json"]
-    assert measure(posetrack(tracking=True)).metrics["MOTA"]["total"] == pytest.approx(100)
+    assert measure(posetrack(), tracking=True).content["MOTA"]["total"] == pytest.approx(100)
     moved = posetrack()
     moved.results[0]["keypoints"] = [5000.0] * 51
-    assert measure(moved).metrics["AP"]["total"] < 100
+    assert measure(moved).content["AP"]["total"] < 100
 
 
 def test_the_test_split_of_posetrack_only_writes_the_submission(posetrack):
     metric_result = measure(posetrack(split="test"))
-    assert (metric_result.metrics, metric_result.headline, len(metric_result.files)) == (
+    assert (metric_result.content, metric_result.headline, len(metric_result.files)) == (
         {},
         "not measured",
         2,
@@ -58,85 +56,76 @@ def test_the_test_split_of_posetrack_only_writes_the_submission(posetrack):
     assert "not public" in metric_result.table
 
 
-def measurable(made, tracking=False):
-    check_measurable(made.manifest, made.ground_truth, made.sequences, tracking)
-
-
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_posetrack_wants_whole_videos(posetrack, split):
     made = posetrack(image_ids=frozenset({10, 11}), split=split)
     with pytest.raises(CommandError, match=r"--image_ids, from 2 images; PoseTrack's metric needs whole"):
-        measurable(made)
+        check(made)
 
 
 def test_videos_other_than_the_records_are_refused(posetrack):
     made = posetrack()
-    (made.sequences / "c.json").write_text(json.dumps(posetrack_videos.video(first=30)))
+    (sequences_of(made.split) / "c.json").write_text(json.dumps(posetrack_videos.video(first=30)))
     with pytest.raises(CommandError, match=r"has 6 images, the videos in .*/val have 9, and 3 are in one"):
-        measurable(made)
-    (made.sequences / "c.json").unlink()
-    (made.sequences / "b.json").unlink()
+        check(made)
+    (sequences_of(made.split) / "c.json").unlink()
+    (sequences_of(made.split) / "b.json").unlink()
     with pytest.raises(CommandError, match=r"have 3, and 3 are .* for example 20\. Put the files there"):
-        measurable(made)
+        check(made)
 
 
 @pytest.mark.parametrize("tracking", [False, True])
 def test_an_evaluation_begins_with_that_check(posetrack, monkeypatch, tracking):
     made = posetrack()
-    somebody = replace(made.manifest, shards=(Shard("a.tfrecord", records=1, size=1, sha256=""),))
-    monkeypatch.setattr("evaluate.predict_split.read_manifest", lambda folder: somebody)
-    monkeypatch.setattr(
-        "evaluate.predict_split.find_ground_truth", lambda options, manifest: made.ground_truth
-    )
-    run = SimpleNamespace(dataset="posetrack", skeleton=POSETRACK.to_json(), num_keypoints=17)
-    data = made.sequences.parent.parent
-    options = EvaluateOptions(output="run", dataset_dir=str(data), boxes="ground_truth", tracking=tracking)
-    assert find_evaluation_split(options, run).sequences == made.sequences
-    video = made.sequences / "b.json"
+    monkeypatch.setattr("evaluate.run.read_config", lambda folder: None)
+    monkeypatch.setattr("evaluate.run.find_evaluation_split", lambda paths, config: made.split)
+    monkeypatch.setattr("evaluate.run.load_network", lambda *_: pytest.fail("that takes a while"))
+    options = EvaluateOptions(made.split.paths, chosen(made, tracking=tracking), gpus=0)
+    video = sequences_of(made.split) / "b.json"
     content = json.loads(video.read_text())
     del content["annotations"][0]["track_id"]
     video.write_text(json.dumps(content))
     if tracking:
         with pytest.raises(CommandError, match="has no track_id"):
-            find_evaluation_split(options, run)
+            evaluate_run(options)
     video.unlink()
     with pytest.raises(CommandError, match=r"have 3, and 3 are"):
-        find_evaluation_split(options, run)
+        evaluate_run(options)
 
 
 def test_what_could_not_be_measured_is_refused_before_anything_is_predicted(posetrack, tmp_path):
-    measurable(posetrack(), tracking=True)
-    measurable(posetrack(split="test"))
+    check(posetrack(), tracking=True)
+    check(posetrack(split="test"))
     with pytest.raises(CommandError, match=r"^truth\.json: .* needs whole videos\. Build them without"):
-        measurable(posetrack(image_ids=frozenset({10, 11})))
+        check(posetrack(image_ids=frozenset({10, 11})))
     with pytest.raises(CommandError, match="no annotations in elsewhere"):
-        measurable(posetrack(sequences=Path("elsewhere")))
-    video = posetrack().sequences / "b.json"
+        check(posetrack(dataset_dir=Path("elsewhere")))
+    video = sequences_of(posetrack().split) / "b.json"
     content = json.loads(video.read_text())
     del content["annotations"][0]["track_id"]
     video.write_text(json.dumps(content))
-    measurable(posetrack())
+    check(posetrack())
     with pytest.raises(
         CommandError, match=r"b\.json: an instance in image 20 has no track_id; without tracks"
     ):
-        measurable(posetrack(), tracking=True)
+        check(posetrack(), tracking=True)
     del content["annotations"][0]["bbox_head"]
     video.write_text(json.dumps(content))
     with pytest.raises(CommandError, match=r"b\.json: annotation 0.*bbox_head"):
-        measurable(posetrack())
-    measurable(posetrack(split="test"))  # whose annotations nobody reads
+        check(posetrack())
+    check(posetrack(split="test"))  # whose annotations nobody reads
     video.unlink()
     with pytest.raises(CommandError, match=r"have 3, and 3 are .* for example 20"):
-        measurable(posetrack())
+        check(posetrack())
 
 
 def test_a_video_nested_too_deeply_is_named(posetrack):
     made = posetrack()
-    (made.sequences / "b.json").write_text("[" * 100_000)
+    (sequences_of(made.split) / "b.json").write_text("[" * 100_000)
     with pytest.raises(CommandError, match=r"^truth\.json: .*b\.json: .* nested too deeply$"):
-        measurable(made)
+        check(made)
 
 
 def test_videos_that_are_not_there_are_named(posetrack):
     with pytest.raises(CommandError, match="no annotations in elsewhere"):
-        measure(posetrack(sequences=Path("elsewhere")))
+        measure(posetrack(dataset_dir=Path("elsewhere")))

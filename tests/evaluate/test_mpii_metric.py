@@ -8,15 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.io import loadmat, savemat
 
-from evaluate.metrics.mpii import (
-    OFFICIAL_TENTH,
-    HeadGroundTruth,
-    evaluate_mpii,
-    format_table,
-    load_ground_truth,
-    pckh,
-    write_submission,
-)
+from evaluate.metrics.mpii_files import HeadGroundTruth, load_ground_truth, write_submission
+from evaluate.metrics.pckh import OFFICIAL_TENTH, evaluate_mpii, format_table, pckh
 from records.skeletons import MPII
 from tests.helpers.shared import shared_data
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluate.metrics.posetrack import inside
+from evaluate.metrics.posetrack_matching import inside
 from tests.helpers.posetrack_videos import HEAD_TOP, NOSE, evaluate, move, perfect, remove, video
 
 

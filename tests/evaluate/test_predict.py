@@ -23,9 +23,10 @@ from hrpose.command import CommandError
 from model.image_files import ImageError, read_image
 from model.run_config import RunConfig, write_config
 from model.run_folder import RunError, save_checkpoint
+from pipelines.build import build_records
 from records.reader import read_records
 from records.skeletons import COCO
-from tests.helpers.builders import generate_image, make_build, make_dataset, quiet
+from tests.helpers.builders import generate_image, make_build, make_dataset
 from tests.helpers.full_disk import full_disk_at
 from tests.helpers.networks import network
 from tests.helpers.shared import ROOT, shared_data
@@ -65,7 +66,7 @@ def largest_difference(records, images, image_of, config=CONFIG):
 def test_the_keypoints_are_those_of_the_evaluator_for_the_same_box(tmp_path, codec):
     data = make_dataset(tmp_path)
     crop = {"quality": 100, "scale_factor": None, "input_size": INPUT}
-    quiet(make_build(tmp_path, tmp_path / "out", crop=crop, max_bad_fraction=1.0))
+    build_records(make_build(tmp_path, tmp_path / "out", crop=crop, max_bad_fraction=1.0))
     names = {entry["id"]: entry["file_name"] for entry in data["images"]}
     config = replace(CONFIG, codec=codec)
     assert largest_difference(tmp_path / "out", tmp_path / "images/train2017", names, config) < 0.1
@@ -79,7 +80,7 @@ def test_the_keypoints_are_those_of_the_evaluator_for_the_same_box(tmp_path, cod
 )
 def test_on_coco_they_differ_by_the_jpegs_noise_only(tmp_path, changes, tolerance):
     coco = shared_data("dataset", "COCO")
-    quiet(make_build(coco, tmp_path / "out", "val", crop=changes | {"input_size": INPUT}))
+    build_records(make_build(coco, tmp_path / "out", "val", crop=changes | {"input_size": INPUT}))
     content = json.loads((coco / "annotations/person_keypoints_val2017.json").read_text())
     names = {entry["id"]: entry["file_name"] for entry in content["images"]}
     assert largest_difference(tmp_path / "out", coco / "images/val2017", names) < tolerance

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluate.inference import Predictions, join
 from evaluate.prediction_cache import PredictionCache
+from evaluate.predictions import Predictions, join
 from hrpose.atomic_files import WriteError
 from model.run_folder import RunError
 from tests.helpers.full_disk import full_disk_at

@@ -12,19 +12,22 @@ import numpy as np
 import pytest
 
 from evaluate.ground_truth import read_ground_truth
-from evaluate.inference import Predictions
-from evaluate.laps import Laps
-from evaluate.metrics.registry import MetricInput, MetricResult, measure_coco
+from evaluate.metrics import choose_metrics, measure
+from evaluate.metrics.metric import MetricInput, MetricResult
+from evaluate.predictions import Predictions
 from evaluate.report.analysis import Pair
 from evaluate.report.examples import best_and_worst, describe_pair, read_instances
 from evaluate.report.published import TABLE, published_for
 from evaluate.report.report import write_report
 from evaluate.rescoring import as_results, rescore_and_nms
+from evaluate.run import Timing
 from model.run_config import RunConfig
+from pipelines.build import build_records
 from records.manifest import read_manifest
 from records.reader import read_records
 from records.skeletons import COCO
-from tests.helpers.builders import make_build, quiet, random_annotations, write_split
+from tests.helpers.builders import make_build, random_annotations, write_split
+from tests.helpers.evaluation_splits import make_split
 from tests.helpers.shared import ROOT
 
 HOSTILE = "\"'><script>alert(1)<&>.jpg"
@@ -40,7 +43,7 @@ def scene(tmp_path_factory):
     for entry in data["images"]:
         entry["file_name"] = f"{entry['id']}{HOSTILE}"
     write_split(folder, "val", data)
-    quiet(make_build(folder, folder / "val", "val", instances_per_shard=8, max_bad_fraction=1.0))
+    build_records(make_build(folder, folder / "val", "val", instances_per_shard=8, max_bad_fraction=1.0))
     return folder / "val", read_manifest(folder / "val"), data
 
 
@@ -61,16 +64,19 @@ def metric_input(scene, noise=4.0, data=None, **changes):
     )
     results = as_results(keypoints, batch["image_id"], kept, scores)
     ground_truth = read_ground_truth(Path("val <b>.json"), annotations if data is None else data, skeleton)
-    made = MetricInput(
-        manifest, skeleton, ground_truth, predictions, kept, results, Path("none"), Path("none")
-    )
+    split = make_split(manifest, skeleton, ground_truth, records=folder)
+    made = MetricInput(split, predictions, kept, results, Path("none"))
     return replace(made, **changes)
 
 
-def write(path, scene, made, metric_result=None, run=RUN, **changes):
+def ap(made):
+    """COCO's metric of it: {name: `MetricResult`}."""
+    return measure(choose_metrics(["coco"]), made)
+
+
+def write(path, made, metric_result=None, run=RUN, **changes):
     settings = {"epoch": 210, "flip_test": True} | changes
-    metric_result = measure_coco(made) if metric_result is None else metric_result
-    return write_report(path, made, metric_result, run, scene[0], TIMING, **settings)
+    return write_report(path, made, metric_result or ap(made), run, TIMING, **settings)
 
 
 class Reader(HTMLParser):
@@ -96,14 +102,14 @@ def read(path):
 
 
 def test_the_page_has_every_section_and_needs_nothing_else(scene, tmp_path):
-    path = write(tmp_path / "report.html", scene, metric_input(scene))
+    path = write(tmp_path / "report.html", metric_input(scene))
     page = read(path)
     for words in ("AP .75", "Precision-recall curves", "AP by size", "AP by number of labeled keypoints"):
         assert words in page.text
     for words in ("left wrist", "Best by OKS", "Worst by OKS", "Timing", "instances per second"):
         assert words in page.text
     assert "Predicted keypoints with a score up to 0.2 are not drawn." in page.text
-    assert "not this dataset's own" not in page.text
+    assert "not the one above" not in page.text
     assert page.tags.count("polyline") == 3
     assert page.tags.count("img") == 2 * 18
     assert all(link.startswith("data:") for link in page.links)
@@ -112,9 +118,10 @@ def test_the_page_has_every_section_and_needs_nothing_else(scene, tmp_path):
 
 def test_nothing_from_outside_is_taken_for_markup(scene, tmp_path):
     made = metric_input(scene)
-    skeleton = replace(made.skeleton, keypoints=tuple(f'<i>{k}"&' for k in made.skeleton.keypoints))
-    made = replace(made, skeleton=skeleton)
-    page = read(write(tmp_path / "report.html", scene, made))
+    skeleton = made.split.skeleton
+    skeleton = replace(skeleton, keypoints=tuple(f'<i>{k}"&' for k in skeleton.keypoints))
+    made = replace(made, split=replace(made.split, skeleton=skeleton))
+    page = read(write(tmp_path / "report.html", made))
     assert {"script", "i", "b"}.isdisjoint(page.tags)
     assert page.handlers == []
     assert HOSTILE in page.text
@@ -124,16 +131,16 @@ def test_nothing_from_outside_is_taken_for_markup(scene, tmp_path):
 
 def test_published_numbers_stand_beside_those_of_the_same_recipe_only(scene, tmp_path):
     made = metric_input(scene)
-    page = read(write(tmp_path / "a.html", scene, made, flip_test=False))
+    page = read(write(tmp_path / "a.html", made, flip_test=False))
     assert "0.744" in page.text
     assert "CVPR 2019" in page.text
     assert "Not the same setting: this run has annotated boxes, no flip test." in page.text
     for changes in ({"model": "w30"}, {"input_size": (128, 192)}, {"dataset": "custom"}):
-        page = read(write(tmp_path / "b.html", scene, made, run=replace(RUN, **changes)))
+        page = read(write(tmp_path / "b.html", made, run=replace(RUN, **changes)))
         assert "There is no published number for this recipe" in page.text
         assert "CVPR" not in page.text
         assert "difference" not in page.text
-    ours = measure_coco(made).metrics["AP"]
+    ours = ap(made)["coco"].values["AP"]
     assert f"AP {ours:.3f} 0.744 {ours - 0.744:+.3f}" in read(tmp_path / "a.html").text
 
 
@@ -145,18 +152,19 @@ def test_the_published_table_is_that_of_the_paper():
         ("w48", (192, 256), (75.1, 90.6, 82.2, 71.5, 81.8, 80.4)),
         ("w48", (288, 384), (76.3, 90.8, 82.9, 72.3, 83.4, 81.2)),
     ):
-        metrics = published_for("coco", "val", model, size).metrics
+        metrics = published_for("coco", "coco", "val", model, size).values
         assert tuple(round(100 * metrics[name], 1) for name in names) == row
         assert len(metrics) == 10
-    assert published_for("mpii", "val", "w32", (256, 256)).metrics["Mean"] == 90.3
-    assert published_for("coco", "train", "w32", (192, 256)) is None
+    assert published_for("pckh", "mpii", "val", "w32", (256, 256)).values["Mean"] == 90.3
+    assert published_for("coco", "coco", "train", "w32", (192, 256)) is None
+    assert published_for("pck", "coco", "val", "w32", (192, 256)) is None
     assert len(TABLE) == 5
 
 
 def test_without_annotations_it_says_so_and_shows_instances_by_score(scene, tmp_path):
     bare = {name: part for name, part in scene[2].items() if name != "annotations"}
     made = metric_input(scene, data=bare, name=tmp_path / "none")
-    page = read(write(tmp_path / "report.html", scene, made))
+    page = read(write(tmp_path / "report.html", made))
     assert "has no annotations to measure against" in page.text
     assert "need annotated keypoints" in page.text
     assert "Highest scores" in page.text
@@ -165,36 +173,47 @@ def test_without_annotations_it_says_so_and_shows_instances_by_score(scene, tmp_
 
 def test_without_results_it_says_so(scene, tmp_path):
     made = metric_input(scene, kept=np.zeros(0, np.int64), results=[])
-    page = read(write(tmp_path / "report.html", scene, made))
+    page = read(write(tmp_path / "report.html", made))
     assert "No poses were kept" in page.text
     assert "No pose comes near an annotated instance" in page.text
     assert "img" not in page.tags
 
 
 def test_predictions_far_from_everybody_are_shown_by_score(scene, tmp_path):
-    page = read(write(tmp_path / "report.html", scene, metric_input(scene, noise=1e5)))
+    page = read(write(tmp_path / "report.html", metric_input(scene, noise=1e5)))
     assert "No pose comes near an annotated instance" in page.text
     assert "Lowest scores" in page.text
 
 
-def test_pckh_and_posetracks_metrics_have_their_tables(scene, tmp_path):
+def test_what_a_metric_says_of_its_numbers_decides_how_they_are_shown(scene, tmp_path):
     made = metric_input(scene)
-    pckh = {"Head": 95.0, "Mean": 91.5, "Mean@0.1": None}
+    values = {"Head": 95.0, "Mean": 91.5, "Mean@0.1": 38.0, "share": 0.25, "none": None, "never": -1.0}
+    result = MetricResult("PCKh@0.5 91.5", "", values, shares=frozenset({"share"}), undefined=-1.0)
     mpii = replace(RUN, dataset="mpii", input_size=(256, 256))
-    path = write(tmp_path / "a.html", scene, made, MetricResult(pckh, "", "PCKh@0.5 91.5"), mpii)
-    page = read(path)
+    page = read(write(tmp_path / "a.html", made, {"pckh": result}, mpii))
     assert "Mean 91.5 90.3 +1.2" in page.text
-    assert "Mean@0.1 – – –" in page.text
-    official = replace(made, official_tenth=True)
-    path = write(tmp_path / "a.html", scene, official, MetricResult(pckh | {"Mean@0.1": 38.0}, "", ""), mpii)
-    assert "Mean@0.1 38.0 37.7 +0.3" in read(path).text
+    assert "Mean@0.1 38.0 37.7 +0.3" in page.text
+    assert "share 0.250 – – none – – – never – – –" in page.text
+    assert "This is COCO's metric, not the one above" in page.text
+    other = replace(result, unlike_published=frozenset({"Mean@0.1"}))
+    assert "Mean@0.1 38.0 – –" in read(write(tmp_path / "a.html", made, {"pckh": other}, mpii)).text
+    assert "91.5 90.3" not in read(write(tmp_path / "a.html", made, {"pck": result}, mpii)).text
+
+
+def test_keypoints_have_a_table_of_their_own_and_each_metric_a_section(scene, tmp_path):
+    made = metric_input(scene)
     keypoints = {"nose": 80.0, "left_knee": None, "total": 75.5}
-    metrics = {"AP": keypoints, "MOTA": keypoints, "sequences": {"one": {"AP": keypoints}}}
+    details = {"sequences": {"one": {"AP": keypoints}}}
+    remarks = ("In percent.",)
+    result = MetricResult(
+        "AP 75.5", "", {}, {"AP": keypoints, "MOTA": keypoints}, details=details, remarks=remarks
+    )
     posetrack = replace(RUN, dataset="posetrack")
-    made = replace(made, manifest=replace(made.manifest, dataset="posetrack"))
-    page = read(write(tmp_path / "b.html", scene, made, MetricResult(metrics, "", "AP 75.5"), posetrack))
-    assert "This is COCO's metric, not this dataset's own" in page.text
-    assert "keypoint AP MOTA nose 80.0 80.0 left knee – – total 75.5 75.5" in page.text
+    page = read(write(tmp_path / "b.html", made, {"posetrack": result, **ap(made)}, posetrack))
+    assert "Metric keypoint AP MOTA nose 80.0 80.0 left knee – – total 75.5 75.5" in page.text
+    assert "In percent." in page.text
+    assert "sequences" not in page.text
+    assert "Metric: coco metric this run AP 0." in page.text
 
 
 def test_the_best_and_the_worst_are_different_instances():
@@ -245,7 +264,7 @@ def browse(page, width, scheme="light"):
 @pytest.mark.slow
 @pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1200, "dark")])
 def test_a_browser_shows_all_of_it_without_a_request(scene, tmp_path, width, scheme):
-    path = write(tmp_path / "report.html", scene, metric_input(scene))
+    path = write(tmp_path / "report.html", metric_input(scene))
     seen = browse(path, width, scheme)
     assert seen["console"] == []
     assert [request for request in seen["requests"] if not request.startswith("data:")] == [path.as_uri()]
@@ -277,8 +296,10 @@ def test_the_browser_would_see_a_request_a_message_and_a_page_too_wide(tmp_path)
     assert seen["images"][0][1] == 0
 
 
-def test_laps_add_up():
-    laps = Laps(clock=iter([10.0, 11.0, 14.0, 14.5]).__next__)
-    for phase in ("load", "predict", "load"):
-        laps.lap(phase)
-    assert laps.seconds == {"load": 1.5, "predict": 3.0}
+def test_phases_are_timed_in_their_order():
+    timing = Timing()
+    for phase in ("load", "predict"):
+        with timing.phase(phase):
+            pass
+    assert list(timing.seconds) == ["load", "predict"]
+    assert all(seconds >= 0 for seconds in timing.seconds.values())

@@ -10,7 +10,7 @@ import cv2
 import google_crc32c
 import numpy as np
 
-from pipelines.build import Build, build_records
+from pipelines.build_specs import Build
 from pipelines.crops import CropOptions
 from records.manifest import MANIFEST
 from records.skeletons import COCO
@@ -125,11 +125,6 @@ def make_build(dataset_dir, folder, split="train", boxes="ground_truth", crop=No
         options=replace(options, **(crop or {})),
     )
     return replace(build, **changes)
-
-
-def quiet(build):
-    """Builds records without a word."""
-    return build_records(build, say=lambda line: None)
 
 
 def shard_bytes(folder):

@@ -29,7 +29,7 @@ def random_network(num_keypoints, architecture="w24_tiny"):
             variable.assign(rng.normal(0, (2 / np.prod(shape[:3])) ** 0.5, shape))
         else:
             variable.assign(rng.uniform(0.5, 1.5, shape))
-    image = normalize(images(4, seed=9))
+    image = normalize(make_images(4, seed=9))
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
@@ -41,7 +41,7 @@ def random_network(num_keypoints, architecture="w24_tiny"):
     return model
 
 
-def images(count, seed=0):
+def make_images(count, seed=0):
     """(count, h, w, 3) uint8: colored squares of 8 pixels."""
     squares = np.random.default_rng(seed).integers(0, 256, (count, SIZE[1] // 8, SIZE[0] // 8, 3))
     return np.kron(squares, np.ones((1, 8, 8, 1))).astype(np.uint8)

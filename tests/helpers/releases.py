@@ -7,9 +7,11 @@ import cv2
 import numpy as np
 from scipy.io import savemat
 
-from pipelines.annotations.convert import ConvertOptions, ensure_converted
-from records.datasets import LAYOUTS
+from pipelines.annotations import CONVERSIONS
+from pipelines.annotations.conversion import ConversionTask
+from records.datasets import DATASETS, dataset_paths
 from tests.helpers.builders import generate_image, write_json
+from tests.helpers.messages import messages
 
 EMPTY = np.zeros((0, 0))
 #: The head's top, a keypoint.
@@ -140,7 +142,7 @@ def write_posetrack(folder):
         write_json(folder / "original_annotations" / split / f"{name}.json", video(images, instances))
 
 
-def convert(folder, dataset="mpii", images=None, said=None, **options):
+def convert(folder, dataset="mpii", images=None, said=None, overwrite=False, annotations_dir=None, **options):
     """Converts a dataset's folder as a build does first; returns who was left out.
 
     Args:
@@ -148,11 +150,15 @@ def convert(folder, dataset="mpii", images=None, said=None, **options):
         dataset: "mpii" or "posetrack".
         images: the image folder, if it is not the folder's.
         said: list that gets the lines shown to the user.
-        **options: of `ConvertOptions`.
+        overwrite: whether to replace what was made otherwise.
+        annotations_dir: where the files go, if not to the folder's annotations/.
+        **options: of the dataset's own ones.
     """
-    say = (lambda line: None) if said is None else said.append
-    options = ConvertOptions(**options)
-    return ensure_converted(LAYOUTS[dataset], folder, images or folder / "images", options, say)
+    entry = DATASETS[dataset]
+    paths = dataset_paths(entry, dataset_dir=folder, images=images, annotations_dir=annotations_dir)
+    own = {option.name: option.default for option in entry.options} | options
+    with messages([] if said is None else said):
+        return CONVERSIONS[dataset](ConversionTask(entry, paths, own, overwrite=overwrite))
 
 
 def written(folder):

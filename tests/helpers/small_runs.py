@@ -55,7 +55,7 @@ def make_records(folder, **crop):
             max_bad_fraction=1,
             instances_per_shard=10,
         )
-        build_records(build, say=lambda line: None)
+        build_records(build)
     return folder / "records"
 
 

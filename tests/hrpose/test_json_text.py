@@ -14,7 +14,7 @@ from evaluate.metrics.coco import evaluate_coco
 from hrpose import json_text
 from hrpose.json_text import parse_json
 from pipelines.annotations.json_stream import read_json, read_long_json
-from pipelines.instances import BuildError
+from pipelines.errors import BuildError
 
 DATA = {"images": [{"file_name": "ä.jpg"}], "info": "Ω"}
 TEXT = json.dumps(DATA, ensure_ascii=False)

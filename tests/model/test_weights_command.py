@@ -14,6 +14,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from model.best_epoch import forget_best, write_best
+from model.networks import NETWORKS
 from model.official_weights import load_state_dict, official_shapes
 from model.run_config import write_config
 from model.run_folder import (
@@ -165,7 +166,7 @@ def test_of_a_run_the_average_is_taken_unless_told_otherwise(tmp_path, run, sour
 
 def test_training_starts_from_the_average_of_a_checkpoint_too(run):
     model = network("w24_tiny")
-    load_initial_weights(model, run / "model_dump/epoch-0007")
+    load_initial_weights(model, run / "model_dump/epoch-0007", NETWORKS["w24_tiny"])
     assert model.get_layer("head.conv").bias.numpy().tolist() == [27] * 17
 
 
@@ -242,7 +243,7 @@ def test_what_cannot_be_read_exits_with_1_and_one_line(tmp_path, content):
 def test_weights_of_another_network_exit_with_1_and_write_nothing(tmp_path):
     save_file({"layer1.0.conv1.weight": np.ones((64, 64, 1, 1), "float32")}, tmp_path / "resnet.safetensors")
     message = refused(1, tmp_path, "import", "--from", "resnet.safetensors", "--to", "out/hrnet_w32")
-    assert "no weights of an HRNet" in message
+    assert "no weights of a network here" in message
     assert len(message.splitlines()) == 1
     assert not (tmp_path / "out").exists()
 
@@ -306,7 +307,9 @@ def test_an_imported_file_makes_the_official_network(tmp_path, name, classifier)
     imported(tmp_path, "source.safetensors", f"weights/hrnet_{architecture}")
     model = published(name)
     load_state_dict(model, random_state(model))
-    fit = load_initial_weights(model, find_initial_weights(tmp_path / "weights", architecture))
+    fit = load_initial_weights(
+        model, find_initial_weights(tmp_path / "weights", architecture), NETWORKS[architecture]
+    )
     if classifier:
         head = {entry: weights[entry] for entry in fit.missing}
         assert len(head) == 2

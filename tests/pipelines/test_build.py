@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.instances import BuildError
+from pipelines.build import build_records
+from pipelines.errors import BuildError
 from records.manifest import read_manifest
 from records.schema import parse_examples
 from tests.helpers.builders import (
@@ -21,7 +22,6 @@ from tests.helpers.builders import (
     instance,
     make_build,
     make_dataset,
-    quiet,
     shard_bytes,
     write_json,
     write_split,
@@ -48,7 +48,7 @@ def test_records_hold_exactly_what_the_annotations_say(tmp_path):
     instances = [instance(31, 7, [60, 40, 40, 80], area=1234.5), instance(32, 7, [100, 30, 20, 20])]
     instances += [instance(33, 8, [10, 10, 30, 40]), instance(34, 8, [0, 0, 9, 9], iscrowd=1)]
     write_split(tmp_path, "train", annotations([image(7, 160, 140), image(8, 120, 90), image(9)], instances))
-    manifest = quiet(make_build(tmp_path, tmp_path / "out", crop={"max_crop_scale": 100.0}))
+    manifest = build_records(make_build(tmp_path, tmp_path / "out", crop={"max_crop_scale": 100.0}))
 
     assert (manifest.records, manifest.images) == (3, 2)
     assert (manifest.filtered, manifest.rejected) == ({"crowd": 1}, {})
@@ -94,7 +94,7 @@ def test_the_manifest_describes_the_files(finished):
 
 
 def test_detections_are_built_from_the_detectors_boxes(dataset_dir, tmp_path):
-    manifest = quiet(make_build(dataset_dir, tmp_path, boxes="detections", score_threshold=0.2))
+    manifest = build_records(make_build(dataset_dir, tmp_path, boxes="detections", score_threshold=0.2))
     detections = json.loads((dataset_dir / "dets/human_detection.json").read_text())
     kept = [position for position, entry in enumerate(detections) if entry["score"] >= 0.2]
     assert 0 < len(kept) < len(detections)
@@ -109,7 +109,7 @@ def test_a_gray_image_becomes_a_gray_crop(tmp_path):
     path = tmp_path / "images/train2017/000000000001.jpg"
     cv2.imwrite(str(path), cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2GRAY))
     assert cv2.imread(str(path), cv2.IMREAD_UNCHANGED).ndim == 2
-    assert quiet(make_build(tmp_path, tmp_path / "out")).records == 1
+    assert build_records(make_build(tmp_path, tmp_path / "out")).records == 1
     crop = cv2.imdecode(np.frombuffer(parse(tmp_path / "out")["crop"][0], np.uint8), cv2.IMREAD_COLOR)
     assert crop.std() > 10
     assert np.ptp(crop.astype(int), axis=2).max() <= 2
@@ -120,13 +120,13 @@ def test_the_orientation_a_camera_noted_is_ignored(tmp_path):
     write_split(tmp_path, "train", annotations([image(1, 120, 90)], [instance(1, 1, [20, 10, 50, 70])]))
     path = tmp_path / "images/train2017/000000000001.jpg"
     plain = path.read_bytes()
-    quiet(make_build(tmp_path, tmp_path / "plain"))
+    build_records(make_build(tmp_path, tmp_path / "plain"))
     # An EXIF segment with one entry, "orientation" (0x112), of value 6: to be turned by a quarter.
     entry = struct.pack(">HHIHH", 0x112, 3, 1, 6, 0)
     exif = b"Exif\0\0MM\0*" + struct.pack(">IH", 8, 1) + entry + struct.pack(">I", 0)
     path.write_bytes(plain[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + plain[2:])
     assert cv2.imread(str(path)).shape == (120, 90, 3)
-    quiet(make_build(tmp_path, tmp_path / "turned"))
+    build_records(make_build(tmp_path, tmp_path / "turned"))
     assert shard_bytes(tmp_path / "turned") == shard_bytes(tmp_path / "plain")
 
 
@@ -137,7 +137,7 @@ def test_an_image_with_many_instances_is_divided_over_the_shards(tmp_path):
     rng = np.random.default_rng(0)
     boxes = [box | {"bbox": rng.uniform(1, 60, 4).tolist()} for _ in range(60)]
     write_json(tmp_path / "dets/human_detection.json", boxes)
-    manifest = quiet(
+    manifest = build_records(
         make_build(tmp_path, tmp_path / "out", "val", boxes="detections", instances_per_shard=10)
     )
     assert [shard.records for shard in manifest.shards] == [10] * 6
@@ -150,7 +150,7 @@ def test_an_image_with_many_instances_is_divided_over_the_shards(tmp_path):
 def test_another_folder_gives_the_same_bytes(dataset_dir, finished, tmp_path):
     elsewhere = tmp_path / "moved"
     shutil.copytree(dataset_dir, elsewhere)
-    quiet(make_build(elsewhere, tmp_path / "out", instances_per_shard=6))
+    build_records(make_build(elsewhere, tmp_path / "out", instances_per_shard=6))
     assert shard_bytes(tmp_path / "out") == shard_bytes(finished)
     assert read_manifest(tmp_path / "out").fingerprint == read_manifest(finished).fingerprint
 
@@ -163,7 +163,7 @@ def test_the_order_of_the_annotation_file_does_not_matter(dataset_dir, finished,
     for name in ("images", "annotations"):
         data[name] = [data[name][i] for i in rng.permutation(len(data[name]))]
     path.write_text(json.dumps(data))
-    quiet(make_build(tmp_path / "data", tmp_path / "out", instances_per_shard=6))
+    build_records(make_build(tmp_path / "data", tmp_path / "out", instances_per_shard=6))
     assert shard_bytes(tmp_path / "out") == shard_bytes(finished)
     first, second = (read_manifest(folder).options for folder in (finished, tmp_path / "out"))
     assert {name for name in first if first[name] != second[name]} == {"annotations_sha256"}
@@ -172,7 +172,7 @@ def test_the_order_of_the_annotation_file_does_not_matter(dataset_dir, finished,
 def test_worker_processes_are_told_where_our_packages_are(dataset_dir, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "/elsewhere")
     for folder in ("a", "b"):
-        quiet(make_build(dataset_dir, tmp_path / folder))
+        build_records(make_build(dataset_dir, tmp_path / folder))
         assert os.environ["PYTHONPATH"].split(os.pathsep) == [str(ROOT), "/elsewhere"]
 
 
@@ -189,7 +189,7 @@ def test_an_image_behind_a_link_out_of_the_folder_is_rejected(tmp_path):
     linked = tmp_path / "linked"
     linked.symlink_to(images)  # a link to the folder itself is what users have
     build = make_build(tmp_path, tmp_path / "out", images=str(linked), max_bad_fraction=1)
-    manifest = quiet(build)
+    manifest = build_records(build)
     there = sum(p["image_id"] == data["images"][0]["id"] for p in data["annotations"])
     assert 0 < manifest.rejected["unsafe_path"] <= there
     assert manifest.records > 0
@@ -204,7 +204,7 @@ def test_a_header_that_promises_too_many_pixels_is_an_unreadable_image(tmp_path)
     )
     content[frame + 5 : frame + 9] = b"\xff\xdc\xff\xdc"  # height and width, 65500 each
     path.write_bytes(content)
-    manifest = quiet(make_build(tmp_path, tmp_path / "out", max_bad_fraction=1))
+    manifest = build_records(make_build(tmp_path, tmp_path / "out", max_bad_fraction=1))
     assert manifest.rejected["unreadable_image"] > 0
 
 
@@ -246,7 +246,9 @@ def broken_dataset(folder):
 
 def test_instances_of_bad_images_are_rejected_with_the_reason_and_the_others_built(tmp_path):
     expected = broken_dataset(tmp_path)
-    manifest = quiet(make_build(tmp_path, tmp_path / "out", instances_per_shard=3, max_bad_fraction=0.5))
+    manifest = build_records(
+        make_build(tmp_path, tmp_path / "out", instances_per_shard=3, max_bad_fraction=0.5)
+    )
     assert manifest.records == 10
     assert manifest.rejected == {
         "unreadable_image": 4,
@@ -265,7 +267,7 @@ def test_instances_of_bad_images_are_rejected_with_the_reason_and_the_others_bui
 def test_too_many_bad_instances_fail_the_build_without_a_manifest(tmp_path):
     broken_dataset(tmp_path)
     with pytest.raises(BuildError, match=r"10 of 20 instances .*4 unreadable_image.*rejected\.jsonl"):
-        quiet(make_build(tmp_path, tmp_path / "out", instances_per_shard=3, max_bad_fraction=0.49))
+        build_records(make_build(tmp_path, tmp_path / "out", instances_per_shard=3, max_bad_fraction=0.49))
     assert not (tmp_path / "out/manifest.json").exists()
     assert len(rejected(tmp_path / "out")) == 10
 
@@ -279,10 +281,10 @@ def test_after_too_many_bad_instances_the_mended_images_are_tried_again(tmp_path
     content = away.read_bytes()
     away.unlink()
     with pytest.raises(BuildError, match="1 missing_image"):
-        quiet(build)
+        build_records(build)
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.tfrecord-*")}
     away.write_bytes(content)
-    manifest = quiet(build)
+    manifest = build_records(build)
     assert (manifest.records, manifest.rejected) == (6, {})
     assert len(kept) == len(manifest.shards) - 1
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
@@ -297,7 +299,7 @@ def test_annotation_errors_are_in_the_same_file_as_image_errors(tmp_path):
     ]
     write_split(tmp_path, "train", annotations([image(1), image(2)], instances))
     (tmp_path / "images/train2017/000000000002.jpg").unlink()
-    manifest = quiet(make_build(tmp_path, tmp_path / "out", max_bad_fraction=0.7))
+    manifest = build_records(make_build(tmp_path, tmp_path / "out", max_bad_fraction=0.7))
     assert manifest.rejected == {"bad_box": 1, "missing_image": 1}
     assert [(e["instance_id"], e["reason"]) for e in rejected(tmp_path / "out")] == [
         (2, "bad_box"),
@@ -309,11 +311,11 @@ def test_annotation_errors_are_in_the_same_file_as_image_errors(tmp_path):
 def test_a_folder_that_could_be_a_pattern_is_refused(dataset_dir, tmp_path, name):
     """Beam's file systems delete by pattern, so --overwrite would delete others' folders."""
     with pytest.raises(BuildError, match="must not hold"):
-        quiet(make_build(dataset_dir, tmp_path / name))
+        build_records(make_build(dataset_dir, tmp_path / name))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_dataset_without_anybody_is_refused(tmp_path):
     write_split(tmp_path, "train", annotations([image(1)], [instance(1, 1, [1, 1, 9, 9], iscrowd=1)]))
     with pytest.raises(BuildError, match=r"nobody to build records of.*crowd"):
-        quiet(make_build(tmp_path, tmp_path / "out"))
+        build_records(make_build(tmp_path, tmp_path / "out"))

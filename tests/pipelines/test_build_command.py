@@ -241,9 +241,9 @@ def test_flags_reach_the_build(capsys, tmp_path):
     assert len(manifest.shards) == 2
     assert not (tmp_path / "records").exists()
 
-    again, out, _ = called(capsys, f"--dataset_dir={tmp_path}", *flags)
+    again, _, err = called(capsys, f"--dataset_dir={tmp_path}", *flags)
     assert again == 0
-    assert "already built, 8 instances in 2 shards" in out
+    assert "already built, 8 instances in 2 shards" in err
     code, _, err = called(capsys, f"--dataset_dir={tmp_path}", *flags, "--crop_quality=71")
     assert code == 1
     assert "quality was 70, now 71" in err

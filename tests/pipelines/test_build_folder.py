@@ -10,15 +10,10 @@ import pytest
 
 from pipelines import transforms
 from pipelines.build import build_records
-from pipelines.instances import BuildError
+from pipelines.errors import BuildError
 from records.manifest import read_manifest
-from tests.helpers.builders import (
-    make_build,
-    make_dataset,
-    quiet,
-    shard_bytes,
-    write_json,
-)
+from tests.helpers.builders import make_build, make_dataset, shard_bytes, write_json
+from tests.helpers.messages import messages
 from tests.helpers.shared import ROOT
 
 # ---- resuming
@@ -26,8 +21,8 @@ from tests.helpers.shared import ROOT
 
 def test_a_finished_build_says_so_and_writes_nothing(dataset_dir, finished):
     before = {path: path.stat().st_mtime_ns for path in finished.iterdir()}
-    said = []
-    manifest = build_records(make_build(dataset_dir, finished, instances_per_shard=6), say=said.append)
+    with messages([]) as said:
+        manifest = build_records(make_build(dataset_dir, finished, instances_per_shard=6))
     assert manifest == read_manifest(finished)
     assert len(said) == 1
     assert "already built" in said[0]
@@ -54,14 +49,14 @@ def test_an_interrupted_build_goes_on_at_the_first_unfinished_shard(
     build = make_build(dataset_dir, tmp_path, instances_per_shard=6)
     fail_at(monkeypatch, 3)
     with pytest.raises(Exception, match="disk full"):
-        quiet(build)
+        build_records(build)
     monkeypatch.undo()
     done = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.tfrecord-*")}
     assert len(done) == 2
     assert not (tmp_path / "manifest.json").exists()
 
     started = fail_at(monkeypatch, shard=None)
-    quiet(build)
+    build_records(build)
     assert len(started) == 2  # the other two
     assert {path: path.stat().st_mtime_ns for path in done} == done
     assert shard_bytes(tmp_path) == shard_bytes(finished)
@@ -102,7 +97,7 @@ def test_a_killed_build_leaves_no_half_a_shard_and_goes_on(dataset_dir, finished
     (done,) = [path for path in tmp_path.glob("*.tfrecord-*") if path.suffix != ".partial"]
     assert done.read_bytes() == shard_bytes(finished)[done.name]
     before = done.stat().st_mtime_ns
-    quiet(make_build(dataset_dir, tmp_path, instances_per_shard=6))
+    build_records(make_build(dataset_dir, tmp_path, instances_per_shard=6))
     assert done.stat().st_mtime_ns == before
     assert shard_bytes(tmp_path) == shard_bytes(finished)
 
@@ -122,7 +117,7 @@ def test_a_killed_build_leaves_no_half_a_shard_and_goes_on(dataset_dir, finished
 def test_other_options_are_refused_by_name_and_nothing_is_touched(dataset_dir, finished, change, named):
     before = shard_bytes(finished)
     with pytest.raises(BuildError, match=named) as error:
-        quiet(make_build(dataset_dir, finished, **{"instances_per_shard": 6} | change))
+        build_records(make_build(dataset_dir, finished, **{"instances_per_shard": 6} | change))
     assert "--overwrite" in str(error.value)
     assert shard_bytes(finished) == before
 
@@ -130,12 +125,12 @@ def test_other_options_are_refused_by_name_and_nothing_is_touched(dataset_dir, f
 def test_changed_annotations_are_refused_and_overwrite_replaces_everything(tmp_path):
     data = make_dataset(tmp_path, images=5)
     build = make_build(tmp_path, tmp_path / "out", instances_per_shard=2, max_bad_fraction=1)
-    quiet(build)
+    build_records(build)
     data["annotations"] = data["annotations"][:3]
     write_json(Path(build.annotations), data)
     with pytest.raises(BuildError, match="annotations_sha256"):
-        quiet(build)
-    manifest = quiet(replace(build, overwrite=True))
+        build_records(build)
+    manifest = build_records(replace(build, overwrite=True))
     assert manifest.records + sum(manifest.rejected.values()) == 3
     assert sorted(shard_bytes(tmp_path / "out")) == [shard.name for shard in manifest.shards]
 
@@ -144,18 +139,18 @@ def test_an_interrupted_build_with_other_options_is_refused(dataset_dir, tmp_pat
     build = make_build(dataset_dir, tmp_path, instances_per_shard=6)
     fail_at(monkeypatch, 2)
     with pytest.raises(Exception, match="disk full"):
-        quiet(build)
+        build_records(build)
     monkeypatch.undo()
     with pytest.raises(BuildError, match="quality was 95, now 50"):
-        quiet(make_build(dataset_dir, tmp_path, instances_per_shard=6, crop={"quality": 50}))
+        build_records(make_build(dataset_dir, tmp_path, instances_per_shard=6, crop={"quality": 50}))
 
 
 def test_overwrite_removes_the_files_of_a_build_and_nothing_else(tmp_path):
     make_dataset(tmp_path, images=5)
     build = make_build(tmp_path, tmp_path / "out", instances_per_shard=2, max_bad_fraction=1)
-    quiet(build)
+    build_records(build)
     (tmp_path / "out/precious.txt").write_text("not ours")
-    manifest = quiet(replace(build, instances_per_shard=5, overwrite=True))
+    manifest = build_records(replace(build, instances_per_shard=5, overwrite=True))
     assert sorted(shard_bytes(tmp_path / "out")) == [shard.name for shard in manifest.shards]
     assert (tmp_path / "out/precious.txt").read_text() == "not ours"
 
@@ -163,7 +158,7 @@ def test_overwrite_removes_the_files_of_a_build_and_nothing_else(tmp_path):
 def test_a_manifest_of_something_else_is_refused_even_with_overwrite(dataset_dir, tmp_path):
     (tmp_path / "manifest.json").write_text('{"name": "a web app"}')
     with pytest.raises(BuildError, match="not one of records"):
-        quiet(make_build(dataset_dir, tmp_path, overwrite=True))
+        build_records(make_build(dataset_dir, tmp_path, overwrite=True))
     assert (tmp_path / "manifest.json").read_text() == '{"name": "a web app"}'
 
 
@@ -171,7 +166,7 @@ def test_a_manifest_of_something_else_is_refused_even_with_overwrite(dataset_dir
 def test_a_damaged_build_says_so_and_overwrite_builds_it_again(tmp_path, damage):
     make_dataset(tmp_path, images=5)
     build = make_build(tmp_path, tmp_path / "out", instances_per_shard=2, max_bad_fraction=1)
-    quiet(build)
+    build_records(build)
     before, manifest = shard_bytes(tmp_path / "out"), tmp_path / "out/manifest.json"
     if damage == "no manifest":
         manifest.unlink()
@@ -180,21 +175,21 @@ def test_a_damaged_build_says_so_and_overwrite_builds_it_again(tmp_path, damage)
     else:
         next((tmp_path / "out").glob("*.tfrecord-00001-*")).unlink()
     with pytest.raises(BuildError, match="--overwrite"):
-        quiet(build)
-    quiet(replace(build, overwrite=True))
+        build_records(build)
+    build_records(replace(build, overwrite=True))
     assert shard_bytes(tmp_path / "out") == before
 
 
 def test_a_shard_without_its_side_file_is_made_again(tmp_path, monkeypatch):
     make_dataset(tmp_path, images=5)
     build = make_build(tmp_path, tmp_path / "out", instances_per_shard=2, max_bad_fraction=1)
-    quiet(build)
+    build_records(build)
     before = shard_bytes(tmp_path / "out")
     shutil.rmtree(tmp_path / "out")
     fail_at(monkeypatch, 3)
     with pytest.raises(Exception, match="disk full"):
-        quiet(build)
+        build_records(build)
     monkeypatch.undo()
     next((tmp_path / "out/.build").glob("shard-*.json")).unlink()
-    quiet(build)
+    build_records(build)
     assert shard_bytes(tmp_path / "out") == before

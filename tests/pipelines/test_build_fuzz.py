@@ -11,14 +11,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipelines.annotations.source import read_source
+from pipelines.build import build_records
 from pipelines.crops import CropOptions
-from pipelines.instances import BuildError
+from pipelines.errors import BuildError
+from pipelines.shard_job import ShardJob
 from pipelines.spool import Spool
-from pipelines.transforms import ShardJob, make_records
 from records.manifest import read_manifest
 from records.schema import parse_examples
 from records.skeletons import COCO
-from tests.helpers.builders import annotations, generate_image, image, instance, make_build, quiet, write_json
+from tests.helpers.builders import annotations, generate_image, image, instance, make_build, write_json
+from tests.helpers.small_runs import make_records
 from tests.helpers.sources import anything, everyone, ground_truth, keypoints, some_of
 
 SIZE = (80, 60)
@@ -84,7 +86,7 @@ def test_everybody_of_a_build_is_a_record_rejected_or_left_out(folder, tmp_path_
     build = replace(build, split=split, annotations=str(folder / "annotations.json"))
     source = read_source(build)
     try:
-        manifest = quiet(build)
+        manifest = build_records(build)
     except BuildError as error:
         assert "nobody to build records of" in str(error)  # noqa: PT017
         assert source.count == 0

@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from pipelines.instances import BuildError
+from pipelines.build import build_records
+from pipelines.errors import BuildError
 from tests.helpers.builders import (
     annotations,
     image,
     instance,
     make_build,
     make_dataset,
-    quiet,
     shard_bytes,
     write_split,
 )
@@ -31,10 +31,10 @@ def test_annotations_may_be_mended_after_a_build_that_failed(tmp_path):
     build = make_build(tmp_path / "data", tmp_path / "out", max_bad_fraction=0.01)
     good = broken_box(tmp_path / "data", [1, 2, -3, 4])
     with pytest.raises(BuildError, match="1 bad_box"):
-        quiet(build)
+        build_records(build)
     broken_box(tmp_path / "data", good)
-    whole = quiet(replace(build, max_bad_fraction=1))
-    quiet(replace(build, folder=str(tmp_path / "again"), max_bad_fraction=1))
+    whole = build_records(replace(build, max_bad_fraction=1))
+    build_records(replace(build, folder=str(tmp_path / "again"), max_bad_fraction=1))
     assert shard_bytes(tmp_path / "out") == shard_bytes(tmp_path / "again")
     assert whole.rejected.get("bad_box") is None
 
@@ -47,7 +47,7 @@ def test_only_shards_whose_instances_changed_are_made_again(tmp_path):
     away.unlink()
     build = make_build(tmp_path / "data", tmp_path / "out", instances_per_shard=3, max_bad_fraction=0)
     with pytest.raises(BuildError, match="missing_image"):
-        quiet(build)
+        build_records(build)
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.tfrecord-*")}
     assert kept
     away.write_bytes(content)
@@ -56,8 +56,8 @@ def test_only_shards_whose_instances_changed_are_made_again(tmp_path):
     changed = json.loads(path.read_text())
     changed["annotations"][0]["area"] += 1
     path.write_text(json.dumps(changed))
-    quiet(build)
-    quiet(replace(build, folder=str(tmp_path / "again")))
+    build_records(build)
+    build_records(replace(build, folder=str(tmp_path / "again")))
     assert shard_bytes(tmp_path / "out") == shard_bytes(tmp_path / "again")
     untouched = [p for p, time in kept.items() if p.exists() and p.stat().st_mtime_ns == time]
     assert untouched
@@ -67,7 +67,7 @@ def test_everybody_rejected_leaves_the_reasons(tmp_path):
     instances = [instance(n, 1, [5, 5, 30, 30], keypoints=[1, 2, 2] * 5) for n in (1, 2)]
     write_split(tmp_path, "train", annotations([image(1)], instances))
     with pytest.raises(BuildError, match="2 bad_keypoints"):
-        quiet(make_build(tmp_path, tmp_path / "out"))
+        build_records(make_build(tmp_path, tmp_path / "out"))
     text = (tmp_path / "out/rejected.jsonl").read_text()
     assert "expected 51 numbers, received 15" in text
 
@@ -80,7 +80,7 @@ def test_a_worker_that_cannot_write_ends_in_one_line(tmp_path, monkeypatch):
 
     monkeypatch.setattr("pipelines.transforms.write_blocks", full)
     with pytest.raises(BuildError, match="No space left on device") as error:
-        quiet(make_build(tmp_path / "data", tmp_path / "out", max_bad_fraction=1))
+        build_records(make_build(tmp_path / "data", tmp_path / "out", max_bad_fraction=1))
     assert "\n" not in str(error.value)
     assert "goes on" in str(error.value)
 
@@ -91,19 +91,19 @@ def test_a_worker_that_cannot_write_ends_in_one_line(tmp_path, monkeypatch):
 def test_a_manifest_that_cannot_be_read_is_named_and_overwrite_replaces_it(tmp_path, damage):
     make_dataset(tmp_path / "data", images=2)
     build = make_build(tmp_path / "data", tmp_path / "out", max_bad_fraction=1)
-    quiet(build)
+    build_records(build)
     path = tmp_path / "out/manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | damage))
     with pytest.raises(BuildError, match="manifest"):
-        quiet(build)
-    assert quiet(replace(build, overwrite=True)).records
+        build_records(build)
+    assert build_records(replace(build, overwrite=True)).records
 
 
 def test_what_a_build_killed_at_its_very_end_left_is_removed(tmp_path):
     make_dataset(tmp_path / "data", images=2)
     build = make_build(tmp_path / "data", tmp_path / "out", max_bad_fraction=1)
-    quiet(build)
+    build_records(build)
     (tmp_path / "out/.build").mkdir()
     (tmp_path / "out/.build/plan-00000.json").write_text("[]")
-    quiet(build)
+    build_records(build)
     assert not (tmp_path / "out/.build").exists()

@@ -15,13 +15,14 @@ from apache_beam.io.filesystems import FileSystems
 
 from pipelines.build import build_records
 from pipelines.cli import command
-from pipelines.instances import BuildError
+from pipelines.errors import BuildError
 from pipelines.storage import discard, list_files, read_if_there, write_blocks
 from pipelines.transforms import WriteShard
 from records.errors import RecordsError
 from records.manifest import read_manifest
-from tests.helpers.builders import make_build, make_dataset, quiet, shard_bytes, write_json
+from tests.helpers.builders import make_build, make_dataset, shard_bytes, write_json
 from tests.helpers.large_builds import is_complete
+from tests.helpers.messages import messages
 from tests.helpers.shared import ROOT
 from tests.helpers.stores import BUCKET, store_of_this_process, stored, upload
 
@@ -114,8 +115,8 @@ def test_a_build_killed_at_any_step_leaves_the_old_records_or_the_new_or_a_state
     write_json(path, data)
     old = make_build(dataset_dir, tmp_path / "old", instances_per_shard=12)
     new = replace(old, folder=str(tmp_path / "new"), annotations=str(path), instances_per_shard=instances)
-    quiet(old)
-    quiet(new)
+    build_records(old)
+    build_records(new)
     allowed = [shards_that_are_read(tmp_path / name) for name in ("old", "new")]
     sizes = [list_files(build.folder, "*.tfrecord-*") for build in (old, new)]
     assert allowed[0] != allowed[1]
@@ -134,13 +135,13 @@ def test_a_build_killed_at_any_step_leaves_the_old_records_or_the_new_or_a_state
         with monkeypatch.context() as patch:
             dying = Dying(patch, step, look)
             try:
-                build_records(here, say=lambda _: None, run=without_beam)
+                build_records(here, run=without_beam)
                 ended = True
             except Killed:
                 pass
         look()
         if not ended:
-            build_records(here, say=lambda _: None, run=without_beam)
+            build_records(here, run=without_beam)
         assert shards_that_are_read(folder) == allowed[1]
         assert is_whole(folder, tmp_path / "new"), step
         if ended:
@@ -178,7 +179,7 @@ def test_a_command_that_is_killed_while_records_change_places_is_completed_by_th
 ):
     folder = tmp_path / "train"
     build = make_build(dataset_dir, folder, instances_per_shard=6)
-    quiet(build)
+    build_records(build)
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, str(dataset_dir), str(folder), str(step)],
         cwd=ROOT,
@@ -187,9 +188,9 @@ def test_a_command_that_is_killed_while_records_change_places_is_completed_by_th
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
     assert (folder / ".build-new/manifest.json").exists()
-    started = []
     again = make_build(dataset_dir, folder, instances_per_shard=6, crop={"quality": 60}, overwrite=True)
-    manifest = build_records(again, started.append)
+    with messages([]) as started:
+        manifest = build_records(again)
     assert ["already built" in line for line in started] == [True]  # no shard is made again
     assert manifest.options["quality"] == 60
     assert is_complete(folder, shard_bytes(folder))
@@ -223,24 +224,24 @@ def test_a_build_that_fails_leaves_the_records_it_was_to_replace(
         request.getfixturevalue("requests")
     folder = f"{BUCKET}/{wrong.__name__}" if place == "store" else str(tmp_path / "train")
     build = make_build(dataset_dir, folder, instances_per_shard=6)
-    quiet(build)
+    build_records(build)
     before = files(folder)
     fails, said = wrong(build, tmp_path)
     with pytest.raises(BuildError, match=said):
-        quiet(replace(fails, overwrite=True))
+        build_records(replace(fails, overwrite=True))
     after = files(folder)
     assert {name: after.get(name) for name in before} == before
     assert all(name.startswith(".build-new/") for name in after.keys() - before.keys())
-    quiet(build)  # which says that it is built already
-    quiet(replace(build, overwrite=True))
+    build_records(build)  # which says that it is built already
+    build_records(replace(build, overwrite=True))
     assert files(folder) == before
 
 
 def test_rejected_instances_of_a_build_that_fails_are_listed_beside_the_others(dataset_dir, tmp_path):
     build = make_build(dataset_dir, tmp_path / "train", instances_per_shard=6)
-    quiet(build)
+    build_records(build)
     with pytest.raises(BuildError, match=r"train/\.build-new/rejected\.jsonl lists them"):
-        quiet(replace(build, images=str(tmp_path), overwrite=True))
+        build_records(replace(build, images=str(tmp_path), overwrite=True))
     assert len((tmp_path / "train/.build-new/rejected.jsonl").read_text().splitlines()) == 24
     assert not (tmp_path / "train/rejected.jsonl").exists()
 
@@ -254,12 +255,12 @@ def test_an_interrupted_build_that_was_to_be_replaced_can_still_go_on(dataset_di
         raise Killed
 
     with pytest.raises(Killed):
-        build_records(build, print, half)
+        build_records(build, half)
     kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "train").glob("*.tfrecord-*")}
     broken, _ = unusable(build, tmp_path)
     with pytest.raises(BuildError, match="is not JSON"):
-        quiet(replace(broken, options=replace(build.options, quality=20), overwrite=True))
-    quiet(build)
+        build_records(replace(broken, options=replace(build.options, quality=20), overwrite=True))
+    build_records(build)
     now = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "train").glob("*.tfrecord-*")}
     assert len(kept) == 2
     assert kept.items() <= now.items()
@@ -270,7 +271,7 @@ def test_a_replacing_build_goes_on_where_it_stopped_and_another_command_leaves_i
     dataset_dir, tmp_path
 ):
     build = make_build(dataset_dir, tmp_path / "train", instances_per_shard=6)
-    quiet(build)
+    build_records(build)
     other = replace(build, options=replace(build.options, quality=20), overwrite=True)
 
     def half(job, *_):
@@ -279,10 +280,11 @@ def test_a_replacing_build_goes_on_where_it_stopped_and_another_command_leaves_i
         raise Killed
 
     with pytest.raises(Killed):
-        build_records(other, print, half)
+        build_records(other, half)
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / "train/.build-new").glob("*.tfrecord-*")}
-    said, numbers = [], []
-    build_records(build, said.append)
+    numbers = []
+    with messages([]) as said:
+        build_records(build)
     assert "already built" in said[0]
     assert ".build-new holds shards of a command with --overwrite" in said[1]
     assert {path: path.stat().st_mtime_ns for path in made} == made
@@ -291,15 +293,15 @@ def test_a_replacing_build_goes_on_where_it_stopped_and_another_command_leaves_i
         numbers.extend(index for index in range(job.count) if job.finished(index) is None)
         without_beam(job, None, None)
 
-    build_records(other, print, rest)
+    build_records(other, rest)
     assert numbers == [2, 3]
-    quiet(replace(other, folder=str(tmp_path / "plain")))
+    build_records(replace(other, folder=str(tmp_path / "plain")))
     assert is_complete(tmp_path / "train", shard_bytes(tmp_path / "plain"))
 
 
 def test_a_worker_that_is_late_leaves_nothing_in_a_replaced_build(dataset_dir, tmp_path, monkeypatch):
     build = make_build(dataset_dir, tmp_path / "train", instances_per_shard=6)
-    quiet(build)
+    build_records(build)
     again, jobs = replace(build, overwrite=True), []
 
     def keep(job, *arguments):
@@ -311,7 +313,7 @@ def test_a_worker_that_is_late_leaves_nothing_in_a_replaced_build(dataset_dir, t
     def end_first(path, blocks):
         if not late:
             late.append(path)
-            build_records(again, print, without_beam)
+            build_records(again, without_beam)
         write_blocks(path, blocks)
 
     def run(job, *arguments):
@@ -319,7 +321,7 @@ def test_a_worker_that_is_late_leaves_nothing_in_a_replaced_build(dataset_dir, t
         raise Killed
 
     with pytest.raises(Killed):
-        build_records(again, print, run)
+        build_records(again, run)
     discard([jobs[0].shard_path(1)])
     monkeypatch.setattr("pipelines.transforms.write_blocks", end_first)
     list(WriteShard(jobs[0]).process(1))
@@ -331,13 +333,13 @@ def test_a_whole_build_of_which_a_shard_has_gone_before_it_took_its_place_is_mad
     dataset_dir, tmp_path
 ):
     build = make_build(dataset_dir, tmp_path / "train", instances_per_shard=6)
-    manifest = quiet(build)
+    manifest = build_records(build)
     made = tmp_path / "train/.build-new"
     made.mkdir()
     data = manifest.to_json()
     data["shards"][1]["size"] += 1
     (made / "manifest.json").write_text(json.dumps(data))
-    quiet(build)
+    build_records(build)
     assert is_complete(tmp_path / "train", shard_bytes(tmp_path / "train"))
 
 
@@ -350,7 +352,7 @@ def test_a_file_that_no_build_has_written_is_refused_by_name(name, overwrite, da
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / name).write_text('{"precious": 1}')
     with pytest.raises(BuildError, match=rf"train holds {name}, which no build has written"):
-        quiet(make_build(dataset_dir, tmp_path / "train", overwrite=overwrite))
+        build_records(make_build(dataset_dir, tmp_path / "train", overwrite=overwrite))
     assert files(tmp_path / "train") == {name: b'{"precious": 1}'}
 
 
@@ -361,13 +363,13 @@ def test_a_folder_where_a_file_belongs_is_named_and_keeps_what_it_holds(
 ):
     build = make_build(dataset_dir, tmp_path / "train", overwrite=overwrite)
     if not name:  # a shard's
-        quiet(make_build(dataset_dir, tmp_path / "other"))
+        build_records(make_build(dataset_dir, tmp_path / "other"))
         name = next(iter(shard_bytes(tmp_path / "other")))
     inner = tmp_path / "train" / name / "thesis.txt"
     inner.parent.mkdir(parents=True)
     inner.write_text("precious")
     with pytest.raises(BuildError, match=f"{name} is a folder"):
-        quiet(build)
+        build_records(build)
     assert inner.read_text() == "precious"
 
 
@@ -385,7 +387,7 @@ def test_files_of_others_in_the_folder_stay(dataset_dir, tmp_path):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     for changes in ({}, {"crop": {"quality": 20}, "overwrite": True}):
-        quiet(make_build(dataset_dir, folder, **changes))
+        build_records(make_build(dataset_dir, folder, **changes))
         assert {name: files(folder).get(name) for name in others} == others
 
 
@@ -393,18 +395,18 @@ def test_after_too_many_rejections_the_list_is_known_for_ours(dataset_dir, tmp_p
     build = make_build(dataset_dir, tmp_path / "train")
     for _ in range(2):
         with pytest.raises(BuildError, match="missing_image"):
-            quiet(replace(build, images=str(tmp_path)))
-    quiet(build)
+            build_records(replace(build, images=str(tmp_path)))
+    build_records(build)
     assert not (tmp_path / "train/rejected.jsonl").exists()
 
 
 def test_damaged_files_beside_a_manifest_are_ours(dataset_dir, tmp_path):
     build = make_build(dataset_dir, tmp_path / "train")
-    quiet(build)
+    build_records(build)
     before = files(tmp_path / "train")
     for name in ("features.json", "dataset_info.json"):
         (tmp_path / "train" / name).write_text("spoilt")
-    quiet(replace(build, overwrite=True))
+    build_records(replace(build, overwrite=True))
     assert files(tmp_path / "train") == before
 
 

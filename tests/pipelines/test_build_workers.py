@@ -5,7 +5,8 @@ import gc
 import pytest
 
 from pipelines.build import build_records
-from pipelines.instances import AnnotatedImage, BuildError
+from pipelines.errors import BuildError
+from pipelines.instances import AnnotatedImage
 from pipelines.runner import run_pipeline
 from tests.helpers.builders import make_build, shard_bytes
 
@@ -35,7 +36,7 @@ def test_nobody_stays_in_memory_while_the_shards_are_made(dataset_dir, finished,
 def test_shards_that_nobody_made_do_not_add_up(dataset_dir, tmp_path):
     build = make_build(dataset_dir, tmp_path / "out")
     with pytest.raises(BuildError, match=r"1 of 1 shards .* missing \(the first: 0\)"):
-        build_records(build, print, run=lambda *_: None)
+        build_records(build, run=lambda *_: None)
 
 
 def test_shards_of_a_command_that_was_at_work_meanwhile_do_not_stay(dataset_dir, tmp_path):

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pipelines.annotations.coco import read_ground_truth
 from pipelines.annotations.json_stream import read_json
 from pipelines.annotations.source import read_source
-from pipelines.instances import BuildError, keypoint_array
+from pipelines.errors import BuildError
+from pipelines.instances import keypoint_array
 from records.geometry import box_to_center_scale
 from records.skeletons import COCO
 from tests.helpers.builders import CATEGORY, annotations, image, instance, make_build, write_json

@@ -8,8 +8,8 @@ import pytest
 from pipelines.annotations import mpii, posetrack
 from pipelines.annotations.mpii_release import read_release
 from pipelines.cli import command
-from pipelines.instances import BuildError
-from pipelines.transforms import write_whole
+from pipelines.errors import BuildError
+from pipelines.storage import write_whole
 from records.manifest import read_manifest
 from tests.helpers.builders import write_json
 from tests.helpers.releases import (
@@ -49,7 +49,7 @@ def posetrack_folder(tmp_path):
 def test_mpii_is_written_as_the_converter_says(mpii_folder, boxes):
     said = []
     filtered = convert(mpii_folder, mpii_boxes=boxes, said=said)
-    expected = mpii.convert(read_release(mpii_folder / RELEASE), lambda name: (160, 120), boxes)
+    expected = mpii.coco_files(read_release(mpii_folder / RELEASE), lambda name: (160, 120), boxes)
     assert {split: read(mpii_folder / f"annotations/{split}.json") for split in ("train", "test")} == expected
     assert set(written(mpii_folder)) == {"train.json", "test.json", "conversion.json"}
     assert filtered == ({"test": {"test_part": 1}} if boxes == "keypoints" else {})
@@ -65,7 +65,7 @@ def test_posetrack_is_written_as_the_converter_says_per_split(posetrack_folder):
     filtered = convert(posetrack_folder, "posetrack")
     for split in ("train", "val"):
         files = read_videos(posetrack_folder / "original_annotations" / split)
-        expected, _ = posetrack.convert(files, lambda name: (160, 120), split)
+        expected, _ = posetrack.join_videos(files, lambda name: (160, 120), split)
         assert read(posetrack_folder / f"annotations/{split}2018.json") == expected
     assert set(written(posetrack_folder)) == {"train2018.json", "val2018.json", "conversion.json"}
     assert filtered == {"train": {}, "val": {"unlabeled_frame": 1}}
@@ -189,7 +189,7 @@ def test_an_interrupted_conversion_is_done_by_the_next_run(tmp_path, monkeypatch
         done.append(path)
         write_whole(path, content)
 
-    monkeypatch.setattr("pipelines.annotations.convert.write_whole", failing)
+    monkeypatch.setattr("pipelines.annotations.conversion.write_whole", failing)
     # The test part is the same as before, and what is the same is not written.
     needed = 3 if before == "nothing" else 2
     with pytest.raises(KeyboardInterrupt) if writes < needed else contextlib.nullcontext():

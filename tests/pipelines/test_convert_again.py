@@ -10,7 +10,7 @@ import pytest
 from apache_beam.io.filesystems import FileSystems
 
 from pipelines.cli import command
-from pipelines.instances import BuildError
+from pipelines.errors import BuildError
 from records.annotations import mat_files
 from tests.helpers.builders import shard_bytes, write_json
 from tests.helpers.releases import convert, write_mpii, write_posetrack, written
@@ -161,7 +161,7 @@ def test_a_full_disk_leaves_a_file_that_overwrite_was_to_replace(mpii_folder, mo
     def full(path, content):
         raise OSError(28, "No space left on device", path)
 
-    monkeypatch.setattr("pipelines.annotations.convert.write_whole", full)
+    monkeypatch.setattr("pipelines.annotations.conversion.write_whole", full)
     with pytest.raises(OSError, match=r"No space left on device: '.*train\.json'"):
         convert(mpii_folder, overwrite=True)
     assert touched(mpii_folder, before) == set()
@@ -251,7 +251,7 @@ def test_the_annotations_of_a_dataset_that_is_read_only_go_elsewhere(dataset, wr
         assert shard_bytes(tmp_path / "records" / path.name) == shard_bytes(path)
     capsys.readouterr()
     assert command([*flags, f"--dataset_dir={tmp_path}/there", *elsewhere]) == 0
-    said = capsys.readouterr().out
+    said = "".join(capsys.readouterr())
     assert "already converted" in said
     assert "→" not in said
 
@@ -263,7 +263,7 @@ def test_an_annotations_folder_that_cannot_be_written_is_named_with_what_to_do(
     def refuse(path, content):
         raise OSError(number, os.strerror(number), path)
 
-    monkeypatch.setattr("pipelines.annotations.convert.write_whole", refuse)
+    monkeypatch.setattr("pipelines.annotations.conversion.write_whole", refuse)
     with pytest.raises(
         BuildError, match=r"MPII/annotations cannot be written \(.*\); --annotations_dir says"
     ):

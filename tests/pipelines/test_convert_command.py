@@ -40,7 +40,7 @@ def test_images_may_lie_elsewhere(tmp_path, capsys):
     arguments = ["--dataset=mpii", f"--dataset_dir={mpii_folder}", "--split=train", "--input_size=64x64"]
     assert command([*arguments, f"--images={tmp_path / 'photos'}"]) == 0
     assert read_manifest(mpii_folder / "records/train").records == 5
-    assert "warning" not in capsys.readouterr().out
+    assert "warning" not in "".join(capsys.readouterr())
 
 
 def test_the_older_converters_files_are_written_and_built(tmp_path, capsys):
@@ -62,7 +62,7 @@ def test_the_older_converters_files_are_written_and_built(tmp_path, capsys):
     # One of the made-up instances stands outside of the image.
     assert manifest.rejected == {"box_outside": 1}
     assert manifest.records == len(expected_instances(golden)) - 1
-    assert "missing" not in capsys.readouterr().out
+    assert "missing" not in "".join(capsys.readouterr())
 
 
 def expected_instances(golden):

@@ -10,6 +10,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.build import build_records
 from pipelines.crops import CropOptions, cut_crop, encode_crop, jpeg_quality, make_record
 from pipelines.instances import AnnotatedImage, Instance
 from records.augment import Augmentation, AugmentationParameters, choose_half_body
@@ -24,7 +25,6 @@ from tests.helpers.builders import (
     image,
     instance,
     make_build,
-    quiet,
     shard_bytes,
     write_split,
 )
@@ -108,7 +108,7 @@ def test_exact_crops_of_unusual_sources_are_what_opencv_decodes(tmp_path, write)
     write_split(tmp_path, "train", annotations([image(1, 121, 93)], [instance(1, 1, [30, 20, 30, 40])]))
     path = tmp_path / "images/train2017/000000000001.jpg"
     write(path, noise(121, 93))
-    quiet(make_build(tmp_path, tmp_path / "out", crop={"encoding": "exact"}))
+    build_records(make_build(tmp_path, tmp_path / "out", crop={"encoding": "exact"}))
     record = {name: values[0] for name, values in records_of(tmp_path / "out").items()}
     crop, (left, top) = decode(record["crop"]), (-record["crop_affine"][:, 2]).astype(int)
     expected = cv2.imread(str(path), READ)
@@ -118,7 +118,7 @@ def test_exact_crops_of_unusual_sources_are_what_opencv_decodes(tmp_path, write)
 
 @pytest.mark.parametrize("augmentation", [None, Augmentation()], ids=["plain", "augmented"])
 def test_exact_records_give_the_inputs_of_the_whole_images(dataset_dir, tmp_path, augmentation):
-    quiet(make_build(dataset_dir, tmp_path, crop={"encoding": "exact"}))
+    build_records(make_build(dataset_dir, tmp_path, crop={"encoding": "exact"}))
     (instances,) = read_records(tmp_path, 100, augmentation=augmentation).as_numpy_iterator()
     expected = list(whole_inputs(dataset_dir / "images/train2017", instances, (48, 64)))
     assert len(expected) == 24
@@ -131,7 +131,7 @@ def test_exact_records_give_the_inputs_of_the_whole_images(dataset_dir, tmp_path
 
 def test_exact_builds_give_the_same_bytes_again_and_say_so_in_the_manifest(dataset_dir, tmp_path):
     for folder in ("a", "b"):
-        manifest = quiet(make_build(dataset_dir, tmp_path / folder, crop={"encoding": "exact"}))
+        manifest = build_records(make_build(dataset_dir, tmp_path / folder, crop={"encoding": "exact"}))
         assert manifest.options["encoding"] == "exact"
     assert shard_bytes(tmp_path / "a") == shard_bytes(tmp_path / "b")
     assert all(crop.startswith(b"\x89PNG") for crop in records_of(tmp_path / "a")["crop"])
@@ -232,7 +232,7 @@ def test_a_record_is_encoded_for_the_size_at_which_it_is_stored():
 def test_the_defaults_keep_real_instances_as_well_as_build_md_says(tmp_path):
     dataset = shared_data("dataset", "COCO")
     build = replace(make_build(dataset, tmp_path), options=CropOptions(input_size=(192, 256)))
-    manifest = quiet(build)
+    manifest = build_records(build)
     assert manifest.records == 86
     # The table's 32.8 KB an instance and 1.94 and 1.98 gray levels, rounded up.
     assert sum(shard.size for shard in manifest.shards) / manifest.records <= 33_000

@@ -16,9 +16,10 @@ from google.cloud import storage
 
 from pipelines.build import build_records
 from pipelines.cli import command
-from pipelines.submission import only_submits, with_hints
+from pipelines.runner_options import only_submits, with_hints
 from tests.helpers.builders import make_build, make_dataset, shard_bytes
 from tests.helpers.cloud import BUCKET, emulated_storage
+from tests.helpers.messages import messages
 from tests.helpers.shared import ROOT
 
 pytestmark = pytest.mark.timeout(120)
@@ -43,7 +44,7 @@ def inside(host, *others, **more):
 socket.getaddrinfo = inside
 from pipelines.crops import CropOptions
 from pipelines.runner import run_pipeline
-from pipelines.transforms import ShardJob
+from pipelines.shard_job import ShardJob
 from records.skeletons import COCO
 count, bucket, *options = sys.argv[1:]
 job = ShardJob(
@@ -192,14 +193,14 @@ def test_templates_and_jobs_nobody_waits_for_are_only_submitted(options, expecte
 
 def test_a_build_that_is_handed_over_is_finished_by_the_same_command_later(tmp_path):
     make_dataset(tmp_path)
-    said, plain = [], make_build(tmp_path, tmp_path / "plain", instances_per_shard=5)
-    build_records(plain, said.append)
+    build_records(make_build(tmp_path, tmp_path / "plain", instances_per_shard=5))
     folder = tmp_path / "handed_over"
     build = make_build(tmp_path, folder, instances_per_shard=5, beam_args=("--no_wait_until_finish",))
-    assert build_records(build, said.append) is None
+    with messages([]) as said:
+        assert build_records(build) is None
     assert "handed over" in said[-1]
     assert not (folder / "manifest.json").exists()
-    manifest = build_records(make_build(tmp_path, folder, instances_per_shard=5), said.append)
+    manifest = build_records(make_build(tmp_path, folder, instances_per_shard=5))
     assert len(manifest.shards) > 1
     assert shard_bytes(folder) == shard_bytes(tmp_path / "plain")
 
@@ -234,7 +235,7 @@ def test_the_command_makes_a_template_of_a_store_s_dataset_and_finishes_it_later
                 timeout=60,
             )
             assert result.returncode == 0, result.stderr
-            said.append(result.stdout)
+            said.append(result.stderr)
         blobs = {
             blob.name.split("/")[-1]: blob.download_as_bytes()
             for blob in client.list_blobs(BUCKET, prefix="COCO/records/")

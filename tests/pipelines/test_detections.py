@@ -3,7 +3,7 @@
 import json
 import warnings
 from dataclasses import replace
-from types import SimpleNamespace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from evaluate.ground_truth import find_ground_truth
 from pipelines.annotations.coco import read_images
 from pipelines.annotations.json_stream import read_json
-from pipelines.instances import BuildError
+from pipelines.build import build_records
+from pipelines.errors import BuildError
 from records.annotations.image_ids import find_texts
 from records.geometry import box_to_center_scale
-from tests.helpers.builders import annotations, image, instance, make_build, quiet, write_json, write_split
+from tests.helpers.builders import annotations, image, instance, make_build, write_json, write_split
 from tests.helpers.shared import shared_data
 from tests.helpers.sources import box_of, check_usable, detected, detection, everyone
 
@@ -223,14 +224,14 @@ def test_the_category_is_that_of_the_annotations_unless_another_is_named(tmp_pat
     boxes = [box_of(category_id=number, bbox=[20, 10, 40, 60]) for number in (1, 1, 3)]
     write_json(tmp_path / "dets/human_detection.json", boxes)
     build = make_build(tmp_path, tmp_path / "out", "val", "detections")
-    manifest = quiet(build)
+    manifest = build_records(build)
     assert (manifest.records, manifest.filtered) == (2, {"not_a_person": 1})
     with pytest.raises(BuildError, match="detection_category was None, now 3"):
-        quiet(replace(build, detection_category=3))
-    manifest = quiet(replace(build, detection_category=3, overwrite=True))
+        build_records(replace(build, detection_category=3))
+    manifest = build_records(replace(build, detection_category=3, overwrite=True))
     assert (manifest.records, manifest.filtered) == (1, {"not_a_person": 2})
     with pytest.raises(BuildError, match="none of its 3 boxes is of the category 4; --detection_category"):
-        quiet(replace(build, detection_category=4, overwrite=True))
+        build_records(replace(build, detection_category=4, overwrite=True))
 
 
 @pytest.mark.parametrize(
@@ -244,20 +245,20 @@ def test_a_mere_list_of_images_is_enough_for_a_detectors_boxes(tmp_path, categor
     write_json(tmp_path / "dets/human_detection.json", [box_of(bbox=[20, 10, 40, 60]), box_of(image_id=9)])
     build = make_build(tmp_path, tmp_path / "out", "test", "detections")
     build = replace(build, annotations=str(tmp_path / "info.json"))
-    manifest = quiet(build)
+    manifest = build_records(build)
     assert (manifest.records, manifest.filtered) == (1, {"image_of_another_split": 1})
-    ground_truth = find_ground_truth(SimpleNamespace(annotations=None, dataset_dir=None), manifest)
+    ground_truth = find_ground_truth(manifest, Path("nowhere"))
     assert (ground_truth.labeled, ground_truth.content["annotations"], ground_truth.category) == (
         False,
         [],
         1,
     )
     with pytest.raises(BuildError, match='has no list "annotations"; ground-truth boxes need one'):
-        quiet(replace(build, boxes="ground_truth", folder=str(tmp_path / "other")))
+        build_records(replace(build, boxes="ground_truth", folder=str(tmp_path / "other")))
 
 
 def test_a_users_own_list_of_images_must_name_the_keypoints(tmp_path):
     write_json(tmp_path / "annotations/person_keypoints_val2017.json", {"images": [image(1)]})
     write_json(tmp_path / "dets/human_detection.json", [box_of()])
     with pytest.raises(BuildError, match='0 categories with "keypoints"'):
-        quiet(make_build(tmp_path, tmp_path / "out", "val", "detections", skeleton=None))
+        build_records(make_build(tmp_path, tmp_path / "out", "val", "detections", skeleton=None))

@@ -103,20 +103,14 @@ def test_a_job_service_gives_the_same_bytes(
     assert f"{SHARDS}/{SHARDS} shards, 0 rejected" in capfd.readouterr().err
 
 
+def in_a_process(folder, *arguments):
+    """The command as a user calls it from a folder: with nobody else's handlers of messages."""
+    program = [sys.executable, str(ROOT / "pipelines/build_records.py"), *arguments]
+    return subprocess.run(program, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+
+
 def test_the_command_in_a_process_of_its_own_ends_by_itself(dask, dataset_dir, in_memory, tmp_path):
-    result = subprocess.run(
-        [
-            sys.executable,
-            str(ROOT / "pipelines/build_records.py"),
-            *flags(dataset_dir, tmp_path),
-            *dask.arguments,
-        ],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    result = in_a_process(tmp_path, *flags(dataset_dir, tmp_path), *dask.arguments)
     assert result.returncode == 0, result.stderr
     assert "WARNING" not in result.stderr
     assert is_complete(tmp_path / "train", in_memory)
@@ -183,26 +177,25 @@ def test_a_dask_worker_with_an_older_version_of_the_project_is_named(
     assert "pipelines.crops:BUILD_VERSION there: " in capfd.readouterr().err
 
 
-def test_a_pool_without_the_project_fails_in_one_line_that_says_what_to_do(
-    service, dataset_dir, tmp_path, monkeypatch, capfd
-):
+def test_a_pool_without_the_project_fails_in_one_line_that_says_what_to_do(service, dataset_dir, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(BLOCK)
     with worker_pool(tmp_path / "pool", path=tmp_path) as address:
         beam = ["--runner=PortableRunner", f"--job_endpoint={service}", "--environment_type=EXTERNAL"]
-        assert command([*flags(dataset_dir, tmp_path), "--", *beam, f"--environment_config={address}"]) == 1
-    err = capfd.readouterr().err
-    assert "Traceback" not in err
-    line = err.strip().splitlines()[-1]
+        arguments = [*flags(dataset_dir, tmp_path), "--", *beam, f"--environment_config={address}"]
+        result = in_a_process(ROOT, *arguments)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    line = result.stderr.strip().splitlines()[-1]
     assert "No module named 'pipelines'; the project and what it requires have to be installed" in line
 
 
-def test_a_pool_that_is_not_there_fails_in_one_line(service, dataset_dir, tmp_path, capfd):
+def test_a_pool_that_is_not_there_fails_in_one_line(service, dataset_dir, tmp_path):
     beam = ["--runner=PortableRunner", f"--job_endpoint={service}", "--environment_type=EXTERNAL"]
     nowhere = "--environment_config=localhost:1"
-    assert command([*flags(dataset_dir, tmp_path), "--", *beam, nowhere]) == 1
-    err = capfd.readouterr().err
-    assert "Traceback" not in err
-    assert "Connection refused" in err.strip().splitlines()[-1]
+    result = in_a_process(tmp_path, *flags(dataset_dir, tmp_path), "--", *beam, nowhere)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert "Connection refused" in result.stderr.strip().splitlines()[-1]
 
 
 def test_something_that_listens_and_is_no_job_service_fails_in_one_line(dataset_dir, tmp_path, capfd):

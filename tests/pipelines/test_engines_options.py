@@ -7,7 +7,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 
 from hrpose.command import UsageError
 from pipelines.cli import command
-from pipelines.instances import BuildError
+from pipelines.errors import BuildError
 from pipelines.runner_options import beam_arguments, check_listening
 from tests.helpers.engines import free_port
 
@@ -78,7 +78,7 @@ def test_the_options_of_every_runner_are_known(rest, capsys):
 @pytest.mark.parametrize(
     ("rest", "said"),
     [
-        (["--color=red"], "has no option --colour$"),
+        (["--color=red"], "has no option --color$"),
         (["--job_nam=x"], r"has no option --job_nam; is it --job_name\?"),
         (["--job_name=x", "stray"], "unexpected argument 'stray'"),
         (["stray"], "unexpected argument 'stray'"),

@@ -11,11 +11,11 @@ from apache_beam.io.filesystems import FileSystems
 
 from pipelines import transforms
 from pipelines.build import build_records
-from pipelines.instances import BuildError
+from pipelines.errors import BuildError
 from pipelines.runner import run_pipeline
 from pipelines.transforms import WriteShard
 from pipelines.watchdog import DRIVER
-from tests.helpers.builders import make_build, make_dataset, quiet, shard_bytes
+from tests.helpers.builders import make_build, make_dataset, shard_bytes
 from tests.helpers.large_builds import is_complete
 from tests.pipelines.test_build_mended import broken_box
 
@@ -33,7 +33,7 @@ def planned(build):
         raise Killed
 
     with pytest.raises(Killed):
-        build_records(build, say=lambda _: None, run=kill)
+        build_records(build, run=kill)
     return jobs[0]
 
 
@@ -56,7 +56,7 @@ def test_several_workers_at_the_same_shards_do_not_disturb_each_other(dataset_di
         done = pool.map(lambda index: list(WriteShard(job).process(index)), [*range(4)] * 8)
         assert list(done) == [[0], [1], [2], [3]] * 8
     kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "train").glob("*.tfrecord-*")}
-    quiet(build)
+    build_records(build)
     assert is_complete(tmp_path / "train", shard_bytes(finished))
     assert (
         kept.items()
@@ -71,7 +71,7 @@ def test_a_worker_that_is_late_leaves_nothing_in_a_finished_build(
     build = make_build(dataset_dir, tmp_path / "train", instances_per_shard=6)
     job = planned(build)
     with monkeypatch.context() as patch:
-        first(patch, moment, lambda: quiet(build))
+        first(patch, moment, lambda: build_records(build))
         assert list(WriteShard(job).process(2)) == [2]
     assert is_complete(tmp_path / "train", shard_bytes(finished))
 
@@ -80,7 +80,7 @@ def test_a_worker_that_is_late_does_not_bring_back_what_was_mended(tmp_path, mon
     """It has read an earlier plan, and writes when the shard of the new one is there already."""
     make_dataset(tmp_path / "data", images=3)
     whole, build = (make_build(tmp_path / "data", tmp_path / name, max_bad_fraction=1) for name in "ab")
-    quiet(whole)
+    build_records(whole)
     mended = broken_box(tmp_path / "data", [20, 20, 30, 30])
     job = planned(build)
     broken_box(tmp_path / "data", mended)
@@ -125,7 +125,7 @@ def test_a_worker_of_another_job_writes_nothing(dataset_dir, tmp_path):
     late = planned(asked)
     now = replace(asked, options=replace(asked.options, quality=30))
     plain = replace(now, folder=str(tmp_path / "plain"))
-    quiet(plain)
+    build_records(plain)
 
     def begin_late(job, beam_args, instances):
         for index in range(late.count):
@@ -133,7 +133,7 @@ def test_a_worker_of_another_job_writes_nothing(dataset_dir, tmp_path):
                 list(WriteShard(late).process(index))
         run_pipeline(job, beam_args, instances)
 
-    build_records(now, say=lambda _: None, run=begin_late)
+    build_records(now, run=begin_late)
     assert is_complete(tmp_path / "train", shard_bytes(tmp_path / "plain"))
 
 
@@ -147,7 +147,7 @@ def test_a_late_worker_whose_file_was_cleaned_away_leaves_the_finished_shard(
     def finish_first(sources, targets):
         if targets == [job.shard_path(1)]:
             monkeypatch.setattr(FileSystems, "rename", rename)
-            quiet(build)
+            build_records(build)
         return rename(sources, targets)
 
     monkeypatch.setattr(FileSystems, "rename", finish_first)

@@ -13,6 +13,7 @@ from PIL import Image
 
 from pipelines import cli, transforms
 from pipelines.build import build_records
+from pipelines.errors import BuildError
 from pipelines.exif import (
     AS_STORED,
     TURNED,
@@ -24,7 +25,7 @@ from pipelines.exif import (
 )
 from pipelines.image_sizes import header_sizes
 from pipelines.images import decode_image, read_image
-from pipelines.instances import AnnotatedImage, BuildError
+from pipelines.instances import AnnotatedImage
 from pipelines.sharding import dump_plan, load_plan
 from tests.helpers.builders import (
     annotations,
@@ -32,10 +33,10 @@ from tests.helpers.builders import (
     image,
     instance,
     make_build,
-    quiet,
     shard_bytes,
     write_json,
 )
+from tests.helpers.messages import messages
 
 WIDTH, HEIGHT = 96, 64
 PIXELS = generate_image(np.random.default_rng(0), WIDTH, HEIGHT)
@@ -177,11 +178,11 @@ def phone(tmp_path):
 
 
 def test_applied_orientation_gives_the_records_of_upright_images(phone, tmp_path):
-    manifest = quiet(replace(phone, exif_orientation="apply"))
+    manifest = build_records(replace(phone, exif_orientation="apply"))
     assert (manifest.records, manifest.options["exif_orientation"]) == (5, "apply")
     for path in tmp_path.glob("images/train2017/*.png"):
         cv2.imwrite(str(path), cv2.imread(str(path)))
-    assert quiet(replace(phone, folder=str(tmp_path / "upright"))).records == 5
+    assert build_records(replace(phone, folder=str(tmp_path / "upright"))).records == 5
     assert shard_bytes(tmp_path / "out") == shard_bytes(tmp_path / "upright")
 
 
@@ -196,11 +197,12 @@ def test_what_the_workers_noticed_is_said_once_also_when_a_build_goes_on(phone, 
         return make_records(*arguments)
 
     monkeypatch.setattr(transforms, "make_records", stopping)
-    with pytest.raises(BuildError, match="stopped"):
-        build_records(build, say=said.append)
+    with pytest.raises(BuildError, match="stopped"), messages(said):
+        build_records(build)
     assert not any("EXIF" in line for line in said)
     monkeypatch.undo()
-    manifest = build_records(build, say=said.append)
+    with messages(said):
+        manifest = build_records(build)
     assert manifest.records == 5
     (warning,) = [line for line in said if "EXIF" in line]
     assert "2 in images annotated upright, which were turned" in warning
@@ -208,26 +210,26 @@ def test_what_the_workers_noticed_is_said_once_also_when_a_build_goes_on(phone, 
 
 
 def test_datasets_with_a_name_ignore_it_and_keep_their_options(phone):
-    manifest = quiet(phone)
+    manifest = build_records(phone)
     assert manifest.records == 3
     assert manifest.rejected == {"wrong_image_size": 2}
     assert "exif_orientation" not in manifest.options
     with pytest.raises(BuildError, match="exif_orientation was None, now apply"):
-        quiet(replace(phone, exif_orientation="apply"))
+        build_records(replace(phone, exif_orientation="apply"))
 
 
 def test_the_error_of_too_many_rejected_instances_has_the_first_ones_detail(phone):
     with pytest.raises(
         BuildError, match=r"2 of 5 instances .*wrong_image_size of instance [34] in image .*EXIF"
     ):
-        quiet(replace(phone, max_bad_fraction=0.1))
+        build_records(replace(phone, max_bad_fraction=0.1))
 
 
 def test_custom_images_are_turned_where_their_size_says_so(phone, tmp_path, capsys):
     flags = ["--dataset=custom", f"--annotations={phone.annotations}", f"--images={phone.images}"]
     flags += [f"--records_dir={tmp_path / 'records'}", "--input_size=64x96"]
     assert cli.command(flags) == 0
-    said = capsys.readouterr().out
+    said = "".join(capsys.readouterr())
     assert said.count("EXIF orientation") == 1
     manifest = json.loads((tmp_path / "records/train/manifest.json").read_text())
     assert (manifest["records"], manifest["options"]["exif_orientation"]) == (5, "auto")

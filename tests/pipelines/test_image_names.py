@@ -173,7 +173,7 @@ def test_a_custom_build_takes_names_of_elsewhere_and_links_if_asked_for(tmp_path
         more = [flag] if flag else []
         records = tmp_path / f"records{len(more)}"
         assert cli.command([*flags, f"--records_dir={records}", *more]) == 0
-        said = capsys.readouterr().out
+        said = "".join(capsys.readouterr())
         assert said.count("1 file names are no paths below") == 1
         manifest = json.loads((records / "train/manifest.json").read_text())
         assert sorted(manifest["rejected"]) == reasons

@@ -14,7 +14,7 @@ from pipelines.annotations import json_stream
 from pipelines.annotations.coco import read_annotations
 from pipelines.annotations.json_stream import Entries, read_json, read_long_json
 from pipelines.annotations.source import read_source
-from pipelines.instances import BuildError
+from pipelines.errors import BuildError
 from tests.helpers.builders import CATEGORY, annotations, image, instance, make_build, write_json
 from tests.helpers.sources import an_image, annotation, anything, detection, some_of
 

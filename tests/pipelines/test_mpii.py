@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.annotations.mpii import convert, objpos_box
+from pipelines.annotations.mpii import coco_files, objpos_box
 from pipelines.annotations.mpii_release import Entry, Keypoint, Rect, read_release
 from pipelines.image_sizes import header_sizes
 from records.geometry import box_to_center_scale
@@ -20,7 +20,7 @@ from tests.helpers.shared import shared_data
 def convert_rects(folder, *rects, boxes="objpos"):
     """The annotations of one training image with these rects."""
     entries = read_release(write_release(folder, [("a.jpg", list(rects))]))
-    return convert(entries, lambda name: (640, 480), boxes)["train"]["annotations"]
+    return coco_files(entries, lambda name: (640, 480), boxes)["train"]["annotations"]
 
 
 def point_of(annotation, name="head_top"):
@@ -43,7 +43,7 @@ def test_keypoint_boxes_give_the_older_converters_files(golden_entries, sizes):
         size_of = table.get
     else:
         size_of = header_sizes(shared_data("dataset", "MPII", "images"))
-    converted = convert(golden_entries, size_of, boxes="keypoints")
+    converted = coco_files(golden_entries, size_of, boxes="keypoints")
     assert converted.keys() == {"train", "test"}
     for split, received in converted.items():
         expected = json.loads(shared_data("golden", "mpii", f"expected_{split}.json").read_text())
@@ -72,7 +72,7 @@ def test_objpos_boxes_are_the_official_centers_and_scales():
 
 def test_everybody_of_the_made_up_release_is_in_the_files(golden_entries):
     table = json.loads(shared_data("golden", "mpii", "image_sizes.json").read_text())
-    converted = convert(golden_entries, table.get)
+    converted = coco_files(golden_entries, table.get)
     annotations = [a for split in converted.values() for a in split["annotations"]]
     assert sorted(a["id"] for a in annotations) == list(range(sum(len(e.instances) for e in golden_entries)))
     counts = {split: len(content["annotations"]) for split, content in converted.items()}
@@ -85,7 +85,7 @@ def test_everybody_of_the_made_up_release_is_in_the_files(golden_entries):
 def test_the_validation_instances_are_those_of_the_official_ground_truth(golden_entries):
     # The made-up release holds real people under their own image names; their keypoints must be the same.
     instances = json.loads(shared_data("golden", "mpii", "valid_annotations.json").read_text())
-    first = convert(golden_entries, lambda name: (1280, 720))["train"]["annotations"][0]
+    first = coco_files(golden_entries, lambda name: (1280, 720))["train"]["annotations"][0]
     received = np.reshape(first["keypoints"], (16, 3))
     expected = np.array(instances[0]["joints"])
     np.testing.assert_array_equal(received[:, 2] > 0, np.array(instances[0]["joints_vis"]) > 0)
@@ -168,14 +168,14 @@ def test_instances_without_points_stay_with_their_box(tmp_path, points):
 def test_an_image_of_nobody_is_not_listed_and_never_looked_for(tmp_path):
     looked_for = []
     path = write_release(tmp_path, [("nobody.jpg", []), ("a.jpg", [rect([POINT])])])
-    converted = convert(read_release(path), lambda name: looked_for.append(name))
+    converted = coco_files(read_release(path), lambda name: looked_for.append(name))
     assert looked_for == ["a.jpg"]
     assert [image["file_name"] for image in converted["train"]["images"]] == ["a.jpg"]
 
 
 def test_instances_of_a_missing_image_stay_in_the_file_without_its_size(tmp_path):
     entries = read_release(write_release(tmp_path, [("a.jpg", [rect([POINT])])]))
-    converted = convert(entries, header_sizes(tmp_path))["train"]
+    converted = coco_files(entries, header_sizes(tmp_path))["train"]
     assert converted["images"] == [{"id": 0, "file_name": "a.jpg", "width": 0, "height": 0}]
     assert len(converted["annotations"]) == 1
 
@@ -216,7 +216,7 @@ rects = st.builds(
 
 @given(st.lists(rects, min_size=1, max_size=4))
 def test_nobody_is_lost_and_every_value_is_json(instances):
-    converted = convert([Entry(7, "a.jpg", "train", tuple(instances))], lambda name: (9, 9))
+    converted = coco_files([Entry(7, "a.jpg", "train", tuple(instances))], lambda name: (9, 9))
     annotations = json.loads(json.dumps(converted, allow_nan=False))["train"]["annotations"]
     assert len(annotations) == len(instances)
     for annotation, instance in zip(annotations, instances, strict=True):
@@ -235,11 +235,11 @@ def test_a_box_returns_the_adjusted_center_and_scale(x, y, scale):
 
 
 def test_the_category_is_the_skeleton():
-    (category,) = convert([], lambda name: None)["train"]["categories"]
+    (category,) = coco_files([], lambda name: None)["train"]["categories"]
     assert tuple(category["keypoints"]) == MPII.keypoints
     assert category["skeleton"][0] == [1, 2]
 
 
 def test_unknown_boxes_are_refused():
     with pytest.raises(ValueError, match="boxes must be one of"):
-        convert([], lambda name: None, boxes="head")
+        coco_files([], lambda name: None, boxes="head")

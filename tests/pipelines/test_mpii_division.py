@@ -4,15 +4,13 @@ import json
 
 import pytest
 
-from pipelines.annotations.convert import ConvertOptions, ensure_converted
-from pipelines.annotations.mpii import convert, divide, read_list
+from pipelines.annotations.mpii import coco_files, divide, read_list
 from pipelines.annotations.mpii_release import Entry, Rect
 from pipelines.cli import command
-from pipelines.instances import BuildError
-from records.datasets import LAYOUTS
+from pipelines.errors import BuildError
 from records.manifest import read_manifest
 from tests.helpers.builders import write_json
-from tests.helpers.releases import mpii_instances, rect, write_mpii, write_release
+from tests.helpers.releases import convert, mpii_instances, rect, write_mpii, write_release
 
 
 def made_up(instances_per_image, split="train"):
@@ -32,7 +30,7 @@ def write_list(folder, content):
 
 def test_a_list_of_images_moves_everybody_in_them(tmp_path):
     entries, filtered = divide(made_up([2, 1, 3]), read_list(write_list(tmp_path, ["2.jpg"])), "list.json")
-    converted = convert(entries, lambda name: (9, 9))
+    converted = coco_files(entries, lambda name: (9, 9))
     assert filtered == []
     assert [a["id"] for a in converted["train"]["annotations"]] == [0, 1, 2]
     assert [a["id"] for a in converted["val"]["annotations"]] == [3, 4, 5]
@@ -42,7 +40,7 @@ def test_a_list_of_images_moves_everybody_in_them(tmp_path):
 def test_a_list_of_instances_keeps_its_rows_and_leaves_their_neighbors_out(tmp_path):
     listed = read_list(write_list(tmp_path, [["2.jpg", 2], ["0.jpg", 1], ["2.jpg", 0]]))
     entries, filtered = divide(made_up([2, 1, 3]), listed, "list.json")
-    converted = convert(entries, lambda name: (9, 9))
+    converted = coco_files(entries, lambda name: (9, 9))
     assert [a["id"] for a in converted["train"]["annotations"]] == [2]
     assert {a["id"]: a["list_row"] for a in converted["val"]["annotations"]} == {1: 1, 3: 2, 5: 0}
     assert [rect.instance_id for rect in filtered] == [0, 4]
@@ -95,8 +93,7 @@ RELEASE = "mpii_human_pose_v1_u12_1.mat"
 
 def ensure(folder, validation_list=None, overwrite=False):
     """Converts a dataset's folder; returns who was left out."""
-    options = ConvertOptions(validation_list=validation_list and str(validation_list), overwrite=overwrite)
-    return ensure_converted(LAYOUTS["mpii"], folder, folder / "images", options, lambda line: None)
+    return convert(folder, validation_list=validation_list and str(validation_list), overwrite=overwrite)
 
 
 def divided(folder, content):

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.io import savemat
 
-from pipelines.annotations.mpii import convert
+from pipelines.annotations.mpii import coco_files
 from pipelines.annotations.mpii_release import read_release
-from pipelines.instances import BuildError
+from pipelines.errors import BuildError
 from tests.helpers.releases import EMPTY, POINT, rect, structs, write_release
 
 
@@ -69,4 +69,4 @@ def test_a_damaged_release_is_read_or_refused(tmp_path_factory, data):
         assert str(path) in str(error)  # noqa: PT017
         return
     for boxes in ("objpos", "keypoints"):
-        json.dumps(convert(entries, lambda name: None, boxes), allow_nan=False)
+        json.dumps(coco_files(entries, lambda name: None, boxes), allow_nan=False)

@@ -5,7 +5,7 @@ from apache_beam.io.filesystem import FileMetadata, MatchResult
 
 from pipelines.annotations import raw_files
 from pipelines.cli import command
-from pipelines.instances import BuildError
+from pipelines.errors import BuildError
 from records.manifest import read_manifest
 from tests.helpers.builders import write_json
 from tests.helpers.releases import convert, video, write_mpii, write_posetrack, written

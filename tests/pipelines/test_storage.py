@@ -22,10 +22,13 @@ from hrpose.command import CommandError
 from hrpose.storage import absolute, is_remote, path_of
 from pipelines import cli as build_cli
 from pipelines import storage, transforms
+from pipelines.build import build_records
+from pipelines.errors import BuildError
 from pipelines.existing_build import clean_up
 from pipelines.image_names import locate_image
 from pipelines.images import read_image
-from pipelines.instances import AnnotatedImage, BuildError, Instance, Instances
+from pipelines.instances import AnnotatedImage, Instance, Instances
+from pipelines.shard_job import ShardJob
 from pipelines.storage import (
     discard,
     exists,
@@ -35,12 +38,12 @@ from pipelines.storage import (
     write_blocks,
     write_whole,
 )
-from pipelines.transforms import ShardJob, WriteShard
+from pipelines.transforms import WriteShard
 from records.annotations.image_ids import read_image_ids
 from records.checking import cli as check_cli
 from records.datasets import records_folder
 from records.skeletons import COCO
-from tests.helpers.builders import make_build, make_dataset, quiet, shard_bytes, write_json
+from tests.helpers.builders import make_build, make_dataset, shard_bytes, write_json
 from tests.helpers.stores import BUCKET, put, store_of_this_process, stored, upload
 from train import cli as train_cli
 
@@ -438,15 +441,15 @@ def test_a_shard_of_earlier_annotations_is_not_taken_for_one_of_the_mended(
     with monkeypatch.context() as context:
         context.setattr(transforms, "write_blocks", stopping)
         with pytest.raises(BuildError, match="stopped"):
-            quiet(build)
+            build_records(build)
         (shard,) = (tmp_path / "out").glob("*.tfrecord-*")
         for one in data["annotations"]:
             one["keypoints"][0] += 1
         write_json(tmp_path / "train.json", data)
         written[:] = ["one"]  # stops before the first one now
         with pytest.raises(BuildError, match="stopped"):
-            quiet(build)
+            build_records(build)
     assert not shard.exists()
-    quiet(build)
-    quiet(replace(build, folder=str(tmp_path / "fresh")))
+    build_records(build)
+    build_records(replace(build, folder=str(tmp_path / "fresh")))
     assert shard_bytes(tmp_path / "out") == shard_bytes(tmp_path / "fresh")

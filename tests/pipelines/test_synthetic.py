@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from pipelines.synthetic import CATEGORY, SPLITS, SyntheticOptions, generate
 from pipelines.synthetic.bodies import sample_body
+from pipelines.synthetic.dataset import CATEGORY, SPLITS, SyntheticOptions, generate
 from pipelines.synthetic.detections import DetectorOptions, simulate_detections
 from pipelines.synthetic.parts import FOREARMS, PARTS_OF_KEYPOINT, SHINS
 from pipelines.synthetic.scenes import render_scene

@@ -21,8 +21,9 @@ from records.checking.damage import find_damage
 from records.errors import RecordsError
 from records.manifest import read_manifest
 from records.reader import read_records
-from tests.helpers.builders import make_build, quiet, shard_bytes
+from tests.helpers.builders import make_build, shard_bytes
 from tests.helpers.commands import succeeds
+from tests.helpers.messages import messages
 from tests.helpers.releases import write_mpii, write_posetrack
 from tests.helpers.small_evaluations import small_evaluation
 from tests.helpers.small_runs import small_options
@@ -60,7 +61,7 @@ def cloud_build(dataset, folder, **changes):
 def cloud_records(cloud_dataset):
     """The path of the dataset's records in the store, in 4 shards."""
     folder = f"{BUCKET}/built/train"
-    quiet(cloud_build(cloud_dataset, folder))
+    build_records(cloud_build(cloud_dataset, folder))
     return folder
 
 
@@ -93,8 +94,8 @@ def test_a_finished_build_in_a_store_says_so_and_removes_what_a_killed_one_left(
     before = stored(cloud_records)
     put(f"{cloud_records}/.build/plan-00000.json", b"[]")
     put(f"{cloud_records}/coco-train.tfrecord-00000-of-00004.0123456789ab.partial", b"half")
-    said = []
-    build_records(cloud_build(cloud_dataset, cloud_records), say=said.append)
+    with messages([]) as said:
+        build_records(cloud_build(cloud_dataset, cloud_records))
     assert ["already built" in line for line in said] == [True]
     assert stored(cloud_records) == before
 
@@ -113,7 +114,7 @@ def test_an_interrupted_build_in_a_store_goes_on_and_leaves_nothing(
 
     monkeypatch.setattr(transforms, "make_records", failing)
     with pytest.raises(Exception, match="no more"):
-        quiet(cloud_build(cloud_dataset, folder))
+        build_records(cloud_build(cloud_dataset, folder))
     monkeypatch.undo()
     done = {name for name in stored(folder) if name.startswith("coco-train")}
     assert len(done) == 2
@@ -121,7 +122,7 @@ def test_an_interrupted_build_in_a_store_goes_on_and_leaves_nothing(
     put(f"{folder}/coco-train.tfrecord-00003-of-00004.0123456789ab.partial", b"half")
     put(f"{folder}/manifest.json.0123456789ab.partial", b"half")
     before = len(requests)
-    quiet(cloud_build(cloud_dataset, folder))
+    build_records(cloud_build(cloud_dataset, folder))
     moved = [line for line in requests[before:] if "/o/" in line and line.startswith("DELETE")]
     assert not any(name in line for name in done for line in moved)
     assert stored(folder) == stored(cloud_records)
@@ -137,11 +138,11 @@ def test_a_mended_annotation_file_in_a_store_makes_only_its_shards_again(cloud_d
         build = replace(cloud_build(broken, folder), images=f"{cloud_dataset}/images/train2017")
         if bad in entries:
             with pytest.raises(Exception, match="1 bad_keypoints"):
-                quiet(replace(build, max_bad_fraction=0))
+                build_records(replace(build, max_bad_fraction=0))
         else:
-            quiet(replace(build, max_bad_fraction=0))
+            build_records(replace(build, max_bad_fraction=0))
     assert shards(stored(folder)) == shards(stored(cloud_records))
-    quiet(replace(build, overwrite=True))
+    build_records(replace(build, overwrite=True))
     assert shards(stored(folder)) == shards(stored(cloud_records))
 
 
@@ -183,7 +184,7 @@ def test_mpii_and_posetrack_are_converted_and_built_in_a_store_as_here(
     assert {n for n in here if here[n] != there[n]} == {n for n in here if n.endswith("manifest.json")}
     capsys.readouterr()
     assert build_command(*command, f"{BUCKET}/{dataset}") == 0
-    said = capsys.readouterr().out
+    said = "".join(capsys.readouterr())
     assert said.count("already converted") == 1
     assert "→" not in said  # every folder is "already built"
     if dataset == "posetrack":

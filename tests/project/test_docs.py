@@ -231,10 +231,12 @@ def test_the_reference_has_every_page_and_module_and_needs_no_network(tmp_path):
     command = [sys.executable, str(ROOT / "docs/reference.py"), str(tmp_path)]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
     assert run.returncode == 0, run.stderr
+    assert "Warning" not in run.stderr
     wanted = [(tmp_path / page).with_suffix(".html") for page in PAGES]
     modules = [path.parent if path.stem == "__init__" else path for path in SOURCES]
     wanted += [(tmp_path / path.relative_to(ROOT)).with_suffix(".html") for path in modules]
     assert [page for page in wanted if not page.exists()] == []
+    assert 'id="read_records"' in (tmp_path / "hrpose.html").read_text(), "loaded when it is asked for"
     pages = {page: page.read_text() for page in tmp_path.rglob("*.html")}
     names = {page: set(re.findall(r'\bid="([^"]+)"', html)) for page, html in pages.items()}
     for page, html in pages.items():

@@ -48,7 +48,7 @@ def build(folder, dataset, capsys, *arguments):
         assert f"checked {manifests[path.name].records} instances in 1 shards" in checked
         assert "all is well" in checked
         assert (path / "contact_sheet.png").is_file()
-    return manifests, result.stdout
+    return manifests, result.stdout + result.stderr
 
 
 def counts(manifests):

@@ -93,7 +93,7 @@ def test_more_names_than_numbers_is_one_message_with_both_counts(case, capsys):
 def test_detections_with_text_ids_are_matched_by_number(case, capsys):
     arguments = ("--split=val", "--boxes=detections", f"--detections={case / 'dets.json'}")
     assert build(case, "train.json", *arguments) == 0
-    assert re.search(r"warning: .*text", capsys.readouterr().out)
+    assert re.search(r"warning: .*text", "".join(capsys.readouterr()))
     assert read_manifest(case / "R" / "val_detections").records == 2
 
 
@@ -109,7 +109,7 @@ def test_detections_with_text_ids_are_matched_by_number(case, capsys):
 def test_ids_and_boxes_of_detections(case, detections, said, capsys):
     arguments = ("--split=val", "--boxes=detections", f"--detections={case / detections}")
     assert build(case, "val.json", *arguments) == 0
-    assert re.search(said, capsys.readouterr().out)
+    assert re.search(said, "".join(capsys.readouterr()))
     assert read_manifest(case / "R" / "val_detections").records == 8
 
 
@@ -120,7 +120,7 @@ def test_sides_are_paired_where_it_is_plain_and_listed_where_not(case, capsys):
     names = skeleton.keypoints
     paired = {names[index] for pair in skeleton.flip_pairs for index in pair}
     sided = {name for name in names if re.match(r"l|r", name, re.IGNORECASE)}
-    said = capsys.readouterr().out
+    said = "".join(capsys.readouterr())
     assert all(name in paired or name in said for name in sided)
     assert paired >= {name for name in names if "shoulder" in name.lower()}
 

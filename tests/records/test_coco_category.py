@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hrpose.json_text import MAX_DEPTH
 from pipelines.annotations.coco import read_category
 from pipelines.annotations.json_stream import read_json
-from pipelines.instances import BuildError
+from pipelines.errors import BuildError
 from records.coco_category import DEFAULT_SIGMA, skeleton_from_coco_category
 from records.geometry import half_body_box
 from records.mirrored_names import mirrored_names, plain_name

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from records.checking.damage import Damage, damage_reported, find_damage
+from records.checking.damage import damage_reported, find_damage
 from records.errors import RecordsError
+from records.examine import Damage
 from records.manifest import read_manifest
 from records.reader import read_records
 from records.tfrecord import unframe

@@ -4,7 +4,6 @@ import json
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -17,11 +16,12 @@ from hrpose.command import CommandError
 from hrpose.json_checks import is_number
 from pipelines.annotations.json_stream import Entries
 from pipelines.annotations.source import read_source
-from pipelines.instances import BuildError
+from pipelines.build import build_records
+from pipelines.errors import BuildError
 from records.annotations.instance_checks import wrong_box, wrong_keypoints
 from records.annotations.lenient import Lenient
 from records.errors import RecordsError
-from tests.helpers.builders import annotations, image, make_build, quiet, shard_bytes, write_json
+from tests.helpers.builders import annotations, image, make_build, shard_bytes, write_json
 from tests.helpers.sources import a_category, an_image, annotation, anything, everyone, some_of
 
 HAND = {
@@ -386,7 +386,7 @@ def test_an_image_that_is_not_there_costs_its_instances_and_nothing_else(tmp_pat
     data = data_of([hand(1, 1), hand(2, 2)], [image(1, 0, 0, "1.jpg"), image(2, 0, 0, "2.jpg")])
     build = build_of(tmp_path, data, max_bad_fraction=1)
     (tmp_path / "photos/2.jpg").unlink()
-    manifest = quiet(build)
+    manifest = build_records(build)
     assert (manifest.records, manifest.rejected) == (1, {"missing_image": 1})
 
 
@@ -461,7 +461,7 @@ def test_a_box_that_is_broken_or_has_no_keypoints_beside_it_is_still_rejected(tm
 def test_a_dataset_of_single_points_is_built(tmp_path):
     ball = {"id": 1, "name": "ball", "keypoints": ["centre"]}
     instances = [hand(n, n, keypoints=[80, 60, 2], bbox=[80, 60, 0, 0], area=0) for n in (1, 2)]
-    manifest = quiet(build_of(tmp_path, data_of(instances, categories=[ball])))
+    manifest = build_records(build_of(tmp_path, data_of(instances, categories=[ball])))
     assert (manifest.records, manifest.skeleton.num_keypoints, manifest.rejected) == (2, 1, {})
 
 
@@ -500,10 +500,9 @@ def test_lenient_and_strict_files_give_the_same_records_and_the_same_ground_trut
     for name, data in zip(("strict", "lenient"), strict_and_lenient(), strict=True):
         (tmp_path / name).mkdir()
         build = build_of(tmp_path / name, data)
-        manifest = quiet(build)
+        manifest = build_records(build)
         assert (manifest.records, manifest.rejected) == (6, {})
-        options = SimpleNamespace(annotations=build.annotations, dataset_dir=None)
-        ground_truth = find_ground_truth(options, manifest)
+        ground_truth = find_ground_truth(manifest, Path(build.annotations))
         assert (
             ground_truth.unusable,
             ground_truth.category,
@@ -530,9 +529,7 @@ def test_the_category_of_the_build_is_that_of_the_evaluation(tmp_path):
     foot = {"id": 9, "image_id": 1, "category_id": 19, "keypoints": [50, 50, 2, 70, 70, 2], "bbox": BOX}
     data = data_of([hand(1, 1), hand(2, 1), foot], categories=[FOOT | {"sigmas": [0.1, 0.1]}, HAND])
     build = build_of(tmp_path, data, category="foot")
-    ground_truth = find_ground_truth(
-        SimpleNamespace(annotations=build.annotations, dataset_dir=None), quiet(build)
-    )
+    ground_truth = find_ground_truth(build_records(build), Path(build.annotations))
     assert ([*ground_truth.instances], ground_truth.category) == ([9], 19)
 
 
@@ -644,7 +641,7 @@ def test_lenient_and_strict_files_end_in_the_same_ap(tmp_path, small_networks):
                 category["sigmas"] = [0.9] * 3  # a network that has learnt next to nothing finds somebody
             (folder / split).mkdir(parents=True)
             build = build_of(folder / split, data, split=split, crop={"input_size": INPUT_SIZE})
-            quiet(replace(build, folder=str(folder / "records" / split)))
+            build_records(replace(build, folder=str(folder / "records" / split)))
         options = small_options(folder / "records", folder / "run", dataset="custom", epochs=1, batch_size=4)
         train(options)
         measured.append(evaluate_run(small_evaluation(options, split="val", boxes="ground_truth")))

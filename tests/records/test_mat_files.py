@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from evaluate.metrics.mpii import load_ground_truth
+from evaluate.metrics.mpii_files import load_ground_truth
 from pipelines.cli import command
 from records.annotations import mat_files
 from records.annotations.mat_files import CELLS, read_mat

@@ -9,6 +9,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.build import build_records
 from pipelines.crops import CropOptions, encode_crop
 from records.augment import Augmentation, augment
 from records.geometry import compose_affine, invert_affine
@@ -17,7 +18,7 @@ from records.manifest import read_manifest
 from records.resample import decode_rows, shown_parts, warp_inputs
 from records.schema import parse_examples
 from records.skeletons import COCO
-from tests.helpers.builders import make_build, quiet
+from tests.helpers.builders import make_build
 from tests.helpers.shared import shared_data
 
 SIZE = (48, 64)
@@ -73,7 +74,7 @@ def test_any_view_of_a_crop_is_what_drawing_it_plainly_gives(crop, center, scale
 
 def test_real_instances_are_what_drawing_them_plainly_gives(tmp_path):
     dataset = shared_data("dataset", "COCO")
-    quiet(replace(make_build(dataset, tmp_path), options=CropOptions((192, 256))))
+    build_records(replace(make_build(dataset, tmp_path), options=CropOptions((192, 256))))
     shards = [f"{tmp_path}/{shard.name}" for shard in read_manifest(tmp_path).shards]
     instances = parse_examples(list(tf.data.TFRecordDataset(shards)), COCO.num_keypoints)
     instances = {name: values.numpy() for name, values in instances.items()}

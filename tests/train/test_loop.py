@@ -16,9 +16,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from evaluate.inference import to_image
+from evaluate.metrics import METRICS
 from evaluate.metrics.coco import evaluate_coco
-from evaluate.metrics.registry import METRICS, MetricResult
-from evaluate.options import EvaluateOptions
+from evaluate.metrics.metric import Metric, MetricResult
 from evaluate.rescoring import to_results
 from evaluate.run import evaluate_run
 from hrpose.command import UsageError
@@ -32,6 +32,7 @@ from records.errors import RecordsError
 from records.reader import read_records
 from tests.helpers.builders import make_build
 from tests.helpers.shared import ROOT, shared_data
+from tests.helpers.small_evaluations import options_of as evaluation_of
 from tests.helpers.small_runs import options_of, small_options
 from train import loop
 from train.loop import train
@@ -309,17 +310,15 @@ def test_without_validation_records_the_run_goes_on_and_says_so(options, tmp_pat
 
 @pytest.mark.parametrize(("name", "ema_decay"), [("msra", None), ("udp", 0.5)])
 def test_the_trainer_s_validation_is_the_evaluator_s(options, name, ema_decay, monkeypatch):
-    def every_number(evaluation):
+    def every_number(metric_input):
         """In place of an AP, which is 0 for so small a network."""
-        poses = [[*result["keypoints"], result["score"]] for result in evaluation.results]
-        return MetricResult({"AP": float(np.sum(poses)), "poses": len(poses)}, "", "AP")
+        poses = [[*result["keypoints"], result["score"]] for result in metric_input.results]
+        return MetricResult("AP", "", {"AP": float(np.sum(poses)), "poses": len(poses)}, best_by="AP")
 
-    monkeypatch.setitem(METRICS, "coco", every_number)
+    monkeypatch.setitem(METRICS, "coco", Metric("coco", "", every_number))
     train(replace(options, eval_every=2, codec=name, sigma=1.5, ema_decay=ema_decay))
     metrics = evaluate_run(
-        EvaluateOptions(
-            output=options.output, records_dir=options.records_dir, dataset_dir=options.dataset_dir
-        )
+        evaluation_of(options.output, records_dir=options.records_dir, dataset_dir=options.dataset_dir)
     )
     logged = lines(options.output)[-1]
     assert metrics["poses"] > 3
@@ -356,7 +355,7 @@ def test_annotated_keypoints_survive_the_whole_way_but_the_network(tmp_path):
     """Records, network input, targets, decoding, mapping back, rescoring, NMS and metric fit together."""
     folder = shared_data("dataset", "COCO")
     size, heatmap_size = (192, 256), (48, 64)
-    build_records(make_build(folder, tmp_path, split="val", crop={"input_size": size}), say=lambda line: None)
+    build_records(make_build(folder, tmp_path, split="val", crop={"input_size": size}))
     (batch,) = read_records(tmp_path, 100)
     batch = {name: value.numpy() for name, value in batch.items()}
     msra = codec("msra")

@@ -18,7 +18,6 @@ from hrpose import logs
 from hrpose.logs import log_file
 from train.metrics_log import EpochTotals, MetricLog, read_metrics
 from train.signals import interrupted, stop_on_signals
-from train.validation import flat_numbers
 
 
 def seen(loss, hits, counted):
@@ -219,11 +218,6 @@ def test_the_share_of_waiting_is_of_all_the_time():
         time.sleep(0.05)
     time.sleep(0.01)
     assert 0 < totals.waiting_share < 1
-
-
-def test_nested_metrics_become_flat_names():
-    metrics = {"AP": {"total": 70.0, "nose": None}, "Mean": 1, "name": "x", "ok": True}
-    assert flat_numbers(metrics) == {"AP/total": 70.0, "Mean": 1}
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from absl import flags
 
 from model.networks import NETWORKS
 from pipelines.cli import define_flags as define_build_flags
-from records.datasets import LAYOUTS
+from records.datasets import DATASETS
 from tests.helpers.shared import ROOT
 from train.flags import define_flags, options_from
 from train.options import TrainOptions
@@ -69,14 +69,14 @@ def test_without_flags_the_command_does_the_dataset_s_recipe_but_for_gpus(argume
     define_flags(values)
     values(["train", "--gpus=4", *arguments])
     assert options_from(values) == read(ROOT / f"train/recipes/{recipe}.cfg")
-    assert values.dataset != "mpii" or options_from(values).input_size == LAYOUTS["mpii"].input_size
+    assert values.dataset != "mpii" or options_from(values).input_size == DATASETS["mpii"].input_size
 
 
 @each_recipe
 def test_a_recipe_of_a_dataset_has_the_augmentation_that_the_dataset_brings(path):
     options = read(path)
     if path.stem != "synthetic_tiny":
-        assert options.augmentation == LAYOUTS[options.dataset].recipe.augmentation
+        assert options.augmentation == DATASETS[options.dataset].recipe.augmentation
 
 
 def test_the_recipe_for_mpii_names_what_its_number_needs_and_the_flag_exists():

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from hrpose.cluster import Cluster
 from hrpose.command import CommandError, UsageError
 from hrpose.lock import only_one
 from model.networks import NETWORKS
@@ -24,7 +25,7 @@ from records.manifest import read_manifest
 from tests.helpers.shared import ROOT
 from tests.helpers.small_runs import small_network, small_options
 from train.setup import load_weights, look_over
-from train.strategy import Cluster, make_strategy, read_cluster
+from train.strategy import make_strategy, read_cluster
 from train.worker_consistency import alike, differences
 
 HOSTS = ["a:1", "b:1", "c:1"]
