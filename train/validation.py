@@ -1,5 +1,6 @@
 """Validation while training: the evaluator, called as a library."""
 
+import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from evaluate.run_inputs import evaluation_paths, find_evaluation_split, run_dat
 from hrpose.command import CommandError
 from model.run_folder import read_checkpoint
 from train.metrics_log import read_metrics
+
+log = logging.getLogger(__name__)
 
 IMAGES = 16
 
@@ -117,10 +120,10 @@ def make_validator(options, config):
     try:
         validator = Validator(options, config)
     except CommandError as error:
-        print(f"note: no validation while training: {error}")
+        log.warning("no validation while training: %s", error)
         return None
     for note in validator.notes:
-        print(f"note: validation while training: {note}")
+        log.info("note: validation while training: %s", note)
     return validator
 
 
@@ -148,11 +151,11 @@ def validate(validator, run, epoch, learnt, metric_log, timed=False):
     # What was learnt is saved, and days of training are worth more than a file that cannot be read or
     # written, for which TensorFlow has errors of its own.
     except (CommandError, OSError, tf.errors.OpError) as error:
-        metric_log.say(f"epoch {epoch}: not validated: {error}")
+        log.warning("epoch %d: not validated: %s", epoch, error)
         return None
     weights = ", averaged weights" if run.ema else ""
     so_far = "; the best so far" if best else ""
-    metric_log.say(f"epoch {epoch}: validation {result.text} (annotated boxes{weights}){so_far}")
+    log.info("epoch %d: validation %s (annotated boxes%s)%s", epoch, result.text, weights, so_far)
     return time.monotonic() - started
 
 

@@ -103,7 +103,7 @@ def test_validation_while_training_takes_them_from_the_run_too(run, tmp_path, mo
         run, records_dir=str(change_records(run, tmp_path, **OTHER)), output=str(tmp_path / "run")
     )
     validators = [make_validator(replace(which, eval_every=1), config) for which in (run, options)]
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert said.count("note: validation while training: the flip pairs of 16 keypoints are other ones") == 1
     _, learnt = read_checkpoint(Path(run.output) / "model_dump", Progress(2), ["model"])
     first, second = (validator(learnt["model"], "weights") for validator in validators)

@@ -9,7 +9,6 @@ import sys
 
 import pytest
 
-from tests.helpers.commands import ASK
 from tests.helpers.shared import ROOT
 
 #: The rooms of the house and whom each may import besides itself.
