@@ -7,17 +7,6 @@ import sys
 
 from tests.helpers.shared import ROOT
 
-#: Says what the import of a module loads and defines; the module is the argument.
-ASK = """
-import importlib, json, sys
-importlib.import_module(sys.argv[1])
-from absl import flags
-print(json.dumps({
-    "heavy": [name for name in ("tensorflow", "keras", "torch") if name in sys.modules],
-    "flags": sorted(module for module in flags.FLAGS.flags_by_module_dict()),
-}))
-"""
-
 
 def call(folder, command, *arguments):
     """Runs a command in a process of its own, with `folder` as the working directory."""
