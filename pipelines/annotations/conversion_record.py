@@ -56,12 +56,18 @@ def finish_exchange(directory: str, paths: Mapping[str, str], obsolete: Sequence
         remove_folder(made)
 
 
+#: What version 0.1 called some fields.
+_EARLIER_NAMES = {"left_out": "filtered", "unreadable_pictures": "unreadable_images"}
+
+
 def read_record(path: str) -> dict[str, Any] | None:
     """The parsed `conversion.json`; None if there is none that can be used."""
     try:
         record = read_json_if_there(path)
     except ValueError:
         return None
+    if isinstance(record, dict):
+        record = {_EARLIER_NAMES.get(name, name): value for name, value in record.items()}
     types = {"origin": dict, "files": dict, "filtered": dict, "unreadable_images": int}
     good = isinstance(record, dict) and all(isinstance(record.get(key), kind) for key, kind in types.items())
     return record if good else None
