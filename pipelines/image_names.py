@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from apache_beam.io.filesystems import FileSystems
 
+from pipelines.errors import UnusableImageError
 from pipelines.instances import AnnotatedImage
 from pipelines.storage import exists
 
@@ -18,9 +19,7 @@ _ABSOLUTE = re.compile(r"/|[A-Za-z]:/|[a-z][a-z0-9+.-]*://")
 _IN_ADDRESS = re.compile(r"\?d=([^&]+)$")
 
 
-def locate_image(
-    folder: str, file_name: str, name_prefix: str = "", follow_links: bool = False
-) -> tuple[str | None, str | None, str | None]:
+def locate_image(folder: str, file_name: str, name_prefix: str = "", follow_links: bool = False) -> str:
     """The path of an image inside the image folder.
 
     The folder itself may be a link; the image must not lead out of it, neither by name nor, unless asked
@@ -34,26 +33,26 @@ def locate_image(
         follow_links: whether links may lead out of the folder, as those of DVC, git-annex and the caches of
             Hugging Face do.
 
-    Returns:
-        (path, None, None), or (None, reason, detail).
+    Raises:
+        UnusableImageError: if there is none there.
     """
     name = file_name.replace("\\", "/")
     if not name.startswith(name_prefix):
-        return None, "missing_image", f"{file_name!r} does not begin with {name_prefix!r}"
+        raise UnusableImageError("missing_image", f"{file_name!r} does not begin with {name_prefix!r}")
     parts = name[len(name_prefix) :].split("/")
     if ".." in parts or parts[0] in ("", "~"):
-        return None, "unsafe_path", f"{file_name!r} leaves the image folder"
+        raise UnusableImageError("unsafe_path", f"{file_name!r} leaves the image folder")
     path = FileSystems.join(folder, *parts)
     if FileSystems.get_scheme(folder):
         if not _is_object_name(path):
-            return None, "missing_image", f"{file_name!r} is no name that a store allows"
-        return path, None, None
+            raise UnusableImageError("missing_image", f"{file_name!r} is no name that a store allows")
+        return path
     if not FileSystems.exists(path):
-        return None, "missing_image", path
+        raise UnusableImageError("missing_image", path)
     if not follow_links and not Path(path).resolve().is_relative_to(Path(folder).resolve()):
         detail = f"{path} is a link that leaves the image folder; --follow_links follows such links"
-        return None, "unsafe_path", detail
-    return path, None, None
+        raise UnusableImageError("unsafe_path", detail)
+    return path
 
 
 def _is_object_name(path):

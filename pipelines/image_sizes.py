@@ -10,6 +10,7 @@ import imagesize
 from apache_beam.io.filesystems import FileSystems
 
 from hrpose.storage import irregular_kind
+from pipelines.errors import UnusableImageError
 from pipelines.exif import decode
 from pipelines.image_names import locate_image
 from pipelines.instances import AnnotatedImage
@@ -40,10 +41,10 @@ def header_sizes(
     """
 
     def image_size_of(file_name):
-        path, _, _ = locate_image(str(folder), file_name, name_prefix, follow_links=True)
-        if path is None or irregular_kind(path):
-            return None
         try:
+            path = locate_image(str(folder), file_name, name_prefix, follow_links=True)
+            if irregular_kind(path):
+                return None
             file = open_if_there(path)
             if file is None:
                 return None
@@ -51,7 +52,7 @@ def header_sizes(
                 size = imagesize.get(file, exif_rotation=upright)
                 if upright and min(size) > 0 and _is_turned(file):
                     size = size[::-1]
-        except OSError:
+        except (UnusableImageError, OSError):
             return None
         return size if min(size) > 0 and max(size) <= _LARGEST_SIDE else None
 

@@ -179,7 +179,9 @@ def write_blocks(path: str, blocks: Iterable[bytes]) -> None:
     """Writes a file, an iterable of bytes, so that it appears under its name only when it is complete.
 
     Several may write the same file at the same time, as where a runner tries a task once more: each writes to
-    a name of its own, and the last one stands.
+    a name of its own, and the last one stands. `hrpose.atomic_files` does this for files of this host; here a
+    path is one of any engine's file systems, which Beam alone opens, and some of which do not put a file in
+    the place of another one.
     """
     temporary = f"{path}.{uuid.uuid4().hex[:12]}.partial"
     try:

@@ -9,8 +9,9 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import psutil
 from apache_beam.io.filesystems import FileSystems
 
 from pipelines.crops import make_record
+from pipelines.errors import UnusableImageError
 from pipelines.images import decode_image, fetch_image
 from pipelines.instances import AnnotatedImage, rejection
 from pipelines.shard_job import ShardJob
@@ -112,12 +114,17 @@ def make_records(
     rejected: list[dict[str, Any]] = []
     notes: Counter[str] = Counter()
     for image, fetched in _fetched(images, job):
-        pixels, reason, detail, note = decode_image(image, fetched, job.exif_orientation)
+        try:
+            path, content = fetched()
+            pixels, note = decode_image(image, path, content, job.exif_orientation)
+        except UnusableImageError as error:
+            rejected += [
+                rejection(image.image_id, instance.instance_id, error.reason, error.detail)
+                for instance in image.instances
+            ]
+            continue
         for instance in image.instances:
             where = image.image_id, instance.instance_id
-            if pixels is None:
-                rejected.append(rejection(*where, reason or "", detail or ""))
-                continue
             try:
                 values = make_record(pixels, image, instance, job.skeleton, job.options)
             except ValueError as error:  # a crop that is larger than its format allows
@@ -132,16 +139,22 @@ def make_records(
     return rejected, notes
 
 
-def _fetched(images, job):
-    """(image, what `fetch_image` returns of it) of each, in order; from a store many at the same time."""
+def _fetched(
+    images: Sequence[AnnotatedImage], job: ShardJob
+) -> Iterator[tuple[AnnotatedImage, Callable[[], tuple[str, bytes]]]]:
+    """(image, function without arguments that gives or raises what `fetch_image` does) of each, in order.
 
-    def fetch(image):
+    From a store many are read at the same time.
+    """
+
+    def fetch(image: AnnotatedImage) -> tuple[str, bytes]:
         return fetch_image(job.images, image, job.name_prefix, job.follow_links)
 
     if not FileSystems.get_scheme(job.images):
-        yield from ((image, fetch(image)) for image in images)
+        yield from ((image, partial(fetch, image)) for image in images)
         return
     with ThreadPoolExecutor(FETCHED) as pool:
         for start in range(0, len(images), FETCHED):
             batch = images[start : start + FETCHED]
-            yield from zip(batch, list(pool.map(fetch, batch)), strict=True)
+            futures = [pool.submit(fetch, image) for image in batch]
+            yield from ((image, future.result) for image, future in zip(batch, futures, strict=True))

@@ -6,10 +6,13 @@ The form is that of PoseTrack's annotations and of the submissions its tool pose
 """
 
 import reprlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from hrpose.atomic_files import write_json
 from hrpose.json_text import parse_json
@@ -39,25 +42,25 @@ class Frame:
 
     Attributes:
         image_id: the image.
-        points: (P, 15, 2) float64, x, y in image pixels.
-        present: (P, 15) bool: annotated, or predicted.
-        scores: (P, 15) float64, of predicted keypoints; `NO_SCORE` where there are none.
-        head_diagonals: (P,) float64, image pixels, of the head's box; NaN in predictions.
-        track_ids: (P,) int64, or None if anybody has none.
-        ignore_regions: tuple of (n, 2) float64 polygons, x, y in image pixels; nothing inside them counts.
+        points: (P, 15, 2) x, y in image pixels.
+        present: (P, 15) annotated, or predicted.
+        scores: (P, 15) of predicted keypoints; `NO_SCORE` where there are none.
+        head_diagonals: (P,) image pixels, of the head's box; NaN in predictions.
+        track_ids: (P,) or None if anybody has none.
+        ignore_regions: (n, 2) polygons, x, y in image pixels; nothing inside them counts.
     """
 
     image_id: int
-    points: np.ndarray
-    present: np.ndarray
-    scores: np.ndarray
-    head_diagonals: np.ndarray
-    track_ids: np.ndarray | None
-    ignore_regions: tuple[np.ndarray, ...]
+    points: npt.NDArray[np.float64]
+    present: npt.NDArray[np.bool_]
+    scores: npt.NDArray[np.float64]
+    head_diagonals: npt.NDArray[np.float64]
+    track_ids: npt.NDArray[np.int64] | None
+    ignore_regions: tuple[npt.NDArray[np.float64], ...]
 
 
-def sequence_paths(folder):
-    """The sequence files of a folder: list of `Path`, sorted by name.
+def sequence_paths(folder: str | Path) -> list[Path]:
+    """The sequence files of a folder, sorted by name.
 
     Raises:
         FileNotFoundError: if there are none.
@@ -70,7 +73,7 @@ def sequence_paths(folder):
     return paths
 
 
-def read_sequence(path, is_ground_truth):
+def read_sequence(path: Path, is_ground_truth: bool) -> list[Frame]:
     """Reads one video.
 
     Args:
@@ -87,7 +90,7 @@ def read_sequence(path, is_ground_truth):
     """
     data = _load(path)
     order = _keypoint_order(path, data)
-    instances = {image["id"]: [] for image in data["images"]}
+    instances: dict[int, list[tuple[str, dict[str, Any]]]] = {image["id"]: [] for image in data["images"]}
     for position, instance in enumerate(_list(path, data, "annotations")):
         place = f"{path}: annotation {position}"
         if not isinstance(instance, dict) or not _is_int(instance.get("image_id")):
@@ -104,7 +107,7 @@ def read_sequence(path, is_ground_truth):
     return frames
 
 
-def frame_ids(ground_truth_dir):
+def frame_ids(ground_truth_dir: str | Path) -> dict[str, list[int]]:
     """Which images the videos have.
 
     Args:
@@ -123,7 +126,12 @@ def frame_ids(ground_truth_dir):
     }
 
 
-def write_predictions(results, ground_truth_dir, output_dir, min_keypoint_score=None):
+def write_predictions(
+    results: Sequence[Mapping[str, Any]],
+    ground_truth_dir: str | Path,
+    output_dir: str | Path,
+    min_keypoint_score: float | None = None,
+) -> list[Path]:
     """Writes a submission: for each annotation file one of the same name, with all its frames.
 
     Args:
@@ -147,7 +155,9 @@ def write_predictions(results, ground_truth_dir, output_dir, min_keypoint_score=
             another form.
     """
     frames_of = {path: _load(path)["images"] for path in sequence_paths(ground_truth_dir)}
-    instances = {image["id"]: [] for images in frames_of.values() for image in images}
+    instances: dict[int, list[dict[str, Any]]] = {
+        image["id"]: [] for images in frames_of.values() for image in images
+    }
     if len(instances) != sum(map(len, frames_of.values())):
         raise ValueError(f"{ground_truth_dir}: an image id occurs in more than one file")
     for number, result in enumerate(results):
