@@ -65,10 +65,9 @@ def sequence_paths(folder: str | Path) -> list[Path]:
     Raises:
         FileNotFoundError: if there are none.
     """
-    paths = sorted(path_of(folder).glob("*.json"))
-    if not paths:
-        raise FileNotFoundError(f"no annotations in {folder}; expected PoseTrack's files, a .json per video")
-    return paths
+    if paths := sorted(path_of(folder).glob("*.json")):
+        return paths
+    raise FileNotFoundError(f"no annotations in {folder}; expected PoseTrack's files, one .json per video")
 
 
 def read_sequence(path: Path, is_ground_truth: bool) -> list[Frame]:
