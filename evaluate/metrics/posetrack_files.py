@@ -65,12 +65,9 @@ def sequence_paths(folder: str | Path) -> list[Path]:
     Raises:
         FileNotFoundError: if there are none.
     """
-    paths = sorted(path_of(folder).glob("*.json"))
-    if not paths:
-        raise FileNotFoundError(
-            f"no annotations in {folder}; expected PoseTrack's files, one .json per video"
-        )
-    return paths
+    if paths := sorted(path_of(folder).glob("*.json")):
+        return paths
+    raise FileNotFoundError(f"no annotations in {folder}; expected PoseTrack's files, one .json per video")
 
 
 def read_sequence(path: Path, is_ground_truth: bool) -> list[Frame]:
@@ -82,7 +79,7 @@ def read_sequence(path: Path, is_ground_truth: bool) -> list[Frame]:
             false`` (which PoseTrack21 has) are left out.
 
     Returns:
-        List of `Frame`, one per image of the file, in its order.
+        One per image of the file, in its order.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -111,11 +108,10 @@ def frame_ids(ground_truth_dir: str | Path) -> dict[str, list[int]]:
     """Which images the videos have.
 
     Args:
-        ground_truth_dir: folder of PoseTrack's annotation files; those of the test split, without instances,
-            do too.
+        ground_truth_dir: of PoseTrack's annotation files; those of the test split, without instances, do too.
 
     Returns:
-        Dict: sequence name (the file's without .json) -> list of image ids in the order of the video.
+        {sequence name (the file's without .json): image ids in the order of the video}.
 
     Raises:
         FileNotFoundError, ValueError: as `sequence_paths` and `read_sequence`.
@@ -135,18 +131,17 @@ def write_predictions(
     """Writes a submission: for each annotation file one of the same name, with all its frames.
 
     Args:
-        results: list of COCO result dicts, as `evaluate.rescoring.to_results` makes them: ``image_id``,
-            ``keypoints`` (17 times x, y in image pixels and score, in the order of the skeleton
-            `POSETRACK`), ``score``, and ``track_id`` (see `evaluate.metrics.tracking`). Without ``track_id``
-            instances are counted within each frame, since poseval wants to read one: right for AP, no
-                tracking.
-        ground_truth_dir: folder of PoseTrack's annotation files, which says which frames there are.
-        output_dir: folder to write to; it is made, and files of the same names are replaced.
-        min_keypoint_score: None, or a float: keypoints with a lower score are left out (0, 0, 0). AP counts
-            all keypoints by their score, but for MOTA a keypoint that is not there is better left out.
+        results: as `evaluate.rescoring.to_results` makes them: ``image_id``, ``keypoints`` (17 times x, y in
+            image pixels and score, in the order of the skeleton `POSETRACK`), ``score``, and ``track_id``
+            (see `evaluate.metrics.tracking`). Without it instances are counted within each frame, since
+            poseval wants to read one: right for AP, no tracking.
+        ground_truth_dir: of PoseTrack's annotation files, which say which frames there are.
+        output_dir: it is made, and files of the same names are replaced.
+        min_keypoint_score: keypoints with a lower score are left out (0, 0, 0). AP counts all keypoints by
+            their score, but for MOTA a keypoint that is not there is better left out.
 
     Returns:
-        List of the written paths.
+        The written paths.
 
     Raises:
         FileNotFoundError: if there are no annotation files.
@@ -190,18 +185,14 @@ def write_predictions(
 
 def _submitted(place, result, position, min_keypoint_score):
     """One instance of a submission."""
-    keypoints = _numbers(f"{place}: keypoints", result["keypoints"], 3 * POSETRACK.num_keypoints).reshape(
-        -1, 3
-    )
+    keypoints = _numbers(f"{place}: keypoints", result["keypoints"], 3 * POSETRACK.num_keypoints)
+    keypoints = keypoints.reshape(-1, 3)
     scores = keypoints[:, 2]
     written = np.concatenate([keypoints[:, :2], np.ones((len(keypoints), 1))], axis=1)
     if min_keypoint_score is not None:
         written[scores < min_keypoint_score] = 0
     track_id = result.get("track_id", position)
-    if not _is_track_id(track_id):
-        raise ValueError(
-            f"{place}: track_id is {reprlib.repr(track_id)}; poseval takes integers from 0 to 9999"
-        )
+    _check_track_id(place, track_id)
     return {
         "image_id": result["image_id"],
         "category_id": PERSON_CATEGORY,
@@ -233,10 +224,8 @@ def _frame(path, image, instances, order, is_ground_truth):
             if not diagonals[row] > 0:
                 raise ValueError(f"{place}: bbox_head {[x, y, width, height]} has no extent")
         track_ids.append(instance.get("track_id"))
-        if track_ids[-1] is not None and not _is_track_id(track_ids[-1]):
-            raise ValueError(
-                f"{place}: track_id is {reprlib.repr(track_ids[-1])}; poseval takes integers from 0 to 9999"
-            )
+        if track_ids[-1] is not None:
+            _check_track_id(place, track_ids[-1])
     tracked = None if None in track_ids else np.array(track_ids, np.int64)
     regions = _ignore_regions(f"{path}: image {image['id']}", image)
     return Frame(image["id"], points, present, scores, diagonals, tracked, regions)
@@ -306,5 +295,6 @@ def _is_int(value):
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
-def _is_track_id(value):
-    return _is_int(value) and 0 <= value < MAX_TRACK_ID
+def _check_track_id(place, value):
+    if not _is_int(value) or not 0 <= value < MAX_TRACK_ID:
+        raise ValueError(f"{place}: track_id is {reprlib.repr(value)}; poseval takes integers from 0 to 9999")
