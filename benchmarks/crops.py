@@ -58,7 +58,8 @@ OURS = (
 @contextlib.contextmanager
 def dataset(folder):
     """(annotation file, image folder) of the train split there; of a drawn one where it is absent."""
-    from pipelines.synthetic.dataset import SyntheticOptions, generate
+    from pipelines.synthetic.dataset import generate
+    from pipelines.synthetic.options import SyntheticOptions
 
     annotations = folder / "annotations/person_keypoints_train2017.json"
     if annotations.exists():

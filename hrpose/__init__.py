@@ -30,6 +30,7 @@ _API = {
     "box_nms": "nms:box_nms",
     "box_to_center_scale": "records.geometry:box_to_center_scale",
     "build_hrnet": "model.hrnet:build_hrnet",
+    "codec": "model.codecs:codec",
     "evaluate_coco": "evaluate.metrics.coco:evaluate_coco",
     "evaluate_posetrack": "evaluate.metrics.posetrack:evaluate_posetrack",
     "load_ground_truth": "evaluate.metrics.mpii_files:load_ground_truth",

@@ -19,14 +19,15 @@ Every layer is named after its place, with dots between the parts:
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
 
+from model.codecs.conventions import Tensor
 from model.layers import BatchNorm, Upsample, conv, quick_variables
 
-#: A symbolic tensor of Keras, (N, height, width, channels).
-Tensor: TypeAlias = Any
+#: What the network may compute in, and Keras' name for that.
+_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,6 @@ class Architecture:
     blocks: int = 4
     stem_channels: int = 64
     stem_blocks: int = 4
-
-
-#: Keras' names for `model.networks.PRECISIONS`.
-POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
 def build_hrnet(
@@ -85,9 +82,9 @@ def build_hrnet(
         )
     if num_keypoints < 1:
         raise ValueError(f"num_keypoints is {num_keypoints}; a network needs at least one keypoint")
-    if precision not in POLICIES:
-        raise ValueError(f"precision is {precision!r}; a network computes in one of {', '.join(POLICIES)}")
-    with quick_variables(), _dtype_policy(POLICIES[precision]):
+    if precision not in _POLICIES:
+        raise ValueError(f"precision is {precision!r}; a network computes in one of {', '.join(_POLICIES)}")
+    with quick_variables(), _dtype_policy(_POLICIES[precision]):
         return _network(Architecture(width, **options), input_size, num_keypoints)
 
 

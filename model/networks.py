@@ -13,7 +13,7 @@ from model.official_weights import HRNET_HEAD, HRNET_NAMES, HRNET_WIDTH, OWN_NAM
 if TYPE_CHECKING:
     import keras
 
-#: What a network may compute in.
+#: What networks may compute in.
 PRECISIONS = ("float32", "bfloat16")
 
 

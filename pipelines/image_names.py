@@ -3,6 +3,7 @@
 import re
 import warnings
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
@@ -10,6 +11,7 @@ from urllib.parse import unquote
 from apache_beam.io.filesystems import FileSystems
 
 from pipelines.errors import UnusableImageError
+from pipelines.instances import AnnotatedImage
 from pipelines.storage import exists
 
 #: How a path begins that means something on one computer only; and how one is written in an address.
@@ -65,7 +67,7 @@ def _is_object_name(path):
         return False
 
 
-def match_names(images, folder):
+def match_names(images: Iterable[AnnotatedImage], folder: str) -> list[AnnotatedImage]:
     """Gives images whose names are no paths below the image folder the names of the files meant there.
 
     An absolute path inside the folder becomes the path below it. Where the annotations were made on another

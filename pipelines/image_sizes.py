@@ -1,7 +1,9 @@
 """Sizes of images from the headers of their files, where annotations do not state them."""
 
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import imagesize
@@ -11,6 +13,7 @@ from hrpose.storage import irregular_kind
 from pipelines.errors import UnusableImageError
 from pipelines.exif import decode
 from pipelines.image_names import locate_image
+from pipelines.instances import AnnotatedImage
 from pipelines.storage import FETCHED, open_if_there
 
 #: Pixels, PNG's limit (ISO/IEC 15948, 7.1); more is a damaged header.
@@ -19,7 +22,9 @@ _LARGEST_SIDE = 2**31 - 1
 _JPEG = b"\xff\xd8"
 
 
-def header_sizes(folder, name_prefix="", upright=False):
+def header_sizes(
+    folder: str | Path, name_prefix: str = "", upright: bool = False
+) -> Callable[[str], tuple[int, int] | None]:
     """A function that reads an image's size from its header.
 
     Links are followed wherever they lead: whether such an image is taken is decided when it is to be cut,
@@ -70,7 +75,9 @@ def _is_turned(file):
         return False
 
 
-def with_sizes(images, folder, name_prefix="", upright=False):
+def with_sizes(
+    images: Sequence[AnnotatedImage], folder: str, name_prefix: str = "", upright: bool = False
+) -> tuple[list[AnnotatedImage], int]:
     """Images with the size of their files' headers where none is stated; from a store many at a time.
 
     Args:

@@ -17,13 +17,8 @@ from records.coco_category import skeleton_from_coco_category
 from records.skeletons import COCO, MPII
 from tests.helpers.builders import CATEGORY, annotations, image, instance
 from tests.helpers.custom_data import FIVE, TWENTY_THREE
-from tests.helpers.metric_inputs import check, measure, metric_input
+from tests.helpers.metric_inputs import check, measure, metric_input, of_split
 from tests.helpers.sources import BOX, annotation, ground_truth
-
-
-def of_split(made, **changes):
-    """The same with changes of the split."""
-    return replace(made, split=replace(made.split, **changes))
 
 
 def test_a_result_says_what_is_worth_a_curve_and_what_is_for_the_file_only():

@@ -1,4 +1,4 @@
-"""What metrics measure in tests: perfect predictions, and the metric by its name."""
+"""What metrics are given, made of annotations: predictions that are the annotated keypoints."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -44,5 +44,10 @@ def measure(made, metric=None, **options):
 
 
 def check(made, metric=None, **options):
-    """Raises what its check of the split does."""
+    """Raises what refuses the split."""
     check_metrics(chosen(made, metric, **options), made.split)
+
+
+def of_split(made, **changes):
+    """The same with changes of the split."""
+    return replace(made, split=replace(made.split, **changes))

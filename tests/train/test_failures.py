@@ -247,7 +247,7 @@ def test_nothing_is_validated_twice(options, monkeypatch, capsys):
     seen = without_measuring(monkeypatch, [0.2, 0.3, 0.4, 0.5])
     train(replace(options, eval_every=1))
     train(replace(options, eval_every=1, resume=True))
-    assert "all 2 epochs are done" in capsys.readouterr().out
+    assert "all 2 epochs are done" in capsys.readouterr().err
     assert len(seen) == 2
     train(replace(options, eval_every=1, resume=True, epochs=3))
     assert len(seen) == 3
