@@ -95,8 +95,13 @@ def start(verbosity: int = 0) -> None:
     _early.records.clear()
     for handler in (_console, _early):
         root.addHandler(handler)  # once, however often it is added
+    set_level(LEVELS[verbosity])
+
+
+def set_level(level: int) -> None:
+    """From which level of `logging` on messages of ours are shown and kept."""
     for package in PACKAGES:
-        logging.getLogger(package).setLevel(LEVELS[verbosity])
+        logging.getLogger(package).setLevel(level)
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ settings.load_profile("hrpose")
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
+from hrpose import logs  # noqa: E402
 from pipelines.build import build_records  # noqa: E402
 from tests.helpers.builders import (  # noqa: E402
     make_build,
@@ -29,6 +30,12 @@ from tests.helpers.builders import (  # noqa: E402
     write_split,
 )
 from tests.helpers.shared import ROOT  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def messages():
+    """What a test's own process says goes to standard error; none of it waits for a later test's log file."""
+    logs.start()
 
 
 @pytest.fixture(scope="session")

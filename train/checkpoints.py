@@ -1,6 +1,7 @@
 """The run folder as the trainer uses it: begin or continue, save, and keep no more than asked for."""
 
 import contextlib
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from model.run_folder import (
 )
 from model.weight_choice import best_epoch
 from train.failures import check_finite
+
+log = logging.getLogger(__name__)
 
 
 def find_existing_run(folder, config, resume, write=True):
@@ -71,9 +74,6 @@ def refuse_other_weights(folder, weights):
         folder: of the run's checkpoints.
         weights: the file that --initial_weights names; None for random weights.
 
-    Returns:
-        A line that says what becomes of the flag.
-
     Raises:
         RunError: if the run is known to have started from another file.
     """
@@ -85,7 +85,7 @@ def refuse_other_weights(folder, weights):
             "from its checkpoints whatever the flag says; leave it out to continue, or give --run_dir to "
             "start another run from there"
         )
-    return f"note: {flag} is not used, the run goes on from its checkpoints"
+    log.info("note: %s is not used, the run goes on from its checkpoints", flag)
 
 
 def _resolved(path):
@@ -134,11 +134,8 @@ class Checkpoints:
         self._model, self._optimizer, self._ema = model, optimizer, ema
         self._max_to_keep, self._write = max_to_keep, write
 
-    def restore(self, say):
+    def restore(self):
         """Takes over the latest checkpoint that is whole.
-
-        Args:
-            say: function of a line, told of each damaged one.
 
         Returns:
             (`Progress`, number of updates done in all).
@@ -151,7 +148,7 @@ class Checkpoints:
             try:
                 step, parts = read_checkpoint(self.folder, progress, names)
             except DamagedCheckpointError as error:  # others may be mended, and what was learnt is there
-                say(f"{error}; going on from the one before")
+                log.warning("%s; going on from the one before", error)
                 continue
             path = checkpoint_folder(self.folder, progress.epoch, progress.update)
             assign_arrays(self._model, parts["model"], path / "model.safetensors")
@@ -161,7 +158,7 @@ class Checkpoints:
             return progress, step
         raise RunError(f"every checkpoint in {self.folder} is damaged; --run_dir starts a run elsewhere")
 
-    def go_on_from(self, progress, say):
+    def go_on_from(self, progress):
         """Makes a checkpoint the run's last: those after it, which `restore` found damaged, are set aside.
 
         Later ones must not stay: `max_to_keep` and the next start would take them for what the run has learnt
@@ -170,7 +167,6 @@ class Checkpoints:
 
         Args:
             progress: what `restore` returned.
-            say: function of a line, told of each that is set aside.
         """
         if not self._write:
             return
@@ -178,7 +174,8 @@ class Checkpoints:
         # The last first, so that one who is killed here finds nothing but damaged ones after `progress`.
         for later in reversed(saved_progress(self.folder)):
             if later > progress:
-                say(f"what is left of the damaged checkpoint is kept as {set_aside(self.folder, later)}")
+                kept = set_aside(self.folder, later)
+                log.warning("what is left of the damaged checkpoint is kept as %s", kept)
 
     def save(self, progress, step):
         """Saves, and removes what need not stay: older ones within an epoch, and epochs beyond `max_to_keep`.
@@ -216,9 +213,8 @@ class Checkpoints:
             write_best(self.folder, epoch, name, value)
         return better
 
-    def best(self):
-        """A line that says which epoch validated best, or None if that is not known."""
+    def say_best(self):
+        """Says which epoch validated best, if that is known."""
         with contextlib.suppress(RunError):
             epoch = best_epoch(self.folder)
-            return f"epoch {epoch} validated best: evaluate/main.py --epoch=best takes it"
-        return None
+            log.info("epoch %d validated best: evaluate/main.py --epoch=best takes it", epoch)

@@ -1,5 +1,6 @@
 """The command ``train/main.py``."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from model.networks import NETWORKS
 from train.flags import IMAGENET_WEIGHTS, define_flags, options_from
 
 __all__ = ["DESCRIPTION", "NAME", "command", "define_flags"]
+
+log = logging.getLogger(__name__)
 
 NAME = "python train/main.py"
 
@@ -44,7 +47,7 @@ def main(values, rest):
         raise UsageError(f"nothing is expected after --, received {rest[0]!r}")
     asked = options_from(values)  # what is wrong with a flag is said before TensorFlow starts
     if asked.input_size and (note := input_size_note(asked.input_size)):
-        print(note)
+        log.info("%s", note)
     import_tensorflow()
     from train.loop import train
     from train.strategy import read_cluster
@@ -54,9 +57,8 @@ def main(values, rest):
     options = replace(options, initial_weights=initial_weights(options), weights_given=given)
     options = replace(options, provenance=provenance(values) | {"weights": options.initial_weights})
     if values.lr_per_256 is not None:
-        print(
-            f"learning rate {options.schedule.initial:g}, scaled from {values.lr_per_256:g} for 256 instances"
-        )
+        rate, per_256 = options.schedule.initial, values.lr_per_256
+        log.info("learning rate %g, scaled from %g for 256 instances", rate, per_256)
     train(options)
 
 
@@ -72,10 +74,11 @@ def initial_weights(options, folder=IMAGENET_WEIGHTS):
         return None if options.initial_weights == "none" else options.initial_weights
     found = find_initial_weights(folder, options.model)
     if found is None and not options.resume and NETWORKS[options.model].pretrained:
-        print(
-            f"note: {folder}/hrnet_{options.model}* does not exist, so a new run starts from random weights; "
-            "the published numbers were reached from ImageNet weights (python model/weights.py import makes "
-            "the file)"
+        log.info(
+            "note: %s/hrnet_%s* does not exist, so a new run starts from random weights; the published "
+            "numbers were reached from ImageNet weights (python model/weights.py import makes the file)",
+            folder,
+            options.model,
         )
     return found and str(found)
 

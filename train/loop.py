@@ -1,10 +1,12 @@
 """The trainer: reads top to bottom."""
 
 import contextlib
+import logging
 import os
 import time
 from pathlib import Path
 
+from hrpose.logs import log_file
 from model.run_folder import Progress
 from records.checking.damage import damage_reported
 from train.failures import TrainStepCheck, full_device_reported, lost_worker_reported
@@ -16,6 +18,8 @@ from train.strategy import any_worker, read_cluster
 from train.timetable import Timetable
 from train.train_step import make_train_step
 from train.validation import is_owed, make_validator, validate, validate_saved
+
+log = logging.getLogger(__name__)
 
 #: The device is asked how it goes after so many updates and not after each: asking waits for it.
 CHECK_EVERY = 10
@@ -37,18 +41,22 @@ def train(options):
     workers = read_cluster(os.environ.get("TF_CONFIG")).workers
     folder = Path(options.output) / "model_dump"
     with contextlib.ExitStack() as held, lost_worker_reported(workers, folder):
-        return train_run(prepare(options, held))
+        run = prepare(options, held)
+        if run.cluster.is_chief:
+            held.enter_context(log_file(Path(options.output) / "log" / "train.log"))
+        return train_run(run)
 
 
 def train_run(run):
     """`train`, of a `train.setup.Run`."""
-    options, log = run.options, Path(run.options.output) / "log"
+    options, folder = run.options, Path(run.options.output) / "log"
     timetable = Timetable(options, run.checkpoints.folder) if run.cluster.is_chief else None
-    owed = any_worker(run.strategy, run.cluster, bool(timetable) and is_owed(run, timetable, log))
+    owed = any_worker(run.strategy, run.cluster, bool(timetable) and is_owed(run, timetable, folder))
     finished = run.done.epoch >= options.epochs
-    if finished and not owed:
-        print(f"{run.checkpoints.folder}: all {options.epochs} epochs are done")
-        return run.step
+    if finished:
+        log.info("%s: all %d epochs are done", run.checkpoints.folder, options.epochs)
+        if not owed:
+            return run.step
     train_step = make_train_step(
         run.strategy,
         run.model,
@@ -61,7 +69,7 @@ def train_run(run):
     before = (run.done.epoch * run.steps_per_epoch + run.done.update) * run.global_batch
     instances = options.epochs * run.steps_per_epoch * run.global_batch
     with (
-        MetricLog(log, instances, before, write=run.cluster.is_chief) as metric_log,
+        MetricLog(folder, instances, before, write=run.cluster.is_chief) as metric_log,
         damage_reported(
             options.records,
             "; --continue --skip_damaged goes on without what is lost",
@@ -69,8 +77,8 @@ def train_run(run):
         ),
         stop_on_signals() as stop,
     ):
-        for line in [f"all {options.epochs} epochs are done"] if finished else run.heading():
-            metric_log.say(line)
+        if not finished:
+            run.say()
         step = run.step
         if owed:
             if validator:
@@ -88,11 +96,11 @@ def train_run(run):
                 unsettled = timetable.every is None and seconds > 0
                 took = validate(validator, run, epoch + 1, learnt, metric_log, unsettled)
                 if unsettled and took is not None:
-                    metric_log.say(timetable.decide(took, seconds))
+                    timetable.decide(took, seconds)
             if any_worker(run.strategy, run.cluster, bool(stop)):
                 raise interrupted(stop, run.checkpoints.folder, step)
-        if validator and (line := run.checkpoints.best()):
-            metric_log.say(line)
+        if validator:
+            run.checkpoints.say_best()
     return step
 
 

@@ -1,30 +1,40 @@
-"""What a run shows: progress bar, output/log/train.log, output/log/metrics.jsonl and TensorBoard."""
+"""What a run shows and writes in numbers: progress bar, output/log/metrics.jsonl and TensorBoard's curves."""
 
 import contextlib
 import json
+import logging
 import os
 import threading
 import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
 from tqdm import tqdm
 
-from train.curves import Curves, CurvesError
-
 METRICS = "metrics.jsonl"
+
+log = logging.getLogger(__name__)
 
 
 class MetricLog:
     """Writes down how a run goes. What cannot be shown or written does not end it: that is worth more.
 
+    A file of curves is begun with the first numbers, and again after an error, so that what comes later has a
+    chance.
+
     Args:
-        folder: for train.log, metrics.jsonl and TensorBoard's files.
+        folder: for metrics.jsonl and TensorBoard's files.
         instances, done: instances to learn from in all and so far, for the bar.
-        write: whether it is on this host to write; on the others nothing is shown either.
+        write: whether it is on this worker to write; the others show no bar either.
     """
 
-    def __init__(self, folder, instances, done, write=True):
-        self._folder, self._write, self._instances = Path(folder), write, instances
+    def __init__(self, folder: Path, instances: int, done: int, write: bool = True) -> None:
+        self._folder, self._write = folder, write
         self._bar = tqdm(
             total=instances,
             initial=done,
@@ -34,32 +44,20 @@ class MetricLog:
             mininterval=1,
             disable=not write,
         )
-        self._curves = Curves(self._folder)
+        self._curves: tf.summary.SummaryWriter | None = None
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._show(self._bar.close)
-        self._curves.close()
+        if self._curves is not None:
+            with contextlib.suppress(OSError, UnicodeError, tf.errors.OpError):  # what is left is lost
+                self._curves.close()
 
-    def say(self, line):
-        """Shows a line above the bar and keeps it in train.log."""
-        if not self._write:
-            return
-        self._show(self._bar.write, line)
-        self._keep("train.log", f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}", "the line above")
-
-    def _keep(self, name, line, what):
-        """Adds a line to a file; if it cannot, that is shown and what is lost."""
-        path = self._folder / name
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            _append(path, line)
-        except OSError as error:
-            self._show(self._bar.write, f"note: {path} lacks {what}: {error.strerror or error}")
-
-    def _show(self, action, *arguments, **more):
+    def _show(self, action: Callable[..., object], *arguments: Any, **more: Any) -> None:
         """Does something on the terminal, which may be gone, or what the output was piped into."""
         try:
             action(*arguments, **more)
@@ -68,11 +66,11 @@ class MetricLog:
             # Where writing fails, tqdm's own lock stays held: bars in other threads would wait for ever.
             tqdm.set_lock(threading.RLock())
 
-    def begin_epoch(self, text):
+    def begin_epoch(self, text: str) -> None:
         """What the bar says in front."""
         self._show(self._bar.set_description, text)
 
-    def update(self, totals, loss):
+    def update(self, totals: "EpochTotals", loss: float | None) -> None:
         """Moves the bar by one update; a loss that was read is shown behind it with how it goes."""
         self._show(self._bar.update, totals.instances)
         if loss is not None:
@@ -84,21 +82,33 @@ class MetricLog:
                 refresh=False,
             )
 
-    def end_epoch(self, epoch, summary):
+    def end_epoch(self, epoch: int, summary: tuple[Mapping[str, float | None], Mapping[str, float]]) -> None:
         """Records what `EpochTotals.summary` gave."""
         values, per_keypoint = summary
         self.record("train", epoch, values, per_keypoint)
         if values["loss"] is None:
-            self.say(f"epoch {epoch}: nothing was learnt, every update was left out")
+            log.info("epoch %d: nothing was learnt, every update was left out", epoch)
             return
         accuracy = "unknown" if values["accuracy"] is None else f"{values['accuracy']:.3f}"
-        self.say(
-            f"epoch {epoch}: loss {values['loss']:.6f}, accuracy {accuracy}, "
-            f"learning rate {values['learning_rate']:.2g}, {values['instances_per_second']:.0f} people/s, "
-            f"{values['waiting_for_data']:.1%} of the time waiting for data"
+        log.info(
+            "epoch %d: loss %.6f, accuracy %s, learning rate %.2g, %.0f instances/s, "
+            "%s of the time waiting for data",
+            epoch,
+            values["loss"],
+            accuracy,
+            values["learning_rate"],
+            values["instances_per_second"],
+            f"{values['waiting_for_data']:.1%}",
         )
 
-    def record(self, kind, epoch, values, per_keypoint=None, image=None):
+    def record(
+        self,
+        kind: str,
+        epoch: int,
+        values: Mapping[str, float | None],
+        per_keypoint: Mapping[str, float] | None = None,
+        image: npt.NDArray[np.uint8] | None = None,
+    ) -> None:
         """Keeps an epoch's numbers, as one line of metrics.jsonl and as curves.
 
         Args:
@@ -106,29 +116,51 @@ class MetricLog:
             epoch: number of epochs done.
             values: {name: number or None}; shown as ``<kind>/<name>``.
             per_keypoint: {keypoint: number}, shown as ``<kind>_accuracy/<keypoint>``; none where it is NaN.
-            image: (h, w, 3) uint8 RGB for TensorBoard, or None.
+            image: (h, w, 3) RGB for TensorBoard, or None.
         """
         if not self._write:
             return
         keypoints = {name: value for name, value in (per_keypoint or {}).items() if value == value}
         line = {"kind": kind, "epoch": epoch, **values} | ({"accuracy_of": keypoints} if keypoints else {})
-        self._keep(METRICS, json.dumps(line), f"the numbers of epoch {epoch}, {kind}")
+        path = self._folder / METRICS
         try:
-            self._curves.add(kind, epoch, values, keypoints, image)
-        except CurvesError as error:
-            self.say(f"note: {error}")
+            self._folder.mkdir(parents=True, exist_ok=True)
+            _append(path, json.dumps(line))
+        except OSError as error:
+            reason = error.strerror or error
+            log.warning("%s lacks the numbers of epoch %d, %s: %s", path, epoch, kind, reason)
+        curves = {f"{kind}/{name}": value for name, value in values.items() if isinstance(value, int | float)}
+        curves |= {f"{kind}_accuracy/{name}": value for name, value in keypoints.items()}
+        try:
+            if self._curves is None:  # bytes, because a path need not be UTF-8
+                self._curves = tf.summary.create_file_writer(os.fsencode(self._folder))
+            with self._curves.as_default(step=epoch):
+                for name, value in curves.items():
+                    tf.summary.scalar(name, value)
+                if image is not None:
+                    tf.summary.image(f"{kind}/instances", image[None])
+            self._curves.flush()
+        except (OSError, UnicodeError, tf.errors.OpError) as error:  # Unicode: its message names such a path
+            self._curves = None
+            log.warning("the curves in %s cannot be written: %s", self._folder, _reason(error))
 
 
-def _append(path, line):
+def _reason(error: Exception) -> str:
+    """What TensorFlow says, without where in a graph: one line."""
+    lines = str(getattr(error, "message", error)).splitlines() or [""]
+    return lines[0].split("}} ")[-1][:200]
+
+
+def _append(path: Path, line: str) -> None:
     """Adds a line, and first ends one that was being written when the process was killed."""
     with path.open("ab+") as file:
         if file.tell():
             file.seek(-1, os.SEEK_END)
             file.write(b"" if file.read(1) == b"\n" else b"\n")
-        file.write(line.encode(errors="backslashreplace") + b"\n")  # a path need not be UTF-8
+        file.write(line.encode() + b"\n")
 
 
-def read_metrics(folder):
+def read_metrics(folder: Path | str) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl in a `MetricLog`'s folder: dicts with "kind" and "epoch".
 
     Lines that are none, as one that was being written when the process was killed, are left out.
@@ -156,12 +188,13 @@ class EpochTotals:
         learning_rate: of the last update.
     """
 
-    def __init__(self, instances):
+    def __init__(self, instances: int) -> None:
         self.instances, self.learning_rate = instances, 0.0
-        self._updates, self._waited, self._sums = 0, 0.0, None
+        self._updates, self._waited = 0, 0.0
+        self._sums: dict[str, tf.Tensor] | None = None
         self._started = self._first_done = time.monotonic()
 
-    def add(self, seen):
+    def add(self, seen: dict[str, tf.Tensor]) -> None:
         """Takes what `train.train_step.make_train_step` gives."""
         self._sums = seen if self._sums is None else {name: self._sums[name] + seen[name] for name in seen}
         self._updates += 1
@@ -169,25 +202,25 @@ class EpochTotals:
             self._first_done = time.monotonic()
 
     @contextlib.contextmanager
-    def waiting(self):
+    def waiting(self) -> Iterator[None]:
         """Counts the time of its body as spent waiting for data."""
         asked = time.monotonic()
         yield
         self._waited += time.monotonic() - asked
 
     @property
-    def waiting_share(self):
+    def waiting_share(self) -> float:
         """Share of the time so far spent waiting for data."""
         return self._waited / max(time.monotonic() - self._started, 1e-9)
 
     @property
-    def seconds_per_update(self):
+    def seconds_per_update(self) -> float:
         """Of all but the first, which compiles, unless it is the only one; 0 if there was none."""
         if self._updates < 2:
             return (time.monotonic() - self._started) * self._updates
         return (time.monotonic() - self._first_done) / (self._updates - 1)
 
-    def summary(self, keypoints):
+    def summary(self, keypoints: Sequence[str]) -> tuple[dict[str, float | None], dict[str, float]]:
         """({name: number}, {keypoint: accuracy}) of the epoch, or of what was done of it.
 
         Args:

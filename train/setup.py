@@ -1,5 +1,6 @@
 """Everything a run needs before its first update."""
 
+import logging
 import os
 import zlib
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from hrpose import logs
 from hrpose.cluster import Cluster
 from hrpose.command import UsageError
 from hrpose.lock import only_one
@@ -27,6 +29,8 @@ from train.options import TrainOptions, recipe_line, run_config
 from train.strategy import make_strategy, read_cluster
 from train.sync_batch_norm import synchronized
 from train.worker_consistency import alike
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -64,24 +68,24 @@ class Run:
     origin: str
     damage: tuple[Damage, ...] = ()
 
-    def heading(self):
-        """Lines that say what is trained on what."""
+    def say(self):
+        """Says what is trained on what."""
         width, height = self.config.input_size
-        note = resolution_note(self.manifest, self.config.input_size)
-        notes = [note] if note else []
-        notes += [
-            f"{part.shard}: {part.problem}; {part.lost:,} instances are left out" for part in self.damage
-        ]
+        if note := resolution_note(self.manifest, self.config.input_size):
+            log.info("note: %s", note)
+        for part in self.damage:
+            log.warning("%s: %s; %s instances are left out", part.shard, part.problem, f"{part.lost:,}")
         if len(self.damage) > 1:
             lost = sum(part.lost for part in self.damage)
-            notes.append(f"{lost:,} instances of {len(self.damage)} damaged shards are left out in all")
-        return [
-            *(f"note: {note}" for note in notes),
+            log.warning(
+                "%s instances of %d damaged shards are left out in all", f"{lost:,}", len(self.damage)
+            )
+        log.info(
             f"{self.config.model}, {self.model.count_params():,} parameters, input {width}x{height}; "
             f"{self.manifest.records:,} instances, {self.steps_per_epoch} updates of {self.global_batch} "
-            f"instances an epoch; epoch {self.done.epoch + 1} to {self.options.epochs}, {self.origin}",
-            recipe_line(self.options),
-        ]
+            f"instances an epoch; epoch {self.done.epoch + 1} to {self.options.epochs}, {self.origin}"
+        )
+        log.info(recipe_line(self.options))
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,8 @@ def prepare(options, held):
         tf.config.experimental.enable_op_determinism()
     cluster = read_cluster(os.environ.get("TF_CONFIG"))
     strategy = make_strategy(options.gpus, cluster)
+    if not cluster.is_chief:  # the first speaks for all
+        logs.set_level(logging.ERROR)
     replicas = strategy.num_replicas_in_sync
     plan = alike(strategy, cluster, lambda: look_over(options, cluster, replicas, held))
     config, folder = plan.config, plan.folder
@@ -144,7 +150,7 @@ def prepare(options, held):
     done, step = Progress(0), 0
     if plan.started:
         done, step = alike(strategy, cluster, lambda: _restore(checkpoints, model))
-        checkpoints.go_on_from(done, print)
+        checkpoints.go_on_from(done)
         if cluster.is_chief and done.epoch < options.epochs:
             note_continuation(folder, done, step, options.provenance)
         origin = f"continued from {folder} after {step:,} updates"
@@ -217,9 +223,7 @@ def look_over(options, cluster, replicas, held):
         held.enter_context(only_one(folder, "training", instead))
     started = find_existing_run(folder, config, options.resume, write=cluster.is_chief)
     if started and options.weights_given:
-        line = refuse_other_weights(folder, options.initial_weights)
-        if cluster.is_chief:
-            print(line)
+        refuse_other_weights(folder, options.initial_weights)
     facts = config.settings | {
         "epochs": options.epochs,
         "skip_steps": options.skip_steps,
@@ -238,7 +242,7 @@ def load_weights(model, network, path):
 
 
 def _restore(checkpoints, model):
-    done, step = checkpoints.restore(print)
+    done, step = checkpoints.restore()
     name = checkpoint_folder(checkpoints.folder, done.epoch, done.update).name
     return (done, step), {"checkpoint": name, "updates": step, "its weights, CRC-32": _crc32(model)}
 

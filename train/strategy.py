@@ -1,5 +1,7 @@
 """Which devices of which workers a run uses."""
 
+import logging
+
 import tensorflow as tf
 
 from hrpose.cluster import Cluster, parse_cluster
@@ -7,6 +9,8 @@ from hrpose.command import UsageError
 from hrpose.devices import use_gpus
 from model.run_folder import RunError
 from train.signals import ctrl_c_ends_the_process
+
+log = logging.getLogger(__name__)
 
 
 def read_cluster(tf_config: str | None) -> Cluster:
@@ -37,7 +41,8 @@ def make_strategy(gpus, cluster=None):
     if several and gpus:
         tf.config.set_visible_devices(tf.config.list_physical_devices("GPU")[:gpus], "GPU")
     if several:  # finds the others by TF_CONFIG, and waits for them
-        print(f"worker {cluster.index} of {cluster.workers} waits for the others; Ctrl-C ends it", flush=True)
+        index, workers = cluster.index, cluster.workers
+        log.info("worker %d of %d waits for the others; Ctrl-C ends it", index, workers)
         try:
             with ctrl_c_ends_the_process():  # nothing of Python runs until all are there
                 return tf.distribute.MultiWorkerMirroredStrategy()

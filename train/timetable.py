@@ -1,10 +1,13 @@
 """When a run is validated."""
 
+import logging
 import math
 from dataclasses import replace
 
 from model.run_config import read_config, write_config
 from model.run_folder import RunError
+
+log = logging.getLogger(__name__)
 
 #: The share of an epoch's time that validations may take unless --eval_every says how often.
 AFFORDABLE = 0.02
@@ -46,21 +49,20 @@ class Timetable:
         return self.every > 0 and (epoch == self._epochs or epoch % self.every == 0)
 
     def decide(self, validation_seconds, epoch_seconds):
-        """Settles how often to validate from how long the first validation and the epoch before it took.
-
-        Returns:
-            A line for the user.
-        """
+        """Settles how often to validate from how long the first validation and the epoch before it took."""
         self.every = affordable_interval(validation_seconds, epoch_seconds)
         how_often = f"after every {self.every} epochs and the last" if self.every > 1 else "after every epoch"
-        line = (
-            f"a validation takes {validation_seconds:.3g} s and an epoch {epoch_seconds:.3g} s: validating "
-            f"{how_often}; --eval_every sets it"
-        )
+        noted = ""
         try:
             config = read_config(self._folder)
             made = config.provenance | {NOTED: self.every}
             write_config(self._folder, replace(config, provenance=made))
         except RunError as error:  # it will be measured again
-            return f"{line} (not noted: {error})"
-        return line
+            noted = f" (not noted: {error})"
+        log.info(
+            "a validation takes %.3g s and an epoch %.3g s: validating %s; --eval_every sets it%s",
+            validation_seconds,
+            epoch_seconds,
+            how_often,
+            noted,
+        )

@@ -1,5 +1,6 @@
 """Validation while training: the evaluator, called as a library."""
 
+import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from evaluate.run_inputs import evaluation_paths, find_evaluation_split, run_dat
 from hrpose.command import CommandError
 from model.run_folder import read_checkpoint
 from train.metrics_log import read_metrics
+
+log = logging.getLogger(__name__)
 
 IMAGES = 16
 
@@ -117,14 +120,14 @@ def make_validator(options, config):
     try:
         validator = Validator(options, config)
     except CommandError as error:
-        print(f"note: no validation while training: {error}")
+        log.warning("no validation while training: %s", error)
         return None
     for note in validator.notes:
-        print(f"note: validation while training: {note}")
+        log.info("note: validation while training: %s", note)
     return validator
 
 
-def validate(validator, run, epoch, learnt, metric_log, metric_result=False):
+def validate(validator, run, epoch, learnt, metric_log, timed=False):
     """Validates a run after an epoch: the moving average of its weights if it keeps one.
 
     Args:
@@ -133,13 +136,13 @@ def validate(validator, run, epoch, learnt, metric_log, metric_result=False):
         epoch: number of epochs done.
         learnt: what was saved, from `train.checkpoints.Checkpoints.save`.
         metric_log: `train.metrics_log.MetricLog`.
-        metric_result: whether to compile beforehand, so that the time tells how long later ones take.
+        timed: whether to compile beforehand, so that the time tells how long later ones take.
 
     Returns:
         How many seconds that took; None if it could not be done.
     """
     try:
-        if metric_result:
+        if timed:
             validator.warm_up()
         started = time.monotonic()
         result = validator(learnt.get("average", learnt["model"]), f"{run.config.model} epoch {epoch}")
@@ -148,11 +151,11 @@ def validate(validator, run, epoch, learnt, metric_log, metric_result=False):
     # What was learnt is saved, and days of training are worth more than a file that cannot be read or
     # written, for which TensorFlow has errors of its own.
     except (CommandError, OSError, tf.errors.OpError) as error:
-        metric_log.say(f"epoch {epoch}: not validated: {error}")
+        log.warning("epoch %d: not validated: %s", epoch, error)
         return None
     weights = ", averaged weights" if run.ema else ""
     so_far = "; the best so far" if best else ""
-    metric_log.say(f"epoch {epoch}: validation {result.text} (annotated boxes{weights}){so_far}")
+    log.info("epoch %d: validation %s (annotated boxes%s)%s", epoch, result.text, weights, so_far)
     return time.monotonic() - started
 
 

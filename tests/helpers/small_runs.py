@@ -18,6 +18,7 @@ import keras
 import tensorflow as tf
 
 import train.setup
+from hrpose import logs
 from hrpose.command import CommandError
 from model.layers import BatchNorm, conv
 from model.networks import DEFAULT_NETWORK, NETWORKS, Network
@@ -98,9 +99,10 @@ def deadly(function, call):
 
 def main():
     """Does the run that the first argument names."""
+    logs.start()
     data = json.loads(Path(sys.argv[1]).read_text())
     NETWORKS[DEFAULT_NETWORK] = SMALL
-    names = ("kill_at", "kill_in_validation", "people_to", "replicas")
+    names = ("kill_at", "kill_in_validation", "instances_to", "replicas")
     kill_at, kill_in_validation, instances_to, replicas = (data.pop(name, None) for name in names)
     if replicas is not None:
         cpu, one = tf.config.list_physical_devices("CPU")[0], tf.config.LogicalDeviceConfiguration()
@@ -118,7 +120,7 @@ def main():
 
         def seen_batches(run, *position):
             for batch in batches(run, *position):
-                with (Path(instances_to) / f"people-{index}").open("a") as file:
+                with (Path(instances_to) / f"instances-{index}").open("a") as file:
                     file.write(json.dumps(instances_of(run.strategy, *batch[2:])) + "\n")
                 yield batch
 

@@ -75,7 +75,7 @@ def test_continue_goes_on_after_the_last_epoch_and_ends_where_it_should(tiny):
     train = (folder, "train/main.py", *SYNTHETIC, *TINY_RUN, "--epochs=2")
     fails(1, "already holds a run .*--continue", *train)
     went_on = succeeds(*train, "--continue")
-    assert "epoch 2 to 2, continued" in went_on.stdout
+    assert "epoch 2 to 2, continued" in went_on.stderr
     assert {path.name for path in (folder / "output/model_dump").glob("epoch-*")} == {
         "epoch-0001",
         "epoch-0002",

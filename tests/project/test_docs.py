@@ -128,8 +128,8 @@ def test_python_blocks_compile_and_import_what_exists(page):
             if isinstance(node, ast.Import):
                 assert all(importlib.import_module(name.name) for name in node.names)
             elif isinstance(node, ast.ImportFrom) and node.module not in own:
-                module = importlib.import_module(node.module)
-                assert all(hasattr(module, name.name) for name in node.names), ast.unparse(node)
+                for name in node.names:
+                    pkgutil.resolve_name(f"{node.module}.{name.name}")
 
 
 @each_page

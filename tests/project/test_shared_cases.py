@@ -145,7 +145,7 @@ def test_a_record_that_ends_the_process_is_named_by_check_and_by_the_reader(case
     train = ("train/main.py", "--gpus=0", "--model=w24_tiny", "--batch_size=4", "--epochs=1")
     where = (f"--records_dir={case}", f"--run_dir={case / 'run'}")
     fails(1, r"coco-train\.tfrecord-00001-of-00009: record 8", case, *train, *where)
-    went_on = succeeds(case, *train, *where, "--skip_damaged").stdout
+    went_on = succeeds(case, *train, *where, "--skip_damaged").stderr
     assert re.search(r"coco-train\.tfrecord-00001-of-00009: .*instances are left out", went_on)
 
 
@@ -163,8 +163,8 @@ def test_all_three_commands_read_a_byte_order_mark(case):
         "--gpus=0",
     )
     trained = succeeds(case, *train, *where)
-    assert "not validated" not in trained.stdout
-    assert "no validation" not in trained.stdout
+    assert "not validated" not in trained.stderr
+    assert "no validation" not in trained.stderr
     assert "AP" in succeeds(case, "evaluate/main.py", *where, "--gpus=0").stdout
 
 

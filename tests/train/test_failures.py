@@ -18,9 +18,9 @@ from safetensors.numpy import load_file, save_file
 from hrpose.command import CommandError
 from model.best_epoch import read_best
 from model.run_folder import Progress, RunError, saved_progress
+from tests.helpers.clusters import HOSTS, tf_config
 from tests.helpers.shared import ROOT
 from tests.helpers.small_runs import options_of, small_options
-from tests.train.test_workers import HOSTS, tf_config
 from train import loop, train_step
 from train.failures import TrainStepCheck, check_finite, full_device_reported, lost_worker_reported
 from train.loop import train
@@ -247,7 +247,7 @@ def test_nothing_is_validated_twice(options, monkeypatch, capsys):
     seen = without_measuring(monkeypatch, [0.2, 0.3, 0.4, 0.5])
     train(replace(options, eval_every=1))
     train(replace(options, eval_every=1, resume=True))
-    assert "all 2 epochs are done" in capsys.readouterr().out
+    assert "all 2 epochs are done" in capsys.readouterr().err
     assert len(seen) == 2
     train(replace(options, eval_every=1, resume=True, epochs=3))
     assert len(seen) == 3

@@ -89,7 +89,7 @@ def test_keep_spares_what_was_saved_after_damaged_checkpoints(options, capsys):
     damage(options, 2, 3)
     train(replace(options, resume=True, max_to_keep=1, epochs=2))
     assert names(options) == ["epoch-0002", "epoch-0002.damaged", "epoch-0003.damaged"]
-    assert "epoch-0003.damaged" in capsys.readouterr().out
+    assert "epoch-0003.damaged" in capsys.readouterr().err
     assert train(replace(options, resume=True, max_to_keep=1)) == 12
     assert names(options) == ["epoch-0002.damaged", "epoch-0003", "epoch-0003.damaged"]
 
@@ -230,7 +230,7 @@ def test_initial_weights_are_not_used_again_and_others_are_refused(options, tmp_
 
     def go_on(weights, given=True):
         train(replace(options, resume=True, initial_weights=weights, weights_given=given))
-        return capsys.readouterr().out
+        return capsys.readouterr().err
 
     note = "is not used, the run goes on from its checkpoints"
     started_from({"weights": str(tmp_path / "a.pth")})

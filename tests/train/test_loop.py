@@ -143,7 +143,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(options, tmp_path, capsys
     before = arrays(options.output, 2)
     path.write_bytes(path.read_bytes()[:-20])
     train(replace(options, resume=True))
-    printed = capsys.readouterr().out
+    printed = capsys.readouterr().err
     assert "epoch-0002 is damaged" in printed
     assert "going on from the one before" in printed
     for name, array in arrays(options.output, 2).items():
@@ -200,7 +200,7 @@ def test_a_run_that_was_killed_ends_with_the_same_bits(options, tmp_path, kill_a
     assert saved.epoch * 4 + saved.update == kill_at - 1
     again = run("parts", resume=True)
     assert again.returncode == 0, again.stderr[-2000:]
-    assert f"after {kill_at - 1} updates" in again.stdout
+    assert f"after {kill_at - 1} updates" in again.stderr
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
@@ -213,7 +213,7 @@ def test_a_run_on_two_replicas_is_that_of_one_with_twice_the_batch(options, tmp_
     )
     result = in_a_process(tmp_path, two, replicas=2)
     assert result.returncode == 0, result.stderr[-2000:]
-    assert "4 updates of 8 instances" in result.stdout
+    assert "4 updates of 8 instances" in result.stderr
     for expected, found in zip(lines(one.output), lines(two.output), strict=True):
         assert found["loss"] == pytest.approx(expected["loss"], rel=1e-4)
         assert found["accuracy_of"] == pytest.approx(expected["accuracy_of"], abs=0.05)
@@ -305,7 +305,7 @@ def test_the_last_epoch_is_validated_and_the_best_stays_when_only_few_are_kept(
 
 def test_without_validation_records_the_run_goes_on_and_says_so(options, tmp_path, capsys):
     train(replace(options, epochs=1, eval_every=1, records_dir=str(tmp_path / "nowhere")))
-    assert "no validation while training: no records in" in capsys.readouterr().out
+    assert "no validation while training: no records in" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("name", "ema_decay"), [("msra", None), ("udp", 0.5)])

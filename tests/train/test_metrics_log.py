@@ -1,6 +1,5 @@
 """What a run writes down."""
 
-import contextlib
 import errno
 import io
 import json
@@ -15,6 +14,8 @@ import pytest
 import tensorflow as tf
 from tqdm import tqdm
 
+from hrpose import logs
+from hrpose.logs import log_file
 from train.metrics_log import EpochTotals, MetricLog, read_metrics
 from train.signals import interrupted, stop_on_signals
 
@@ -44,13 +45,11 @@ def test_an_epoch_is_a_line_of_json_and_curves(tmp_path):
         image = np.zeros((4, 6, 3), np.uint8)
         metric_log.record("validation", 3, {"AP": 0.5, "AP (L)": None}, image=image)
         metric_log.record("train", 4, {"loss": 0.25}, per_keypoint={"nose": 0.5, "knee": float("nan")})
-        metric_log.say("hello")
     lines = [json.loads(line) for line in (tmp_path / "log/metrics.jsonl").read_text().splitlines()]
     assert lines == [
         {"kind": "validation", "epoch": 3, "AP": 0.5, "AP (L)": None},
         {"kind": "train", "epoch": 4, "loss": 0.25, "accuracy_of": {"nose": 0.5}},
     ]
-    assert (tmp_path / "log/train.log").read_text().endswith(" hello\n")
     assert events(tmp_path / "log") == {
         "validation/AP": 0.5,
         "validation/instances": [b"6", b"4"],
@@ -63,15 +62,12 @@ def test_a_continued_run_adds_to_what_is_there(tmp_path):
     for epoch in (1, 2):
         with MetricLog(tmp_path, instances=10, done=0) as metric_log:
             metric_log.record("train", epoch, {"loss": 1.0})
-            metric_log.say(f"epoch {epoch}")
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
-    assert len((tmp_path / "train.log").read_text().splitlines()) == 2
 
 
 def test_a_worker_that_is_not_the_first_writes_nothing(tmp_path, capsys):
     with MetricLog(tmp_path / "log", instances=10, done=0, write=False) as metric_log:
         metric_log.begin_epoch("epoch 1")
-        metric_log.say("hello")
         metric_log.record("train", 1, {"loss": 1.0})
         metric_log.update(EpochTotals(5), 0.1)
     assert not (tmp_path / "log").exists()
@@ -101,19 +97,18 @@ def test_an_epoch_without_updates_has_no_loss():
     assert np.isnan(per_keypoint["nose"])
 
 
-def test_an_epoch_without_updates_says_that_nothing_was_learnt(tmp_path):
+def test_an_epoch_without_updates_says_that_nothing_was_learnt(tmp_path, capsys):
     with MetricLog(tmp_path, instances=8, done=0) as metric_log:
         metric_log.end_epoch(3, EpochTotals(8).summary(["nose"]))
-    said = (tmp_path / "train.log").read_text()
-    assert said.endswith(" epoch 3: nothing was learnt, every update was left out\n")
+    assert "epoch 3: nothing was learnt, every update was left out\n" in capsys.readouterr().err
 
 
-def test_instances_without_keypoints_have_no_accuracy(tmp_path):
+def test_instances_without_keypoints_have_no_accuracy(tmp_path, capsys):
     totals = EpochTotals(instances=8)
     totals.add(seen(0.5, [0.0], [0.0]))
     with MetricLog(tmp_path, instances=8, done=0) as metric_log:
         metric_log.end_epoch(1, totals.summary(["nose"]))
-    assert "loss 0.500000, accuracy unknown" in (tmp_path / "train.log").read_text()
+    assert "loss 0.500000, accuracy unknown" in capsys.readouterr().err
 
 
 def test_a_line_that_a_kill_cut_short_is_ended_and_passed_over(tmp_path):
@@ -135,15 +130,6 @@ def test_lines_that_are_no_metrics_are_passed_over(tmp_path, line):
     assert read_metrics(tmp_path) == [{"kind": "train", "epoch": 1}]
 
 
-def test_a_log_that_cannot_be_written_does_not_end_the_run(tmp_path, capsys):
-    with MetricLog(tmp_path, instances=10, done=0) as metric_log:
-        (tmp_path / "train.log").mkdir()
-        metric_log.say("hello")
-    printed = capsys.readouterr().out
-    assert "hello" in printed
-    assert "train.log lacks the line above" in printed
-
-
 @pytest.mark.parametrize("what", ["a file", "full"])
 def test_a_folder_that_cannot_be_written_costs_notes_and_no_run(tmp_path, capsys, monkeypatch, what):
     if what == "a file":
@@ -158,15 +144,14 @@ def test_a_folder_that_cannot_be_written_costs_notes_and_no_run(tmp_path, capsys
     with MetricLog(tmp_path / "log", instances=10, done=0) as metric_log:
         metric_log.end_epoch(1, EpochTotals(8).summary(["nose"]))
         metric_log.record("validation", 1, {"AP": 0.5}, image=np.zeros((4, 6, 3), np.uint8))
-    printed = capsys.readouterr().out
+    said = capsys.readouterr().err
     reason = "File exists" if what == "a file" else "No space left on device"
-    assert f"note: {tmp_path}/log/metrics.jsonl lacks the numbers of epoch 1, train: {reason}" in printed
-    assert f"note: {tmp_path}/log/train.log lacks the line above: {reason}" in printed
-    assert f"note: the curves in {tmp_path}/log cannot be written: " in printed
-    assert "epoch 1: nothing was learnt" in printed
+    assert f"warning: {tmp_path}/log/metrics.jsonl lacks the numbers of epoch 1, train: {reason}" in said
+    assert f"warning: the curves in {tmp_path}/log cannot be written: " in said
+    assert "epoch 1: nothing was learnt" in said
 
 
-def test_curves_that_failed_once_are_tried_again_with_the_next_numbers(tmp_path, monkeypatch):
+def test_curves_that_failed_once_are_tried_again_with_the_next_numbers(tmp_path, monkeypatch, capsys):
     make, failing = tf.summary.create_file_writer, [True]
 
     def sometimes(folder):
@@ -182,20 +167,15 @@ def test_curves_that_failed_once_are_tried_again_with_the_next_numbers(tmp_path,
         for epoch in (1, 2):
             metric_log.record("train", epoch, {"loss": float(epoch)})
     assert events(tmp_path) == {"train/loss": 2.0}
-    said = (tmp_path / "train.log").read_text()
-    assert said.endswith(
-        f"the curves in {tmp_path} cannot be written: /log/events: No space left on device\n"
-    )
+    said = f"the curves in {tmp_path} cannot be written: /log/events: No space left on device\n"
+    assert said in capsys.readouterr().err
 
 
 def test_a_folder_whose_name_is_no_utf_8_has_curves_too(tmp_path):
     folder = tmp_path / os.fsdecode(b"l\xff")
     with MetricLog(folder, instances=10, done=0) as metric_log:
         metric_log.record("train", 1, {"loss": 0.5})
-        with contextlib.redirect_stdout(io.StringIO()):
-            metric_log.say(str(folder))
-    assert sorted(path.name[:6] for path in folder.iterdir()) == ["events", "metric", "train."]
-    assert "l\\udcff" in (folder / "train.log").read_text()
+    assert sorted(path.name[:6] for path in folder.iterdir()) == ["events", "metric"]
 
 
 class Watched(io.StringIO):
@@ -218,13 +198,14 @@ def test_a_terminal_or_a_pipe_that_is_gone_does_not_end_the_run(tmp_path, monkey
     with monkeypatch.context() as context:
         context.setattr("sys.stdout", out)
         context.setattr("sys.stderr", err)
-        with MetricLog(tmp_path, instances=10, done=0) as metric_log:
+        logs.start()
+        with log_file(tmp_path / "train.log"), MetricLog(tmp_path, instances=10, done=0) as metric_log:
             out.number = err.number = number
             metric_log.begin_epoch("epoch 1")
             for _ in range(3):
                 metric_log.update(EpochTotals(5), 0.5)
-            metric_log.say("hello")
-    assert (tmp_path / "train.log").read_text().endswith(" hello\n")
+            metric_log.end_epoch(3, EpochTotals(8).summary(["nose"]))
+    assert " epoch 3: nothing was learnt" in (tmp_path / "train.log").read_text()
     other = threading.Thread(target=tqdm([]).refresh, daemon=True)
     other.start()
     other.join(10)

@@ -75,11 +75,11 @@ def test_the_first_validation_is_measured_and_a_run_that_goes_on_does_not_measur
     assert read_config(folder).provenance["validated_every"] == 3
     assert validated == [1, 2]  # the last epoch, as it was then
     said = "a validation takes 5 s and an epoch 100 s: validating after every 3 epochs and the last"
-    assert said in capsys.readouterr().out
+    assert said in capsys.readouterr().err
     train(replace(options, epochs=7, resume=True))
     assert validated == [1, 2, 3, 6, 7]
     assert read_best(folder) == (3, 0.6)
-    out = capsys.readouterr().out
+    out = capsys.readouterr().err
     assert said not in out
     assert "epoch 3: validation AP 0.6 (annotated boxes); the best so far" in out
     assert "epoch 6: validation AP 0.5 (annotated boxes)\n" in out
@@ -91,7 +91,7 @@ def test_validations_that_cost_little_come_after_every_epoch(options, monkeypatc
     validated = measured_as(monkeypatch, 2, VALUES)
     train(replace(options, epochs=3))
     assert validated == [1, 2, 3]
-    assert "validating after every epoch; --eval_every sets it" in capsys.readouterr().out
+    assert "validating after every epoch; --eval_every sets it" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("small_networks")
@@ -103,7 +103,7 @@ def test_what_was_measured_but_cannot_be_noted_does_not_end_the_run(options, mon
 
     monkeypatch.setattr("train.timetable.write_config", full_disk)
     assert train(options) == 8
-    assert "(not noted: config.json could not be saved: No space left" in capsys.readouterr().out
+    assert "(not noted: config.json could not be saved: No space left" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("small_networks")

@@ -103,7 +103,7 @@ def test_left_out_updates_are_numbers_from_1():
 def test_weights_are_found_by_the_network_s_name_and_their_absence_is_told(tmp_path, capsys):
     options = options_from(parse("--model=w48"))
     assert initial_weights(options, tmp_path) is None
-    assert "hrnet_w48* does not exist, so a new run starts from random weights" in capsys.readouterr().out
+    assert "hrnet_w48* does not exist, so a new run starts from random weights" in capsys.readouterr().err
     (tmp_path / "hrnet_w32.safetensors").touch()
     assert initial_weights(options, tmp_path) is None
     (tmp_path / "hrnet_w48-imagenet.safetensors").touch()
@@ -112,7 +112,7 @@ def test_weights_are_found_by_the_network_s_name_and_their_absence_is_told(tmp_p
     (tmp_path / "hrnet_w48.safetensors").touch()
     with pytest.raises(WeightsError, match="several files for w48"):
         initial_weights(options, tmp_path)
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr().err == ""
 
 
 def test_weights_that_are_named_are_taken_and_none_are_none(tmp_path):
@@ -156,4 +156,4 @@ def test_an_input_that_is_wider_than_high_is_noted_by_build_and_trainer(capsys):
     ):
         for size, noted in (("256x192", True), ("192x256", False)):
             assert command([f"--input_size={size}", *place, "--dataset=coco"]) == 1
-            assert (note in capsys.readouterr().out) == noted
+            assert (note in capsys.readouterr().err) == noted

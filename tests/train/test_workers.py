@@ -22,17 +22,12 @@ from model.networks import NETWORKS
 from model.run_folder import RunError, saved_epochs, saved_progress
 from records.errors import RecordsError
 from records.manifest import read_manifest
+from tests.helpers.clusters import HOSTS, tf_config
 from tests.helpers.shared import ROOT
 from tests.helpers.small_runs import small_network, small_options
 from train.setup import load_weights, look_over
 from train.strategy import make_strategy, read_cluster
 from train.worker_consistency import alike, differences
-
-HOSTS = ["a:1", "b:1", "c:1"]
-
-
-def tf_config(kinds, kind="worker", index=0):
-    return json.dumps({"cluster": kinds, "task": {"type": kind, "index": index}})
 
 
 def test_without_tf_config_there_is_one_worker():
@@ -125,7 +120,7 @@ class Workers:
     """Processes of one run; those that are left are killed at the end."""
 
     def __init__(self, folder, data, count=2, **of_the_last):
-        self.logs = [folder / f"machine-{index}.txt" for index in range(count)]
+        self.logs = [folder / f"worker-{index}.txt" for index in range(count)]
         kinds = {"worker": [f"localhost:{port}" for port in free_ports(count)]}
         self.processes = []
         for index, log in enumerate(self.logs):
@@ -174,7 +169,7 @@ def options_of(records, output, **changes):
 @pytest.mark.timeout(120)
 def test_two_workers_train_one_network_on_files_of_their_own_and_stop_together(records, tmp_path):
     data = options_of(records, tmp_path / "run", eval_every=2, epochs=2000)
-    with Workers(tmp_path, data | {"people_to": str(tmp_path)}) as workers:
+    with Workers(tmp_path, data | {"instances_to": str(tmp_path)}) as workers:
         workers.wait_for(tmp_path / "run/model_dump/epoch-0003", 80)
         workers.processes[1].send_signal(signal.SIGTERM)
         assert workers.wait(30) == [143, 143], workers.said()
@@ -188,7 +183,7 @@ def test_two_workers_train_one_network_on_files_of_their_own_and_stop_together(r
     lines = [json.loads(line) for line in (tmp_path / "run/log/metrics.jsonl").read_text().splitlines()]
     assert [line["kind"] for line in lines[:3]] == ["train", "train", "validation"]
     assert np.isfinite(lines[0]["loss"])
-    seen = [(tmp_path / f"people-{index}").read_text().splitlines() for index in (0, 1)]
+    seen = [(tmp_path / f"instances-{index}").read_text().splitlines() for index in (0, 1)]
     for epoch in range(3):
         updates = [[json.loads(line) for line in lines[epoch * 4 : epoch * 4 + 4]] for lines in seen]
         first, second = (
@@ -241,7 +236,7 @@ def test_workers_start_from_the_same_weights_and_each_says_its_own_failure(monke
     other["facts"] = load_weights(model, NETWORKS["w32"], "a.pth")[1]
     assert load() == "a fit of a.pth"
     model.get_layer("head").kernel.assign_add(tf.ones_like(model.get_layer("head").kernel))
-    with pytest.raises(RunError, match=r'alike \(initial weights, CRC-32: "\w{8}" on worker 0, "\w{8}" on m'):
+    with pytest.raises(RunError, match=r'alike \(initial weights, CRC-32: "\w{8}" on worker 0, "\w{8}" on w'):
         load()
     other.clear()
     other["failure"] = "no such file"
@@ -311,12 +306,12 @@ def test_a_worker_that_waits_for_the_others_says_so_and_ctrl_c_ends_it(records, 
         [sys.executable, "-m", "tests.helpers.small_runs", str(path)],
         cwd=ROOT,
         env=os.environ | {"TF_CONFIG": tf_config(kinds, index=1)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
     )
     try:
-        assert "worker 1 of 2 waits for the others" in process.stdout.readline()
+        assert "worker 1 of 2 waits for the others" in process.stderr.readline()
         time.sleep(3)  # it is in TensorFlow by then
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == -signal.SIGINT
