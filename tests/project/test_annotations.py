@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 #: Packages whose turn has not come: each goes from here and from pyproject's lenient list when it is done.
-NOT_YET = ["pipelines", "model", "evaluate", "train"]
+NOT_YET = ["pipelines", "model", "evaluate"]
 
 PACKAGES = sorted({path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests"})
 
