@@ -33,7 +33,8 @@ from pipelines.build import build_records
 from pipelines.build_specs import Build
 from pipelines.crops import CropOptions, make_record
 from pipelines.runner_options import beam_arguments
-from pipelines.synthetic.dataset import SyntheticOptions, generate
+from pipelines.synthetic.dataset import generate
+from pipelines.synthetic.options import SyntheticOptions
 from records.schema import to_example
 from records.skeletons import COCO
 from records.tfrecord import frame

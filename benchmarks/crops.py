@@ -58,7 +58,8 @@ OURS = (
 @contextlib.contextmanager
 def dataset(folder):
     """(annotation file, image folder) of the train split there; of a drawn one where it is absent."""
-    from pipelines.synthetic.dataset import SyntheticOptions, generate
+    from pipelines.synthetic.dataset import generate
+    from pipelines.synthetic.options import SyntheticOptions
 
     annotations = folder / "annotations/person_keypoints_train2017.json"
     if annotations.exists():
@@ -78,9 +79,7 @@ def read_instances(annotations, images):
 
     instances = []
     for image in read_ground_truth(read_annotations(annotations), annotations, COCO).images:
-        pixels, _, detail = read_image(str(images), image)
-        if pixels is None:
-            raise SystemExit(f"benchmarks/crops.py: {detail}")
+        pixels = read_image(str(images), image)
         instances += [(pixels, image, instance) for instance in image.instances]
     return instances
 

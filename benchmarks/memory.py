@@ -19,7 +19,8 @@ sys.path[0] = str(ROOT)
 import psutil
 
 from benchmarks.turns import argument_parser
-from pipelines.synthetic.dataset import SyntheticOptions, generate
+from pipelines.synthetic.dataset import generate
+from pipelines.synthetic.options import SyntheticOptions
 
 INSTANCES = (10_000, 100_000)
 INSTANCES_PER_IMAGE = 4

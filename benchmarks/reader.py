@@ -130,7 +130,8 @@ def main():
     """Prints the tables and the ratios."""
     arguments = parse_with_peer(__doc__)
     import_tensorflow()
-    from pipelines.synthetic.dataset import SyntheticOptions, generate
+    from pipelines.synthetic.dataset import generate
+    from pipelines.synthetic.options import SyntheticOptions
 
     seconds, rounds = (0.2, 1) if arguments.smoke else (SECONDS, ROUNDS)
     with tempfile.TemporaryDirectory() as folder:

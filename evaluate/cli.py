@@ -2,17 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
 from evaluate.metrics import METRICS, choose_metrics
 from evaluate.options import LARGEST_BATCH, MIN_VISIBILITY, OKS_NMS_THRESHOLD, EvaluateOptions
 from evaluate.run_inputs import evaluation_paths, run_dataset
-from evaluate.weight_flags import define_weight_flags
 from hrpose.command import UsageError, import_tensorflow, run
 from hrpose.options import Option, define_options, options_of
 from hrpose.storage import local_only
 from model.run_config import read_config
+from model.weight_choice import define_weight_flags
 from records.datasets import BOXES, SPLITS
 
 NAME = "python evaluate/main.py"
@@ -50,7 +51,7 @@ one evaluation of a NAME can run at a time.
 
 def define_flags(values: flags.FlagValues) -> None:
     """Defines the command's flags in an absl `FlagValues`."""
-    add = dict(flag_values=values)
+    add: dict[str, Any] = dict(flag_values=values)
     define_weight_flags(values)
     flags.DEFINE_string("run_dir", "output", "The run's folder.", **add)
     flags.DEFINE_enum("split", "val", SPLITS, "Which records to evaluate on.", **add)
@@ -126,7 +127,8 @@ def main(values: flags.FlagValues, rest: Sequence[str]) -> None:
     """Evaluates what the flags ask for."""
     if rest:
         raise UsageError(f"nothing is expected after --, received {rest[0]!r}")
-    run_dir = Path(local_only(values.run_dir, "run_dir"))
+    local_only(values.run_dir, "run_dir")
+    run_dir = Path(values.run_dir)
     dataset = run_dataset(read_config(run_dir / "model_dump"))
     metrics = tuple(dict.fromkeys(values.metric or dataset.metrics))
     if unknown := [name for name in metrics if name not in METRICS]:
@@ -153,7 +155,7 @@ def main(values: flags.FlagValues, rest: Sequence[str]) -> None:
             gpus=values.gpus,
             batch_size=values.batch_size,
             flip_test=values.flip_test,
-            resume=values["continue"].value,
+            resume=bool(values["continue"].value),
             oks_threshold=values.oks_threshold,
             min_visibility=values.min_visibility,
             soft_nms=values.soft_nms,

@@ -1,8 +1,11 @@
 """What predictions are measured against: the annotation file that the records were built with."""
 
 import hashlib
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hrpose.json_checks import is_id, is_list, is_number
 from hrpose.json_text import parse_json
@@ -15,6 +18,7 @@ from records.datasets import DATASETS
 from records.errors import RecordsError
 from records.manifest import Manifest
 from records.plausibility import area_warning, count_areas
+from records.skeletons import Skeleton
 
 
 @dataclass(frozen=True)
@@ -39,11 +43,11 @@ class GroundTruth:
     """
 
     path: Path
-    content: dict
-    instances: dict
-    listed: tuple
+    content: dict[str, list[dict[str, Any]]]
+    instances: dict[int, dict[str, Any]]
+    listed: tuple[int, ...]
     category: int
-    image_ids: frozenset | None
+    image_ids: AbstractSet[int] | None
     unusable: int
     labeled: bool
     has_areas: bool
@@ -83,7 +87,14 @@ def find_ground_truth(manifest: Manifest, file: Path, *, given: bool = False) ->
     )
 
 
-def read_ground_truth(path, annotations, skeleton, image_ids=None, *, clean_boxes=True):
+def read_ground_truth(
+    path: Path,
+    annotations: Mapping[str, Any],
+    skeleton: Skeleton,
+    image_ids: AbstractSet[int] | None = None,
+    *,
+    clean_boxes: bool = True,
+) -> GroundTruth:
     """Brings a parsed annotation file, in strict COCO form, into the form that metrics take.
 
     Who is usable is the build's rule, `records.annotations.selection`: whom it rejects, nobody could have
@@ -102,17 +113,20 @@ def read_ground_truth(path, annotations, skeleton, image_ids=None, *, clean_boxe
         A `GroundTruth`.
     """
     category = _category(annotations)
-    entries = annotations.get("annotations")
+    entries: Any = annotations.get("annotations")
     labeled = is_list(entries)
     images = list(annotations["images"])
     # The test split's lists of PoseTrack and others need not state sizes; boxes are not cut to these then.
-    sides = ("width", "height")
-    image_sizes = {image["id"]: tuple(int(image.get(side) or 0) for side in sides) for image in images}
+    image_sizes = {
+        image["id"]: (int(image.get("width") or 0), int(image.get("height") or 0)) for image in images
+    }
     image_ids = None if image_ids is None else image_ids & image_sizes.keys()
     selection = Selection(
         category["id"], skeleton.num_keypoints, image_sizes.get, clean_boxes=clean_boxes, image_ids=image_ids
     )
-    rows, instances, usable, unusable, has_areas = {}, {}, [], 0, True
+    rows: dict[int, Any] = {}
+    instances: dict[int, dict[str, Any]] = {}
+    usable, unusable, has_areas = [], 0, True
     for entry in entries if labeled else ():
         if not isinstance(entry, dict):
             unusable += 1
@@ -128,7 +142,7 @@ def read_ground_truth(path, annotations, skeleton, image_ids=None, *, clean_boxe
             unusable += 1
             continue
         if not verdict.filtered:
-            instances[instance_id] = instance
+            instances[entry["id"]] = instance
         usable.append(instance)
         has_areas &= is_number(entry.get("area"))
     return GroundTruth(

@@ -4,7 +4,7 @@ import functools
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -129,7 +129,7 @@ def predict(
 
     # A step keeps its thread busy, so each device has its own, in which one more batch waits for it.
     workers = [ThreadPoolExecutor(1) for _ in steps]
-    under_way = deque()
+    under_way: deque[tuple[dict[str, tf.Tensor], Future[tf.Tensor]]] = deque()
     try:
         for batch, worker, step in zip(
             dataset, itertools.cycle(workers), itertools.cycle(steps), strict=False

@@ -1,6 +1,7 @@
 """The network of a run, with the weights of one epoch."""
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,36 +32,38 @@ class Network:
     models: tuple[keras.Model, ...]
 
     @property
-    def title(self):
+    def title(self) -> str:
         """The network in words: "w32 after epoch 210, averaged weights"."""
         return f"{self.config.model} after epoch {self.epoch}{', averaged weights' * self.averaged}"
 
 
-def load_network(output, epoch=None, averaged=None, devices=(None,)):
+def load_network(
+    run_dir: Path,
+    epoch: int | str | None = None,
+    averaged: bool | None = None,
+    devices: Sequence[str | None] = (None,),
+) -> Network:
     """Builds a run's network and loads a checkpoint.
 
     Args:
-        output: the run's folder, with model_dump/.
+        run_dir: the run's folder, with model_dump/.
         epoch: which checkpoint: a number, "best" for the one that validated best, None for the last.
         averaged: whether to take the moving average of the weights; see `model.weight_choice`.
         devices: where to place a copy each, as TensorFlow names them; None leaves the choice to TensorFlow.
-
-    Returns:
-        `Network`.
 
     Raises:
         RunError: if there is no such run, epoch or average, or this version does not know its network or
             codec.
     """
-    checkpoints = Path(output) / "model_dump"
+    checkpoints = Path(run_dir) / "model_dump"
     config = read_known_config(checkpoints)
-    epoch = choose_epoch(checkpoints, epoch)
+    chosen = choose_epoch(checkpoints, epoch)
     averaged = choose_averaged(config, checkpoints, averaged)
     models = []
     for device in devices:
         with tf.device(device):
             model = config.network.build(config.input_size, config.num_keypoints)
-            load_checkpoint(checkpoints, epoch, model, ema=averaged)
+            load_checkpoint(checkpoints, chosen, model, ema=averaged)
         models.append(model)
-    file = checkpoint_folder(checkpoints, epoch) / f"{'average' if averaged else 'model'}.safetensors"
-    return Network(config, epoch, averaged, zlib.crc32(file.read_bytes()), tuple(models))
+    file = checkpoint_folder(checkpoints, chosen) / f"{'average' if averaged else 'model'}.safetensors"
+    return Network(config, chosen, averaged, zlib.crc32(file.read_bytes()), tuple(models))

@@ -1,6 +1,6 @@
 """From a split's records to poses that can be measured: what evaluator and trainer's validation share."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import tensorflow as tf
@@ -25,7 +25,7 @@ def predict_split(
     config: RunConfig,
     batch_size: int,
     cache: PredictionCache | None = None,
-    done: Mapping[int, Predictions] | None = None,
+    done: dict[int, Predictions] | None = None,
 ) -> Predictions:
     """Predicts everybody, with a progress bar.
 
@@ -72,7 +72,7 @@ def predict_split(
         ) as bar,
     ):
         try:
-            return join(list(predicted())) if cache is None else cache.complete(done, predicted)
+            return join(list(predicted())) if cache is None else cache.complete(done or {}, predicted)
         except tf.errors.ResourceExhaustedError as error:
             raise CommandError(
                 f"a batch of {batch_size} instances does not fit into a device's memory; --batch_size makes "

@@ -12,16 +12,24 @@ name takes their place, so there is never more than one set of them for each fil
 import io
 import itertools
 import json
+import logging
 import zipfile
 import zlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from evaluate.predictions import Predictions, join
 from hrpose.atomic_files import write_whole
 from model.run_folder import RunError
+
+log = logging.getLogger(__name__)
+
+#: See `PredictionCache.complete`.
+PredictBatches = Callable[[int, int], Iterator[Predictions]]
 
 #: About how many instances make a part: some seconds on a GPU, some minutes on a CPU.
 INSTANCES_PER_PART = 1024
@@ -47,33 +55,32 @@ class PredictionCache:
     """
 
     folder: Path
-    settings: dict
+    settings: Mapping[str, Any]
     instances: int
     batch_size: int
     num_keypoints: int
     instances_per_part: int
 
     @property
-    def batches(self):
+    def batches(self) -> int:
         """How many batches make a part; the last one may have fewer."""
         return max(1, self.instances_per_part // self.batch_size)
 
     @property
-    def sizes(self):
-        """List of the number of instances in each part."""
+    def sizes(self) -> list[int]:
+        """The number of instances in each part."""
         size = self.batches * self.batch_size
         return [min(size, self.instances - first) for first in range(0, self.instances, size)]
 
-    def path(self, number):
+    def path(self, number: int) -> Path:
         """Of a part's file, by its number from 0."""
         return self.folder / f"part-{number:05d}.npz"
 
-    def begin(self, resume, say):
+    def begin(self, resume: bool) -> dict[int, Predictions]:
         """Prepares the folder, and takes what an interrupted evaluation has left.
 
         Args:
             resume: whether to take it; otherwise it is removed.
-            say: function of a line for the user.
 
         Returns:
             {number of the part: `Predictions`} of those that are done.
@@ -100,12 +107,12 @@ class PredictionCache:
             try:
                 done[number] = self._read(path, content, instances)
             except _DAMAGE as error:
-                say(f"{path} is damaged ({error!r}) and is predicted again")
+                log.warning("%s is damaged (%r) and is predicted again", path, error)
         then = "going on" if len(done) < len(self.sizes) else "nothing is left to predict"
-        say(f"{len(done):,} of {len(self.sizes):,} parts are done, {then}")
+        log.info("%s of %s parts are done, %s", f"{len(done):,}", f"{len(self.sizes):,}", then)
         return done
 
-    def _remove(self, pattern):
+    def _remove(self, pattern: str) -> None:
         """Removes files of the folder, which itself stays: it may be a link, and the lock is in it."""
         try:
             for path in sorted(self.folder.iterdir()):
@@ -117,13 +124,13 @@ class PredictionCache:
                 f"{self.folder} to begin anew"
             ) from error
 
-    def complete(self, done, predict):
+    def complete(self, done: dict[int, Predictions], predict: PredictBatches) -> Predictions:
         """Predicts and saves the parts that are missing.
 
         Args:
             done: from `begin`; gets the others.
-            predict: function of two numbers of batches, those to leave out and those to predict after them,
-                that gives an iterator of each batch's `Predictions`.
+            predict: called with two numbers of batches, those to leave out and those to predict after them;
+                gives the `Predictions` of each batch.
 
         Returns:
             The `Predictions` of everybody.
@@ -138,15 +145,19 @@ class PredictionCache:
                 self._write(number, done[number])
         return join([done[number] for number in range(len(self.sizes))])
 
-    def _fingerprint(self):
-        return self.settings | {"batch_size": self.batch_size, "instances_per_part": self.instances_per_part}
+    def _fingerprint(self) -> dict[str, Any]:
+        return {
+            **self.settings,
+            "batch_size": self.batch_size,
+            "instances_per_part": self.instances_per_part,
+        }
 
-    def _write(self, number, predictions):
+    def _write(self, number: int, predictions: Predictions) -> None:
         content = io.BytesIO()
         np.savez(content, fingerprint=np.array(json.dumps(self._fingerprint())), **vars(predictions))
         write_whole(self.path(number), content.getvalue())
 
-    def _read(self, path, content, instances):
+    def _read(self, path: Path, content: bytes, instances: int) -> Predictions:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             theirs, ours = json.loads(str(file["fingerprint"])), self._fingerprint()
             if differences := [

@@ -4,7 +4,10 @@ A top-down pose has two sources of confidence, the box's and the keypoints'. The
 ``COCODataset.evaluate`` multiplies them, then removes the poses that say the same instance twice.
 """
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from evaluate.options import MIN_VISIBILITY, OKS_NMS_THRESHOLD
 from nms import oks_nms, soft_oks_nms
@@ -12,32 +15,32 @@ from records.annotations.instance_checks import PERSON_CATEGORY
 
 
 def to_results(
-    keypoints,
-    areas,
-    box_scores,
-    image_ids,
-    oks_threshold=OKS_NMS_THRESHOLD,
-    min_visibility=MIN_VISIBILITY,
-    soft=False,
-    sigmas=None,
-    category=PERSON_CATEGORY,
-):
+    keypoints: npt.ArrayLike,
+    areas: npt.ArrayLike,
+    box_scores: npt.ArrayLike,
+    image_ids: npt.ArrayLike,
+    oks_threshold: float = OKS_NMS_THRESHOLD,
+    min_visibility: float = MIN_VISIBILITY,
+    soft: bool = False,
+    sigmas: npt.ArrayLike | None = None,
+    category: int = PERSON_CATEGORY,
+) -> list[dict[str, Any]]:
     """Rescores the poses, removes doubled ones within each image and writes the rest as COCO results.
 
     The defaults are the official configuration's (OKS_THRE 0.9, IN_VIS_THRE 0.2, SOFT_NMS off).
 
     Args:
-        keypoints: (N, K, 3) float, x and y in image pixels and the keypoint's score.
-        areas: (N,) float, square pixels, of the padded boxes (``prod(scale)``), as the official code has it.
-        box_scores: (N,) float, the detector's; 1 for ground-truth boxes.
-        image_ids: (N,) int; the poses of an image need not stand together.
+        keypoints: (N, K, 3) x and y in image pixels and the keypoint's score.
+        areas: (N,) square pixels, of the padded boxes (``prod(scale)``), as the official code has it.
+        box_scores: (N,) the detector's; 1 for ground-truth boxes.
+        image_ids: (N,) the poses of an image need not stand together.
         oks_threshold: poses whose OKS with a better one is above this are dropped; with ``soft`` the width of
             the decay (see `nms.soft_oks_nms`).
         min_visibility: the keypoints with a score above it make the pose's score. As in the official code it
             has no part in the OKS, where all keypoints count.
         soft: lower the scores of overlapping poses instead of dropping them. Lowered scores decide the order
             and which 20 poses of an image stay; the scores written are those before.
-        sigmas: (K,) float for the OKS; None: COCO's, for 17 keypoints only.
+        sigmas: (K,) for the OKS; None: COCO's, for 17 keypoints only.
         category: the category id to write.
 
     Returns:
@@ -55,9 +58,15 @@ def to_results(
     return as_results(keypoints, image_ids, kept, scores, category)
 
 
-def as_results(keypoints, image_ids, kept, scores, category=PERSON_CATEGORY):
+def as_results(
+    keypoints: npt.ArrayLike,
+    image_ids: npt.ArrayLike,
+    kept: npt.NDArray[np.intp],
+    scores: npt.NDArray[np.float64],
+    category: int = PERSON_CATEGORY,
+) -> list[dict[str, Any]]:
     """Poses as COCO result dicts: those of `kept`, in this order, with these scores; see `to_results`."""
-    keypoints = np.asarray(keypoints, np.float64)
+    keypoints, image_ids = np.asarray(keypoints, np.float64), np.asarray(image_ids)
     return [
         {
             "image_id": int(image_ids[pose]),
@@ -69,7 +78,16 @@ def as_results(keypoints, image_ids, kept, scores, category=PERSON_CATEGORY):
     ]
 
 
-def rescore_and_nms(keypoints, areas, box_scores, image_ids, oks_threshold, min_visibility, soft, sigmas):
+def rescore_and_nms(
+    keypoints: npt.ArrayLike,
+    areas: npt.ArrayLike,
+    box_scores: npt.ArrayLike,
+    image_ids: npt.ArrayLike,
+    oks_threshold: float,
+    min_visibility: float,
+    soft: bool,
+    sigmas: npt.ArrayLike | None,
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
     """Which poses `to_results` keeps, and their scores; arguments, order and errors are its.
 
     Of equal scores the later pose comes first, as the official `oks_nms` has it (``scores.argsort()[::-1]``;
@@ -78,8 +96,8 @@ def rescore_and_nms(keypoints, areas, box_scores, image_ids, oks_threshold, min_
     each pose that it takes, which turns equals around; of those that are 0 this order is kept too.
 
     Returns:
-        kept: (M,) intp, indices of poses.
-        scores: (M,) float64, their new scores.
+        kept: (M,) indices of poses.
+        scores: (M,) their new scores.
     """
     keypoints = np.asarray(keypoints, np.float64)
     if keypoints.ndim != 3 or keypoints.shape[2] != 3:
@@ -136,16 +154,18 @@ def _official_order(scores, image_ids, soft):
     return order
 
 
-def rescore(keypoint_scores, box_scores, min_visibility):
+def rescore(
+    keypoint_scores: npt.ArrayLike, box_scores: npt.ArrayLike, min_visibility: float
+) -> npt.NDArray[np.float64]:
     """Pose scores: the box score times the mean of the keypoint scores above ``min_visibility``.
 
     Args:
-        keypoint_scores: (N, K) float.
-        box_scores: (N,) float.
-        min_visibility: float.
+        keypoint_scores: (N, K).
+        box_scores: (N,).
+        min_visibility: scores above it count.
 
     Returns:
-        (N,) float64; 0 where no keypoint score is above ``min_visibility``.
+        (N,); 0 where no keypoint score is above ``min_visibility``.
     """
     keypoint_scores = np.asarray(keypoint_scores, np.float64)
     visible = keypoint_scores > min_visibility

@@ -1,6 +1,7 @@
 """Evaluates a training run: records in, result files, metrics and an image out."""
 
 import contextlib
+import logging
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -28,6 +29,8 @@ from hrpose.lock import only_one
 from model.run_config import read_config
 from records.checking.damage import damage_reported
 from records.reader import resolution_note
+
+log = logging.getLogger(__name__)
 
 #: Options that decide the metric besides what the predictions' name tells, for its file.
 DECIDING = ("flip_test", "oks_threshold", "min_visibility", "soft_nms")
@@ -72,9 +75,11 @@ def evaluate_run(options: EvaluateOptions) -> dict[str, Any]:
     manifest = split.manifest
     what = f"{BOX_SOURCES[manifest.boxes]} boxes of {config.dataset} {manifest.split}"
     flip_test = f"flip test {'on' if options.flip_test else 'off'}"
-    print(f"{network.title}, {manifest.records:,} {what}, {flip_test}, on {', '.join(devices)}")
+    log.info(
+        "%s, %s %s, %s, on %s", network.title, f"{manifest.records:,}", what, flip_test, ", ".join(devices)
+    )
     for note in filter(None, (resolution_note(manifest, config.input_size), *split.notes)):
-        print(f"note: {note}")
+        log.info("note: %s", note)
     name = result_name(network, split, options)
     cache = prediction_cache_of(network, split, options, name.parent / "parts" / name.name)
     # With --continue it may be the images only that read the records.
@@ -83,7 +88,7 @@ def evaluate_run(options: EvaluateOptions) -> dict[str, Any]:
         damage_reported(split.paths.records, fingerprint=manifest.fingerprint),
     ):
         try:
-            done = cache.begin(options.resume, print)
+            done = cache.begin(options.resume)
             # The report makes instances per second of "predict".
             with timing.phase("predict the rest" if done else "predict"):
                 steps = predict_steps(network, split, options, devices)
@@ -121,30 +126,37 @@ def report(
     with timing.phase("rescoring and OKS-NMS"):
         metric_input = make_metric_input(split, predictions, options, name, network.title)
         results = write_json(with_ending(name, "_results.json"), metric_input.results)
-        print(
-            f"{len(metric_input.results):,} instances kept of {split.manifest.records:,} boxes after OKS-NMS"
-        )
+        kept, boxes = len(metric_input.results), split.manifest.records
+        log.info("%s instances kept of %s boxes after OKS-NMS", f"{kept:,}", f"{boxes:,}")
     with timing.phase("metric"):
-        metric_result = measure(options.metrics, metric_input)
-        if any(result.content for result in metric_result.values()):
-            content = metrics_content(metric_result, network, split, options, results.name)
+        metric_results = measure(options.metrics, metric_input)
+        if any(result.content for result in metric_results.values()):
+            content = metrics_content(metric_results, network, split, options, results.name)
             write_json(with_ending(name, "_metrics.json"), content, indent=1)
-    headline = next(iter(metric_result.values()))
+    headline = next(iter(metric_results.values()))
     with timing.phase("image"):
         title = f"{network.title}, {what}: {headline.headline}"
         image = write_image(with_ending(name, ".png"), split, network, predictions, options.num_images, title)
     more = settings_of(network, options) + [("note", note) for note in split.notes]
-    settings = {"epoch": network.epoch, "flip_test": options.flip_test, "more": more}
     page = with_ending(name, ".html")
-    write_report(page, metric_input, metric_result, network.config, timing.seconds, **settings)
+    write_report(
+        page,
+        metric_input,
+        metric_results,
+        network.config,
+        timing.seconds,
+        epoch=network.epoch,
+        flip_test=options.flip_test,
+        more=more,
+    )
     latest = write_whole(name.parent / "report.html", page.read_bytes())
 
-    for result in metric_result.values():
+    for result in metric_results.values():
         print(f"\n{result.table}")
         for note in result.notes:
             print(f"note: {note}")
     print(f"\nresults: {results}")
-    files = [file for result in metric_result.values() for file in result.files]
+    files = [file for result in metric_results.values() for file in result.files]
     if files:
         print(f"for the dataset's server: {files[0]}, {len(files)} file(s) in all")
     print(f"image: {image}\nreport: {latest}")
@@ -152,23 +164,23 @@ def report(
 
 
 def metrics_content(
-    metric_result: Mapping[str, MetricResult],
+    metric_results: Mapping[str, MetricResult],
     network: Network,
     split: EvaluationSplit,
     options: EvaluateOptions,
     results: str,
 ) -> dict[str, Any]:
     """The metrics file: the headline metric's numbers, how they came about, and any other metrics' beside."""
-    headline, *others = metric_result
-    content = {"metrics": metric_result[headline].content}
+    headline, *others = metric_results
+    content: dict[str, Any] = {"metrics": metric_results[headline].content}
     content |= {"epoch": network.epoch, "averaged": network.averaged, "boxes": split.manifest.boxes}
     content |= {"dataset": network.config.dataset, "split": split.manifest.split, "results": results}
     content |= {name: getattr(options, name) for name in DECIDING}
     content |= {
-        "notes": [*split.notes, *(note for result in metric_result.values() for note in result.notes)]
+        "notes": [*split.notes, *(note for result in metric_results.values() for note in result.notes)]
     }
     if others:
-        content |= {"other_metrics": {name: metric_result[name].content for name in others}}
+        content |= {"other_metrics": {name: metric_results[name].content for name in others}}
     return content
 
 

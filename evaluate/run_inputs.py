@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from evaluate.ground_truth import GroundTruth, find_ground_truth
-from evaluate.skeletons import other_facts
 from hrpose.storage import remote_errors
 from model.run_config import RunConfig
 from records.datasets import DATASETS, Dataset, DatasetPaths, dataset_paths
@@ -133,3 +134,36 @@ def find_evaluation_split(paths: EvaluationPaths, config: RunConfig) -> Evaluati
     ground_truth = find_ground_truth(manifest, file, given=paths.annotations_given)
     notes = tuple(other_facts(skeleton, manifest.skeleton))
     return EvaluationSplit(paths, manifest, skeleton, ground_truth, notes)
+
+
+def other_facts(run: Skeleton, records: Skeleton) -> list[str]:
+    """Lines that name what the records say otherwise of the keypoints that they share with the run.
+
+    Which keypoints mirror each other is what the network has learned, and a metric whose constants come with
+    the file that is measured could not be compared with another's. So both are the run's.
+
+    Args:
+        run, records: with the same keypoints.
+
+    Returns:
+        One of flip pairs and one of sigmas, at most; limbs and upper body decide no number.
+    """
+    notes = []
+    ours, theirs = run.flip_permutation, records.flip_permutation
+    if len(moved := np.flatnonzero(ours != theirs)):
+        name = run.keypoints[moved[0]]
+        mirrored = [
+            "itself" if pairs[moved[0]] == moved[0] else repr(run.keypoints[pairs[moved[0]]])
+            for pairs in (ours, theirs)
+        ]
+        notes.append(
+            f"the flip pairs of {len(moved)} keypoints are other ones in the records ({name!r} mirrors "
+            f"{mirrored[1]} there, {mirrored[0]} in the run); the run's are taken"
+        )
+    if len(other := np.flatnonzero(np.array(run.sigmas) != np.array(records.sigmas))):
+        name = run.keypoints[other[0]]
+        notes.append(
+            f"the sigmas of {len(other)} keypoints are other ones in the records ({name!r}: "
+            f"{records.sigmas[other[0]]:g} there, {run.sigmas[other[0]]:g} in the run); the run's are taken"
+        )
+    return notes

@@ -43,18 +43,19 @@ class WriteError(CommandError):
 
 
 @contextlib.contextmanager
-def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
+def replacing(path: Path, durable: bool = False, any_kind: bool = False) -> Iterator[Path]:
     """Yields a path beside another one, whose place takes what the body writes there, a file or a folder.
 
-    It does so at the end, in one step. If the body fails, nothing is left of what it wrote, and what stood
+    It does so at the end, as a whole. If the body fails, nothing is left of what it wrote, and what stood
     there stays; of a process that was killed something may be left, whose name ends in `PARTIAL`.
 
     Args:
         path: in an existing folder.
         durable: whether to wait until the disk has it all.
+        any_kind: whether a file may take the place of a folder with all that it holds, and the reverse.
 
     Raises:
-        OSError: if the disk does not take it.
+        OSError: if the disk does not take it, or something of another kind stands there.
     """
     # A name of its own, so that two processes never write into one file. The file's may be as long as the
     # file system takes: 255 bytes.
@@ -67,8 +68,9 @@ def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
                 if written.is_file():
                     with written.open("rb") as file:
                         os.fsync(file.fileno())
-        if os.path.lexists(path) and (path.is_dir() or temporary.is_dir()):  # only files replace files
-            path.rename(old)
+        folders = path.is_dir(), temporary.is_dir()
+        if os.path.lexists(path) and (all(folders) or (any_kind and any(folders))):
+            path.rename(old)  # only a file can take the place of another one in one step
         temporary.replace(path)
     finally:  # the disk may be full
         discard(temporary)

@@ -119,7 +119,7 @@ def run_one_of(
         What the command does, as `run`; 2 if there is no such command.
     """
     prepare_process()
-    word, *rest = sys.argv[1:] if argv is None else argv or [""]
+    word, *rest = (sys.argv[1:] if argv is None else argv) or [""]
     if word in commands:
         return commands[word](rest)
     names = "|".join(commands)

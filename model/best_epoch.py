@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from hrpose.json_checks import is_finite, is_whole
 from model.run_folder import RunError, saved_epochs, write_json
@@ -9,7 +10,7 @@ from model.run_folder import RunError, saved_epochs, write_json
 BEST = "best.json"
 
 
-def write_best(folder, epoch, name, value):
+def write_best(folder: Path | str, epoch: int, name: str, value: float) -> None:
     """Notes which epoch validated best, and how. Those that were the best before it stay noted as well.
 
     Raises:
@@ -19,7 +20,7 @@ def write_best(folder, epoch, name, value):
     _write_best_notes(folder, [{"epoch": epoch, "metric": name, "value": value}, *before])
 
 
-def read_best(folder):
+def read_best(folder: Path | str) -> tuple[int, float] | tuple[None, None]:
     """(epoch, value) of the epoch that validated best; (None, None) if that is not known.
 
     Raises:
@@ -29,7 +30,7 @@ def read_best(folder):
     return (notes[0]["epoch"], float(notes[0]["value"])) if notes else (None, None)
 
 
-def withdraw_best(folder, epoch):
+def withdraw_best(folder: Path | str, epoch: int) -> None:
     """Makes the best of the epochs until this one that is still there the best: those after it are lost.
 
     Raises:
@@ -43,7 +44,7 @@ def withdraw_best(folder, epoch):
         forget_best(folder)
 
 
-def _best_notes(folder):
+def _best_notes(folder: Path | str) -> list[dict[str, Any]]:
     """The notes of `write_best`, the latest and best first; none if they are damaged."""
     path = Path(folder) / BEST
     try:
@@ -60,10 +61,10 @@ def _best_notes(folder):
     return notes if all(is_whole(note["epoch"]) and is_finite(note["value"]) for note in notes) else []
 
 
-def _write_best_notes(folder, notes):
+def _write_best_notes(folder: Path | str, notes: list[dict[str, Any]]) -> None:
     write_json(Path(folder) / BEST, notes[0] | {"earlier": notes[1:]})
 
 
-def forget_best(folder):
+def forget_best(folder: Path | str) -> None:
     """Removes the note of `write_best`."""
     (Path(folder) / BEST).unlink(missing_ok=True)

@@ -3,17 +3,18 @@
 import keras
 import numpy as np
 
+from model.codecs.conventions import Tensor
 from model.layers import BatchNorm
 
 
 class _Identity(keras.layers.Layer):
     """Stands where a batch normalization was, which is called with these arguments."""
 
-    def call(self, inputs, training=None, mask=None):
+    def call(self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
         return inputs
 
 
-def fold_batch_norms(model):
+def fold_batch_norms(model: keras.Model) -> keras.Model:
     """A copy of an HRNet whose convolutions do what batch normalization did after them, for inference only.
 
     Normalizing by running statistics is one multiplication and one addition per channel: the convolution's
@@ -34,7 +35,7 @@ def fold_batch_norms(model):
     }
     removed = {norm.name for norm in norms.values()}
 
-    def copy(layer):
+    def copy(layer: keras.Layer) -> keras.Layer:
         if layer.name in removed:
             return _Identity(name=layer.name, dtype=layer.dtype_policy)
         config = layer.get_config()

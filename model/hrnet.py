@@ -19,15 +19,15 @@ Every layer is named after its place, with dots between the parts:
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
 
+from model.codecs.conventions import Tensor
 from model.layers import BatchNorm, Upsample, conv, quick_variables
-from model.networks import PRECISIONS
 
-#: A symbolic tensor of Keras, (N, height, width, channels).
-Tensor: TypeAlias = Any
+#: What the network may compute in, and Keras' name for that.
+_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,9 @@ def build_hrnet(
         )
     if num_keypoints < 1:
         raise ValueError(f"num_keypoints is {num_keypoints}; a network needs at least one keypoint")
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision is {precision!r}; a network computes in one of {', '.join(PRECISIONS)}")
-    with quick_variables(), _dtype_policy(PRECISIONS[precision]):
+    if precision not in _POLICIES:
+        raise ValueError(f"precision is {precision!r}; a network computes in one of {', '.join(_POLICIES)}")
+    with quick_variables(), _dtype_policy(_POLICIES[precision]):
         return _network(Architecture(width, **options), input_size, num_keypoints)
 
 

@@ -1,22 +1,27 @@
 """Images of users, read for the network: one at a time, or a folder to measure an export on."""
 
+import logging
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
-from model.exporting.errors import ExportError
+from hrpose.command import CommandError
+
+log = logging.getLogger(__name__)
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff")
 """Of files that OpenCV reads whatever it was built with."""
 
 
-class ImageError(Exception):
-    """One image that cannot be used; others can. The message names it and says why."""
+class ImageError(CommandError):
+    """An image, or a folder of them, that cannot be used. The message names it and says why."""
 
 
-def read_image(path, exif_orientation=True):
+def read_image(path: Path | str, exif_orientation: bool = True) -> npt.NDArray[np.uint8]:
     """Reads an image's pixels.
 
     Args:
@@ -45,28 +50,30 @@ def read_image(path, exif_orientation=True):
         raise ImageError(f"{path} cannot be decoded: {error.err}") from error
     if pixels is None:
         raise ImageError(f"{path} is empty, cut off or no image: {data.size:,} bytes")
-    return pixels
+    return np.asarray(pixels, np.uint8)
 
 
-def read_images(folder, input_size, limit, say=print):
+def read_images(folder: Path | str, input_size: Sequence[int], limit: int) -> npt.NDArray[np.uint8]:
     """Reads images, each cut about its middle to the shape of the network input and resized to it.
+
+    Those that cannot be read are left out, with a warning.
 
     Args:
         folder: with files that end in `SUFFIXES`; others are passed over.
         input_size: (width, height) of the network input.
         limit: how many to read at most, in the order of their names.
-        say: function of a line for the user: of images that cannot be read, which are left out.
 
     Returns:
         (N, height, width, 3) uint8, RGB, N > 0.
 
     Raises:
-        ExportError: if there is none that can be read.
+        ImageError: if there is none that can be read.
     """
     files = [path for path in sorted(Path(folder).glob("*")) if path.suffix.lower() in SUFFIXES]
     if not files:
-        raise ExportError(f"no images in {folder}: expected files that end in {', '.join(SUFFIXES)}")
-    read, failed = [], []
+        raise ImageError(f"no images in {folder}: expected files that end in {', '.join(SUFFIXES)}")
+    read: list[npt.NDArray[np.uint8]] = []
+    failed: list[str] = []
     for path in files:
         if len(read) == limit:
             break
@@ -75,17 +82,20 @@ def read_images(folder, input_size, limit, say=print):
         except ImageError as error:
             failed.append(str(error))
     if not read:
-        raise ExportError(f"none of the {len(failed):,} images in {folder} can be used: {failed[0]}")
+        raise ImageError(f"none of the {len(failed):,} images in {folder} can be used: {failed[0]}")
     if failed:
-        say(f"left out {len(failed):,} images that cannot be used: {failed[0]}")
+        log.warning("left out %s images that cannot be used: %s", f"{len(failed):,}", failed[0])
     return np.stack(read)
 
 
-def _cut(image, input_size):
+def _cut(image: npt.NDArray[np.uint8], input_size: Sequence[int]) -> npt.NDArray[np.uint8]:
     width, height = input_size
     rows, columns = image.shape[:2]
     scale = min(columns / width, rows / height)
     cut = max(1, round(height * scale)), max(1, round(width * scale))
     top, left = (rows - cut[0]) // 2, (columns - cut[1]) // 2
     image = image[top : top + cut[0], left : left + cut[1]]
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if scale > 1 else cv2.INTER_LINEAR)
+    resized = cv2.resize(
+        image, (width, height), interpolation=cv2.INTER_AREA if scale > 1 else cv2.INTER_LINEAR
+    )
+    return np.asarray(resized, np.uint8)

@@ -1,7 +1,10 @@
 """What the network expects of its input images."""
 
 import numpy as np
+import numpy.typing as npt
 from keras import ops
+
+from model.codecs.conventions import Tensor
 
 #: Mean and standard deviation of ImageNet's RGB channels, in units of 0..1 (the torchvision constants the
 #: official code normalizes with).
@@ -9,7 +12,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-def normalize(images):
+def normalize(images: npt.ArrayLike) -> Tensor:
     """Makes network input of images.
 
     Args:

@@ -1,8 +1,12 @@
 """The layers of HRNet that Keras has no exact or fast equivalent for, and a quick way to make variables."""
 
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import keras
+
+from model.codecs.conventions import Tensor
 
 # A user's keras.json may say otherwise; all layers here and all stored weights have the channels last.
 keras.config.set_image_data_format("channels_last")
@@ -18,16 +22,17 @@ class BatchNorm(keras.layers.BatchNormalization):
     layer is Keras' own.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"momentum": 0.9, "epsilon": 1e-5, **kwargs})
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[int | None]) -> None:
         """Makes the variables; under several replicas each keeps running statistics, read as their mean."""
         if keras.backend.backend() != "tensorflow":
-            return super().build(input_shape)
+            super().build(input_shape)
+            return
         import tensorflow as tf
 
-        def creator(create, **options):
+        def creator(create: Callable[..., Any], **options: Any) -> Any:
             # Keras gives no way to say this. Left to itself the first replica's statistics would be saved.
             if not options["trainable"]:
                 options["synchronization"] = tf.VariableSynchronization.ON_READ
@@ -37,7 +42,7 @@ class BatchNorm(keras.layers.BatchNormalization):
         with tf.variable_creator_scope(creator):
             super().build(input_shape)
 
-    def call(self, inputs, training=None, mask=None):
+    def call(self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
         """Normalizes ``inputs`` (N, H, W, C) over all but the last axis."""
         if keras.backend.backend() != "tensorflow":
             return super().call(inputs, training=training, mask=mask)
@@ -64,7 +69,7 @@ class BatchNorm(keras.layers.BatchNormalization):
 
 
 class Upsample(keras.layers.Layer):
-    """Nearest-neighbour upsampling: output pixel x shows input pixel floor(x / factor).
+    """Nearest-neighbor upsampling: output pixel x shows input pixel floor(x / factor).
 
     Keras' own `UpSampling2D` composes the repetition from ten times as many operations, a sixth of a training
     step's graph; TensorFlow's single kernel for it has a gradient that adds up in no fixed order on a GPU.
@@ -73,11 +78,11 @@ class Upsample(keras.layers.Layer):
         factor: how many times larger, the same for both sides.
     """
 
-    def __init__(self, factor, **kwargs):
+    def __init__(self, factor: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.factor = factor
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         """(N, h, w, C) → (N, h * factor, w * factor, C)."""
         height, width, channels = inputs.shape[1:]
         cells = keras.ops.reshape(inputs, (-1, height, 1, width, 1, channels))
@@ -86,17 +91,24 @@ class Upsample(keras.layers.Layer):
             keras.ops.broadcast_to(cells, shape), (-1, *self.compute_output_shape(inputs.shape)[1:])
         )
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[Any]) -> tuple[Any, ...]:
         """The shape of what `call` returns."""
         count, height, width, channels = input_shape
         return count, height * self.factor, width * self.factor, channels
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """What a copy of the layer is made from."""
         return {**super().get_config(), "factor": self.factor}
 
 
-def conv(filters, kernel, stride=1, name=None, use_bias=False, dtype=None):
+def conv(
+    filters: int,
+    kernel: int,
+    stride: int = 1,
+    name: str | None = None,
+    use_bias: bool = False,
+    dtype: str | None = None,
+) -> Callable[[Tensor], Tensor]:
     """A convolution padded as PyTorch's ``padding=kernel // 2``, as a function of one tensor.
 
     With stride 2, Keras' ``"same"`` would pad only the right and the bottom of an even-sized map, which
@@ -120,7 +132,7 @@ def conv(filters, kernel, stride=1, name=None, use_bias=False, dtype=None):
 
 
 @contextmanager
-def quick_variables():
+def quick_variables() -> Iterator[None]:
     """Context in which TensorFlow makes variables quickly: they all have the same name to it.
 
     TensorFlow prepares a kernel for every new name and keeps it, which is half of the time to make a small
@@ -132,7 +144,7 @@ def quick_variables():
         return
     import tensorflow as tf
 
-    def creator(create, **options):
+    def creator(create: Callable[..., Any], **options: Any) -> Any:
         with tf.name_scope("hrnet/"):  # with a slash at the end it is not put below the layer's name
             return create(**(options | {"name": "variable"}))
 

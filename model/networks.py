@@ -13,8 +13,8 @@ from model.official_weights import HRNET_HEAD, HRNET_NAMES, HRNET_WIDTH, OWN_NAM
 if TYPE_CHECKING:
     import keras
 
-#: What the network may compute in, and Keras' name for that.
-PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+#: What networks may compute in.
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Network:
 
     Attributes:
         name: as ``--model`` and a run's configuration have it.
-        build: function of input_size (width, height), num_keypoints K and precision, a key of `PRECISIONS`
+        build: function of input_size (width, height), num_keypoints K and precision, one of `PRECISIONS`
             ("float32" unless given); returns a functional Keras model with freshly initialized weights, from
             (N, height, width, 3) float32, RGB normalized by ImageNet's mean and standard deviation, to
             (N, height / output_stride, width / output_stride, K) float32 heatmaps.

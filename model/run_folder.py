@@ -17,16 +17,30 @@ import os
 import re
 import shutil
 import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from hrpose.atomic_files import PARTIAL, discard, replacing
 from hrpose.command import CommandError
 from hrpose.json_checks import is_whole
+
+#: {path of a Keras variable: its values}.
+Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
+
+
+class HasVariables(Protocol):
+    """A model, or an optimizer, of Keras."""
+
+    @property
+    def variables(self) -> Sequence[Any]:
+        """Keras variables, with a path each."""
 
 
 class RunError(CommandError):
@@ -37,7 +51,7 @@ class DamagedCheckpointError(RunError):
     """A checkpoint that could be read and does not hold what was saved."""
 
 
-def write_json(path, data):
+def write_json(path: Path, data: Any) -> None:
     """Writes a JSON file of the run's folder whole or not at all.
 
     Raises:
@@ -63,12 +77,12 @@ class Progress:
     update: int = 0
 
 
-def checkpoint_folder(folder, epoch, update=0):
+def checkpoint_folder(folder: Path | str, epoch: int, update: int = 0) -> Path:
     """Where the checkpoint of an epoch stands, or the one so many updates after it."""
     return Path(folder) / (f"epoch-{epoch:04d}" + (f"-update-{update:06d}" if update else ""))
 
 
-def saved_progress(folder):
+def saved_progress(folder: Path | str) -> list[Progress]:
     """The `Progress` of every complete checkpoint, in order.
 
     Raises:
@@ -85,18 +99,26 @@ def saved_progress(folder):
     return sorted(Progress(int(name[1]), int(name[2] or 0)) for name in names if name)
 
 
-def saved_epochs(folder):
+def saved_epochs(folder: Path | str) -> list[int]:
     """The epochs that have a complete checkpoint, in order."""
     return [progress.epoch for progress in saved_progress(folder) if not progress.update]
 
 
-def list_saved(folder):
+def list_saved(folder: Path | str) -> str:
     """The epochs that have a complete checkpoint, in words: "saved epochs: 1-3, 5"."""
     there = saved_epochs(folder)
     return f"saved epochs: {_ranges(there)}" if there else "no epoch has been saved yet"
 
 
-def save_checkpoint(folder, epoch, step, model, optimizer, update=0, ema=None):
+def save_checkpoint(
+    folder: Path | str,
+    epoch: int,
+    step: int,
+    model: HasVariables,
+    optimizer: HasVariables,
+    update: int = 0,
+    ema: Arrays | None = None,
+) -> None:
     """Saves model, optimizer and progress, all or nothing.
 
     Args:
@@ -111,7 +133,7 @@ def save_checkpoint(folder, epoch, step, model, optimizer, update=0, ema=None):
     write_checkpoint(folder, Progress(epoch, update), step, parts | ({"average": ema} if ema else {}))
 
 
-def write_checkpoint(folder, progress, step, parts):
+def write_checkpoint(folder: Path | str, progress: Progress, step: int, parts: Mapping[str, Arrays]) -> None:
     """`save_checkpoint` with what is saved as {name of the file: {path: array}}."""
     final = checkpoint_folder(folder, progress.epoch, progress.update)
     remove_partial(folder)
@@ -124,7 +146,7 @@ def write_checkpoint(folder, progress, step, parts):
                 content = save(arrays)
                 checksums[name] = zlib.crc32(content)
                 (temporary / f"{name}.safetensors").write_bytes(content)
-            state = {"epoch": progress.epoch, "update": progress.update, "step": step}
+            state: dict[str, Any] = {"epoch": progress.epoch, "update": progress.update, "step": step}
             state["crc32"] = checksums | {"state": _state_crc32(state)}
             (temporary / "state.json").write_text(json.dumps(state))
     except (OSError, SafetensorError) as error:
@@ -133,7 +155,7 @@ def write_checkpoint(folder, progress, step, parts):
         ) from error
 
 
-def remove_checkpoint(folder, progress):
+def remove_checkpoint(folder: Path | str, progress: Progress) -> None:
     """Removes a checkpoint; one that is removed by halves is none."""
     path = checkpoint_folder(folder, progress.epoch, progress.update)
     gone = path.with_name(f"{path.name}{PARTIAL}")
@@ -142,7 +164,7 @@ def remove_checkpoint(folder, progress):
     shutil.rmtree(gone)
 
 
-def set_aside(folder, progress):
+def set_aside(folder: Path | str, progress: Progress) -> Path:
     """Takes a checkpoint out of the run and keeps its files; returns the folder they are in."""
     path = checkpoint_folder(folder, progress.epoch, progress.update)
     aside = path.with_name(f"{path.name}.damaged")
@@ -150,13 +172,20 @@ def set_aside(folder, progress):
     return path.rename(aside)
 
 
-def remove_partial(folder):
+def remove_partial(folder: Path | str) -> None:
     """Removes what a process that was killed left of what it was saving or removing."""
     for path in Path(folder).glob(f"*{PARTIAL}"):
         discard(path)
 
 
-def load_checkpoint(folder, epoch, model, optimizer=None, update=0, ema=False):
+def load_checkpoint(
+    folder: Path | str,
+    epoch: int,
+    model: HasVariables,
+    optimizer: HasVariables | None = None,
+    update: int = 0,
+    ema: bool = False,
+) -> int:
     """Loads a checkpoint into a model, and its optimizer's state if one is given.
 
     Args:
@@ -172,15 +201,18 @@ def load_checkpoint(folder, epoch, model, optimizer=None, update=0, ema=False):
         RunError: if it was not saved, cannot be read, is damaged, or belongs to another network.
     """
     path = checkpoint_folder(folder, epoch, update)
-    names = ["average" if ema else "model", *([] if optimizer is None else ["optimizer"])]
-    step, parts = read_checkpoint(folder, Progress(epoch, update), names)
-    targets = zip((model, optimizer), parts.items(), strict=False)
-    for target, (name, arrays) in targets:
-        assign_arrays(target, arrays, path / f"{name}.safetensors")
+    targets = {"average" if ema else "model": model}
+    if optimizer is not None:
+        targets["optimizer"] = optimizer
+    step, parts = read_checkpoint(folder, Progress(epoch, update), [*targets])
+    for name, target in targets.items():
+        assign_arrays(target, parts[name], path / f"{name}.safetensors")
     return step
 
 
-def read_checkpoint(folder, progress, names):
+def read_checkpoint(
+    folder: Path | str, progress: Progress, names: Sequence[str]
+) -> tuple[int, dict[str, Arrays]]:
     """Reads parts of a checkpoint.
 
     Args:
@@ -199,13 +231,13 @@ def read_checkpoint(folder, progress, names):
     return read_parts(checkpoint_folder(folder, progress.epoch, progress.update), names)
 
 
-def require_saved(folder, progress):
+def require_saved(folder: Path | str, progress: Progress) -> None:
     """Raises RunError, which names the epochs there are, if this checkpoint was never saved."""
     if progress not in saved_progress(folder):
         raise RunError(f"epoch {progress.epoch} was never saved in {folder}; {list_saved(folder)}")
 
 
-def saved_parts(path):
+def saved_parts(path: Path | str) -> set[str]:
     """The names of the parts that a checkpoint's folder was saved with; none if it does not say so."""
     try:
         return set(json.loads((Path(path) / "state.json").read_bytes())["crc32"]) - {"state"}
@@ -213,7 +245,7 @@ def saved_parts(path):
         return set()
 
 
-def read_parts(path, names):
+def read_parts(path: Path | str, names: Sequence[str]) -> tuple[int, dict[str, Arrays]]:
     """`read_checkpoint` of a checkpoint's own folder, wherever it stands and whatever it is called."""
     path = Path(path)
     try:
@@ -245,17 +277,17 @@ def read_parts(path, names):
         ) from error
 
 
-def _state_crc32(state):
+def _state_crc32(state: Mapping[str, Any]) -> int:
     """Of the numbers; that of the arrays' files is beside them."""
     return zlib.crc32(json.dumps([state.get(name) for name in ("epoch", "update", "step")]).encode())
 
 
-def variable_arrays(target):
+def variable_arrays(target: HasVariables) -> Arrays:
     """{path: array} of an object's Keras `variables`."""
     return {variable.path: np.array(variable.numpy(), order="C") for variable in target.variables}
 
 
-def assign_arrays(keras_object, arrays, path):
+def assign_arrays(keras_object: HasVariables, arrays: Arrays, path: Path) -> None:
     """Gives an object's Keras `variables` their values, {path: array}; `path` is named in the error."""
     variables = {variable.path: variable for variable in keras_object.variables}
     wrong = set(variables) ^ set(arrays) or {
@@ -267,7 +299,7 @@ def assign_arrays(keras_object, arrays, path):
         variable.assign(arrays[name])
 
 
-def _ranges(numbers):
+def _ranges(numbers: Sequence[int]) -> str:
     """Numbers as text, runs shortened: "1-3, 5"."""
     parts, start = [], None
     for number, following in zip(numbers, [*numbers[1:], None], strict=True):

@@ -5,9 +5,12 @@ moving average, which it validates. Who uses a checkpoint gets the average where
 ``--averaged`` insists on it, and ``--noaveraged`` asks for the weights as learnt.
 """
 
-import argparse
+from pathlib import Path
+
+from absl import flags
 
 from model.best_epoch import BEST, read_best
+from model.run_config import RunConfig
 from model.run_folder import RunError, list_saved, saved_epochs
 
 EPOCH_HELP = (
@@ -20,8 +23,8 @@ AVERAGED_HELP = (
 )
 
 
-def parse_epoch(text):
-    """What --epoch says: a number of epochs done, or "best". For flags of argparse and absl alike.
+def parse_epoch(text: str) -> int | str:
+    """What --epoch says: a number of epochs done, or "best".
 
     Raises:
         ValueError: if it is neither.
@@ -33,7 +36,7 @@ def parse_epoch(text):
     return int(text)
 
 
-def choose_epoch(folder, epoch=None):
+def choose_epoch(folder: Path | str, epoch: int | str | None = None) -> int:
     """The epoch that is meant: by its number, "best" for `best_epoch`, None for the last that was saved.
 
     Raises:
@@ -42,7 +45,7 @@ def choose_epoch(folder, epoch=None):
     """
     if epoch == "best":
         return best_epoch(folder)
-    if epoch is not None:
+    if isinstance(epoch, int):
         return epoch
     there = saved_epochs(folder)
     if not there:
@@ -50,7 +53,7 @@ def choose_epoch(folder, epoch=None):
     return there[-1]
 
 
-def best_epoch(folder):
+def best_epoch(folder: Path | str) -> int:
     """The epoch that validated best while training: what the official code keeps as its model_best.
 
     Args:
@@ -74,7 +77,7 @@ def best_epoch(folder):
     return best
 
 
-def choose_averaged(config, folder, averaged=None):
+def choose_averaged(config: RunConfig, folder: Path | str, averaged: bool | None = None) -> bool:
     """Whether to take the moving average of a run's weights.
 
     Args:
@@ -94,23 +97,17 @@ def choose_averaged(config, folder, averaged=None):
     return kept if averaged is None else averaged
 
 
-def add_weight_choice(parser):
-    """Adds ``--epoch``, ``--averaged`` and ``--noaveraged`` to an argparse parser."""
+class _EpochParser(flags.ArgumentParser[int | str]):
+    """A number of epochs, or "best"."""
 
-    def epoch(text):
-        try:
-            return parse_epoch(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
+    def parse(self, argument: str) -> int | str:
+        return parse_epoch(argument)
 
-    parser.add_argument("--epoch", type=epoch, metavar="N|best", help=_within_a_list(EPOCH_HELP))
-    either = parser.add_mutually_exclusive_group()
-    either.add_argument("--averaged", action="store_true", default=None, help=_within_a_list(AVERAGED_HELP))
-    either.add_argument(
-        "--noaveraged", action="store_false", default=None, dest="averaged", help="take the weights as learnt"
-    )
+    def flag_type(self) -> str:
+        return "a number of epochs, or best"
 
 
-def _within_a_list(text):
-    """A flag's help as argparse's own entries are written: no capital, no full stop at the end."""
-    return text[0].lower() + text[1:].rstrip(".")
+def define_weight_flags(values: flags.FlagValues) -> None:
+    """Defines ``--epoch`` and ``--averaged`` in an absl `FlagValues`."""
+    flags.DEFINE(_EpochParser(), "epoch", None, EPOCH_HELP, flag_values=values)
+    flags.DEFINE_bool("averaged", None, AVERAGED_HELP, flag_values=values)

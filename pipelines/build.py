@@ -29,7 +29,7 @@ from pipelines.runner import run_pipeline
 from pipelines.runner_options import only_submits
 from pipelines.shard_job import REPLACING_FOLDER, ShardJob
 from pipelines.sharding import plan_shards, shard_count
-from pipelines.storage import discard, write_whole
+from pipelines.storage import discard, refuse_pattern, write_whole
 from records.manifest import MANIFEST, Manifest, Shard, shard_name, shard_prefix
 from records.plausibility import placement_summary, placement_warnings
 from records.tfds_files import tfds_files
@@ -56,8 +56,7 @@ def build_records(
         BuildError: for unusable input, a folder that was built with other options, too many rejected
             instances, or shards that do not add up to the plan.
     """
-    if set("*?[") & set(build.folder):
-        raise BuildError(f"{build.folder}: the path of a records folder must not hold the signs * ? [")
+    refuse_pattern(build.folder, "a records folder")
     options = build_options(build)
     # What a build under way is for. Its annotations may be mended meanwhile: a shard knows its own plan.
     resume_options = {name: value for name, value in options.items() if not name.endswith("_sha256")}

@@ -73,7 +73,7 @@ class Build:
     category: str | None = None
     image_ids: str | None = None
     detection_category: int | None = None
-    filtered: dict = field(default_factory=dict)
+    filtered: Mapping[str, int] = field(default_factory=dict)
     instances_per_shard: int = 1024
     score_threshold: float = 0.0
     max_bad_fraction: float = 0.01

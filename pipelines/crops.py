@@ -1,14 +1,18 @@
 """Cutting one instance out of an image: pixels and annotation in, the values of a record out."""
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
-from pipelines.instances import keypoint_array
+from pipelines.instances import AnnotatedImage, Instance, keypoint_array
 from records.geometry import box_to_center_scale, covering_rectangle, half_body_box
 from records.jpeg_rows import restart_interval
-from records.resample import cut_part
+from records.resample import cut_part, stored_size
+from records.skeletons import Skeleton
 
 #: Raised whenever the same options and inputs give other bytes, so that old records are not taken for new.
 BUILD_VERSION = 4
@@ -25,6 +29,10 @@ _JPEG_FLAGS = (
     cv2.IMWRITE_JPEG_OPTIMIZE,
     1,
 )
+
+
+Floats = npt.NDArray[np.float64]
+Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -65,12 +73,14 @@ class CropOptions:
     quality: int = 80
     sharp_halves: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.encoding not in ENCODINGS:
             raise ValueError(f"encoding is {self.encoding!r}; expected one of {', '.join(ENCODINGS)}")
 
 
-def plain_views(center, scale, keypoints, skeleton, options):
+def plain_views(
+    center: Floats, scale: Floats, keypoints: Floats, skeleton: Skeleton, options: CropOptions
+) -> tuple[Floats, Floats]:
     """What training shows of an instance before scale and rotation are drawn: the box, and halves of the
     body.
 
@@ -97,7 +107,13 @@ def plain_views(center, scale, keypoints, skeleton, options):
     return np.stack(centers), np.stack(scales)
 
 
-def crop_rectangle(centers, scales, image_size, options, margin=0.0):
+def crop_rectangle(
+    centers: Floats,
+    scales: Floats,
+    image_size: tuple[int, int],
+    options: CropOptions,
+    margin: float = 0.0,
+) -> tuple[int, int, int, int] | None:
     """The part of an image that every crop drawn from an instance lies in.
 
     Args:
@@ -114,7 +130,14 @@ def crop_rectangle(centers, scales, image_size, options, margin=0.0):
     return covering_rectangle(centers, scales * (1 + options.scale_factor), image_size, True, margin)
 
 
-def cut_crop(pixels, center, scale, keypoints, skeleton, options):
+def cut_crop(
+    pixels: Pixels,
+    center: Floats,
+    scale: Floats,
+    keypoints: Floats,
+    skeleton: Skeleton,
+    options: CropOptions,
+) -> tuple[Pixels, Floats] | None:
     """The pixels to store of one instance.
 
     Args:
@@ -131,10 +154,11 @@ def cut_crop(pixels, center, scale, keypoints, skeleton, options):
     """
     centers, scales = plain_views(center, scale, keypoints, skeleton, options)
     widths = scales[:, 0] if options.sharp_halves else scale[:1]
-    downscale = min(1.0, options.max_crop_scale * options.input_size[0] / widths[widths > 0].min())
-    if options.encoding == "exact":
-        downscale = 1.0
-    margin = 0.5 / downscale if downscale < 1 else 0.0
+    downscale, margin = stored_size(
+        options.input_size[0],
+        widths[widths > 0].min(),
+        math.inf if options.encoding == "exact" else options.max_crop_scale,
+    )
     image_size = (pixels.shape[1], pixels.shape[0])
     rectangle = crop_rectangle(centers, scales, image_size, options, margin)
     if rectangle is None:
@@ -142,7 +166,7 @@ def cut_crop(pixels, center, scale, keypoints, skeleton, options):
     return cut_part(pixels, rectangle, downscale)
 
 
-def jpeg_quality(quality, stored_scale):
+def jpeg_quality(quality: int, stored_scale: float) -> int:
     """The JPEG quality of one instance's crop: higher for instances that the network shows enlarged.
 
     What JPEG rounds away is enlarged with them, and their crops are small: with one quality for everybody,
@@ -159,7 +183,7 @@ def jpeg_quality(quality, stored_scale):
     return round(100 - (100 - quality) * min(1.0, stored_scale))
 
 
-def encode_crop(crop, stored_scale, options):
+def encode_crop(crop: Pixels, stored_scale: float, options: CropOptions) -> bytes:
     """The bytes to store of a crop: the same for the same pixels, always.
 
     Args:
@@ -186,7 +210,9 @@ def encode_crop(crop, stored_scale, options):
     return content.tobytes()
 
 
-def make_record(pixels, image, instance, skeleton, options):
+def make_record(
+    pixels: Pixels, image: AnnotatedImage, instance: Instance, skeleton: Skeleton, options: CropOptions
+) -> dict[str, Any] | None:
     """The values of one record.
 
     Args:

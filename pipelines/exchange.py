@@ -5,12 +5,21 @@ says what belongs together; from then on the exchange only moves files, and done
 was ended. Until the last step readers find the earlier files, or no seal: never a mixture of both under one.
 """
 
+from collections.abc import Iterable, Sequence
+
 from apache_beam.io.filesystems import FileSystems
 
 from pipelines.storage import discard, list_files, move, read_if_there, write_whole
 
 
-def exchange(made, folder, parts, labels, seal, obsolete=()):
+def exchange(
+    made: str,
+    folder: str,
+    parts: Sequence[str],
+    labels: Sequence[str],
+    seal: str,
+    obsolete: Iterable[str] = (),
+) -> None:
     """Puts what was made in the place of what stands in a folder.
 
     Args:
@@ -30,6 +39,6 @@ def exchange(made, folder, parts, labels, seal, obsolete=()):
         discard(FileSystems.join(folder, name) for name in (seal, *labels))
         move(replacing, made, folder)
     move([name for name in labels if name in waiting], made, folder)
-    write_whole(FileSystems.join(folder, seal), content)
+    write_whole(FileSystems.join(folder, seal), content or b"")
     discard(FileSystems.join(folder, name) for name in obsolete)
     discard([FileSystems.join(made, seal)])  # what says that there is something to exchange

@@ -4,9 +4,14 @@ Browsers, and so all annotation tools that run in one, show images upright; COCO
 """
 
 import struct
+from collections.abc import Mapping
+from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
+
+from pipelines.instances import AnnotatedImage
 
 #: The tag of an image's orientation (Exif 2.32, section 4.6.4), and the type of its value, SHORT.
 _ORIENTATION_TAG = 0x112
@@ -16,7 +21,7 @@ _SHORT = 3
 TURNED, AS_STORED, UNDECIDED = "exif_turned", "exif_as_stored", "exif_undecided"
 
 
-def read_orientation(exif):
+def read_orientation(exif: bytes) -> int:
     """The orientation that EXIF data name.
 
     Args:
@@ -40,7 +45,7 @@ def read_orientation(exif):
     return 1
 
 
-def decode(content, flags):
+def decode(content: bytes, flags: int) -> tuple[npt.NDArray[Any] | None, int]:
     """Decodes an image's file, and reads its orientation.
 
     Args:
@@ -58,7 +63,7 @@ def decode(content, flags):
     return pixels, 1 if exif is None else read_orientation(exif.tobytes())
 
 
-def turn_upright(pixels, orientation):
+def turn_upright(pixels: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
     """An image as its EXIF orientation (Exif 2.32, section 4.6.4) says that it is to be looked at.
 
     Args:
@@ -77,7 +82,9 @@ def turn_upright(pixels, orientation):
     return cv2.flip(pixels, -1) if orientation in (3, 7) else pixels
 
 
-def orient(pixels, orientation, image, rule):
+def orient(
+    pixels: npt.NDArray[np.uint8], orientation: int, image: AnnotatedImage, rule: str
+) -> tuple[npt.NDArray[np.uint8], str | None]:
     """Turns an image upright if its annotations are of the upright one.
 
     What a tool did can be seen from the annotated size, where the orientation exchanges width and height and
@@ -107,7 +114,7 @@ def orient(pixels, orientation, image, rule):
     return pixels, AS_STORED
 
 
-def orientation_warning(notes):
+def orientation_warning(notes: Mapping[str, int]) -> str | None:
     """What a user shall know of instances in images with an EXIF orientation, or None.
 
     Args:

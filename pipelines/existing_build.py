@@ -2,8 +2,10 @@
 
 import contextlib
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
 
@@ -11,7 +13,7 @@ from hrpose.storage import is_remote
 from pipelines.dead_letters import DEAD_LETTERS
 from pipelines.errors import BuildError
 from pipelines.exchange import exchange
-from pipelines.shard_job import REPLACING_FOLDER, WORK_FOLDER
+from pipelines.shard_job import REPLACING_FOLDER, WORK_FOLDER, ShardJob
 from pipelines.storage import (
     PARTIAL,
     discard,
@@ -48,7 +50,13 @@ class Found:
     waiting: bool = False
 
 
-def find_existing_build(folder, prefix, options, resume_options, overwrite):
+def find_existing_build(
+    folder: str,
+    prefix: str,
+    options: Mapping[str, Any],
+    resume_options: Mapping[str, Any],
+    overwrite: bool,
+) -> Found:
     """Finds out whether a build is done, can be continued, or has something to replace.
 
     Ends an exchange that was interrupted; nothing else is changed but what a finished build has left over.
@@ -147,7 +155,7 @@ def _beginning(path):
         return file.read(1 << 16)
 
 
-def finish_exchange(folder):
+def finish_exchange(folder: str) -> bool:
     """Puts a whole build that was to replace another one in its place, unless there is none.
 
     Returns:
@@ -172,7 +180,7 @@ def finish_exchange(folder):
     return True
 
 
-def remove_others(job):
+def remove_others(job: ShardJob) -> None:
     """Removes shards of an earlier plan, whose names say another number of shards."""
     wanted = {PurePath(job.shard_path(index)).name for index in range(job.count)}
     prefix = shard_prefix(job.dataset, job.split)
@@ -180,7 +188,7 @@ def remove_others(job):
     _remove(job.shards_folder, [name for name in names if is_shard_name(name, prefix) and name not in wanted])
 
 
-def remove_outdated(job):
+def remove_outdated(job: ShardJob) -> None:
     """Removes shards that were made from another plan than the one that stands there now.
 
     Here and not by the workers, several of which may be at work on the same shard.
@@ -189,7 +197,7 @@ def remove_outdated(job):
     discard(job.shard_path(index) for index, result in shard_results.items() if result is None)
 
 
-def clean_up(folder, work_folders=(WORK_FOLDER, REPLACING_FOLDER)):
+def clean_up(folder: str, work_folders: Sequence[str] = (WORK_FOLDER, REPLACING_FOLDER)) -> None:
     """Removes what builds need only while they are under way, and what writers left who were ended."""
     for work in work_folders:
         path = FileSystems.join(folder, work)
@@ -214,7 +222,7 @@ def _remove(folder, names):
     discard(FileSystems.join(folder, name) for name in names)
 
 
-def differences(options, before):
+def differences(options: Mapping[str, Any], before: Mapping[str, Any]) -> str:
     """The options that differ, as text; empty if none does. Of a file's hash the first digits tell enough."""
 
     def short(value):

@@ -3,12 +3,15 @@
 import re
 import warnings
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
 
 from apache_beam.io.filesystems import FileSystems
 
+from pipelines.errors import UnusableImageError
+from pipelines.instances import AnnotatedImage
 from pipelines.storage import exists
 
 #: How a path begins that means something on one computer only; and how one is written in an address.
@@ -16,7 +19,7 @@ _ABSOLUTE = re.compile(r"/|[A-Za-z]:/|[a-z][a-z0-9+.-]*://")
 _IN_ADDRESS = re.compile(r"\?d=([^&]+)$")
 
 
-def locate_image(folder, file_name, name_prefix="", follow_links=False):
+def locate_image(folder: str, file_name: str, name_prefix: str = "", follow_links: bool = False) -> str:
     """The path of an image inside the image folder.
 
     The folder itself may be a link; the image must not lead out of it, neither by name nor, unless asked
@@ -30,26 +33,26 @@ def locate_image(folder, file_name, name_prefix="", follow_links=False):
         follow_links: whether links may lead out of the folder, as those of DVC, git-annex and the caches of
             Hugging Face do.
 
-    Returns:
-        (path, None, None), or (None, reason, detail).
+    Raises:
+        UnusableImageError: if there is none there.
     """
     name = file_name.replace("\\", "/")
     if not name.startswith(name_prefix):
-        return None, "missing_image", f"{file_name!r} does not begin with {name_prefix!r}"
+        raise UnusableImageError("missing_image", f"{file_name!r} does not begin with {name_prefix!r}")
     parts = name[len(name_prefix) :].split("/")
     if ".." in parts or parts[0] in ("", "~"):
-        return None, "unsafe_path", f"{file_name!r} leaves the image folder"
+        raise UnusableImageError("unsafe_path", f"{file_name!r} leaves the image folder")
     path = FileSystems.join(folder, *parts)
     if FileSystems.get_scheme(folder):
         if not _is_object_name(path):
-            return None, "missing_image", f"{file_name!r} is no name that a store allows"
-        return path, None, None
+            raise UnusableImageError("missing_image", f"{file_name!r} is no name that a store allows")
+        return path
     if not FileSystems.exists(path):
-        return None, "missing_image", path
+        raise UnusableImageError("missing_image", path)
     if not follow_links and not Path(path).resolve().is_relative_to(Path(folder).resolve()):
         detail = f"{path} is a link that leaves the image folder; --follow_links follows such links"
-        return None, "unsafe_path", detail
-    return path, None, None
+        raise UnusableImageError("unsafe_path", detail)
+    return path
 
 
 def _is_object_name(path):
@@ -64,7 +67,7 @@ def _is_object_name(path):
         return False
 
 
-def match_names(images, folder):
+def match_names(images: Iterable[AnnotatedImage], folder: str) -> list[AnnotatedImage]:
     """Gives images whose names are no paths below the image folder the names of the files meant there.
 
     An absolute path inside the folder becomes the path below it. Where the annotations were made on another

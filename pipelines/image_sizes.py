@@ -1,15 +1,19 @@
 """Sizes of images from the headers of their files, where annotations do not state them."""
 
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import imagesize
 from apache_beam.io.filesystems import FileSystems
 
 from hrpose.storage import irregular_kind
+from pipelines.errors import UnusableImageError
 from pipelines.exif import decode
 from pipelines.image_names import locate_image
+from pipelines.instances import AnnotatedImage
 from pipelines.storage import FETCHED, open_if_there
 
 #: Pixels, PNG's limit (ISO/IEC 15948, 7.1); more is a damaged header.
@@ -18,7 +22,9 @@ _LARGEST_SIDE = 2**31 - 1
 _JPEG = b"\xff\xd8"
 
 
-def header_sizes(folder, name_prefix="", upright=False):
+def header_sizes(
+    folder: str | Path, name_prefix: str = "", upright: bool = False
+) -> Callable[[str], tuple[int, int] | None]:
     """A function that reads an image's size from its header.
 
     Links are followed wherever they lead: whether such an image is taken is decided when it is to be cut,
@@ -35,10 +41,10 @@ def header_sizes(folder, name_prefix="", upright=False):
     """
 
     def image_size_of(file_name):
-        path, _, _ = locate_image(str(folder), file_name, name_prefix, follow_links=True)
-        if path is None or irregular_kind(path):
-            return None
         try:
+            path = locate_image(str(folder), file_name, name_prefix, follow_links=True)
+            if irregular_kind(path):
+                return None
             file = open_if_there(path)
             if file is None:
                 return None
@@ -46,7 +52,7 @@ def header_sizes(folder, name_prefix="", upright=False):
                 size = imagesize.get(file, exif_rotation=upright)
                 if upright and min(size) > 0 and _is_turned(file):
                     size = size[::-1]
-        except OSError:
+        except (UnusableImageError, OSError):
             return None
         return size if min(size) > 0 and max(size) <= _LARGEST_SIDE else None
 
@@ -69,7 +75,9 @@ def _is_turned(file):
         return False
 
 
-def with_sizes(images, folder, name_prefix="", upright=False):
+def with_sizes(
+    images: Sequence[AnnotatedImage], folder: str, name_prefix: str = "", upright: bool = False
+) -> tuple[list[AnnotatedImage], int]:
     """Images with the size of their files' headers where none is stated; from a store many at a time.
 
     Args:

@@ -1,10 +1,12 @@
 """What every dataset is brought to before planning: images with the instances to cut out of them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from records.skeletons import Skeleton
 
@@ -25,13 +27,13 @@ class Instance:
     """
 
     instance_id: int
-    box: list
-    keypoints: list
+    box: list[float]
+    keypoints: list[float]
     area: float
     score: float = 1.0
 
 
-class Instances(Sequence):
+class Instances(Sequence[Instance]):
     """The instances of one image, each kept as a row of the plan: an eighth of the objects' memory.
 
     Attributes:
@@ -40,24 +42,24 @@ class Instances(Sequence):
 
     __slots__ = ("rows",)
 
-    def __init__(self, instances=()):
+    def __init__(self, instances: Iterable[Instance] = ()) -> None:
         """Args: an iterable of `Instance`."""
-        self.rows = []
+        self.rows: list[str] = []
         for instance in instances:
             self.append(instance)
 
-    def append(self, instance):
+    def append(self, instance: Instance) -> None:
         """Adds a `Instance`."""
         values = instance.instance_id, instance.box, instance.keypoints, instance.area, instance.score
         self.rows.append(as_json(values))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> Any:
         return Instance(*json.loads(self.rows[index]))
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
         return isinstance(other, Instances) and self.rows == other.rows
 
 
@@ -75,7 +77,7 @@ class AnnotatedImage:
     file_name: str
     width: int
     height: int
-    instances: Sequence = field(default_factory=Instances)
+    instances: Instances | list[Instance] = field(default_factory=Instances)
     size_stated: bool = True
 
 
@@ -92,22 +94,22 @@ class Source:
     """
 
     skeleton: Skeleton
-    images: list
-    filtered: dict
-    rejected: list
+    images: list[AnnotatedImage]
+    filtered: Mapping[str, int]
+    rejected: list[dict[str, Any]]
 
     @property
-    def count(self):
+    def count(self) -> int:
         """Number of instances to make records of."""
         return sum(len(image.instances) for image in self.images)
 
 
-def rejection(image_id, instance_id, reason, detail):
+def rejection(image_id: Any, instance_id: Any, reason: str, detail: str) -> dict[str, Any]:
     """One line of the dead-letter file; ids that are none, and long details, are shortened to text."""
     ids = [key if key is None or type(key) is int else str(key)[:100] for key in (image_id, instance_id)]
     return {"image_id": ids[0], "instance_id": ids[1], "reason": reason, "detail": detail[:500]}
 
 
-def keypoint_array(instance):
+def keypoint_array(instance: Instance) -> npt.NDArray[np.float64]:
     """An instance's keypoints as (K, 3) float64."""
     return np.asarray(instance.keypoints, np.float64).reshape(-1, 3)

@@ -2,13 +2,16 @@
 
 import json
 from collections import Counter
+from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 
+from pipelines.instances import AnnotatedImage, Instances
 from records.plausibility import count_placement
 
 
-def count_instances(images, input_size):
+def count_instances(images: Sequence[AnnotatedImage], input_size: tuple[int, int]) -> Counter[str]:
     """What `records.plausibility.count_placement` counts of some images' instances.
 
     Args:
@@ -18,7 +21,8 @@ def count_instances(images, input_size):
     Returns:
         A `Counter`.
     """
-    rows = json.loads(f"[{','.join(row for image in images for row in image.instances.rows)}]")
+    kept = (cast(Instances, image.instances) for image in images)
+    rows = json.loads(f"[{','.join(row for instances in kept for row in instances.rows)}]")
     if not rows:
         return Counter()
     sizes = [(image.width, image.height) for image in images for _ in range(len(image.instances))]

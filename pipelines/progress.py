@@ -3,14 +3,17 @@
 import contextlib
 import threading
 import time
+from typing import Self, TextIO
 
 from tqdm import tqdm
+
+from pipelines.shard_job import ShardJob
 
 
 class ShardProgress:
     """Shows finished instances and shards while any runner works, by looking at the side files."""
 
-    def __init__(self, job, instances, stderr):
+    def __init__(self, job: ShardJob, instances: int, stderr: TextIO) -> None:
         """Args: the `ShardJob`, the number of instances planned, and where to show the bar."""
         self.job = job
         self.bar = tqdm(
@@ -26,11 +29,11 @@ class ShardProgress:
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self.thread.start()
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self.stop.set()
         self.thread.join()
         self.bar.close()

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from hrpose.storage import absolute
 from pipelines.errors import BuildError
 from pipelines.progress import ShardProgress
 from pipelines.runner_options import LOCAL_RUNNER, check_dask, is_dask, only_submits, with_hints
+from pipelines.shard_job import ShardJob
 from pipelines.transforms import WriteShards
 from pipelines.watchdog import DRIVER
 
@@ -35,7 +37,7 @@ _HINTS = {
 }
 
 
-def run_pipeline(job, beam_args, instances):
+def run_pipeline(job: ShardJob, beam_args: Sequence[str], instances: int) -> None:
     """Runs the Beam job with a progress bar. Without a runner in `beam_args` it runs on this host.
 
     Args:

@@ -8,6 +8,7 @@ import logging
 import pkgutil
 import re
 import socket
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, StandardOptions
@@ -62,7 +63,7 @@ _NEEDS = {
 _HINTS = ("--resource_hints=min_ram=2GB", "--resource_hints=cpu_count=1")
 
 
-def beam_arguments(rest, workers):
+def beam_arguments(rest: Sequence[str], workers: int) -> tuple[str, ...]:
     """The arguments for Beam's `PipelineOptions`.
 
     Args:
@@ -117,12 +118,12 @@ def beam_arguments(rest, workers):
     return tuple(arguments)
 
 
-def is_dask(runner):
+def is_dask(runner: str) -> bool:
     """Whether a runner's name in `beam_arguments` means Dask."""
     return runner == _RUNNERS["dask"]
 
 
-def with_hints(beam_args):
+def with_hints(beam_args: Sequence[str]) -> list[str]:
     """Arguments for Beam's `PipelineOptions` with the job's resource hints; the user's own ones win.
 
     Dataflow's delayed jobs (--flexrs_goal) get none, because they do not take any
@@ -133,14 +134,14 @@ def with_hints(beam_args):
     return [*_HINTS, *beam_args]
 
 
-def only_submits(beam_args):
+def only_submits(beam_args: Sequence[str]) -> bool:
     """Whether the command hands the job over without seeing its end: as a template, or by the user's wish."""
     options = PipelineOptions(list(beam_args))
     template = options.view_as(GoogleCloudOptions).template_location
     return bool(template or options.view_as(StandardOptions).no_wait_until_finish)
 
 
-def check_listening(arguments):
+def check_listening(arguments: Sequence[str]) -> None:
     """Finds out whether something listens where the job shall be sent: the runners would wait for minutes.
 
     Args:
@@ -157,7 +158,7 @@ def check_listening(arguments):
         _connect("dask_client_address", options.address, "a Dask scheduler")
 
 
-def check_dask(options):
+def check_dask(options: PipelineOptions) -> None:
     """Finds out whether the hosts of a Dask cluster have this project; one without would wait for ever.
 
     Args:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 
 from pipelines.instances import AnnotatedImage, Instance, Instances, as_json
@@ -10,17 +11,17 @@ from pipelines.instances import AnnotatedImage, Instance, Instances, as_json
 SALT = "hrpose-1"
 
 
-def hash_key(*parts):
+def hash_key(*parts: int) -> bytes:
     """A fixed pseudo-random sort key of some ids."""
     return hashlib.sha256(":".join(map(str, (SALT, *parts))).encode()).digest()
 
 
-def shard_count(instances, instances_per_shard):
+def shard_count(instances: int, instances_per_shard: int) -> int:
     """How many shards to cut: about `instances_per_shard` each, at least one."""
     return max(1, round(instances / instances_per_shard))
 
 
-def plan_shards(images, count):
+def plan_shards(images: Sequence[AnnotatedImage], count: int) -> list[list[AnnotatedImage]]:
     """Cuts images, in hash order, into consecutive ranges with about equally many instances.
 
     Args:
@@ -33,7 +34,7 @@ def plan_shards(images, count):
     """
     ordered = sorted(images, key=lambda image: hash_key(image.image_id))
     total = sum(len(image.instances) for image in ordered)
-    shards = [[] for _ in range(count)]
+    shards: list[list[AnnotatedImage]] = [[] for _ in range(count)]
     before = 0
     for image in ordered:
         for part in _divide(image, max(1, total // count)):
@@ -68,7 +69,7 @@ def _joined(parts):
     return images
 
 
-def dump_plan(images):
+def dump_plan(images: Sequence[AnnotatedImage]) -> bytes:
     """A shard's plan as bytes for its plan file: a JSON list of images and their `Instances`."""
 
     def row(image):
@@ -79,9 +80,10 @@ def dump_plan(images):
     return f"[{','.join(map(row, images))}]".encode()
 
 
-def load_plan(data):
+def load_plan(data: bytes) -> list[AnnotatedImage]:
     """The images of a shard's plan file, each with a list of `Instance`."""
-    return [
-        AnnotatedImage(*row[:4], [Instance(*instance) for instance in row[4]], *row[5:])
-        for row in json.loads(data)
-    ]
+    images = []
+    for image_id, file_name, width, height, rows, *stated in json.loads(data):
+        instances = [Instance(*row) for row in rows]
+        images.append(AnnotatedImage(image_id, file_name, width, height, instances, *stated))
+    return images

@@ -9,7 +9,9 @@ import hashlib
 import os
 import re
 import uuid
-from pathlib import PurePath
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePath
+from typing import Any, BinaryIO
 
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
@@ -30,7 +32,7 @@ _CREDENTIALS = (
 )
 
 
-def use_options(beam_args):
+def use_options(beam_args: Sequence[str]) -> None:
     """Opens files with these of Beam's `PipelineOptions` from now on, such as `--s3_region_name`.
 
     Args:
@@ -39,7 +41,7 @@ def use_options(beam_args):
     FileSystems.set_options(PipelineOptions(list(beam_args)))
 
 
-def check_reachable(*paths):
+def check_reachable(*paths: str | Path | None) -> None:
     """Refuses paths of stores whose packages or credentials are missing, before Beam looks for them.
 
     Beam looks for Google's credentials five times, which takes half a minute, and goes on without.
@@ -70,7 +72,7 @@ def check_reachable(*paths):
 
 
 @contextlib.contextmanager
-def store_errors():
+def store_errors() -> Iterator[None]:
     """Makes one clear line of what a store refuses.
 
     Raises:
@@ -93,7 +95,7 @@ def store_errors():
         raise BuildError(f"the store refuses: {said}{hint and '; '}{hint}") from error
 
 
-def exists(path):
+def exists(path: str | Path) -> bool:
     """Whether a file is there, or a folder: on an object store one with something in it."""
     path = str(path)
     if FileSystems.get_filesystem(path).has_dirs():
@@ -104,13 +106,13 @@ def exists(path):
     return path.count("/") > 2 and FileSystems.exists(path)  # a bucket, gs://name, is no file to ask for
 
 
-def list_files(folder, pattern="*"):
+def list_files(folder: str, pattern: str = "*") -> dict[str, int]:
     """The files of a folder whose names match, with one request: {name: size in bytes}."""
     (match,) = FileSystems.match([FileSystems.join(folder, pattern)])
     return {PurePath(file.path).name: file.size_in_bytes for file in match.metadata_list}
 
 
-def open_if_there(path):
+def open_if_there(path: str) -> BinaryIO | None:
     """A file, opened for reading; None if there is none, or if it has vanished meanwhile.
 
     Raises:
@@ -130,7 +132,7 @@ def open_if_there(path):
         return None
 
 
-def read_if_there(path):
+def read_if_there(path: str) -> bytes | None:
     """A file's content as bytes, or None if there is none."""
     file = open_if_there(path)
     if file is None:
@@ -139,7 +141,7 @@ def read_if_there(path):
         return file.read()
 
 
-def read_json_if_there(path):
+def read_json_if_there(path: str) -> Any:
     """The parsed content of a JSON file, or None if there is none.
 
     Raises:
@@ -149,7 +151,7 @@ def read_json_if_there(path):
     return None if content is None else loads(content.decode())
 
 
-def file_sha256(path):
+def file_sha256(path: str | Path) -> str:
     """SHA-256 of a file's content as hexadecimal digits.
 
     Raises:
@@ -168,16 +170,18 @@ def file_sha256(path):
     return digest.hexdigest()
 
 
-def write_whole(path, content):
+def write_whole(path: str, content: bytes) -> None:
     """Writes a file's bytes with `write_blocks`."""
     write_blocks(path, [content])
 
 
-def write_blocks(path, blocks):
+def write_blocks(path: str, blocks: Iterable[bytes]) -> None:
     """Writes a file, an iterable of bytes, so that it appears under its name only when it is complete.
 
     Several may write the same file at the same time, as where a runner tries a task once more: each writes to
-    a name of its own, and the last one stands.
+    a name of its own, and the last one stands. `hrpose.atomic_files` does this for files of this host; here a
+    path is one of any engine's file systems, which Beam alone opens, and some of which do not put a file in
+    the place of another one.
     """
     temporary = f"{path}.{uuid.uuid4().hex[:12]}.partial"
     try:
@@ -195,7 +199,7 @@ def write_blocks(path, blocks):
         raise
 
 
-def move(names, source, target):
+def move(names: Sequence[str], source: str, target: str) -> None:
     """Moves files from one folder to another one, where they replace those of the same names.
 
     Args:
@@ -225,7 +229,17 @@ def _put(sources, targets):
         FileSystems.rename(sources, targets)
 
 
-def refuse_folder(path):
+def refuse_pattern(path: str, what: str) -> None:
+    """Refuses a path that Beam would take for a pattern of several.
+
+    Raises:
+        BuildError: naming it, and `what` it is of.
+    """
+    if set("*?[") & set(path):
+        raise BuildError(f"{path}: the path of {what} must not hold the signs * ? [")
+
+
+def refuse_folder(path: str) -> None:
     """Refuses a folder where a file is to be written or removed: Beam would delete it with all that it holds.
 
     Raises:
@@ -235,7 +249,7 @@ def refuse_folder(path):
         raise BuildError(f"{path} is a folder, and a file belongs there; move it away")
 
 
-def discard(paths):
+def discard(paths: Iterable[str]) -> None:
     """Removes files; one that is not there any more is none to remove.
 
     Raises:
@@ -256,7 +270,7 @@ def _delete(paths):
             raise
 
 
-def remove_folder(path):
+def remove_folder(path: str) -> None:
     """Removes a folder and everything in it, if it is there."""
     if FileSystems.get_filesystem(path).has_dirs():
         _delete([path])

@@ -9,8 +9,11 @@ import hashlib
 import json
 import os
 from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 import cv2
@@ -18,8 +21,10 @@ import psutil
 from apache_beam.io.filesystems import FileSystems
 
 from pipelines.crops import make_record
+from pipelines.errors import UnusableImageError
 from pipelines.images import decode_image, fetch_image
-from pipelines.instances import rejection
+from pipelines.instances import AnnotatedImage, rejection
+from pipelines.shard_job import ShardJob
 from pipelines.sharding import hash_key
 from pipelines.spool import Spool
 from pipelines.storage import (
@@ -37,11 +42,11 @@ from records.tfrecord import frame
 class WriteShards(beam.PTransform):
     """Shard numbers → the same numbers, each once its shard is complete."""
 
-    def __init__(self, job):
+    def __init__(self, job: ShardJob) -> None:
         super().__init__()
         self.job = job
 
-    def expand(self, numbers):
+    def expand(self, numbers: beam.PCollection[int]) -> beam.PCollection[int]:
         """`numbers`: a PCollection of ints."""
         return numbers | "Spread" >> beam.Reshuffle() | "WriteShard" >> beam.ParDo(WriteShard(self.job))
 
@@ -49,15 +54,15 @@ class WriteShards(beam.PTransform):
 class WriteShard(beam.DoFn):
     """Writes one shard and its side file; a shard that is already complete is left as it is."""
 
-    def __init__(self, job):
+    def __init__(self, job: ShardJob) -> None:
         self.job = job
 
-    def setup(self):
+    def setup(self) -> None:
         """Leaves the cores to the runner's workers, and none of them running without a driver."""
         cv2.setNumThreads(1)
         end_with_driver()
 
-    def process(self, index):
+    def process(self, index: int) -> Iterator[int]:
         """Yields `index` when the shard is complete."""
         if DRIVER in os.environ and not psutil.pid_exists(int(os.environ[DRIVER])):
             raise RuntimeError("the driver of this worker is gone")  # and Beam would go on for many shards
@@ -92,7 +97,9 @@ class WriteShard(beam.DoFn):
                 Path(job.work_folder).rmdir()
 
 
-def make_records(images, job, records):
+def make_records(
+    images: Sequence[AnnotatedImage], job: ShardJob, records: Spool
+) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """Makes the records of a shard, one after the other.
 
     Args:
@@ -104,14 +111,20 @@ def make_records(images, job, records):
         rejected: who could not be made one: list of dicts as `pipelines.instances.rejection` makes them.
         notes: {note of `pipelines.exif.orient`: number of instances}.
     """
-    rejected, notes = [], Counter()
+    rejected: list[dict[str, Any]] = []
+    notes: Counter[str] = Counter()
     for image, fetched in _fetched(images, job):
-        pixels, reason, detail, note = decode_image(image, *fetched, job.exif_orientation)
+        try:
+            path, content = fetched()
+            pixels, note = decode_image(image, path, content, job.exif_orientation)
+        except UnusableImageError as error:
+            rejected += [
+                rejection(image.image_id, instance.instance_id, error.reason, error.detail)
+                for instance in image.instances
+            ]
+            continue
         for instance in image.instances:
             where = image.image_id, instance.instance_id
-            if pixels is None:
-                rejected.append(rejection(*where, reason, detail))
-                continue
             try:
                 values = make_record(pixels, image, instance, job.skeleton, job.options)
             except ValueError as error:  # a crop that is larger than its format allows
@@ -126,16 +139,22 @@ def make_records(images, job, records):
     return rejected, notes
 
 
-def _fetched(images, job):
-    """(image, what `fetch_image` returns of it) of each, in order; from a store many at the same time."""
+def _fetched(
+    images: Sequence[AnnotatedImage], job: ShardJob
+) -> Iterator[tuple[AnnotatedImage, Callable[[], tuple[str, bytes]]]]:
+    """(image, function without arguments that gives or raises what `fetch_image` does) of each, in order.
 
-    def fetch(image):
+    From a store many are read at the same time.
+    """
+
+    def fetch(image: AnnotatedImage) -> tuple[str, bytes]:
         return fetch_image(job.images, image, job.name_prefix, job.follow_links)
 
     if not FileSystems.get_scheme(job.images):
-        yield from ((image, fetch(image)) for image in images)
+        yield from ((image, partial(fetch, image)) for image in images)
         return
     with ThreadPoolExecutor(FETCHED) as pool:
         for start in range(0, len(images), FETCHED):
             batch = images[start : start + FETCHED]
-            yield from zip(batch, list(pool.map(fetch, batch)), strict=True)
+            futures = [pool.submit(fetch, image) for image in batch]
+            yield from ((image, future.result) for image, future in zip(batch, futures, strict=True))

@@ -14,7 +14,7 @@ _INTERVAL = 2
 
 
 @functools.cache  # one thread however many steps a worker sets up
-def end_with_driver():
+def end_with_driver() -> None:
     """Ends this process soon after its driver, wherever it is: Beam would try to reach it for minutes."""
     number = int(os.environ.get(DRIVER, os.getpid()))
     if number == os.getpid():
@@ -26,7 +26,7 @@ def end_with_driver():
     threading.Thread(target=_watch, args=(driver,), daemon=True).start()
 
 
-def is_gone(driver):
+def is_gone(driver: psutil.Process) -> bool:
     """Whether a process has ended, also if nobody has asked for its exit code yet."""
     try:
         return not driver.is_running() or driver.status() == psutil.STATUS_ZOMBIE

@@ -5,7 +5,7 @@ from typing import Any
 
 from hrpose.flag_values import LARGEST_INPUT_SIDE
 from hrpose.json_checks import is_id, is_number, is_whole, received
-from records.skeletons import Skeleton
+from records.skeletons import wrong_skeleton
 
 
 def wrong_manifest(data: dict[str, Any]) -> str | None:
@@ -31,32 +31,6 @@ def wrong_manifest(data: dict[str, Any]) -> str | None:
         or next(filter(None, map(_wrong_shard, data["shards"])), None)
         or _named_twice([shard["name"] for shard in data["shards"]])
     )
-
-
-def wrong_skeleton(data: Any) -> str | None:
-    """Why parsed JSON is no skeleton, or None.
-
-    Args:
-        data: should be a dict as `records.skeletons.Skeleton.to_json` gives it.
-    """
-    if not isinstance(data, dict):
-        return received("skeleton", "an object", data)
-    if not isinstance(data["name"], str):
-        return received("skeleton's name", "a text", data["name"])
-    for name, fits, expected in (
-        ("keypoints", lambda value: isinstance(value, str), "names"),
-        ("flip_pairs", _is_pair, "pairs of indices"),
-        ("limbs", _is_pair, "pairs of indices"),
-        ("upper_body", is_id, "indices"),
-        ("sigmas", is_number, "numbers"),
-    ):
-        if not isinstance(data[name], list) or not all(map(fits, data[name])):
-            return received(f"skeleton's {name}", f"a list of {expected}", data[name])
-    try:
-        Skeleton.from_json(data)
-    except ValueError as error:
-        return str(error)
-    return None
 
 
 def _wrong_options(options: Any) -> str | None:
@@ -96,7 +70,3 @@ def _named_twice(names: list[str]) -> str | None:
 
 def _is_side(value: Any) -> bool:
     return is_id(value) and 0 < value <= LARGEST_INPUT_SIDE
-
-
-def _is_pair(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(map(is_id, value))

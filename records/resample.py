@@ -110,6 +110,22 @@ def decode_rows(crop: bytes, top: int, bottom: int) -> tuple[npt.NDArray[np.uint
     return (None, 0) if decoded is None else (np.asarray(decoded, np.uint8), BLOCK * first)
 
 
+def stored_size(input_width: int, view_width: float, max_crop_scale: float) -> tuple[float, float]:
+    """How much smaller a part is stored than it is in the image, and how much more of it that takes.
+
+    Args:
+        input_width: of the network input, pixels.
+        view_width: of the narrowest view that the network is shown of the part, image pixels.
+        max_crop_scale: stored pixels per pixel of the network input at most, in that view.
+
+    Returns:
+        downscale: factor on the part's size, 0..1.
+        margin: image pixels to add on every side: half a stored pixel, see `geometry.covering_rectangle`.
+    """
+    downscale = min(1.0, max_crop_scale * input_width / view_width)
+    return downscale, 0.5 / downscale if downscale < 1 else 0.0
+
+
 def cut_part(
     pixels: npt.NDArray[np.uint8], rectangle: tuple[int, int, int, int], downscale: float = 1.0
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:

@@ -7,6 +7,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from hrpose.json_checks import is_id, is_number, received
+
 #: Anybody's keypoints are known less exactly, and OKS divides by the square.
 _SMALLEST_SIGMA = 1e-6
 
@@ -100,6 +102,36 @@ class Skeleton:
         )
 
 
+def wrong_skeleton(data: Any) -> str | None:
+    """Why parsed JSON is no skeleton, or None.
+
+    Args:
+        data: should be a dict as `Skeleton.to_json` gives it.
+    """
+    if not isinstance(data, dict):
+        return received("skeleton", "an object", data)
+    if not isinstance(data["name"], str):
+        return received("skeleton's name", "a text", data["name"])
+    for name, fits, expected in (
+        ("keypoints", lambda value: isinstance(value, str), "names"),
+        ("flip_pairs", _is_pair, "pairs of indices"),
+        ("limbs", _is_pair, "pairs of indices"),
+        ("upper_body", is_id, "indices"),
+        ("sigmas", is_number, "numbers"),
+    ):
+        if not isinstance(data[name], list) or not all(map(fits, data[name])):
+            return received(f"skeleton's {name}", f"a list of {expected}", data[name])
+    try:
+        Skeleton.from_json(data)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(is_id, value))
+
+
 def keypoint_difference(ours: Sequence[str], theirs: Sequence[str]) -> str | None:
     """Where two lists of keypoint names differ, in words; None if they do not.
 
@@ -117,7 +149,8 @@ def keypoint_difference(ours: Sequence[str], theirs: Sequence[str]) -> str | Non
 
 
 #: COCO: names, order and limbs of the dataset's `categories` entry (indices there are 1-based), sigmas of
-#: pycocotools' `Params.setKpParams`, upper body of the official HRNet code.
+#: pycocotools' `Params.setKpParams`, upper body of the official HRNet code. `nms`, which imports
+#: nobody, has the sigmas once more.
 COCO = Skeleton(
     name="coco",
     keypoints=(
@@ -184,10 +217,7 @@ POSETRACK = Skeleton(
         *((7, 9), (8, 10), (1, 2), (0, 1), (0, 2), (1, 5), (1, 6)),
     ),
     upper_body=tuple(range(11)),
-    sigmas=(
-        *(0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072),
-        *(0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089),
-    ),
+    sigmas=COCO.sigmas,
 )
 
 #: MPII Human Pose: order of the keypoint ids in the release's `annopoints`; limbs, flip pairs and upper body

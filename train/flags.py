@@ -56,7 +56,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_enum(
         "precision",
         "float32",
-        tuple(PRECISIONS),
+        PRECISIONS,
         "What the network computes in; bfloat16 needs half the memory. Weights stay float32.",
         flag_values=values,
     )

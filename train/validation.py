@@ -138,7 +138,7 @@ def validate(
     epoch: int,
     learnt: Parts,
     metric_log: MetricLog,
-    measured: bool = False,
+    timed: bool = False,
 ) -> float | None:
     """Validates a run after an epoch: the moving average of its weights if it keeps one.
 
@@ -148,13 +148,13 @@ def validate(
         epoch: number of epochs done.
         learnt: what was saved.
         metric_log: gets the numbers.
-        measured: whether to compile beforehand, so that the time tells how long later ones take.
+        timed: whether to compile beforehand, so that the time tells how long later ones take.
 
     Returns:
         How many seconds that took; None if it could not be done.
     """
     try:
-        if measured:
+        if timed:
             validator.warm_up()
         started = time.monotonic()
         result = validator(learnt.get("average", learnt["model"]), f"{run.config.model} epoch {epoch}")

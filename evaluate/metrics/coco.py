@@ -18,8 +18,8 @@ from faster_coco_eval import COCO, COCOeval_faster
 
 from evaluate.ground_truth import GroundTruth
 from evaluate.metrics.coco_files import ids_of, in_order, read_ground_truth, read_results, some
-from evaluate.metrics.metric import Metric, MetricInput, MetricResult, not_measured, number_or_none
-from evaluate.metrics.oks_matching import MAX_POSES
+from evaluate.metrics.metric import Metric, MetricInput, MetricResult, Number, not_measured, number_or_none
+from evaluate.metrics.oks_matching import MAX_POSES, annotation_oks
 from evaluate.metrics.pck import pck_of_boxes
 from evaluate.run_inputs import EvaluationSplit
 from hrpose.atomic_files import write_whole
@@ -115,32 +115,21 @@ class _Evaluation(COCOeval_faster):
     """The tool with its slowest step, a sum per pose and instance, done for all poses of an image at once."""
 
     def computeOks(self, imgId, catId):  # noqa: N802, N803, the base class's names
-        """OKS of an image's best poses with its instances, (D, G) float64: pycocotools' to the last bits.
-
-        As there, sums run over the labeled keypoints alone, and each pose's terms lie side by side: NumPy
-        adds them up in the same order, so that equal OKS stay equal.
-        """
+        """OKS of an image's best poses with its instances, (D, G)."""
         instances, poses = self.gt_dataset.get(imgId, catId), self.dt_dataset.get(imgId, catId)
         if not instances or not poses:
             return []
         best = np.argsort([-pose["score"] for pose in poses], kind="stable")[: self.params.maxDets[-1]]
         points = np.stack([poses[place]["keypoints"] for place in best]).reshape(len(best), -1, 3)
-        squares = 4 * self.params.kpt_oks_sigmas**2
-        oks = np.empty((len(best), len(instances)))
-        for column, instance in enumerate(instances):
-            ground_truth = instance["keypoints"].reshape(-1, 3)
-            keypoints = np.flatnonzero(ground_truth[:, 2] > 0)
-            if len(keypoints):
-                offsets = points.take(keypoints, axis=1)[:, :, :2] - ground_truth[keypoints, :2]
-            else:  # crowds: how far a keypoint is outside of the box grown by its own size to every side
-                keypoints = np.arange(len(ground_truth))
-                corner, size = np.reshape(instance["bbox"], (2, 2))
-                low, high = corner - size, corner + size * 2
-                offsets = np.maximum(0, low - points[:, :, :2]) + np.maximum(0, points[:, :, :2] - high)
-            distances = offsets[:, :, 0] ** 2 + offsets[:, :, 1] ** 2
-            exponents = distances / squares[keypoints] / (instance["area"] + np.spacing(1)) / 2
-            oks[:, column] = np.exp(-exponents).sum(axis=1) / len(keypoints)
-        return oks
+        keypoints = np.stack([instance["keypoints"] for instance in instances])
+        areas, boxes = ([instance[key] for instance in instances] for key in ("area", "bbox"))
+        return annotation_oks(
+            points[:, :, :2],
+            keypoints.reshape(len(instances), -1, 3),
+            areas,
+            boxes,
+            self.params.kpt_oks_sigmas,
+        )
 
 
 def _index(entries, image_numbers, category_numbers):
@@ -208,8 +197,10 @@ def measure(metric_input: MetricInput) -> MetricResult:
     if not annotated.labeled:
         why = f"{annotated.path} has no annotations to measure against"
         return not_measured(why, _submission(metric_input))
-    values = evaluate_coco(annotated.content, results, split.skeleton.sigmas, annotated.image_ids)
-    table, headline, remarks = format_table(values), f"AP {values['AP']:.3f}", ()
+    metrics = evaluate_coco(annotated.content, results, split.skeleton.sigmas, annotated.image_ids)
+    values: dict[str, Number] = {**metrics}
+    table, headline = format_table(metrics), f"AP {metrics['AP']:.3f}"
+    remarks: tuple[str, ...] = ()
     if values["AP"] == UNDEFINED:
         headline = "AP n/a, nobody to find"
     elif not results:
@@ -219,8 +210,8 @@ def measure(metric_input: MetricInput) -> MetricResult:
             f"\n{annotated.unusable:,} annotations without usable id, image, box or keypoints are left out"
         )
     if not annotated.has_areas:
-        remarks = ("The annotations have no areas; OKS takes those of the boxes.",)
-        table += f"\n{remarks[0]}"
+        remark = "The annotations have no areas; OKS takes those of the boxes."
+        remarks, table = (remark,), f"{table}\n{remark}"
         if split.manifest.boxes == "ground_truth":
             of_boxes = pck_of_boxes(metric_input)["mean"]
             values["PCK@0.2"] = number_or_none(of_boxes)

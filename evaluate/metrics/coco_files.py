@@ -2,8 +2,10 @@
 
 import reprlib
 import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -13,8 +15,13 @@ from hrpose.json_text import parse_json
 from records.annotations.image_ids import find_texts, whole_number
 from records.annotations.instance_checks import is_crowd
 
+#: Of an image or a category.
+Id = int | str
 
-def read_ground_truth(annotation_json, num_keypoints):
+
+def read_ground_truth(
+    annotation_json: str | Path | dict[str, Any], num_keypoints: int
+) -> dict[str, list[dict[str, Any]]]:
     """The ground truth of `evaluate.metrics.coco.evaluate_coco`, which has the rules and the errors.
 
     Args:
@@ -69,7 +76,12 @@ def read_ground_truth(annotation_json, num_keypoints):
     return {"images": content["images"], "annotations": annotations, "categories": content["categories"]}
 
 
-def read_results(results, num_keypoints, images, categories):
+def read_results(
+    results: str | Path | list[dict[str, Any]],
+    num_keypoints: int,
+    images: list[dict[str, Any]],
+    categories: set[Id],
+) -> list[dict[str, Any]]:
     """The results of `evaluate.metrics.coco.evaluate_coco`, which has the rules, warnings and errors.
 
     Args:
@@ -142,12 +154,12 @@ def read_results(results, num_keypoints, images, categories):
     ]
 
 
-def ids_of(entries):
+def ids_of(entries: Iterable[Mapping[str, Any]]) -> set[Id]:
     """The set of the ids of images or categories."""
     return {entry["id"] for entry in entries}
 
 
-def in_order(one):
+def in_order(one: Id) -> tuple[bool, Id]:
     """Key to sort ids by, which may be numbers and text: numbers first."""
     return isinstance(one, str), one
 
@@ -198,7 +210,7 @@ def _numbers(place, rows, length):
     return flat.reshape(len(rows), length)
 
 
-def some(image_ids):
+def some(image_ids: Sequence[Id]) -> str:
     """For an error's text: how many images and the first few of them."""
     listed = ", ".join(map(reprlib.repr, image_ids[:5])) + (", ..." if len(image_ids) > 5 else "")
     return f"{len(image_ids)} image{'s' if len(image_ids) > 1 else ''} ({listed})"

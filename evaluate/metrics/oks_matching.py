@@ -5,9 +5,12 @@ instances and many thresholds at once. Pure functions of arrays.
 """
 
 from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 MAX_POSES = 20
 """Only the best so many poses of an image count (maxDets of COCO's keypoint task)."""
@@ -24,52 +27,61 @@ class AnnotatedImage:
 
     Attributes:
         image_id: of the image.
-        instance_ids: tuple of G ids of the annotations; None for one without.
-        keypoints: (G, K, 3) float64, x, y in image pixels and COCO visibility.
-        areas: (G,) float64, square image pixels.
-        boxes: (G, 4) float64, x y w h in image pixels.
-        crowd: (G,) bool, regions of many instances.
-        counts: (G,) int, labeled keypoints.
-        rows: (D,) int, the poses' places in the list of results.
-        poses: (D, K, 2) float64, image pixels.
-        scores: (D,) float64.
+        instance_ids: G ids of the annotations; None for one without.
+        keypoints: (G, K, 3) x, y in image pixels and COCO visibility.
+        areas: (G,) square image pixels.
+        boxes: (G, 4) x y w h in image pixels.
+        crowd: (G,) regions of many instances.
+        counts: (G,) labeled keypoints.
+        rows: (D,) the poses' places in the list of results.
+        poses: (D, K, 2) image pixels.
+        scores: (D,).
     """
 
     image_id: int
-    instance_ids: tuple
-    keypoints: np.ndarray
-    areas: np.ndarray
-    boxes: np.ndarray
-    crowd: np.ndarray
-    counts: np.ndarray
-    rows: np.ndarray
-    poses: np.ndarray
-    scores: np.ndarray
+    instance_ids: tuple[int | None, ...]
+    keypoints: npt.NDArray[np.float64]
+    areas: npt.NDArray[np.float64]
+    boxes: npt.NDArray[np.float64]
+    crowd: npt.NDArray[np.bool_]
+    counts: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64]
+    poses: npt.NDArray[np.float64]
+    scores: npt.NDArray[np.float64]
+
+    def oks(self, sigmas: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """(D, G) OKS of every pose with every instance."""
+        return annotation_oks(self.poses, self.keypoints, self.areas, self.boxes, sigmas)
 
     @property
-    def ignored(self):
-        """(G,) bool: instances that are neither to be found nor a mistake to find: crowds, nobody labeled."""
+    def ignored(self) -> npt.NDArray[np.bool_]:
+        """(G,) instances that are neither to be found nor a mistake to find: crowds, nobody labeled."""
         return self.crowd | (self.counts == 0)
 
     @property
-    def pose_areas(self):
-        """(D,) float64, square image pixels: of the rectangle around all keypoints of a pose."""
+    def pose_areas(self) -> npt.NDArray[np.float64]:
+        """(D,) square image pixels: of the rectangle around all keypoints of a pose."""
         if not len(self.poses):
             return np.zeros(0)
         return np.prod(self.poses.max(axis=1) - self.poses.min(axis=1), axis=-1)
 
 
-def group_images(annotations, results, num_keypoints, image_ids=None):
+def group_images(
+    annotations: Iterable[Mapping[str, Any]],
+    results: Sequence[Mapping[str, Any]],
+    num_keypoints: int,
+    image_ids: Iterable[int] | None = None,
+) -> list[AnnotatedImage]:
     """Puts annotations and results of the same image together.
 
     Args:
-        annotations: list of COCO annotations with ``image_id, keypoints, bbox, area``.
-        results: list of COCO results with ``image_id, keypoints, score``.
+        annotations: COCO annotations with ``image_id, keypoints, bbox, area``.
+        results: COCO results with ``image_id, keypoints, score``.
         num_keypoints: K.
         image_ids: the images to look at; None for all.
 
     Returns:
-        A list of `AnnotatedImage` in the order of the ids; images with neither are left out. Poses come by
+        In the order of the ids; images with neither are left out. Poses come by
         falling score, those with equal scores in the order of the results, at most `MAX_POSES`.
     """
     instances, poses = defaultdict(list), defaultdict(list)
@@ -109,67 +121,105 @@ def _image(image_id, instances, rows, results, num_keypoints):
     )
 
 
-def similarities(poses, ground_truth, areas, sigmas):
+def similarities(
+    poses: npt.NDArray[np.float64],
+    ground_truth: npt.NDArray[np.float64],
+    areas: npt.ArrayLike,
+    sigmas: npt.ArrayLike,
+) -> npt.NDArray[np.float64]:
     """Keypoint similarity of each pose's keypoint with the same keypoint of each instance.
 
-    exp(-d² / (2 s² k²)) with distance d, the instance's area s², and k = 2 sigma
-    (https://cocodataset.org/#keypoints-eval).
-
     Args:
-        poses: (..., D, K, 2) float, image pixels.
-        ground_truth: (G, K, 2 or 3) float, image pixels.
-        areas: (G,) float, square image pixels.
-        sigmas: (K,) float.
+        poses: (..., D, K, 2) image pixels.
+        ground_truth: (G, K, 2 or 3) image pixels.
+        areas: (G,) square image pixels.
+        sigmas: (K,).
 
     Returns:
-        (..., D, G, K) float64 in 0..1.
+        (..., D, G, K) in 0..1.
     """
     squares = ((poses[..., :, None, :, :2] - ground_truth[..., :2]) ** 2).sum(axis=-1)
-    spread = 2 * (2 * np.asarray(sigmas)) ** 2 * (np.asarray(areas)[:, None] + np.spacing(1))
-    return np.exp(-squares / spread)
+    return _similarity(squares, np.asarray(areas)[:, None], np.asarray(sigmas))
 
 
-def oks_matrix(image, sigmas):
-    """OKS of every pose with every instance of an image, (D, G) float64.
+def _similarity(
+    squares: npt.NDArray[np.float64], areas: npt.ArrayLike, sigmas: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """exp(-d² / (2 s² k²)), distance d, area s², k = 2 sigma: https://cocodataset.org/#keypoints-eval.
 
-    For instances without a labeled keypoint (crowds) pycocotools takes a keypoint's distance to their box,
-    grown by its own size to every side, in place of the distance to the keypoint.
+    In the order in which pycocotools computes it, which decides the last bits.
     """
-    labeled = image.keypoints[:, :, 2] > 0
-    keypoint = similarities(image.poses, image.keypoints, image.areas, sigmas)
-    total = np.where(labeled, keypoint, 0).sum(axis=-1)
-    with_keypoints = total / np.maximum(labeled.sum(axis=1), 1)
-    if labeled.any(axis=1).all():
-        return with_keypoints
-    low = image.boxes[:, None, :2] - image.boxes[:, None, 2:]
-    high = image.boxes[:, None, :2] + 2 * image.boxes[:, None, 2:]
-    inside = np.clip(image.poses[:, None], low, high)
-    squares = ((image.poses[:, None] - inside) ** 2).sum(axis=-1)
-    spread = 2 * (2 * np.asarray(sigmas)) ** 2 * (image.areas[:, None] + np.spacing(1))
-    return np.where(labeled.any(axis=1), with_keypoints, np.exp(-squares / spread).mean(axis=-1))
+    return np.exp(-(squares / (4 * sigmas**2) / (areas + np.spacing(1)) / 2))
 
 
-def match(oks, ignored, crowd, thresholds):
+def annotation_oks(
+    poses: npt.NDArray[np.float64],
+    keypoints: npt.NDArray[np.float64],
+    areas: npt.ArrayLike,
+    boxes: npt.ArrayLike,
+    sigmas: npt.ArrayLike,
+) -> npt.NDArray[np.float64]:
+    """OKS of every pose with every annotated instance: pycocotools' `computeOks` to the last bits.
+
+    As there, sums run over the labeled keypoints alone, and each pose's terms lie side by side: NumPy adds
+    them up in the same order, so that equal OKS stay equal. For instances without a labeled keypoint (crowds)
+    a keypoint's distance is that to their box, grown by its own size to every side.
+
+    (`nms.oks_matrix` is the OKS between poses, of which none is the truth: it takes the mean of two areas.)
+
+    Args:
+        poses: (D, K, 2) image pixels.
+        keypoints: (G, K, 3) x, y in image pixels and COCO visibility.
+        areas: (G,) square image pixels.
+        boxes: (G, 4) x y w h in image pixels.
+        sigmas: (K,).
+
+    Returns:
+        (D, G) in 0..1.
+    """
+    spreads, sizes = np.asarray(sigmas, np.float64), np.asarray(areas, np.float64)
+    rectangles = np.asarray(boxes, np.float64)
+    oks = np.empty((len(poses), len(keypoints)))
+    for column, instance in enumerate(keypoints):
+        counted = np.flatnonzero(instance[:, 2] > 0)
+        if len(counted):
+            offsets = poses.take(counted, axis=1) - instance[counted, :2]
+        else:
+            counted = np.arange(len(instance))
+            corner, size = np.reshape(rectangles[column], (2, 2))
+            low, high = corner - size, corner + size * 2
+            offsets = np.maximum(0, low - poses) + np.maximum(0, poses - high)
+        squares = offsets[:, :, 0] ** 2 + offsets[:, :, 1] ** 2
+        oks[:, column] = _similarity(squares, sizes[column], spreads[counted]).sum(axis=1) / len(counted)
+    return oks
+
+
+def match(
+    oks: npt.NDArray[np.float64],
+    ignored: npt.NDArray[np.bool_],
+    crowd: npt.NDArray[np.bool_],
+    thresholds: npt.NDArray[np.float64] | Sequence[float],
+) -> npt.NDArray[np.int64]:
     """Gives each pose, best first, the instance it fits best among those still free.
 
     An instance that counts is preferred to one who is ignored, whatever the OKS; of equal OKS the later
     instance is taken; crowds may be taken any number of times.
 
     Args:
-        oks: (D, G) float, poses by falling score.
-        ignored: (A, G) bool, who does not count in each of A groups.
-        crowd: (G,) bool.
-        thresholds: (T,) float, the smallest OKS that makes a match.
+        oks: (D, G) poses by falling score.
+        ignored: (A, G) who does not count in each of A groups.
+        crowd: (G,).
+        thresholds: (T,) the smallest OKS that makes a match.
 
     Returns:
-        (A, T, D) int64: the instance's index, or `NOBODY`.
+        (A, T, D) the instance's index, or `NOBODY`.
     """
     poses, instances = oks.shape
     matches = np.full((len(ignored), len(thresholds), poses), NOBODY)
     if not instances:
         return matches
     least = np.minimum(np.asarray(thresholds, np.float64), 1 - 1e-10)[:, None]
-    taken = np.zeros((len(ignored), len(thresholds), instances), bool)
+    taken = np.zeros((len(ignored), len(thresholds), instances), np.bool_)
     for pose in range(poses):
         fits = (oks[pose] >= least) & (~taken | crowd)
         counting = np.where(fits & ~ignored[:, None], oks[pose], -1.0)
@@ -183,18 +233,23 @@ def match(oks, ignored, crowd, thresholds):
     return matches
 
 
-def precision_at_recalls(scores, right, counted, instances):
+def precision_at_recalls(
+    scores: npt.NDArray[np.float64],
+    right: npt.NDArray[np.bool_],
+    counted: npt.NDArray[np.bool_],
+    instances: int,
+) -> tuple[npt.NDArray[np.float64], float]:
     """The precision-recall curve as COCO reads it.
 
     Args:
-        scores: (N,) float, of all poses of all images.
-        right: (N,) bool, whether a pose has found somebody.
-        counted: (N,) bool, False for poses that are neither right nor wrong.
+        scores: (N,) of all poses of all images.
+        right: (N,) whether a pose has found somebody.
+        counted: (N,) False for poses that are neither right nor wrong.
         instances: how many there are to find, > 0.
 
     Returns:
-        precision: (101,) float64, at `RECALLS`, the highest at this recall or a higher one; 0 beyond the end.
-        recall: float, at the end of the curve.
+        precision: (101,) at `RECALLS`, the highest at this recall or a higher one; 0 beyond the end.
+        recall: at the end of the curve.
     """
     order = np.argsort(-scores, kind="stable")
     order = order[counted[order]]

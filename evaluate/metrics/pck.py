@@ -45,7 +45,8 @@ def pck(
     keypoints = checked("keypoints_image", keypoints_image, (None, None, 3))
     count, num_keypoints, _ = keypoints.shape
     predictions = checked("predictions_image", predictions_image, (count, num_keypoints, 2))
-    sides = checked("boxes", boxes, (count, 4))[:, 2:].max(axis=1, initial=0)
+    boxes = checked("boxes", boxes, (count, 4))
+    sides = boxes[:, 2:].max(axis=1, initial=0)
     if (sides <= 0).any():
         row = int(np.argmax(sides <= 0))
         raise ValueError(f"boxes: row {row} is {boxes[row]}; expected x y w h with w or h above 0")

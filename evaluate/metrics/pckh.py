@@ -172,15 +172,15 @@ def measure(metric_input: MetricInput) -> MetricResult:
         missing=keypoints[:, :, 2] == 0,
         head_boxes=np.reshape([instance["head_box"] for instance in chosen], (-1, 2, 2)).astype(np.float64),
     )
-    values = evaluate_mpii(np.stack([predicted[instance] for instance in ids]), heads, official_tenth)
-    table = format_table(values, "PCKh@0.5")
+    numbers = evaluate_mpii(np.stack([predicted[instance] for instance in ids]), heads, official_tenth)
+    table = format_table(numbers, "PCKh@0.5")
     if len(ids) < len(annotated.listed):
         table += (
             f"\nmeasured on {len(ids):,} of {len(annotated.listed):,} annotated instances: those with a "
             "record, a labeled keypoint and a head box"
         )
     table += rows
-    values = {name: number_or_none(value) for name, value in values.items()}
+    values = {name: number_or_none(value) for name, value in numbers.items()}
     return MetricResult(
         headline=f"PCKh@0.5 {values['Mean'] or 0:.1f}",
         table=table,

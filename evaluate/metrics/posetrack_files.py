@@ -6,10 +6,13 @@ The form is that of PoseTrack's annotations and of the submissions its tool pose
 """
 
 import reprlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from hrpose.atomic_files import write_json
 from hrpose.json_text import parse_json
@@ -39,38 +42,35 @@ class Frame:
 
     Attributes:
         image_id: the image.
-        points: (P, 15, 2) float64, x, y in image pixels.
-        present: (P, 15) bool: annotated, or predicted.
-        scores: (P, 15) float64, of predicted keypoints; `NO_SCORE` where there are none.
-        head_diagonals: (P,) float64, image pixels, of the head's box; NaN in predictions.
-        track_ids: (P,) int64, or None if anybody has none.
-        ignore_regions: tuple of (n, 2) float64 polygons, x, y in image pixels; nothing inside them counts.
+        points: (P, 15, 2) x, y in image pixels.
+        present: (P, 15) annotated, or predicted.
+        scores: (P, 15) of predicted keypoints; `NO_SCORE` where there are none.
+        head_diagonals: (P,) image pixels, of the head's box; NaN in predictions.
+        track_ids: (P,) or None if anybody has none.
+        ignore_regions: (n, 2) polygons, x, y in image pixels; nothing inside them counts.
     """
 
     image_id: int
-    points: np.ndarray
-    present: np.ndarray
-    scores: np.ndarray
-    head_diagonals: np.ndarray
-    track_ids: np.ndarray | None
-    ignore_regions: tuple[np.ndarray, ...]
+    points: npt.NDArray[np.float64]
+    present: npt.NDArray[np.bool_]
+    scores: npt.NDArray[np.float64]
+    head_diagonals: npt.NDArray[np.float64]
+    track_ids: npt.NDArray[np.int64] | None
+    ignore_regions: tuple[npt.NDArray[np.float64], ...]
 
 
-def sequence_paths(folder):
-    """The sequence files of a folder: list of `Path`, sorted by name.
+def sequence_paths(folder: str | Path) -> list[Path]:
+    """The sequence files of a folder, sorted by name.
 
     Raises:
         FileNotFoundError: if there are none.
     """
-    paths = sorted(path_of(folder).glob("*.json"))
-    if not paths:
-        raise FileNotFoundError(
-            f"no annotations in {folder}; expected PoseTrack's files, one .json per video"
-        )
-    return paths
+    if paths := sorted(path_of(folder).glob("*.json")):
+        return paths
+    raise FileNotFoundError(f"no annotations in {folder}; expected PoseTrack's files, one .json per video")
 
 
-def read_sequence(path, is_ground_truth):
+def read_sequence(path: Path, is_ground_truth: bool) -> list[Frame]:
     """Reads one video.
 
     Args:
@@ -79,7 +79,7 @@ def read_sequence(path, is_ground_truth):
             false`` (which PoseTrack21 has) are left out.
 
     Returns:
-        List of `Frame`, one per image of the file, in its order.
+        One per image of the file, in its order.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -87,7 +87,7 @@ def read_sequence(path, is_ground_truth):
     """
     data = _load(path)
     order = _keypoint_order(path, data)
-    instances = {image["id"]: [] for image in data["images"]}
+    instances: dict[int, list[tuple[str, dict[str, Any]]]] = {image["id"]: [] for image in data["images"]}
     for position, instance in enumerate(_list(path, data, "annotations")):
         place = f"{path}: annotation {position}"
         if not isinstance(instance, dict) or not _is_int(instance.get("image_id")):
@@ -104,15 +104,14 @@ def read_sequence(path, is_ground_truth):
     return frames
 
 
-def frame_ids(ground_truth_dir):
+def frame_ids(ground_truth_dir: str | Path) -> dict[str, list[int]]:
     """Which images the videos have.
 
     Args:
-        ground_truth_dir: folder of PoseTrack's annotation files; those of the test split, without instances,
-            do too.
+        ground_truth_dir: of PoseTrack's annotation files; those of the test split, without instances, do too.
 
     Returns:
-        Dict: sequence name (the file's without .json) -> list of image ids in the order of the video.
+        {sequence name (the file's without .json): image ids in the order of the video}.
 
     Raises:
         FileNotFoundError, ValueError: as `sequence_paths` and `read_sequence`.
@@ -123,22 +122,26 @@ def frame_ids(ground_truth_dir):
     }
 
 
-def write_predictions(results, ground_truth_dir, output_dir, min_keypoint_score=None):
+def write_predictions(
+    results: Sequence[Mapping[str, Any]],
+    ground_truth_dir: str | Path,
+    output_dir: str | Path,
+    min_keypoint_score: float | None = None,
+) -> list[Path]:
     """Writes a submission: for each annotation file one of the same name, with all its frames.
 
     Args:
-        results: list of COCO result dicts, as `evaluate.rescoring.to_results` makes them: ``image_id``,
-            ``keypoints`` (17 times x, y in image pixels and score, in the order of the skeleton
-            `POSETRACK`), ``score``, and ``track_id`` (see `evaluate.metrics.tracking`). Without ``track_id``
-            instances are counted within each frame, since poseval wants to read one: right for AP, no
-                tracking.
-        ground_truth_dir: folder of PoseTrack's annotation files, which says which frames there are.
-        output_dir: folder to write to; it is made, and files of the same names are replaced.
-        min_keypoint_score: None, or a float: keypoints with a lower score are left out (0, 0, 0). AP counts
-            all keypoints by their score, but for MOTA a keypoint that is not there is better left out.
+        results: as `evaluate.rescoring.to_results` makes them: ``image_id``, ``keypoints`` (17 times x, y in
+            image pixels and score, in the order of the skeleton `POSETRACK`), ``score``, and ``track_id``
+            (see `evaluate.metrics.tracking`). Without it instances are counted within each frame, since
+            poseval wants to read one: right for AP, no tracking.
+        ground_truth_dir: of PoseTrack's annotation files, which say which frames there are.
+        output_dir: it is made, and files of the same names are replaced.
+        min_keypoint_score: keypoints with a lower score are left out (0, 0, 0). AP counts all keypoints by
+            their score, but for MOTA a keypoint that is not there is better left out.
 
     Returns:
-        List of the written paths.
+        The written paths.
 
     Raises:
         FileNotFoundError: if there are no annotation files.
@@ -147,7 +150,9 @@ def write_predictions(results, ground_truth_dir, output_dir, min_keypoint_score=
             another form.
     """
     frames_of = {path: _load(path)["images"] for path in sequence_paths(ground_truth_dir)}
-    instances = {image["id"]: [] for images in frames_of.values() for image in images}
+    instances: dict[int, list[dict[str, Any]]] = {
+        image["id"]: [] for images in frames_of.values() for image in images
+    }
     if len(instances) != sum(map(len, frames_of.values())):
         raise ValueError(f"{ground_truth_dir}: an image id occurs in more than one file")
     for number, result in enumerate(results):
@@ -180,18 +185,14 @@ def write_predictions(results, ground_truth_dir, output_dir, min_keypoint_score=
 
 def _submitted(place, result, position, min_keypoint_score):
     """One instance of a submission."""
-    keypoints = _numbers(f"{place}: keypoints", result["keypoints"], 3 * POSETRACK.num_keypoints).reshape(
-        -1, 3
-    )
+    keypoints = _numbers(f"{place}: keypoints", result["keypoints"], 3 * POSETRACK.num_keypoints)
+    keypoints = keypoints.reshape(-1, 3)
     scores = keypoints[:, 2]
     written = np.concatenate([keypoints[:, :2], np.ones((len(keypoints), 1))], axis=1)
     if min_keypoint_score is not None:
         written[scores < min_keypoint_score] = 0
     track_id = result.get("track_id", position)
-    if not _is_track_id(track_id):
-        raise ValueError(
-            f"{place}: track_id is {reprlib.repr(track_id)}; poseval takes integers from 0 to 9999"
-        )
+    _check_track_id(place, track_id)
     return {
         "image_id": result["image_id"],
         "category_id": PERSON_CATEGORY,
@@ -223,10 +224,8 @@ def _frame(path, image, instances, order, is_ground_truth):
             if not diagonals[row] > 0:
                 raise ValueError(f"{place}: bbox_head {[x, y, width, height]} has no extent")
         track_ids.append(instance.get("track_id"))
-        if track_ids[-1] is not None and not _is_track_id(track_ids[-1]):
-            raise ValueError(
-                f"{place}: track_id is {reprlib.repr(track_ids[-1])}; poseval takes integers from 0 to 9999"
-            )
+        if track_ids[-1] is not None:
+            _check_track_id(place, track_ids[-1])
     tracked = None if None in track_ids else np.array(track_ids, np.int64)
     regions = _ignore_regions(f"{path}: image {image['id']}", image)
     return Frame(image["id"], points, present, scores, diagonals, tracked, regions)
@@ -296,5 +295,6 @@ def _is_int(value):
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
-def _is_track_id(value):
-    return _is_int(value) and 0 <= value < MAX_TRACK_ID
+def _check_track_id(place, value):
+    if not _is_int(value) or not 0 <= value < MAX_TRACK_ID:
+        raise ValueError(f"{place}: track_id is {reprlib.repr(value)}; poseval takes integers from 0 to 9999")

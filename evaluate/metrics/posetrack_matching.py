@@ -1,5 +1,6 @@
 """Which predicted keypoints of a frame are right, by the rules that `evaluate.metrics.posetrack` tells."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -31,7 +32,7 @@ class FrameMatch:
     right: npt.NDArray[np.bool_]
     scores: npt.NDArray[np.float64]
     annotated: npt.NDArray[np.int64]
-    tracks: list[tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]]
+    tracks: Sequence[tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]]
 
 
 def without_ignored(ground_truth: Frame, prediction: Frame) -> tuple[Frame, Frame]:
@@ -41,34 +42,33 @@ def without_ignored(ground_truth: Frame, prediction: Frame) -> tuple[Frame, Fram
     regions = ground_truth.ignore_regions
     if not regions:
         return ground_truth, prediction
-    frames = []
-    for frame in (ground_truth, prediction):
+
+    def outside(frame: Frame) -> Frame:
         present = frame.present.copy()
         for polygon in regions:
             present &= ~inside(frame.points, polygon)
         left = present.any(axis=1)
-        frames.append(
-            replace(
-                frame,
-                points=frame.points[left],
-                present=present[left],
-                scores=frame.scores[left],
-                head_diagonals=frame.head_diagonals[left],
-                track_ids=None if frame.track_ids is None else frame.track_ids[left],
-            )
+        return replace(
+            frame,
+            points=frame.points[left],
+            present=present[left],
+            scores=frame.scores[left],
+            head_diagonals=frame.head_diagonals[left],
+            track_ids=None if frame.track_ids is None else frame.track_ids[left],
         )
-    return tuple(frames)
+
+    return outside(ground_truth), outside(prediction)
 
 
 def inside(points: npt.NDArray[np.float64], polygon: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     """Which points lie inside a polygon, its border not included, by the even-odd rule.
 
     Args:
-        points: (..., 2) float64, x, y.
-        polygon: (n, 2) float64, corners in order, open or closed; with fewer than 3 it has no inside.
+        points: (..., 2) x, y.
+        polygon: (n, 2) corners in order, open or closed; with fewer than 3 it has no inside.
 
     Returns:
-        (...) bool.
+        (...).
     """
     x, y = points[..., 0, None], points[..., 1, None]
     (x1, y1), (x2, y2) = polygon.T, np.roll(polygon, -1, axis=0).T
@@ -100,12 +100,12 @@ def match_frame(ground_truth: Frame, prediction: Frame, tracking: bool) -> Frame
         winners = shares.argmax(axis=0)
         for instance in np.flatnonzero(shares.max(axis=0) > 0):
             right[winners[instance]] = near[winners[instance], instance]
-    tracks = []
+    tracks: list[tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]] = []
     if tracking and instances and others:
         tracks = [
             (
-                ground_truth.track_ids[ground_truth.present[:, keypoint]],
-                prediction.track_ids[prediction.present[:, keypoint]],
+                np.asarray(ground_truth.track_ids)[ground_truth.present[:, keypoint]],
+                np.asarray(prediction.track_ids)[prediction.present[:, keypoint]],
                 np.where(near, distances, np.nan)[prediction.present[:, keypoint], :, keypoint].T[
                     ground_truth.present[:, keypoint]
                 ],

@@ -5,7 +5,11 @@ al., "Simple Baselines" (2018), without the latter's optical flow: the pairs of 
 before are taken from the most similar down.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from evaluate.metrics.pck import checked
 from nms import oks_matrix
@@ -17,7 +21,11 @@ OKS_THRESHOLD = 0.3
 _NOT_ANNOTATED = ("left_ear", "right_ear")
 
 
-def track(frames, sigmas, threshold=OKS_THRESHOLD):
+def track(
+    frames: Sequence[tuple[npt.ArrayLike, npt.ArrayLike]],
+    sigmas: npt.ArrayLike,
+    threshold: float = OKS_THRESHOLD,
+) -> list[npt.NDArray[np.int64]]:
     """Numbers the instances of a video.
 
     A pose gets the track id of the pose of the frame directly before that it is paired with. Pairs are made
@@ -60,12 +68,12 @@ def track(frames, sigmas, threshold=OKS_THRESHOLD):
     return tracks
 
 
-def greedy_pairs(similarity, threshold):
+def greedy_pairs(similarity: npt.NDArray[np.float64], threshold: float) -> list[tuple[int, int]]:
     """Pairs rows with columns, the most similar first, each at most once.
 
     Args:
-        similarity: (R, C) float.
-        threshold: float; pairs with less are not made.
+        similarity: (R, C).
+        threshold: pairs with less are not made.
 
     Returns:
         List of (row, column); of equal similarities the lower row, then the lower column comes first.
@@ -82,7 +90,12 @@ def greedy_pairs(similarity, threshold):
     return pairs
 
 
-def track_results(results, areas, frame_ids, threshold=OKS_THRESHOLD):
+def track_results(
+    results: Sequence[Mapping[str, Any]],
+    areas: npt.ArrayLike,
+    frame_ids: Mapping[str, Sequence[int]],
+    threshold: float = OKS_THRESHOLD,
+) -> list[dict[str, Any]]:
     """Adds track ids to PoseTrack results, video by video.
 
     The ears have no part in the OKS: nobody annotated them, so a network's are noise.
@@ -106,7 +119,7 @@ def track_results(results, areas, frame_ids, threshold=OKS_THRESHOLD):
         checked(f"results: keypoints of number {number}", result["keypoints"], (3 * POSETRACK.num_keypoints,))
         for number, result in enumerate(results)
     ]
-    numbers = {image_id: [] for images in frame_ids.values() for image_id in images}
+    numbers: dict[int, list[int]] = {image_id: [] for images in frame_ids.values() for image_id in images}
     for number, result in enumerate(results):
         if result["image_id"] not in numbers:
             raise ValueError(
@@ -116,7 +129,7 @@ def track_results(results, areas, frame_ids, threshold=OKS_THRESHOLD):
         numbers[result["image_id"]].append(number)
     counted = [name not in _NOT_ANNOTATED for name in POSETRACK.keypoints]
     sigmas = np.array(POSETRACK.sigmas)[counted]
-    track_ids = {}
+    track_ids: dict[int, int] = {}
     for images in frame_ids.values():
         frames = []
         for image_id in images:
@@ -124,4 +137,4 @@ def track_results(results, areas, frame_ids, threshold=OKS_THRESHOLD):
             frames.append((poses[:, counted], areas[np.array(numbers[image_id], int)]))
         for image_id, ids in zip(images, track(frames, sigmas, threshold), strict=True):
             track_ids |= dict(zip(numbers[image_id], ids.tolist(), strict=True))
-    return [result | {"track_id": track_ids[number]} for number, result in enumerate(results)]
+    return [{**result} | {"track_id": track_ids[number]} for number, result in enumerate(results)]

@@ -3,9 +3,11 @@
 import reprlib
 import stat
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from pathlib import Path, PureWindowsPath
 
 import numpy as np
+import numpy.typing as npt
 
 from evaluate.prediction.files import shown_name
 from hrpose.command import CommandError
@@ -16,7 +18,13 @@ from records.annotations.image_ids import described, whole_number
 _FAR = 2.0**30
 
 
-def read_boxes(path, images, category=None):
+#: The boxes, and their scores, of each image that has any.
+ImageBoxes = dict[Path, tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]
+
+
+def read_boxes(
+    path: str | Path, images: Sequence[Path], category: int | None = None
+) -> tuple[ImageBoxes, list[str]]:
     """Reads instances' boxes.
 
     Images are named by "image" or "image_id": by file name, with or without ending or folders, or by the
@@ -25,13 +33,13 @@ def read_boxes(path, images, category=None):
     Args:
         path: of a JSON file or of a pipe: a list of {"image" or "image_id", "bbox": [x, y, w, h], "score",
             "category_id"}, the last two optional; see the command's help.
-        images: list of `Path`.
+        images: the user's.
         category: the category id whose boxes count; None for the only one that the file has.
 
     Returns:
-        found: {image: (boxes (N, 4) float64, x y w h in image pixels, scores (N,) float64)}, N >= 1;
+        found: {image: (boxes (N, 4) x y w h in image pixels, scores (N,))}, N >= 1;
             images without boxes are not in it.
-        notes: list of lines for the user: what was assumed, and what is left out.
+        notes: lines for the user: what was assumed, and what is left out.
 
     Raises:
         CommandError: if the file cannot be read or is of another form, several categories or images could
@@ -41,7 +49,8 @@ def read_boxes(path, images, category=None):
     entries = _read(path)
     if not isinstance(entries, list):
         raise CommandError(f'{name}: expected a list of {{"image", "bbox", "score"}}')
-    notes, there = [], _Images(images)
+    notes: list[str] = []
+    there = _Images(images)
     counted = _of_category(name, entries, category, notes)
     found, problems, elsewhere, by_text = defaultdict(list), [], [], []
     for number, entry in counted:
@@ -79,7 +88,10 @@ def read_boxes(path, images, category=None):
         notes.append(f"{len(elsewhere):,} boxes are of images that are not there, for example {elsewhere[0]}")
     if problems:
         notes.append(f"{len(problems):,} boxes are left out, the first because of {problems[0]}")
-    return {image: tuple(map(np.array, zip(*boxes, strict=True))) for image, boxes in found.items()}, notes
+    return {
+        image: (np.array([box for box, _ in boxes]), np.array([score for _, score in boxes]))
+        for image, boxes in found.items()
+    }, notes
 
 
 def _read(path):

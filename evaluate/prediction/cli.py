@@ -1,16 +1,21 @@
 """Flags of ``evaluate/predict.py``."""
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
 from evaluate.options import LARGEST_BATCH
-from evaluate.weight_flags import define_weight_flags
 from hrpose.command import UsageError, import_tensorflow, run
 from hrpose.storage import local_only
 from model.run_config import read_config
+from model.weight_choice import define_weight_flags
 from records.annotations.instance_checks import PERSON_CATEGORY
 from records.datasets import DATASETS
+
+log = logging.getLogger(__name__)
 
 NAME = "python evaluate/predict.py"
 
@@ -37,9 +42,9 @@ image could be used.
 """
 
 
-def define_flags(values):
+def define_flags(values: flags.FlagValues) -> None:
     """Defines the command's flags in an absl `FlagValues`."""
-    add = dict(flag_values=values)
+    add: dict[str, Any] = dict(flag_values=values)
     flags.DEFINE_string("image", None, "An image, or a folder: then every image right in it.", **add)
     flags.DEFINE_string("boxes", None, "JSON file with instances' boxes; see above.", **add)
     flags.DEFINE_integer(
@@ -77,7 +82,7 @@ def define_flags(values):
     )
 
 
-def main(values, rest):
+def main(values: flags.FlagValues, rest: Sequence[str]) -> int:
     """Predicts what the flags ask for; returns the exit code."""
     if rest:
         raise UsageError(f"nothing is expected after --, received {rest[0]!r}")
@@ -85,18 +90,19 @@ def main(values, rest):
         raise UsageError("--image is missing: an image or a folder of images")
     for flag in ("image", "boxes", "run_dir", "output_dir"):
         local_only(values[flag].value, flag)
+    run_dir = Path(values.run_dir)
     from evaluate.prediction.boxes import read_boxes
     from evaluate.prediction.files import find_images, passed_over
     from model.image_files import SUFFIXES
 
     images = find_images(values.image)
     if others := passed_over(values.image):
-        print(f"note: passed over {others}; images end in {', '.join(SUFFIXES)}")
+        log.info("note: passed over %s; images end in %s", others, ", ".join(SUFFIXES))
     boxes = None
     if values.boxes is not None:
-        boxes, notes = read_boxes(values.boxes, images, _category(values))
+        boxes, notes = read_boxes(values.boxes, images, _category(values, run_dir))
         for note in notes:
-            print(f"note: {note}")
+            log.info("note: %s", note)
     import_tensorflow()
     from evaluate.prediction.predict import PredictOptions, predict_images
 
@@ -104,10 +110,10 @@ def main(values, rest):
         images,
         boxes,
         PredictOptions(
-            run=values.run_dir,
+            run_dir=run_dir,
+            output_dir=Path(values.output_dir or run_dir / "predictions"),
             epoch=values.epoch,
             averaged=values.averaged,
-            output_dir=values.output_dir,
             flip_test=values.flip_test,
             exif_orientation=values.exif_orientation,
             min_score=values.min_score,
@@ -116,15 +122,15 @@ def main(values, rest):
     )
 
 
-def _category(values):
+def _category(values: flags.FlagValues, run_dir: Path) -> int | None:
     """Whose boxes count; None for the only category in the file."""
     if values.category is not None:
         return values.category
-    dataset = DATASETS.get(read_config(Path(values.run_dir) / "model_dump").dataset)
+    dataset = DATASETS.get(read_config(run_dir / "model_dump").dataset)
     # A skeleton that the annotation file describes is of a category of that file's own.
     return PERSON_CATEGORY if dataset is not None and dataset.skeleton is not None else None
 
 
-def command(argv=None):
+def command(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     return run(NAME, DESCRIPTION, define_flags, main, argv)

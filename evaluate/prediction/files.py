@@ -2,17 +2,22 @@
 
 import os
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
+import numpy as np
+import numpy.typing as npt
 
 from hrpose.atomic_files import write_json, write_whole
 from hrpose.command import CommandError
 from hrpose.drawing import draw_skeleton, keypoint_sides
 from model.image_files import SUFFIXES, ImageError
+from records.skeletons import Skeleton
 
 
-def find_images(image):
+def find_images(image: str | Path) -> list[Path]:
     """The images that ``--image`` names.
 
     Args:
@@ -38,32 +43,32 @@ def find_images(image):
     return [path]
 
 
-def passed_over(image):
+def passed_over(image: str | Path) -> str:
     """What else is in the folder that ``--image`` names, by ending: "2 .heic, 1 .mp4, 1 folder".
 
     Returns:
         A str; empty if there is nothing else, or it is no folder. Hidden files are not counted.
     """
-    path, kinds = Path(image), Counter()
+    path, kinds = Path(image), Counter[str]()
     for entry in path.iterdir() if path.is_dir() else ():
         if entry.suffix.lower() not in SUFFIXES and not entry.name.startswith("."):
             kinds["folder" if entry.is_dir() else entry.suffix.lower() or "without ending"] += 1
     return ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items()))
 
 
-def shown_name(path):
+def shown_name(path: Path) -> str:
     """A file's name as text that every program can read: bytes that are no UTF-8 become \\xNN."""
     return os.fsencode(path.name).decode(errors="backslashreplace")
 
 
-def result_names(images):
+def result_names(images: Sequence[Path]) -> list[str]:
     """What each image's results are called.
 
     Args:
-        images: list of `Path` with different names.
+        images: of different names.
 
     Returns:
-        A list of different str: names without suffix, but with it for those that would be the same. Names
+        Different names without suffix, but with it for those that would be the same. Names
         that differ in case only are, on some file systems.
     """
     stems = Counter(image.stem.casefold() for image in images)
@@ -73,17 +78,25 @@ def result_names(images):
     return [image.name for image in images] if doubled else names
 
 
-def write_results(folder, name, pixels, instances, skeleton, min_score, about):
+def write_results(
+    folder: Path,
+    name: str,
+    pixels: npt.NDArray[np.uint8],
+    instances: Sequence[Mapping[str, Any]],
+    skeleton: Skeleton,
+    min_score: float,
+    about: Mapping[str, Any],
+) -> int:
     """Writes NAME_pose.jpg and NAME.json.
 
     Args:
-        folder: an existing `Path`.
+        folder: which exists.
         name: of the results.
-        pixels: (height, width, 3) uint8, RGB.
-        instances: list of {"box", "score", "keypoints": (K, 3) x, y in image pixels, and score}, best first.
-        skeleton: a `Skeleton`.
+        pixels: (height, width, 3) RGB.
+        instances: {"box", "score", "keypoints": (K, 3) x, y in image pixels, and score}, best first.
+        skeleton: of their keypoints.
         min_score: instances and keypoints with a lower score are not drawn.
-        about: dict of more to say in the JSON file.
+        about: more to say in the JSON file.
 
     Returns:
         How many instances are drawn.
@@ -99,12 +112,15 @@ def write_results(folder, name, pixels, instances, skeleton, min_score, about):
     if not encoded:  # a JPEG has at most 65,535 pixels a side
         raise ImageError(f"{name}: OpenCV could not encode an image of shape {rendered.shape}")
     write_whole(folder / f"{name}_pose.jpg", jpeg.tobytes())
-    content = about | {
+    content = {
+        **about,
         "width": pixels.shape[1],
         "height": pixels.shape[0],
         "people": [
-            instance
-            | {"keypoints": dict(zip(skeleton.keypoints, instance["keypoints"].tolist(), strict=True))}
+            {
+                **instance,
+                "keypoints": dict(zip(skeleton.keypoints, instance["keypoints"].tolist(), strict=True)),
+            }
             for instance in instances
         ],
     }

@@ -1,22 +1,27 @@
 """Predicts the instances in a user's own images: boxes and pixels in, keypoints, drawings and JSON out."""
 
+import logging
 import os
-import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from tqdm import tqdm
 
-from evaluate.inference import make_predict_step, to_image
+from evaluate.inference import PredictStep, make_predict_step, to_image
 from evaluate.network import load_network
 from evaluate.options import MIN_VISIBILITY, OKS_NMS_THRESHOLD
+from evaluate.prediction.boxes import ImageBoxes
 from evaluate.prediction.files import result_names, shown_name, write_results
 from evaluate.rescoring import rescore_and_nms
 from hrpose.atomic_files import OF_THE_NAME, WriteError
 from hrpose.command import CommandError, UsageError
 from model.image_files import ImageError, read_image
+from model.run_config import RunConfig
 from records.geometry import (
     affine_to_input,
     box_to_center_scale,
@@ -24,8 +29,10 @@ from records.geometry import (
     covering_rectangle,
     invert_affine,
 )
-from records.resample import cut_part
+from records.resample import cut_part, stored_size
 from records.skeletons import Skeleton
+
+log = logging.getLogger(__name__)
 
 #: Larger instances are made smaller by averaging first, to this many times the network's input: what records
 #: do by default (build_records.py --max_crop_scale). A bilinear sample of a large photo would alias.
@@ -37,33 +44,33 @@ class PredictOptions:
     """How to predict.
 
     Attributes:
-        run: the run's folder, with model_dump/.
+        run_dir: the run's folder, with model_dump/.
+        output_dir: where the results go.
         epoch: which checkpoint: a number, "best" for the one that validated best, None for the last.
         averaged: whether to take the moving average of the weights; None for where the run keeps one.
-        output_dir: where the results go; None for predictions/ in the run's folder.
         flip_test: whether to average with the mirrored image's heatmaps.
         exif_orientation: whether to turn images upright as their EXIF data say.
         min_score: instances and keypoints with a lower score are not drawn.
         batch_size: instances per forward pass.
     """
 
-    run: str
+    run_dir: Path
+    output_dir: Path
     epoch: int | str | None = None
     averaged: bool | None = None
-    output_dir: str | None = None
     flip_test: bool = True
     exif_orientation: bool = True
     min_score: float = 0.2
     batch_size: int = 32
 
 
-def predict_images(images, boxes, options):
+def predict_images(images: Sequence[Path], boxes: ImageBoxes | None, options: PredictOptions) -> int:
     """Predicts, draws and writes; images that cannot be read are reported and left out.
 
     Args:
-        images: list of `Path`, not empty.
+        images: at least one.
         boxes: from `evaluate.prediction.boxes.read_boxes`, or None: each whole image is one box.
-        options: `PredictOptions`.
+        options: how to predict.
 
     Returns:
         The exit code: 1 if no image could be used, else 0.
@@ -72,13 +79,13 @@ def predict_images(images, boxes, options):
         RunError: if there is no such run or epoch.
         CommandError: if the network's predictions cannot be used.
     """
-    folder = Path(options.output_dir or Path(options.run) / "predictions")
+    folder = options.output_dir
     # `Path.resolve` raises for links that lead in a circle.
     homes = {os.path.realpath(home) for p in images for home in (p.parent, Path(os.path.realpath(p)).parent)}
     if os.path.realpath(folder) in homes:
         # A JSON file beside an image may well be the user's own annotation.
         raise UsageError(f"--output_dir={folder} holds the images themselves; name another folder")
-    network = load_network(options.run, options.epoch, options.averaged)
+    network = load_network(options.run_dir, options.epoch, options.averaged)
     config, skeleton = network.config, Skeleton.from_json(network.config.skeleton)
     step = make_predict_step(
         network.models[0],
@@ -88,12 +95,10 @@ def predict_images(images, boxes, options):
     )
     folder.mkdir(parents=True, exist_ok=True)
     many = len(images) > 1
-    print(
-        f"{network.title}, {len(images):,} image{'s' * many}, "
-        f"flip test {'on' if options.flip_test else 'off'}"
-    )
+    flip_test = "on" if options.flip_test else "off"
+    log.info("%s, %s image%s, flip test %s", network.title, f"{len(images):,}", "s" * many, flip_test)
     if boxes is None:
-        print("no --boxes: the whole image is taken for the box of one instance")
+        log.info("no --boxes: the whole image is taken for the box of one instance")
     failed = instances = rendered = 0
     bar = tqdm(
         list(zip(images, result_names(images), strict=True)),
@@ -118,36 +123,36 @@ def predict_images(images, boxes, options):
             rendered += write_results(folder, name, pixels, found, skeleton, options.min_score, about)
             instances += len(found)
         except (ImageError, WriteError) as error:
-            if isinstance(error, WriteError) and error.__cause__.errno not in OF_THE_NAME:
+            if isinstance(error, WriteError) and getattr(error.__cause__, "errno", None) not in OF_THE_NAME:
                 raise  # the next one would not be written either
             failed += 1
-            tqdm.write(f"filtered: {error}", file=sys.stderr)
+            log.warning("rejected: %s", error)
     used = len(images) - failed
+    if boxes is not None and (empty := sum(image not in boxes for image in images)):
+        log.info("%s images have no boxes", f"{empty:,}")
+    if failed:
+        log.warning("%s of %s could not be used", f"{failed:,}", f"{len(images):,}")
     print(
         f"{instances:,} instances in {used:,} image{'s' * (used != 1)}, {rendered:,} drawn "
         f"(score of at least {options.min_score:g})"
     )
-    if boxes is not None:
-        empty = sum(image not in boxes for image in images)
-        if empty:
-            print(f"{empty:,} images have no boxes")
-    if failed:
-        print(f"{failed:,} of {len(images):,} could not be used", file=sys.stderr)
     print(f"results: {folder}")
     return 1 if failed == len(images) else 0
 
 
-def image_boxes(image, pixels, boxes):
+def image_boxes(
+    image: Path, pixels: npt.NDArray[np.uint8], boxes: ImageBoxes | None
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """The boxes to look at in an image.
 
     Args:
-        image: its `Path`.
+        image: where it is.
         pixels: (height, width, 3).
-        boxes: {image: (boxes, scores)}, or None for the whole image.
+        boxes: of all images, or None for the whole image.
 
     Returns:
-        boxes: (N, 4) float64, x y w h in image pixels.
-        scores: (N,) float64.
+        boxes: (N, 4) x y w h in image pixels.
+        scores: (N,).
 
     Raises:
         ImageError: if a box lies outside of the image, which says that it is for another.
@@ -165,15 +170,22 @@ def image_boxes(image, pixels, boxes):
     return found, scores
 
 
-def predict_instances(step, pixels, boxes, config, skeleton, batch_size):
+def predict_instances(
+    step: PredictStep,
+    pixels: npt.NDArray[np.uint8],
+    boxes: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]],
+    config: RunConfig,
+    skeleton: Skeleton,
+    batch_size: int,
+) -> list[dict[str, Any]]:
     """The instances in one image.
 
     Args:
         step: from `evaluate.inference.make_predict_step`.
-        pixels: (height, width, 3) uint8, RGB.
+        pixels: (height, width, 3) RGB.
         boxes: (N, 4) x y w h in image pixels, and (N,) scores.
-        config: the run's `RunConfig`.
-        skeleton: its `Skeleton`.
+        config: the run's.
+        skeleton: the run's.
         batch_size: instances per forward pass.
 
     Returns:
@@ -183,13 +195,13 @@ def predict_instances(step, pixels, boxes, config, skeleton, batch_size):
     Raises:
         CommandError: if the network says NaN.
     """
-    boxes, box_scores = boxes
-    if not len(boxes):
+    rectangles, box_scores = boxes
+    if not len(rectangles):
         return []
-    center, scale = box_to_center_scale(boxes, config.input_size)
+    center, scale = box_to_center_scale(rectangles, config.input_size)
     codec = config.make_codec()
     parts = []
-    for start in range(0, len(boxes), batch_size):
+    for start in range(0, len(rectangles), batch_size):
         part = slice(start, start + batch_size)
         inputs = cut_inputs(pixels, center[part], scale[part], config.input_size, codec.unbiased)
         keypoints_heatmap = step(inputs).numpy()
@@ -200,7 +212,7 @@ def predict_instances(step, pixels, boxes, config, skeleton, batch_size):
             keypoints,
             scale.prod(axis=1),
             box_scores,
-            np.zeros(len(boxes), np.int64),
+            np.zeros(len(rectangles), np.int64),
             OKS_NMS_THRESHOLD,
             MIN_VISIBILITY,
             False,
@@ -209,27 +221,32 @@ def predict_instances(step, pixels, boxes, config, skeleton, batch_size):
     except ValueError as error:
         raise CommandError(f"{config.model}: {error}") from error
     return [
-        {"box": boxes[row].tolist(), "score": float(score), "keypoints": keypoints[row]}
+        {"box": rectangles[row].tolist(), "score": float(score), "keypoints": keypoints[row]}
         for row, score in zip(kept, scores, strict=True)
     ]
 
 
-def cut_inputs(pixels, center, scale, input_size, unbiased=False):
+def cut_inputs(
+    pixels: npt.NDArray[np.uint8],
+    center: npt.NDArray[np.float64],
+    scale: npt.NDArray[np.float64],
+    input_size: tuple[int, int],
+    unbiased: bool = False,
+) -> npt.NDArray[np.uint8]:
     """What the network sees of each box: what a record and its reader make of it, without the JPEG.
 
     Args:
-        pixels: (height, width, 3) uint8, RGB.
+        pixels: (height, width, 3) RGB.
         center, scale: (N, 2) image pixels, of the padded boxes.
         input_size: (width, height).
         unbiased: the affine's convention: that of the codec.
 
     Returns:
-        (N, height, width, 3) uint8, RGB; black outside of the image.
+        (N, height, width, 3) RGB; black outside of the image.
     """
     inputs = np.zeros((len(center), input_size[1], input_size[0], 3), np.uint8)
     for row, affine in enumerate(affine_to_input(center, scale, 0.0, input_size, unbiased)):
-        downscale = min(1.0, MAX_CROP_SCALE * input_size[0] / scale[row, 0])
-        margin = 0.5 / downscale if downscale < 1 else 0.0
+        downscale, margin = stored_size(input_size[0], scale[row, 0], MAX_CROP_SCALE)
         rectangle = covering_rectangle(
             center[row, None], scale[row, None], (pixels.shape[1], pixels.shape[0]), False, margin
         )

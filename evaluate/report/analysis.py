@@ -3,18 +3,22 @@
 Pure functions of annotations and results in COCO's form, for any number of keypoints.
 """
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from evaluate.metrics.oks_matching import (
     NOBODY,
+    AnnotatedImage,
     group_images,
     match,
-    oks_matrix,
     precision_at_recalls,
     similarities,
 )
+from records.skeletons import Skeleton
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 """COCO's OKS thresholds, whose mean is AP."""
@@ -69,15 +73,15 @@ class Pair:
     row: int
     instance_id: int
     image_id: int
-    keypoints: np.ndarray
+    keypoints: npt.NDArray[np.float64]
     oks: float
-    errors: np.ndarray
-    similarity: np.ndarray
+    errors: npt.NDArray[np.int64]
+    similarity: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """What `analyse` finds.
+    """What `analyze` finds.
 
     Attributes:
         sizes, visible: tuples of `Group`, by annotated size and by number of labeled keypoints.
@@ -86,21 +90,26 @@ class Analysis:
         unmatched: number of labeled instances without such a pose.
     """
 
-    sizes: tuple
-    visible: tuple
-    curves: dict
-    pairs: list
+    sizes: tuple[Group, ...]
+    visible: tuple[Group, ...]
+    curves: dict[float, npt.NDArray[np.float64]]
+    pairs: list[Pair]
     unmatched: int
 
 
-def visible_groups(num_keypoints):
+def visible_groups(num_keypoints: int) -> list[tuple[int, int]]:
     """Ranges of labeled keypoints, ends included: 1-5, 6-10, 11-15, 16-17 of 17, others in proportion."""
     ends = sorted({max(1, round(num_keypoints * end / 17)) for end in VISIBLE_OF_17})
     starts = [1, *(end + 1 for end in ends[:-1])]
     return list(zip(starts, ends, strict=True))
 
 
-def analyse(annotations, results, skeleton, image_ids=None):
+def analyze(
+    annotations: Sequence[Mapping[str, Any]],
+    results: Sequence[Mapping[str, Any]],
+    skeleton: Skeleton,
+    image_ids: Iterable[int] | None = None,
+) -> Analysis:
     """Takes an average precision apart.
 
     In the groups by labeled keypoints everybody else is ignored, and so are poses that fit one of them best
@@ -108,13 +117,13 @@ def analyse(annotations, results, skeleton, image_ids=None):
     against every group.
 
     Args:
-        annotations: list of COCO annotations with ``image_id, keypoints, bbox, area``.
-        results: list of COCO results, or of dicts with their ``image_id, keypoints, score``.
-        skeleton: a `records.skeletons.Skeleton`.
+        annotations: COCO annotations with ``image_id, keypoints, bbox, area``.
+        results: COCO results, or dicts with their ``image_id, keypoints, score``.
+        skeleton: of their keypoints.
         image_ids: the images to look at; None for all.
 
     Returns:
-        `Analysis`. The AP of the sizes are those of `evaluate.metrics.coco.evaluate_coco`.
+        The AP of the sizes are those of `evaluate.metrics.coco.evaluate_coco`.
     """
     keypoints = skeleton.num_keypoints
     images = group_images(annotations, results, keypoints, image_ids)
@@ -126,7 +135,7 @@ def analyse(annotations, results, skeleton, image_ids=None):
     areas, counts = np.array([g[1:3] for g in groups]), np.array([g[3:5] for g in groups])
     parts, pairs, unmatched, instances = [], [], 0, np.zeros(len(groups), int)
     for image in images:
-        oks = oks_matrix(image, skeleton.sigmas)
+        oks = image.oks(skeleton.sigmas)
         ignored = image.ignored | _outside(image.areas, areas) | _outside(image.counts, counts)
         instances += (~ignored).sum(axis=1)
         matches = match(oks, ignored, image.crowd, THRESHOLDS)
@@ -181,16 +190,16 @@ def _next_to(oks, instances):
     return instances[:, oks.argmax(axis=1)] & (oks.max(axis=1) >= ERROR_MATCH)
 
 
-def find_pairs(image, oks, skeleton):
+def find_pairs(image: AnnotatedImage, oks: npt.NDArray[np.float64], skeleton: Skeleton) -> list[Pair]:
     """The poses of an image that are attempts at labeled instances, with what is wrong with them.
 
     Args:
-        image: `evaluate.metrics.oks_matching.AnnotatedImage`.
-        oks: (D, G) float64, from `oks_matrix`.
-        skeleton: a `Skeleton`.
+        image: with its poses.
+        oks: (D, G) of its poses and instances.
+        skeleton: of their keypoints.
 
     Returns:
-        A list of `Pair`, poses by falling score.
+        Poses by falling score.
     """
     matches = match(oks, image.ignored[None], image.crowd, [ERROR_MATCH])[0, 0]
     pairs = []
@@ -214,7 +223,13 @@ def find_pairs(image, oks, skeleton):
     return pairs
 
 
-def keypoint_errors(pose, keypoints, areas, instance, skeleton):
+def keypoint_errors(
+    pose: npt.NDArray[np.float64],
+    keypoints: npt.NDArray[np.float64],
+    areas: npt.ArrayLike,
+    instance: int,
+    skeleton: Skeleton,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """What is wrong with each keypoint of a pose.
 
     After Ronchi and Perona, "Benchmarking and Error Diagnosis in Multi-Instance Pose Estimation" (ICCV 2017),
@@ -237,7 +252,7 @@ def keypoint_errors(pose, keypoints, areas, instance, skeleton):
         keypoints: (G, K, 3) float, x, y in image pixels and visibility, of everybody in the image.
         areas: (G,) float, square image pixels.
         instance: index of the one the pose was meant for.
-        skeleton: a `Skeleton`.
+        skeleton: of their keypoints.
 
     Returns:
         errors: (K,) int, places in `ERRORS`; -1 where the keypoint is not labeled.
@@ -257,11 +272,13 @@ def keypoint_errors(pose, keypoints, areas, instance, skeleton):
     return np.where(instances[0, :, 2] > 0, errors, -1), ks[0]
 
 
-def count_errors(pairs, num_keypoints):
+def count_errors(
+    pairs: Sequence[Pair], num_keypoints: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Errors and similarity of each keypoint.
 
     Args:
-        pairs: list of `Pair`.
+        pairs: of poses and instances.
         num_keypoints: K.
 
     Returns:

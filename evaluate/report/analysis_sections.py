@@ -74,7 +74,7 @@ def curves_section(analysis: Analysis, metric_input: MetricInput, own: bool) -> 
 def keypoints_section(analysis: Analysis, skeleton: Skeleton) -> Markup:
     """What goes wrong at each keypoint."""
     if not analysis.pairs:
-        return section("Joints", element("p", "No pose comes near an annotated instance (OKS of 0.1)."))
+        return section("Keypoints", element("p", "No pose comes near an annotated instance (OKS of 0.1)."))
     counts, similarity = count_errors(analysis.pairs, skeleton.num_keypoints)
     names = [_keypoint(name) for name in skeleton.keypoints]
     rows = [_error_row(*row) for row in zip(names, counts, similarity, strict=True)]
@@ -92,7 +92,10 @@ def keypoints_section(analysis: Analysis, skeleton: Skeleton) -> Markup:
     )
     header = ["keypoint", "shares", "labeled", "similarity", *(f"{name} %" for name in ERRORS)]
     return section(
-        "Joints", key, table(header, rows, css="joints"), *(element("p", text, css="note") for text in texts)
+        "Keypoints",
+        key,
+        table(header, rows, css="keypoints"),
+        *(element("p", text, css="note") for text in texts),
     )
 
 

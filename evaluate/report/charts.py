@@ -1,24 +1,32 @@
 """Curves and bars as SVG to stand inside an HTML page, without scripts; `page.STYLE` has their colors."""
 
+from collections.abc import Sequence
 from html import escape
 
 import numpy as np
+import numpy.typing as npt
 
 _WIDTH, _HEIGHT = 560, 392
 _LEFT, _RIGHT, _TOP, _BOTTOM = 66, 16, 44, 56
 
 
-def line_chart(title, x_label, y_label, x, lines):
+def line_chart(
+    title: str,
+    x_label: str,
+    y_label: str,
+    x: npt.NDArray[np.float64],
+    lines: Sequence[tuple[str, npt.NDArray[np.float64]]],
+) -> str:
     """Curves over the unit square.
 
     Args:
         title: what it shows, for instances that listen to the page.
         x_label, y_label: of the axes.
-        x: (N,) float in 0..1.
-        lines: list of (name, (N,) float in 0..1), at most as many as the page has colors for lines (3).
+        x: (N,) in 0..1.
+        lines: (name, (N,) in 0..1), at most as many as the page has colors for lines (3).
 
     Returns:
-        str: an svg element that scales with its surroundings.
+        An svg element that scales with its surroundings.
     """
     right, bottom = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
 
@@ -49,16 +57,16 @@ def line_chart(title, x_label, y_label, x, lines):
     return _svg(title, _WIDTH, _HEIGHT, parts)
 
 
-def bar_chart(title, bars, largest=1.0):
+def bar_chart(title: str, bars: Sequence[tuple[str, float | None, str]], largest: float = 1.0) -> str:
     """Horizontal bars, each with its name before and its value behind.
 
     Args:
         title: what they show, for instances that listen to the page.
-        bars: list of (short name, value or None, text); None: no bar, only the text.
+        bars: (short name, value or None, text); None: no bar, only the text.
         largest: value of a bar of full length, > 0.
 
     Returns:
-        str: an svg element.
+        An svg element.
     """
     left, full, step = 110, 230, 30
     parts = []
@@ -74,15 +82,15 @@ def bar_chart(title, bars, largest=1.0):
     return _svg(title, _WIDTH, 8 + step * len(bars), parts)
 
 
-def share_bar(title, shares):
+def share_bar(title: str, shares: Sequence[tuple[str, float]]) -> str:
     """One bar that is divided among parts.
 
     Args:
         title: the shares in words.
-        shares: list of (css class, share in 0..1).
+        shares: (css class, share in 0..1).
 
     Returns:
-        str: an svg element as wide as its surroundings.
+        An svg element as wide as its surroundings.
     """
     parts, start = [], 0.0
     for name, share in shares:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evaluate.metrics.oks_matching import similarities
+from evaluate.metrics.oks_matching import annotation_oks
 from evaluate.predictions import Predictions
 from evaluate.run_inputs import EvaluationSplit
 from hrpose.drawing import contact_sheet, draw_skeleton, keypoint_sides
@@ -68,7 +68,7 @@ def best_of_each(groups: npt.NDArray[Any], scores: npt.NDArray[np.float64]) -> l
         groups: (N,).
         scores: (N,).
     """
-    best = {}
+    best: dict[Any, int] = {}
     for row, (group, score) in enumerate(zip(groups.tolist(), scores, strict=True)):
         if group not in best or score > scores[best[group]]:
             best[group] = row
@@ -99,9 +99,6 @@ def best_oks(
     ]
     if not instances:
         return None
-    ground_truth = np.reshape(
-        [instance["keypoints"] for instance in instances], (len(instances), -1, 3)
-    ).astype(np.float64)
-    labeled, areas = ground_truth[:, :, 2] > 0, [instance["area"] for instance in instances]
-    similar = np.where(labeled, similarities(keypoints[None], ground_truth, areas, sigmas)[0], 0)
-    return float((similar.sum(axis=1) / labeled.sum(axis=1)).max())
+    annotated = np.reshape([instance["keypoints"] for instance in instances], (len(instances), -1, 3))
+    areas, boxes = ([instance[key] for instance in instances] for key in ("area", "bbox"))
+    return float(annotation_oks(keypoints[None, :, :2], annotated, areas, boxes, sigmas).max())

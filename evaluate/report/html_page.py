@@ -1,10 +1,13 @@
 """The parts of a self-contained HTML page. Everything that comes from outside is escaped here."""
 
 import base64
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
 import cv2
+import numpy as np
+import numpy.typing as npt
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 """No scripts and no requests, whatever else may be in the page."""
@@ -17,15 +20,19 @@ class Markup:
     html: str
 
 
-def page(title, parts):
+#: What is no `Markup` is shown as text.
+Content = Markup | str | int | float
+
+
+def page(title: str, parts: Iterable[Markup]) -> str:
     """A whole page.
 
     Args:
         title: text.
-        parts: list of `Markup`.
+        parts: of its body.
 
     Returns:
-        str: an HTML document.
+        An HTML document.
     """
     body = "\n".join(part.html for part in parts)
     return f"""<!doctype html>
@@ -48,23 +55,23 @@ def page(title, parts):
 """
 
 
-def element(tag, *content, css=None):
+def element(tag: str, *content: Content, css: str | None = None) -> Markup:
     """An element around texts and `Markup`."""
     attribute = f' class="{escape(css)}"' if css else ""
     return Markup(f"<{tag}{attribute}>{''.join(map(_html, content))}</{tag}>")
 
 
-def section(title, *content):
+def section(title: str, *content: Content) -> Markup:
     """A part of the page with a heading."""
     return element("section", element("h2", title), *content)
 
 
-def table(header, rows, css="numbers"):
+def table(header: Sequence[Content], rows: Iterable[Sequence[Content]], css: str = "numbers") -> Markup:
     """A table whose first column names the row; too wide for a screen, it scrolls on its own.
 
     Args:
-        header: list of texts or `Markup`.
-        rows: list of such lists.
+        header: of the columns.
+        rows: as long as the header.
         css: class of the table.
     """
     head = "".join(f'<th scope="col">{_html(cell)}</th>' for cell in header)
@@ -80,7 +87,7 @@ def table(header, rows, css="numbers"):
     )
 
 
-def facts(pairs):
+def facts(pairs: Iterable[tuple[str, Content]]) -> Markup:
     """Names and values, one below the other."""
     items = [
         # A long file name may break after an underscore, rather than anywhere.
@@ -90,11 +97,11 @@ def facts(pairs):
     return Markup(f"<dl>{''.join(items)}</dl>")
 
 
-def embedded_image(image, text, quality):
+def embedded_image(image: npt.NDArray[np.uint8], text: str, quality: int) -> Markup:
     """An image inside the page.
 
     Args:
-        image: (h, w, 3) uint8 RGB.
+        image: (h, w, 3) RGB.
         text: what it shows.
         quality: of the JPEG, 1 to 100.
     """
@@ -110,7 +117,7 @@ def embedded_image(image, text, quality):
     )
 
 
-def _html(content):
+def _html(content: Content) -> str:
     return content.html if isinstance(content, Markup) else escape(str(content))
 
 
@@ -151,9 +158,9 @@ tr > :first-child { text-align: left; }
 .line0 { stroke: var(--blue); } .line1 { stroke: var(--orange); stroke-dasharray: 8 4; }
 .line2 { stroke: var(--green); stroke-dasharray: 2 4; }
 .track { fill: var(--track); } .bar { fill: var(--blue); }
-.joints { width: 100%; }
-.joints tr > :nth-child(2) { text-align: left; }
-.joints td:nth-child(2) { width: 40%; min-width: 90px; }
+.keypoints { width: 100%; }
+.keypoints tr > :nth-child(2) { text-align: left; }
+.keypoints td:nth-child(2) { width: 40%; min-width: 90px; }
 .shares { display: block; width: 100%; height: 16px; }
 .good { fill: var(--green); background: var(--green); } .jitter { fill: var(--sky); background: var(--sky); }
 .inversion { fill: var(--yellow); background: var(--yellow); }
@@ -161,7 +168,9 @@ tr > :first-child { text-align: left; }
 .miss { fill: var(--orange); background: var(--orange); }
 .swatch { display: inline-block; width: .8em; height: .8em; margin-right: .35em; border-radius: 2px; }
 .key { display: inline-block; margin-right: 1.2em; white-space: nowrap; }
-.people { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 330px), 1fr)); gap: 20px; }
+.instances {
+  display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 330px), 1fr)); gap: 20px;
+}
 figure { margin: 0; min-width: 0; }
 .pair { display: flex; gap: 6px; }
 .pair > span { flex: 0 1 50%; color: var(--soft); font-size: .75rem; }

@@ -76,4 +76,5 @@ def published_for(
     metric: str, dataset: str, split: str, model: str, input_size: tuple[int, int]
 ) -> Published | None:
     """A metric's published numbers of a recipe, or None."""
-    return TABLE.get((metric, dataset, split, model, tuple(input_size)))
+    width, height = input_size
+    return TABLE.get((metric, dataset, split, model, (width, height)))

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from evaluate.metrics.metric import MetricInput, MetricResult, Number
-from evaluate.report.analysis import analyse
+from evaluate.report.analysis import analyze
 from evaluate.report.analysis_sections import curves_section, keypoints_section
 from evaluate.report.examples import instances_section
-from evaluate.report.html_page import Markup, element, facts, page, section, table
+from evaluate.report.html_page import Content, Markup, element, facts, page, section, table
 from evaluate.report.published import Published, published_for
 from hrpose.atomic_files import write_whole
 from model.run_config import RunConfig
@@ -23,7 +23,7 @@ BOX_SOURCES = {"ground_truth": "annotated", "detections": "detected"}
 def write_report(
     path: Path,
     metric_input: MetricInput,
-    metric_result: Mapping[str, MetricResult],
+    metric_results: Mapping[str, MetricResult],
     run: RunConfig,
     timing: Mapping[str, float],
     *,
@@ -36,7 +36,7 @@ def write_report(
     Args:
         path: of the HTML file.
         metric_input: what was measured.
-        metric_result: the results by the metric's name, the headline metric first.
+        metric_results: the results by the metric's name, the headline metric first.
         run: the run's configuration.
         timing: {phase: seconds}, in order; "predict" is shown per instance too.
         epoch: of the checkpoint.
@@ -46,10 +46,10 @@ def write_report(
     Returns:
         The path.
     """
-    split, headline = metric_input.split, next(iter(metric_result.values()))
+    split, headline = metric_input.split, next(iter(metric_results.values()))
     annotated, analysis = split.ground_truth, None
     if any(any(instance["keypoints"][2::3]) for instance in annotated.content["annotations"]):
-        analysis = analyse(
+        analysis = analyze(
             annotated.content["annotations"], metric_input.results, split.skeleton, annotated.image_ids
         )
     title = f"{run.model} on {run.dataset} {split.manifest.split}, epoch {epoch}"
@@ -58,7 +58,7 @@ def write_report(
         element("p", headline.headline, css="headline"),
         _about(metric_input, run, epoch, flip_test, more),
     ]
-    for number, (name, result) in enumerate(metric_result.items()):
+    for number, (name, result) in enumerate(metric_results.items()):
         heading = f"Metric: {name}" if number else "Metric"
         parts.append(section(heading, *_metric(name, result, metric_input, run, flip_test)))
     if analysis is None:
@@ -79,7 +79,7 @@ def _about(
     more: Sequence[tuple[str, str]],
 ) -> Markup:
     manifest = metric_input.split.manifest
-    pairs = [
+    pairs: list[tuple[str, Content]] = [
         ("network", run.model),
         ("network input", "x".join(map(str, run.input_size)) + " pixels"),
         ("codec", run.codec),
@@ -136,7 +136,7 @@ def _values_table(result: MetricResult, published: Published | None) -> Markup:
     for name, value in result.values.items():
         theirs = None if name in result.unlike_published else published.values.get(name)
         difference = "–"
-        if "–" not in (text(name, value), text(name, theirs)):
+        if value is not None and theirs is not None and value != result.undefined:
             difference = f"{value - theirs:+.3f}" if name in result.shares else f"{value - theirs:+.1f}"
         rows.append([name, text(name, value), text(name, theirs), difference])
     return table(["metric", "this run", "published", "difference"], rows)

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import numpy.typing as npt
 
-#: A tensor of Keras' backend, or a NumPy array.
+#: A tensor of Keras, symbolic or with values, or a NumPy array.
 Tensor: TypeAlias = Any
 
 #: (width, height) in pixels.

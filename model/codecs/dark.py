@@ -11,14 +11,14 @@ from model.codecs.conventions import Codec
 
 def dark(sigma: float) -> Codec:
     """The codec "dark". Its flip test shifts as the code it is built on, the official one, does."""
-    from model.codecs import heatmaps
+    from model.codecs.heatmaps import decode_peaks, flip_back, gaussian_targets
     from model.codecs.refine import refine
 
     return Codec(
         name="dark",
         sigma=sigma,
         unbiased=False,
-        encode=partial(heatmaps.gaussian_targets, sigma=sigma, unbiased=False),
-        decode=partial(heatmaps.decode_peaks, step=partial(refine, sigma=sigma)),
-        flip_back=partial(heatmaps.flip_back, shift=True),
+        encode=partial(gaussian_targets, sigma=sigma, unbiased=False),
+        decode=partial(decode_peaks, step=partial(refine, sigma=sigma)),
+        flip_back=partial(flip_back, shift=True),
     )

@@ -11,13 +11,13 @@ from model.codecs.conventions import Codec
 
 def msra(sigma: float) -> Codec:
     """The codec "msra"."""
-    from model.codecs import heatmaps
+    from model.codecs.heatmaps import decode_peaks, flip_back, gaussian_targets, quarter_step
 
     return Codec(
         name="msra",
         sigma=sigma,
         unbiased=False,
-        encode=partial(heatmaps.gaussian_targets, sigma=sigma, unbiased=False, whole_cells=True),
-        decode=partial(heatmaps.decode_peaks, step=heatmaps.quarter_step),
-        flip_back=partial(heatmaps.flip_back, shift=True),
+        encode=partial(gaussian_targets, sigma=sigma, unbiased=False, whole_cells=True),
+        decode=partial(decode_peaks, step=quarter_step),
+        flip_back=partial(flip_back, shift=True),
     )

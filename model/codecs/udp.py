@@ -12,14 +12,14 @@ from model.codecs.conventions import Codec
 
 def udp(sigma: float) -> Codec:
     """The codec "udp"."""
-    from model.codecs import heatmaps
+    from model.codecs.heatmaps import decode_peaks, flip_back, gaussian_targets
     from model.codecs.refine import refine
 
     return Codec(
         name="udp",
         sigma=sigma,
         unbiased=True,
-        encode=partial(heatmaps.gaussian_targets, sigma=sigma, unbiased=True),
-        decode=partial(heatmaps.decode_peaks, step=partial(refine, sigma=sigma)),
-        flip_back=partial(heatmaps.flip_back, shift=False),
+        encode=partial(gaussian_targets, sigma=sigma, unbiased=True),
+        decode=partial(decode_peaks, step=partial(refine, sigma=sigma)),
+        flip_back=partial(flip_back, shift=False),
     )

@@ -16,15 +16,19 @@ import os
 import re
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from hrpose.atomic_files import replacing
-from model.exporting.errors import ExportError
-from model.exporting.serving import describe, inference_network, serving_function
+from model.exporting.serving import ExportError, describe, inference_network, serving_function
 from model.inputs import normalize
+from model.run_config import RunConfig
 
 #: Name of the description, as a file and (without its ending) as a property.
 METADATA = "hrpose.json"
@@ -34,7 +38,16 @@ _OF_THE_DISK = (tf.errors.ResourceExhaustedError, tf.errors.PermissionDeniedErro
 OPSET = 13
 
 
-def export_saved_model(model, config, epoch, path, decode=False, batch=None, overwrite=False, averaged=False):
+def export_saved_model(
+    model: keras.Model,
+    config: RunConfig,
+    epoch: int,
+    path: Path | str,
+    decode: bool = False,
+    batch: int | None = None,
+    overwrite: bool = False,
+    averaged: bool = False,
+) -> None:
     """Writes a SavedModel: a folder with the signature ``serving_default``.
 
     Args:
@@ -59,7 +72,16 @@ def export_saved_model(model, config, epoch, path, decode=False, batch=None, ove
         (extra / METADATA).write_text(json.dumps(description, indent=1))
 
 
-def export_onnx(model, config, epoch, path, decode=False, batch=None, overwrite=False, averaged=False):
+def export_onnx(
+    model: keras.Model,
+    config: RunConfig,
+    epoch: int,
+    path: Path | str,
+    decode: bool = False,
+    batch: int | None = None,
+    overwrite: bool = False,
+    averaged: bool = False,
+) -> None:
     """Writes an ONNX file; arguments and errors as for `export_saved_model`.
 
     Raises:
@@ -82,17 +104,17 @@ def export_onnx(model, config, epoch, path, decode=False, batch=None, overwrite=
 
 
 def export_litert(
-    model,
-    config,
-    epoch,
-    path,
-    decode=False,
-    batch=1,
-    overwrite=False,
-    precision="float32",
-    images=None,
-    averaged=False,
-):
+    model: keras.Model,
+    config: RunConfig,
+    epoch: int,
+    path: Path | str,
+    decode: bool = False,
+    batch: int | None = 1,
+    overwrite: bool = False,
+    precision: str = "float32",
+    images: npt.NDArray[np.uint8] | None = None,
+    averaged: bool = False,
+) -> None:
     """Writes a LiteRT (.tflite) file with the signature ``serving_default``.
 
     Arguments and errors as for `export_saved_model`, and
@@ -114,7 +136,8 @@ def export_litert(
             "int8 with the decoder inside the graph is not available: x, y and score would be rounded to the "
             "same 255 steps. Export the heatmaps, or float16"
         )
-    if precision == "int8" and (images is None or not len(images)):
+    measured = np.zeros(0, np.uint8) if images is None else images
+    if precision == "int8" and not len(measured):
         raise ExportError("int8 needs images of instances, to measure the ranges of the activations on")
     with _replacing(path, overwrite) as temporary, tempfile.TemporaryDirectory() as folder:
         _save(serving_function(inference_network(model), config, decode, batch), folder)
@@ -124,7 +147,7 @@ def export_litert(
         if precision == "float16":
             converter.target_spec.supported_types = [tf.float16]
         if precision == "int8":
-            converter.representative_dataset = lambda: _calls(images, batch or 1)
+            converter.representative_dataset = lambda: _calls(measured, batch or 1)
         content = converter.convert()
         temporary.write_bytes(content)
         with zipfile.ZipFile(temporary, "a") as archive:
@@ -132,7 +155,7 @@ def export_litert(
             archive.writestr(zipfile.ZipInfo(METADATA), json.dumps(description, indent=1))
 
 
-def _save(serve, folder):
+def _save(serve: Any, folder: Path | str) -> None:
     """Saves a function with its variables as a SavedModel."""
     module = tf.Module()
     module.serve = serve
@@ -140,7 +163,7 @@ def _save(serve, folder):
     tf.saved_model.save(module, str(folder), signatures={"serving_default": serve})
 
 
-def _calls(images, batch):
+def _calls(images: npt.NDArray[np.uint8], batch: int) -> Iterator[dict[str, npt.NDArray[np.float32]]]:
     """Images as the arguments of calls; the last batch is filled up with the first images."""
     for start in range(0, len(images), batch):
         some = np.take(images, range(start, start + batch), axis=0, mode="wrap")
@@ -148,7 +171,7 @@ def _calls(images, batch):
 
 
 @contextlib.contextmanager
-def _replacing(path, overwrite):
+def _replacing(path: Path | str, overwrite: bool) -> Iterator[Path]:
     """Yields a temporary path beside `path`; what was written there takes its place at the end.
 
     Raises:
@@ -162,7 +185,7 @@ def _replacing(path, overwrite):
             raise ExportError(f"{path} is a folder, and not that of a SavedModel: nothing is replaced")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
+        with replacing(path, any_kind=True) as temporary:
             yield temporary
     except (OSError, *_OF_THE_DISK) as error:
         # TensorFlow's texts begin with a node of its graph, and end with an operation's name.

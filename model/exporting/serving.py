@@ -1,15 +1,23 @@
 """What is exported: one TensorFlow function from images to heatmaps or keypoints, and what describes it."""
 
 import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 import tensorflow as tf
 from keras import ops
 
 from hrpose import __version__
-from model.exporting.errors import ExportError
+from hrpose.command import CommandError
+from model.codecs.conventions import Tensor
 from model.inputs import IMAGENET_MEAN, IMAGENET_STD, normalize
 from model.layers import Upsample
+from model.run_config import RunConfig
+
+
+class ExportError(CommandError):
+    """An export that cannot be made as asked. The message says what was asked and what to do."""
 
 
 class _Nearest(keras.layers.Layer):
@@ -18,16 +26,16 @@ class _Nearest(keras.layers.Layer):
     Without half-pixel centers, output pixel x shows input pixel floor(x / factor): the same repetition.
     """
 
-    def __init__(self, factor, **kwargs):
+    def __init__(self, factor: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.factor = factor
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         size = [side * self.factor for side in inputs.shape[1:3]]
         return tf.raw_ops.ResizeNearestNeighbor(images=inputs, size=size)
 
 
-def inference_network(model):
+def inference_network(model: keras.Model) -> keras.Model:
     """A copy of an HRNet that computes the same from operations that other runtimes know.
 
     Args:
@@ -41,7 +49,7 @@ def inference_network(model):
             f"the network computes in {model.compute_dtype}; build it under the float32 policy to export it"
         )
 
-    def copy(layer):
+    def copy(layer: keras.Layer) -> keras.Layer:
         if isinstance(layer, Upsample):
             return _Nearest(layer.factor, name=layer.name)
         return layer.__class__.from_config(layer.get_config())
@@ -52,7 +60,7 @@ def inference_network(model):
 
 
 @contextlib.contextmanager
-def _plain_argmax():
+def _plain_argmax() -> Iterator[None]:
     """Lets `keras.ops.argmax` be TensorFlow's own while a function is traced.
 
     Keras' own first makes negative zeros smaller than positive ones, by looking at their bits; neither LiteRT
@@ -67,7 +75,7 @@ def _plain_argmax():
         ops.argmax = original
 
 
-def decode_to_input(heatmaps, config):
+def decode_to_input(heatmaps: Tensor, config: RunConfig) -> Tensor:
     """Keypoints in network-input pixels.
 
     Args:
@@ -82,7 +90,9 @@ def decode_to_input(heatmaps, config):
     return codec.decode(heatmaps) * ops.convert_to_tensor([1 / x, 1 / y, 1.0], "float32")
 
 
-def serving_function(network, config, decode=False, batch=None):
+def serving_function(
+    network: Callable[..., Tensor], config: RunConfig, decode: bool = False, batch: int | None = None
+) -> Any:
     """The function that is exported.
 
     Args:
@@ -100,18 +110,24 @@ def serving_function(network, config, decode=False, batch=None):
     width, height = config.input_size
     image = tf.TensorSpec((batch, height, width, 3), tf.uint8 if decode else tf.float32, name="image")
 
-    @tf.function(input_signature=[image])
-    def serve(image):
+    def serve(image: Tensor) -> dict[str, Tensor]:
         if not decode:
             return {"heatmaps": network(image, training=False)}
         heatmaps = network(normalize(image), training=False)
         with _plain_argmax():
             return {"keypoints": decode_to_input(heatmaps, config)}
 
-    return serve
+    return tf.function(serve, input_signature=[image])
 
 
-def describe(config, epoch, averaged, decode, batch, precision="float32"):
+def describe(
+    config: RunConfig,
+    epoch: int,
+    averaged: bool,
+    decode: bool,
+    batch: int | None,
+    precision: str = "float32",
+) -> dict[str, Any]:
     """The metadata that goes into every export, as a dict for JSON.
 
     Args:

@@ -60,16 +60,16 @@ def network_of(state: Mapping[str, npt.NDArray[np.float32]]) -> Network:
     for name, (array, width) in known.items():
         if array in state and state[array].shape[:1] == (width,):
             return NETWORKS[name]
-    arrays = {array: None for array, _ in known.values()}
-    array = next((array for array in arrays if array in state), None)
-    if array is None:
+    arrays = dict.fromkeys(array for array, _ in known.values())
+    there = next((array for array in arrays if array in state), None)
+    if there is None:
         raise WeightsError(
             f"no weights of a network here: {' or '.join(arrays)} is missing; the file has "
             f"{summarize(state) or 'nothing'}"
         )
-    widths = ", ".join(f"{width} ({name})" for name, (other, width) in known.items() if other == array)
+    widths = ", ".join(f"{width} ({name})" for name, (array, width) in known.items() if array == there)
     raise WeightsError(
-        f"{array} has the shape {state[array].shape}; the widths of the networks here are {widths}"
+        f"{there} has the shape {state[there].shape}; the widths of the networks here are {widths}"
     )
 
 
@@ -98,7 +98,8 @@ def summarize(names: Iterable[str]) -> str:
 
     Of many parts the first few are named.
     """
-    parts = Counter(re.match(r"stage\d\.\d+\.\w+\.\d+|[^.]*", name)[0] for name in names)
+    found = (re.match(r"stage\d\.\d+\.\w+\.\d+|[^.]*", name) for name in names)
+    parts = Counter(part[0] for part in found if part)
     counted = [f"{part} ({count})" for part, count in sorted(parts.items())]
     more = len(counted) - _PARTS_NAMED
     return ", ".join(counted[:_PARTS_NAMED]) + (f" and {more} other parts" if more > 0 else "")

@@ -17,6 +17,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
 
 import ml_dtypes  # noqa: F401 - teaches NumPy bfloat16, which safetensors files may hold
 import numpy as np
@@ -67,27 +68,27 @@ def read_weights(
             anything but finite numbers, or needs PyTorch and there is none.
         RunError: if it is of a checkpoint that does not hold what was saved, or cannot be read.
     """
-    path = weights_file(path, averaged)
-    _refuse_other_kinds(path)
-    if path.stem in saved_parts(path.parent):
-        read_parts(path.parent, [path.stem])  # compares checksums; a safetensors file has none of its own
-    if path.suffix == ".safetensors":
-        arrays = _read_safetensors(path)
-    elif path.name.endswith(TORCH_SUFFIXES):
-        arrays = _read_torch(path)
+    file = weights_file(path, averaged)
+    _refuse_other_kinds(file)
+    if file.stem in saved_parts(file.parent):
+        read_parts(file.parent, [file.stem])  # compares checksums; a safetensors file has none of its own
+    if file.suffix == ".safetensors":
+        arrays = _read_safetensors(file)
+    elif file.name.endswith(TORCH_SUFFIXES):
+        arrays = _read_torch(file)
     else:
-        raise WeightsError(f"{path}: expected a file named *.safetensors or *{', *'.join(TORCH_SUFFIXES)}")
+        raise WeightsError(f"{file}: expected a file named *.safetensors or *{', *'.join(TORCH_SUFFIXES)}")
     while arrays and all(name.startswith("module.") for name in arrays):
         arrays = {name.removeprefix("module."): array for name, array in arrays.items()}
     if any("/" in name for name in arrays):
-        arrays = _from_keras(path, arrays, NETWORKS.values() if networks is None else networks)
+        arrays = _from_keras(file, arrays, NETWORKS.values() if networks is None else networks)
     for name, array in arrays.items():
         if not np.isfinite(array).all():
-            raise WeightsError(f"{path}: {name} holds NaN or infinite numbers (as float32); use another file")
+            raise WeightsError(f"{file}: {name} holds NaN or infinite numbers (as float32); use another file")
     return arrays
 
 
-def weights_file(path, averaged=None):
+def weights_file(path: Path | str, averaged: bool | None = None) -> Path:
     """The file that holds the weights: the path itself, or what is in a checkpoint's folder.
 
     Args:
@@ -143,7 +144,7 @@ _OTHER_KINDS = (
 )
 
 
-def _refuse_other_kinds(path):
+def _refuse_other_kinds(path: Path) -> None:
     try:
         with path.open("rb") as file:
             beginning = file.read(512).removeprefix(codecs.BOM_UTF8)
@@ -154,18 +155,18 @@ def _refuse_other_kinds(path):
             raise WeightsError(f"{path} {what}")
 
 
-def sha256(path):
+def sha256(path: Path | str) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _is_counter(name):
+def _is_counter(name: str) -> bool:
     return name.endswith("num_batches_tracked")
 
 
-def _read_safetensors(path):
-    arrays = {}
+def _read_safetensors(path: Path) -> dict[str, npt.NDArray[np.float32]]:
+    arrays: dict[str, npt.NDArray[np.float32]] = {}
     try:
         with safe_open(path, framework="np") as file:
             for name in file.keys():  # noqa: SIM118 - it is not a dict
@@ -181,7 +182,7 @@ def _read_safetensors(path):
     return arrays
 
 
-def _import_torch(path):
+def _import_torch(path: Path) -> ModuleType:
     try:
         import torch
     except ImportError as error:
@@ -196,7 +197,7 @@ def _import_torch(path):
     return torch
 
 
-def _read_torch(path):
+def _read_torch(path: Path) -> dict[str, npt.NDArray[np.float32]]:
     torch = _import_torch(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)

@@ -2,7 +2,9 @@
 
 import warnings
 from collections import Counter
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import Any
 
 from hrpose.json_checks import is_id, is_list, is_number
 from pipelines.annotations.json_stream import read_long_json
@@ -29,7 +31,7 @@ class Category:
     skeleton: Skeleton
 
 
-def read_annotations(path):
+def read_annotations(path: str) -> Any:
     """Reads an annotation file in COCO format, or a COCO results file, of any length.
 
     Polygons, addresses and whatever else nobody asks for are not kept.
@@ -57,7 +59,7 @@ def _trim_instance(entry):
     return entry
 
 
-def read_images(annotations, path):
+def read_images(annotations: Any, path: str) -> dict[int, AnnotatedImage]:
     """The images of a parsed annotation file.
 
     Args:
@@ -73,16 +75,17 @@ def read_images(annotations, path):
     listed = annotations.get("images") if isinstance(annotations, dict) else None
     if not is_list(listed):
         raise BuildError(f'{path} is not in COCO format: expected an object with a list "images"')
-    images = {}
+    images: dict[int, AnnotatedImage] = {}
     for position, item in enumerate(listed):
         entry = item if isinstance(item, dict) else {}
-        image_id, name, *size = (entry.get(key) for key in ("id", "file_name", "width", "height"))
+        values: list[Any] = [entry.get(key) for key in ("id", "file_name", "width", "height")]
+        image_id, name, *size = values
         if not (is_id(image_id) and isinstance(name, str) and all(is_number(n) and n >= 0 for n in size)):
             raise BuildError(
                 f'{path}: every entry of "images" needs an id (a whole number), a file_name (text), width '
                 f"and height (numbers); entry {position} is {str(item)[:200]}"
             )
-        image = AnnotatedImage(image_id, name, *map(int, size))
+        image = AnnotatedImage(image_id, name, int(size[0]), int(size[1]))
         if images.setdefault(image_id, image) != image:
             raise BuildError(
                 f"{path}: two images have the id {image_id}: {images[image_id].file_name} and {name}"
@@ -90,7 +93,7 @@ def read_images(annotations, path):
     return images
 
 
-def read_category(annotations, path, skeleton=None):
+def read_category(annotations: Any, path: str, skeleton: Skeleton | None = None) -> Category:
     """The category of a parsed annotation file that has keypoints.
 
     Args:
@@ -141,8 +144,15 @@ def read_category(annotations, path, skeleton=None):
 
 
 def read_ground_truth(
-    annotations, path, skeleton=None, *, clean_boxes=True, unlabeled=False, image_ids=None, complete=None
-):
+    annotations: Any,
+    path: str,
+    skeleton: Skeleton | None = None,
+    *,
+    clean_boxes: bool = True,
+    unlabeled: bool = False,
+    image_ids: Collection[int] | None = None,
+    complete: Callable[[dict[int, AnnotatedImage]], dict[int, AnnotatedImage]] | None = None,
+) -> Source:
     """The labeled instances of a parsed annotation file.
 
     Args:
@@ -183,13 +193,16 @@ def read_ground_truth(
         unlabeled=unlabeled,
         image_ids=image_ids,
     )
-    filtered, rejected = Counter(), []
+    filtered: Counter[str] = Counter()
+    rejected: list[dict[str, Any]] = []
     for position, entry in enumerate(instances):
         if not isinstance(entry, dict):
             detail = f"entry {position} of annotations: expected an object, received {str(entry)[:200]}"
             rejected.append(rejection(None, None, "bad_annotation", detail))
             continue
-        verdict, image_id, instance_id = selection.judge(entry), entry.get("image_id"), entry.get("id")
+        verdict: Any = selection.judge(entry)
+        image_id: Any = entry.get("image_id")
+        instance_id: Any = entry.get("id")
         if verdict.filtered:
             filtered[verdict.filtered] += 1
         elif verdict.rejected:
@@ -200,7 +213,7 @@ def read_ground_truth(
     return Source(category.skeleton, [p for p in images.values() if p.instances], dict(filtered), rejected)
 
 
-def refuse_other_categories(annotations, path, skeleton=None):
+def refuse_other_categories(annotations: Any, path: str, skeleton: Skeleton | None = None) -> None:
     """Refuses a file whose annotations are all of other categories than the one with keypoints.
 
     Args:

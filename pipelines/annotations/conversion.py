@@ -5,12 +5,10 @@ says what it was made of: so it is made once, made again when images that were m
 mixed up with files that somebody else has put there.
 """
 
-import contextlib
-import errno
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -19,27 +17,23 @@ from typing import Any, Protocol
 from apache_beam.io.filesystems import FileSystems
 from tqdm import tqdm
 
+from pipelines.annotations.conversion_record import (
+    RECORD,
+    WORK_FOLDER,
+    finish_exchange,
+    hint_at_another_folder,
+    read_record,
+)
 from pipelines.annotations.raw_files import digest
 from pipelines.errors import BuildError
-from pipelines.exchange import exchange
 from pipelines.existing_build import differences
 from pipelines.image_sizes import header_sizes
 from pipelines.storage import (
-    PARTIAL,
-    discard,
-    exists,
     file_sha256,
-    list_files,
-    read_json_if_there,
-    remove_folder,
+    refuse_pattern,
     write_whole,
 )
 from records.datasets import Dataset, DatasetPaths
-
-RECORD = "conversion.json"
-
-#: Inside annotations/: what is converted until all of it is there.
-WORK_FOLDER = ".conversion"
 
 #: Image headers that are read at the same time; on a network's file system each takes a while.
 _READERS = 16
@@ -150,33 +144,33 @@ class Conversion:
         if task.annotations_given:
             return {}
         folder = str(task.paths.dataset_dir)
-        _refuse_patterns(folder, "a dataset's folder")
+        refuse_pattern(folder, "a dataset's folder")
         raw = self.find(folder, task.options)
         if not raw:
             return {}
         paths = {split: str(path) for split, path in task.paths.annotations.items()}
         directory = str(next(iter(task.paths.annotations.values())).parent)
-        _refuse_patterns(directory, "a folder for annotations")
-        _finish_exchange(directory, paths)
+        refuse_pattern(directory, "a folder for annotations")
+        finish_exchange(directory, paths)
         origin = {
             "converter": self.version,
             "raw_sha256": digest(folder, {path for found in raw.values() for path in found}),
             **self.facts(task.options),
         }
-        before = _read_record(FileSystems.join(directory, RECORD))
+        before = read_record(FileSystems.join(directory, RECORD))
         there = {split: file_sha256(path) for split, path in paths.items() if FileSystems.exists(path)}
         ours = [split for split in there if before and before["files"].get(split) == there[split]]
         foreign = [split for split in there if split not in ours and (split in raw or self.one_release)]
-        whole = before and set(ours) == set(before["files"]) and not before["unreadable_images"]
-        if whole and not differences(origin, before["origin"]) and not foreign:
+        done = before if before and set(ours) == set(before["files"]) and not foreign else None
+        if done and not done["unreadable_images"] and not differences(origin, done["origin"]):
             log.info("%s: annotations already converted (%s)", folder, ", ".join(ours))
-            return before["filtered"]
+            return done["filtered"]
         if not task.overwrite:
             self._refuse_to_replace(paths, raw, ours, foreign, before, origin)
         measured = _Measured(task.paths)
         converted = self.convert(raw, measured, task.options)
         contents = {split: json.dumps(file).encode() for split, file in converted.files.items()}
-        record = {
+        record: dict[str, Any] = {
             "origin": origin,
             "files": {split: hashlib.sha256(content).hexdigest() for split, content in contents.items()},
             "filtered": converted.filtered,
@@ -185,13 +179,13 @@ class Conversion:
         # Files that would come out the same are not touched: somebody may be reading them.
         outdated = [split for split in ours + foreign if record["files"].get(split) != there[split]]
         new = [split for split in contents if split in outdated or split not in there]
-        with _hint_at_another_folder(directory):
+        with hint_at_another_folder(directory):
             made = FileSystems.join(directory, WORK_FOLDER)
             for split in new:
                 write_whole(FileSystems.join(made, PurePath(paths[split]).name), contents[split])
             if new or outdated or record != before:
                 write_whole(FileSystems.join(made, RECORD), json.dumps(record, indent=1).encode())
-                _finish_exchange(directory, paths, [paths[split] for split in outdated if split not in new])
+                finish_exchange(directory, paths, [paths[split] for split in outdated if split not in new])
         for split in sorted(set(outdated) - set(new)):
             log.info("%s: removed", paths[split])
         for split in sorted(set(foreign) & set(new)):
@@ -265,58 +259,3 @@ class _Measured:
         self.count += len(measured)
         self.unreadable += sum(size is None for size in measured.values())
         return measured
-
-
-def _refuse_patterns(path: str, what: str) -> None:
-    """Refuses a path that Beam would take for a pattern, with a BuildError."""
-    if set("*?[") & set(path):
-        raise BuildError(f"{path}: the path of {what} must not hold the signs * ? [")
-
-
-@contextlib.contextmanager
-def _hint_at_another_folder(directory: str) -> Iterator[None]:
-    """Says what to do where nothing can be written.
-
-    Raises:
-        BuildError: for storage that is read-only, or that somebody else owns.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
-            raise
-        raise BuildError(
-            f"{directory} cannot be written ({error.strerror}); --annotations_dir says where the converted "
-            "annotations go instead"
-        ) from error
-
-
-def _finish_exchange(directory: str, paths: Mapping[str, str], obsolete: Sequence[str] = ()) -> None:
-    """Puts whole files of a conversion in their places, if there are any; those of others' hands go then.
-
-    Args:
-        directory: the folder annotations/.
-        paths: {split: where its file goes}.
-        obsolete: paths of files that go.
-    """
-    made = FileSystems.join(directory, WORK_FOLDER)
-    record, waiting = _read_record(FileSystems.join(made, RECORD)), list_files(made)
-    if record:
-        names = {PurePath(paths[split]).name for split in record["files"] if split in paths}
-        gone = [PurePath(path).name for path in obsolete]
-        exchange(made, directory, sorted(names & waiting.keys()), (), RECORD, gone)
-        left = [name for name in list_files(directory) if name != RECORD and PARTIAL.sub("", name) == RECORD]
-        discard(FileSystems.join(directory, name) for name in left)
-    if exists(made):
-        remove_folder(made)
-
-
-def _read_record(path: str) -> dict[str, Any] | None:
-    """The parsed `conversion.json`; None if there is none that can be used."""
-    try:
-        record = read_json_if_there(path)
-    except ValueError:
-        return None
-    types = {"origin": dict, "files": dict, "filtered": dict, "unreadable_images": int}
-    good = isinstance(record, dict) and all(isinstance(record.get(key), kind) for key, kind in types.items())
-    return record if good else None

@@ -2,16 +2,27 @@
 
 import warnings
 from collections import Counter
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from hrpose.json_checks import is_id, is_number
+from pipelines.annotations.coco import Category
 from pipelines.annotations.json_stream import Entries
 from pipelines.errors import BuildError
-from pipelines.instances import Instance, Source, rejection
+from pipelines.instances import AnnotatedImage, Instance, Source, rejection
 from records.annotations.image_ids import described, find_texts, whole_number
 from records.annotations.instance_checks import wrong_box
 
 
-def read_detections(detections, path, images, category, *, score_threshold=0.0, image_ids=None):
+def read_detections(
+    detections: Any,
+    path: str,
+    images: Mapping[int, AnnotatedImage],
+    category: Category,
+    *,
+    score_threshold: float = 0.0,
+    image_ids: Collection[int] | None = None,
+) -> Source:
     """The boxes of a person detector.
 
     Image ids that are text count as `records.annotations.image_ids.find_texts` understands them, 1.0 counts
@@ -38,13 +49,16 @@ def read_detections(detections, path, images, category, *, score_threshold=0.0, 
     no_results = f"{path} is not a COCO results file: expected a list of objects"
     if not isinstance(detections, list | Entries):
         raise BuildError(no_results)
-    filtered, rejected, finder = Counter(), [], _Finder(detections, path, images)
-    others = Counter()
-    keypoints = [0] * (3 * category.skeleton.num_keypoints)
+    finder = _Finder(detections, path, images)
+    filtered: Counter[str] = Counter()
+    others: Counter[str] = Counter()
+    rejected: list[dict[str, Any]] = []
+    keypoints: list[float] = [0] * (3 * category.skeleton.num_keypoints)
     for position, entry in enumerate(detections):
         if not isinstance(entry, dict):
             raise BuildError(no_results)
-        box, score = entry.get("bbox"), entry.get("score")
+        box: Any = entry.get("bbox")
+        score: Any = entry.get("score")
         if category.id not in (given := entry.get("category_id", category.id), whole_number(given)):
             filtered["not_a_person"] += 1
             others[described(given)] += 1

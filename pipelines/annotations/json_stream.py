@@ -9,6 +9,8 @@ import codecs
 import contextlib
 import json
 import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from hrpose.json_text import check_nesting, json_text, loads, open_json
 from pipelines.errors import BuildError
@@ -25,18 +27,18 @@ _scan = json.JSONDecoder().raw_decode
 class Entries:
     """A list of parsed JSON that keeps each entry as its text, in a fifth of the objects' memory."""
 
-    def __init__(self, entries=()):
+    def __init__(self, entries: Iterable[Any] = ()) -> None:
         """Args: the entries, an iterable of anything that JSON can hold."""
         self._texts = list(map(as_json, entries))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._texts)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Any]:
         return map(json.loads, self._texts)
 
 
-def read_json(path, object_hook=None):
+def read_json(path: str, object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
     """Reads a JSON file from any file system Beam knows.
 
     Args:
@@ -54,7 +56,7 @@ def read_json(path, object_hook=None):
         raise BuildError(f"{path} is not JSON: {error}") from error
 
 
-def read_long_json(path, trims):
+def read_long_json(path: str, trims: Mapping[str | None, Callable[[Any], Any]]) -> Any:
     """Reads a file that is an object with long lists, or one such list.
 
     Args:

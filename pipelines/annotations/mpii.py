@@ -7,17 +7,16 @@ Reading, dividing and converting are separate steps, of which the last two touch
     splits = coco_files(entries, header_sizes("images"))
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
 
-from hrpose.json_checks import is_number
 from pipelines.annotations.conversion import Conversion, Converted, Measure, Options, Raw
-from pipelines.annotations.json_stream import read_json
-from pipelines.annotations.mpii_release import read_release
+from pipelines.annotations.mpii_division import divide, read_list
+from pipelines.annotations.mpii_release import Entry, read_release
 from pipelines.annotations.raw_files import is_there
-from pipelines.errors import BuildError
 from pipelines.storage import file_sha256
 from records.annotations.instance_checks import PERSON_CATEGORY
 from records.skeletons import MPII
@@ -86,119 +85,11 @@ CONVERSION = Conversion(
 )
 
 
-def read_list(path):
-    """Reads the list that chooses the validation instances from the training part.
-
-    Args:
-        path: a JSON list whose elements are file names (everybody in the image), pairs [file name, i] with
-            i, from 0, the instance's place in the image's `annorect`, or objects with "image", "center" and
-            "scale", the instance's `objpos` and `scale` as released: the form of valid.json that the official
-            HRNet and many other codes read, which lists the 2,958 validation instances.
-
-    Returns:
-        List of (file name, instance): i, (x, y, scale) or None for everybody.
-
-    Raises:
-        BuildError: if it is not such a list, is empty, or says something twice.
-    """
-    listed, content = [], read_json(path)
-    for element in content if isinstance(content, list) else ():
-        if isinstance(element, dict):
-            center, scale = element.get("center"), element.get("scale")
-            numbers = [*center, scale] if isinstance(center, list) else [scale]
-            name, instance = element.get("image"), tuple(numbers)
-            good = len(numbers) == 3 and all(map(is_number, numbers))
-        else:
-            name, instance = element if isinstance(element, list) and len(element) == 2 else (element, None)
-            good = isinstance(element, str) or type(instance) is int
-        if not good or not isinstance(name, str):
-            raise BuildError(
-                f"{path}: expected a file name, [file name, instance] or an object with image, center and "
-                f"scale, received {str(element)[:200]}"
-            )
-        listed.append((name, instance))
-    if not listed:
-        raise BuildError(
-            f"{path}: expected a JSON list of file names or instances; see build_records.py --help"
-        )
-    seen = {}
-    for name, instance in listed:
-        instances = seen.setdefault(name, set())
-        if instance in instances or None in instances or (instance is None and instances):
-            raise BuildError(
-                f"{path} names {name!r} twice{'' if instance is None else f', with instance {instance}'}"
-            )
-        instances.add(instance)
-    return listed
-
-
-def divide(entries, listed, where):
-    """Divides the training part into training and validation, exactly as a list says.
-
-    An image that is named is no training image any more: those of its instances that are not listed are in
-    neither part, because training on them would show the network a validation image.
-
-    Args:
-        entries: list of `Entry`.
-        listed: list of (file name, instance), as `read_list` returns it.
-        where: where the list was read, for messages.
-
-    Returns:
-        entries: the same images; those of the list have the split "val", and their instances `list_row`, if
-            the list names instances.
-        filtered: the `Rect`s that are in neither part.
-
-    Raises:
-        BuildError: if the list names an image or an instance that the training part does not have.
-    """
-    wanted = {}
-    for row, (name, instance) in enumerate(listed):
-        wanted.setdefault(name, []).append((instance, row))
-    divided, filtered = [], []
-    for entry in entries:
-        instances = wanted.get(entry.file_name) if entry.split == "train" else None
-        if instances is None:
-            divided.append(entry)
-            continue
-        chosen = entry.instances
-        if instances[0][0] is not None:
-            rows = {_place(instance, entry, where): row for instance, row in instances}
-            if len(rows) < len(instances):
-                raise BuildError(f"{where} names an instance of {entry.file_name!r} twice")
-            filtered += [rect for rect in chosen if rect.index not in rows]
-            chosen = tuple(replace(r, list_row=rows[r.index]) for r in chosen if r.index in rows)
-        divided.append(replace(entry, split="val", instances=chosen))
-    unknown = wanted.keys() - {entry.file_name for entry in divided if entry.split == "val"}
-    if unknown:
-        raise BuildError(
-            f"{where}: {len(unknown)} of its images are not in the release's training part, for example "
-            f"{min(unknown)!r}"
-        )
-    return divided, filtered
-
-
-def _place(instance, entry, where):
-    """The place in an image's `annorect` of an instance as `read_list` names them."""
-    if isinstance(instance, int):
-        found = [rect.index for rect in entry.instances if rect.index == instance]
-        named = f"instance {instance} (counted from 0)"
-    else:
-        # Lists in circulation have the release's numbers, some of them rounded, and -1 where it has none.
-        found = []
-        for rect in entry.instances:
-            released = (*(rect.objpos or (-1, -1)), -1 if rect.scale is None else rect.scale)
-            if max(abs(a - b) for a, b in zip(released, instance, strict=True)) < 0.01:
-                found.append(rect.index)
-        named = f"the instance at {instance[0]:g}, {instance[1]:g} of scale {instance[2]:g}"
-    if len(found) != 1:
-        raise BuildError(
-            f"{where} names {named} of {entry.file_name!r}, which has {len(entry.instances)} instances, "
-            f"{len(found) or 'none'} of them like that"
-        )
-    return found[0]
-
-
-def coco_files(entries, image_size_of, boxes="objpos"):
+def coco_files(
+    entries: Sequence[Entry],
+    image_size_of: Callable[[str], tuple[int, int] | None],
+    boxes: str = "objpos",
+) -> dict[str, dict[str, Any]]:
     """The release in COCO format.
 
     An image is listed if it has instances. One without a size (missing, unreadable) gets width and height 0:
@@ -260,7 +151,7 @@ def coco_files(entries, image_size_of, boxes="objpos"):
     return splits
 
 
-def objpos_box(objpos, scale):
+def objpos_box(objpos: Sequence[float] | None, scale: float | None) -> list[float] | None:
     """The box whose network input is the official one for MPII's center and scale.
 
     The official HRNet loader (lib/dataset/mpii.py) moves the center down by 15 scale, takes 1.25 scale, so

@@ -66,7 +66,7 @@ class Entry:
     instances: tuple[Rect, ...]
 
 
-def read_release(path):
+def read_release(path: str) -> list[Entry]:
     """Reads the release from any file system Beam knows.
 
     Args:

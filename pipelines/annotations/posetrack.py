@@ -16,6 +16,8 @@ box) are left out and counted. The frames themselves stay, so that a detector's 
 """
 
 from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
 
@@ -66,7 +68,9 @@ def _named_images(data):
     return [e for e in entries if isinstance(e, dict) and isinstance(e.get("file_name"), str)]
 
 
-def join_videos(files, image_size_of, split):
+def join_videos(
+    files: Sequence[tuple[str, Any]], image_size_of: Callable[[str], tuple[int, int] | None], split: str
+) -> tuple[dict[str, Any], dict[str, int]]:
     """Joins the files of a split.
 
     Args:
@@ -85,7 +89,9 @@ def join_videos(files, image_size_of, split):
             the file and the place.
     """
     files = sorted(files, key=lambda file: file[0])
-    images, instances, frames = [], [], {}
+    images: list[dict[str, Any]] = []
+    instances: list[dict[str, Any]] = []
+    frames: dict[Any, tuple[str, dict[str, Any]]] = {}
     for name, data in files:
         _check_category(name, data)
         for place, image in _entries(name, data, "images"):
@@ -99,7 +105,8 @@ def join_videos(files, image_size_of, split):
             images.append(image)
         if split != "test" or "annotations" in data:
             instances += [instance for _, instance in _entries(name, data, "annotations")]
-    filtered, kept = Counter(), []
+    filtered: Counter[str] = Counter()
+    kept = []
     for instance in instances:
         image_id = instance.get("image_id")
         # An entry with an unknown image stays: whoever reads the file rejects and reports it.

@@ -5,6 +5,7 @@ A link to nothing is an error wherever it stands: left out silently, it would be
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path, PurePath
 
 from apache_beam.io.filesystems import FileSystems
@@ -13,7 +14,7 @@ from pipelines.errors import BuildError
 from pipelines.storage import exists, file_sha256, list_files
 
 
-def is_there(path):
+def is_there(path: str) -> bool:
     """Whether a file or folder is there.
 
     Raises:
@@ -26,7 +27,7 @@ def is_there(path):
     return False
 
 
-def list_json(folder):
+def list_json(folder: str) -> list[str]:
     """The paths of a folder's .json files, sorted; the folder itself may be a link.
 
     Raises:
@@ -44,7 +45,7 @@ def list_json(folder):
     return [path for path in paths if is_there(path)]
 
 
-def digest(folder, paths):
+def digest(folder: str, paths: Iterable[str]) -> str:
     """SHA-256 of the files' paths below the folder and their SHA-256s, so that moving one changes it.
 
     Raises:

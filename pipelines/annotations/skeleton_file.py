@@ -1,16 +1,19 @@
 """A user's file that says what an annotation file's category leaves out or has wrong: ``--skeleton``."""
 
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
 from pipelines.annotations.json_stream import read_json
 from pipelines.errors import BuildError
 from records.coco_category import skeleton_from_coco_category
+from records.skeletons import Skeleton
 
 #: What of a category it may have, see `records.coco_category.skeleton_from_coco_category`.
 FIELDS = ("keypoints", "flip_pairs", "sigmas", "upper_body", "skeleton")
 
 
-def read_skeleton(path):
+def read_skeleton(path: str) -> dict[str, Any]:
     """Reads the file.
 
     Args:
@@ -47,7 +50,7 @@ def read_skeleton(path):
     return fields
 
 
-def named_skeleton(fields):
+def named_skeleton(fields: Mapping[str, Any]) -> Skeleton | None:
     """The `Skeleton` of fields that name the keypoints, whatever annotations call them; None without names.
 
     Args:
@@ -63,7 +66,7 @@ def named_skeleton(fields):
         return skeleton_from_coco_category(fields)
 
 
-def with_skeleton(annotations, fields, path):
+def with_skeleton(annotations: Any, fields: Mapping[str, Any], path: str | None) -> Any:
     """Replaces what a file says of its keypoints.
 
     Args:
@@ -90,7 +93,7 @@ def with_skeleton(annotations, fields, path):
     for one in kept:
         if isinstance(one.get("keypoints"), list):
             try:
-                named_skeleton({"keypoints": one["keypoints"]} | fields)
+                named_skeleton({"keypoints": one["keypoints"], **fields})
             except ValueError as error:
                 raise BuildError(f"--skeleton={path}: {error}") from error
-    return annotations | {"categories": [one | fields for one in kept]}
+    return annotations | {"categories": [{**one, **fields} for one in kept]}

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import replace
+from typing import Any
 
 from hrpose.json_checks import is_list
 from pipelines.annotations import coco
@@ -10,11 +11,12 @@ from pipelines.annotations.json_stream import Entries
 from pipelines.annotations.skeleton_file import named_skeleton, read_skeleton, with_skeleton
 from pipelines.image_names import match_names
 from pipelines.image_sizes import with_sizes
+from pipelines.instances import Source
 from records.annotations.image_ids import read_image_ids
 from records.annotations.lenient import Lenient
 
 
-def read_source(build):
+def read_source(build: Any) -> Source:
     """The instances of a build, from ground truth or from a detector, as a `Source`."""
     annotations = coco.read_annotations(build.annotations)
     lenient = None

@@ -7,7 +7,8 @@ from tqdm import tqdm
 from hrpose.storage import is_remote
 from pipelines.annotations.conversion import ConversionTask, Filtered
 from pipelines.errors import BuildError
-from pipelines.synthetic.dataset import SyntheticOptions, generate
+from pipelines.synthetic.dataset import generate
+from pipelines.synthetic.options import SyntheticOptions
 
 log = logging.getLogger(__name__)
 

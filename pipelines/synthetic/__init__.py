@@ -1,5 +1,6 @@
 """The built-in "synthetic" dataset; see `pipelines.synthetic.dataset`."""
 
-from pipelines.synthetic.dataset import CATEGORY, SPLITS, SyntheticOptions, generate
+from pipelines.synthetic.dataset import CATEGORY, generate
+from pipelines.synthetic.options import SPLITS, SyntheticOptions
 
 __all__ = ["CATEGORY", "SPLITS", "SyntheticOptions", "generate"]

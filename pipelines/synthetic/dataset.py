@@ -23,19 +23,19 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path, PurePath
 
 import cv2
 import numpy as np
 
 from hrpose.json_text import loads
-from pipelines.synthetic.detections import DetectorOptions, simulate_detections
-from pipelines.synthetic.scenes import MAX_INSTANCES, Scene, render_scene
+from pipelines.synthetic.detections import simulate_detections
+from pipelines.synthetic.options import SPLITS, VAL_ID_OFFSET, SyntheticOptions
+from pipelines.synthetic.scenes import Scene, render_scene
 from records.skeletons import COCO
 
 FORMAT = 1  # raised whenever the same options give other files
-SPLITS = ("train", "val")
 CATEGORY = {
     "id": 1,
     "name": "person",
@@ -50,56 +50,12 @@ MARKER = "synthetic.json"
 GENERATING = ".drawing"  # until all of it is there
 DETECTIONS = PurePath("dets", "human_detection.json")
 
-VAL_ID_OFFSET = 1_000_000  # image ids: 1, 2, ... in train, this much more in val
 IDS_PER_IMAGE = 100  # person ids: 100 * image id, 100 * image id + 1, ...
 IMAGES_PER_TASK = 16
 # Detections have random numbers of their own, so that changing them changes no image.
 DETECTION_STREAM = len(SPLITS)
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class SyntheticOptions:
-    """What the dataset contains; the same options give the same bytes.
-
-    train_images, val_images: number of images. seed: an image depends on (seed, split, its index) only.
-    instances_weights: chances of 1, 2, ... people in an image, in proportion.
-    min_height, max_height: range of a standing person's height in pixels.
-    back_view_fraction: of the people are seen from behind. jpeg_quality: 1 to 100.
-    detector: how good the simulated detector of the val images is.
-    """
-
-    train_images: int = 1500
-    val_images: int = 150
-    seed: int = 0
-    instances_weights: tuple[float, ...] = (0.3, 0.3, 0.25, 0.15)
-    min_height: float = 80.0
-    max_height: float = 300.0
-    back_view_fraction: float = 0.3
-    jpeg_quality: int = 90
-    detector: DetectorOptions = field(default_factory=DetectorOptions)
-
-    def __post_init__(self):
-        """Refuse options that cannot be met."""
-        checks = {
-            "train_images": (1 <= self.train_images < VAL_ID_OFFSET, f"1 to {VAL_ID_OFFSET - 1}"),
-            "val_images": (1 <= self.val_images < VAL_ID_OFFSET, f"1 to {VAL_ID_OFFSET - 1}"),
-            "seed": (self.seed >= 0, "0 or more"),
-            "instances_weights": (
-                1 <= len(self.instances_weights) <= MAX_INSTANCES
-                and min(self.instances_weights) >= 0
-                and sum(self.instances_weights) > 0,
-                f"1 to {MAX_INSTANCES} numbers, none negative, not all zero",
-            ),
-            "min_height": (20 <= self.min_height <= self.max_height, "20 to max_height"),
-            "max_height": (self.max_height <= 1000, "at most 1000"),
-            "jpeg_quality": (1 <= self.jpeg_quality <= 100, "1 to 100"),
-            "back_view_fraction": (0 <= self.back_view_fraction <= 1, "0 to 1"),
-        }
-        for name, (met, expected) in checks.items():
-            if not met:
-                raise ValueError(f"synthetic dataset: {name} is {getattr(self, name)}; expected {expected}")
 
 
 def generate(

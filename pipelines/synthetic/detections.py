@@ -27,7 +27,7 @@ class DetectorOptions:
     miss_fraction: float = 0.01
     false_positives: float = 0.4
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Refuse options that cannot be met."""
         limits = {"jitter": 0.2, "duplicate_fraction": 1, "miss_fraction": 1, "false_positives": 20}
         for name, limit in limits.items():

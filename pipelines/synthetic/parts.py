@@ -46,7 +46,7 @@ class Part:
 class BodyParts:
     """A body and a style turned into parts, in pixels; the hip center is the origin."""
 
-    def __init__(self, body: Body, style: Style, height: float, light: np.ndarray):
+    def __init__(self, body: Body, style: Style, height: float, light: np.ndarray) -> None:
         """`height` of the person in pixels; `light` (2,) unit vector in the image, towards the light."""
         self.body, self.style, self.height, self.light = body, style, height, light
         self.middle_shoulders = body.keypoints[5:7].mean(axis=0)
@@ -74,7 +74,14 @@ class BodyParts:
         """Polygon of (across, down) places on the torso."""
         return np.array([self.on_torso(across, down, forward) for across, down in corners])
 
-    def limb(self, start, end, radii: tuple[float, float], color: Color, joined: bool = False) -> list[Shape]:
+    def limb(
+        self,
+        start: np.ndarray,
+        end: np.ndarray,
+        radii: tuple[float, float],
+        color: Color,
+        joined: bool = False,
+    ) -> list[Shape]:
         """A limb segment in three tones: the dark rim sets it off against clothes of the same color.
 
         A `joined` one leaves the rim out around its start, so that it grows out of the segment before.

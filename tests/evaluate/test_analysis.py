@@ -10,8 +10,8 @@ from pycocotools import coco
 from pycocotools.cocoeval import COCOeval
 
 from evaluate.metrics.coco import evaluate_coco
-from evaluate.metrics.oks_matching import NOBODY, group_images, match, oks_matrix
-from evaluate.report.analysis import ERRORS, analyse, count_errors, keypoint_errors, visible_groups
+from evaluate.metrics.oks_matching import NOBODY, group_images, match
+from evaluate.report.analysis import ERRORS, analyze, count_errors, keypoint_errors, visible_groups
 from records.skeletons import COCO, Skeleton
 
 HAND = Skeleton(
@@ -90,7 +90,7 @@ def value(number):
 def test_ap_by_size_and_the_curves_are_those_of_pycocotools(skeleton, seed):
     annotations, results = scene(seed, skeleton)
     expected = evaluate_coco(content(annotations), results, skeleton.sigmas)
-    analysis = analyse(annotations, results, skeleton)
+    analysis = analyze(annotations, results, skeleton)
     for group, suffix in zip(analysis.sizes, ("", " (M)", " (L)"), strict=True):
         assert value(group.ap) == pytest.approx(expected[f"AP{suffix}"], abs=1e-12)
         assert value(group.ar) == pytest.approx(expected[f"AR{suffix}"], abs=1e-12)
@@ -103,14 +103,14 @@ def test_only_the_best_20_poses_of_an_image_count():
     annotations, results = scene(3, COCO, poses_each=30)
     assert max(np.bincount([r["image_id"] for r in results])) > 40
     expected = evaluate_coco(content(annotations), results)["AP"]
-    assert analyse(annotations, results, COCO).sizes[0].ap == pytest.approx(expected, abs=1e-12)
+    assert analyze(annotations, results, COCO).sizes[0].ap == pytest.approx(expected, abs=1e-12)
 
 
 def test_images_that_are_not_asked_for_do_not_count():
     annotations, results = scene(4, COCO)
     expected = evaluate_coco(content(annotations), results, None, [1, 2, 3])["AP"]
     assert expected != evaluate_coco(content(annotations), results)["AP"]
-    assert analyse(annotations, results, COCO, {1, 2, 3}).sizes[0].ap == pytest.approx(expected, abs=1e-12)
+    assert analyze(annotations, results, COCO, {1, 2, 3}).sizes[0].ap == pytest.approx(expected, abs=1e-12)
 
 
 def test_oks_is_that_of_pycocotools_for_crowds_too():
@@ -126,7 +126,7 @@ def test_oks_is_that_of_pycocotools_for_crowds_too():
     for image in group_images(annotations, results, 17):
         expected = evaluation.computeOks(image.image_id, 1)
         if len(expected):
-            np.testing.assert_allclose(oks_matrix(image, COCO.sigmas), expected, atol=1e-12)
+            np.testing.assert_allclose(image.oks(COCO.sigmas), expected, atol=1e-12)
             compared += not image.counts.all()
     assert compared
 
@@ -158,14 +158,14 @@ def test_instances_of_other_groups_and_poses_next_to_them_do_not_count():
     ]
     near = many + np.array([9.0, 0, 0])  # too far off for the high thresholds
     results = [result(1, near, 0.9), result(1, few, 0.5)]
-    groups = {group.name: group for group in analyse(annotations, results, COCO).visible}
+    groups = {group.name: group for group in analyze(annotations, results, COCO).visible}
     assert groups["1-5"].instances == groups["16-17"].instances == 1
     assert groups["1-5"].ap == pytest.approx(1)
     assert 0 < groups["16-17"].ap < 1
     assert groups["6-10"].ap is None
     # A pose next to nobody counts against all.
     results = [result(1, near + np.array([1000, 1000, 0]), 0.95), *results]
-    assert analyse(annotations, results, COCO).visible[0].ap == pytest.approx(0.5)
+    assert analyze(annotations, results, COCO).visible[0].ap == pytest.approx(0.5)
 
 
 def two_hands():
@@ -278,7 +278,7 @@ def test_errors_are_counted_by_keypoint():
     ]
     inverted = keypoints[1][[0, 2, 1]]
     results = [result(7, keypoints[0], 0.4), result(7, inverted, 0.9)]
-    analysis = analyse(annotations, results, HAND)
+    analysis = analyze(annotations, results, HAND)
     assert [(pair.row, pair.instance_id) for pair in analysis.pairs] == [(1, 1), (0, 0)]
     assert analysis.unmatched == 0
     counts, similarity = count_errors(analysis.pairs, 3)
@@ -288,13 +288,13 @@ def test_errors_are_counted_by_keypoint():
 
 def test_nothing_to_find_and_nothing_found():
     annotations, results = scene(6, COCO)
-    nobody = analyse([], results, COCO)
+    nobody = analyze([], results, COCO)
     assert [group.ap for group in (*nobody.sizes, *nobody.visible)] == [None] * 7
     assert nobody.curves == {}
-    nothing = analyse(annotations, [], COCO)
+    nothing = analyze(annotations, [], COCO)
     assert nothing.sizes[0].ap == 0.0
     assert nothing.unmatched == nothing.sizes[0].instances > 0
     counts, similarity = count_errors(nothing.pairs, 17)
     assert counts.sum() == 0
     assert np.isnan(similarity).all()
-    assert analyse([], [], COCO).pairs == []
+    assert analyze([], [], COCO).pairs == []

@@ -1,6 +1,7 @@
 """The evaluator: going on after an interruption, several devices, averaged weights, what it refuses."""
 
 import json
+import logging
 import re
 import shutil
 import signal
@@ -111,25 +112,27 @@ def test_a_killed_evaluation_goes_on_and_ends_as_if_nothing_had_been(run, tmp_pa
     assert killed.returncode == -signal.SIGKILL
     assert [path.name for path in parts(run)] == ["part-00000.npz"]
     went_on = in_a_process(run, tmp_path, resume=True)
-    assert f"1 of {-(-instances(run) // PART)} parts are done, going on" in went_on.stdout
+    assert f"1 of {-(-instances(run) // PART)} parts are done, going on" in went_on.stderr
     assert batches_of(went_on) == {"CPU:0": whole["CPU:0"] - PART // BATCH}
     assert results(run) == expected
 
 
-def test_another_threshold_needs_no_other_predictions_and_anew_means_anew(run, batches, capsys):
+def test_another_threshold_needs_no_other_predictions_and_anew_means_anew(run, batches, caplog):
+    caplog.set_level(logging.INFO)
     options = small_evaluation(run)
     evaluate_run(options)
     all_batches, first = dict(batches), results(run)
     batches.clear()
     evaluate_run(replace(options, resume=True, min_visibility=0.9))
-    assert "parts are done, nothing is left to predict" in capsys.readouterr().out
+    assert "parts are done, nothing is left to predict" in caplog.text
     assert batches == {}
     evaluate_run(options)
     assert batches == all_batches
     assert results(run) == first
 
 
-def test_only_parts_that_are_damaged_or_missing_are_predicted_again(run, batches, capsys):
+def test_only_parts_that_are_damaged_or_missing_are_predicted_again(run, batches, capsys, caplog):
+    caplog.set_level(logging.INFO)
     options = small_evaluation(run)
     evaluate_run(options)
     expected, files = results(run), parts(run)
@@ -141,8 +144,8 @@ def test_only_parts_that_are_damaged_or_missing_are_predicted_again(run, batches
     files[-1].unlink()
     evaluate_run(replace(options, resume=True))
     said = capsys.readouterr()
-    assert "part-00001.npz is damaged" in said.out
-    assert f"{len(files) - 3} of {len(files)} parts are done, going on" in said.out
+    assert "part-00001.npz is damaged" in caplog.text
+    assert f"{len(files) - 3} of {len(files)} parts are done, going on" in caplog.text
     last = -(-(instances(run) - PART * (len(files) - 1)) // BATCH)
     assert batches == {"CPU:0": 2 * PART // BATCH + last}
     assert results(run) == expected
@@ -358,10 +361,11 @@ def test_records_damaged_since_they_were_predicted_are_named(run, batches, tmp_p
         evaluate_run(replace(options, resume=True))
 
 
-def test_an_input_larger_than_the_records_is_noted(run, monkeypatch, capsys):
+def test_an_input_larger_than_the_records_is_noted(run, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
     monkeypatch.setattr("evaluate.run.resolution_note", lambda manifest, size: f"{manifest.split} {size}")
     evaluate_run(small_evaluation(run))
-    assert "\nnote: train (32, 64)\n" in capsys.readouterr().out
+    assert "note: train (32, 64)" in caplog.messages
 
 
 # ---- what it refuses

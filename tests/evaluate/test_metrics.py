@@ -11,57 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.io import loadmat
 
-from evaluate.ground_truth import read_ground_truth
-from evaluate.metrics import check_metrics, choose_metrics
-from evaluate.metrics import measure as measure_by
-from evaluate.metrics.metric import MetricInput, MetricResult
-from evaluate.predictions import Predictions
-from evaluate.rescoring import as_results
+from evaluate.metrics.metric import MetricResult
 from hrpose.command import CommandError
 from records.coco_category import skeleton_from_coco_category
-from records.datasets import DATASETS
-from records.manifest import Manifest
 from records.skeletons import COCO, MPII
 from tests.helpers.builders import CATEGORY, annotations, image, instance
-from tests.helpers.evaluation_splits import NOWHERE, make_split
+from tests.helpers.custom_data import FIVE, TWENTY_THREE
+from tests.helpers.metric_inputs import check, measure, metric_input, of_split
 from tests.helpers.sources import BOX, annotation, ground_truth
-from tests.pipelines.test_custom import FIVE, TWENTY_THREE
-
-
-def metric_input(data, skeleton, instances, dataset="custom", image_ids=None, **changes):
-    """`MetricInput` of predictions that are the annotated keypoints of some instances."""
-    split, boxes = changes.pop("split", "val"), changes.pop("boxes", "ground_truth")
-    manifest = Manifest(dataset, split, boxes, skeleton, {}, ())
-    ground_truth = read_ground_truth(Path("truth.json"), data, skeleton, image_ids)
-    keypoints = np.array([p["keypoints"] for p in instances], float).reshape(-1, skeleton.num_keypoints, 3)
-    keypoints[..., 2] = 0.9
-    ids = [np.array([p[key] for p in instances], np.int64) for key in ("image_id", "id")]
-    count = len(instances)
-    predictions = Predictions(keypoints, np.full(count, 5000.0), np.ones(count), *ids)
-    results = as_results(keypoints, ids[0], range(count), np.full(count, 0.9), ground_truth.category)
-    split = make_split(manifest, skeleton, ground_truth, dataset_dir=changes.pop("dataset_dir", NOWHERE))
-    made = MetricInput(split, predictions, np.arange(count), results, Path("none"))
-    return replace(made, **changes)
-
-
-def chosen(made, metric=None, **options):
-    """The metric of that name, or the dataset's, with these of its own options."""
-    return choose_metrics([metric or DATASETS[made.split.manifest.dataset].metrics[0]], options)
-
-
-def measure(made, metric=None, **options):
-    """Its `MetricResult`."""
-    (result,) = measure_by(chosen(made, metric, **options), made).values()
-    return result
-
-
-def check(made, metric=None, **options):
-    check_metrics(chosen(made, metric, **options), made.split)
-
-
-def of_split(made, **changes):
-    """The same with changes of the split."""
-    return replace(made, split=replace(made.split, **changes))
 
 
 def test_a_result_says_what_is_worth_a_curve_and_what_is_for_the_file_only():

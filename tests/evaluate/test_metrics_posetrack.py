@@ -10,9 +10,9 @@ from evaluate.options import EvaluateOptions
 from evaluate.run import evaluate_run
 from hrpose.command import CommandError
 from records.skeletons import POSETRACK
-from tests.evaluate.test_metrics import check, chosen, measure, metric_input
 from tests.helpers import posetrack_videos
 from tests.helpers.builders import annotations
+from tests.helpers.metric_inputs import check, chosen, measure, metric_input
 
 
 @pytest.fixture

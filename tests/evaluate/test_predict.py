@@ -30,7 +30,6 @@ from tests.helpers.builders import generate_image, make_build, make_dataset
 from tests.helpers.full_disk import full_disk_at
 from tests.helpers.networks import network
 from tests.helpers.shared import ROOT, shared_data
-from tests.project.test_imports import ASK
 
 INPUT = (96, 128)
 CONFIG = RunConfig("coco", "", COCO.to_json(), "w24_tiny", INPUT, "msra", 2.0, {})
@@ -189,9 +188,9 @@ def test_a_folder_gives_an_image_and_a_json_file_each(run, images, tmp_path, cap
     arguments = ["--image", str(images), "--run_dir", str(run), "--output_dir", str(out), "--noflip_test"]
     assert command(arguments) == 0
     said = capsys.readouterr()
-    assert "the whole image is taken for the box of one instance" in said.out
-    assert "w24_tiny after epoch 3, 5 images, flip test off" in said.out
-    assert len(re.findall(r"filtered: .*(cut.jpg|empty.png)", said.err)) == 2
+    assert "the whole image is taken for the box of one instance" in said.err
+    assert "w24_tiny after epoch 3, 5 images, flip test off" in said.err
+    assert len(re.findall(r"warning: rejected: .*(cut.jpg|empty.png)", said.err)) == 2
     assert {path.name for path in out.iterdir()} == {
         f"{name}{end}" for name in ("000000000139", "b.jpg", "b.png") for end in (".json", "_pose.jpg")
     }
@@ -249,7 +248,7 @@ def test_what_is_passed_over_in_a_folder_is_named_by_its_ending(run, images, tmp
     assert passed_over(images / "b.jpg") == ""
     arguments = ["--image", str(images), "--run_dir", str(run), "--output_dir", str(tmp_path / "out")]
     assert command([*arguments, "--noflip_test"]) == 0
-    assert "note: passed over 2 .heic, 1 .mp4" in capsys.readouterr().out
+    assert "note: passed over 2 .heic, 1 .mp4" in capsys.readouterr().err
     assert (tmp_path / "out/c.json").is_file()
     (tmp_path / "other").mkdir()
     (tmp_path / "other/a.heic").touch()
@@ -274,7 +273,7 @@ def test_the_category_is_coco_s_for_named_datasets_and_the_file_s_for_users_own(
     shutil.copytree(run, tmp_path / "custom")
     write_config(tmp_path / "custom/model_dump", replace(CONFIG, dataset="custom"))
     assert command([*arguments, "--run_dir", str(tmp_path / "custom")]) == 0
-    assert "note: the boxes are of category 7, the only one there" in capsys.readouterr().out
+    assert "note: the boxes are of category 7, the only one there" in capsys.readouterr().err
 
 
 def test_the_flip_test_is_on_unless_told_otherwise(run, images, tmp_path):
@@ -299,7 +298,7 @@ def test_images_without_boxes_and_boxes_outside_of_the_image(run, images, tmp_pa
     assert command([*arguments, "--output_dir", str(out)]) == 0
     said = capsys.readouterr()
     assert "b.jpg: the box [500.0, 5.0, 50.0, 60.0] lies outside of the image" in said.err
-    assert "1 images have no boxes" in said.out
+    assert "1 images have no boxes" in said.err
     assert json.loads((out / "000000000139.json").read_text())["people"] == []
     (instance,) = json.loads((out / "b.png.json").read_text())["people"]
     assert instance["box"] == [5, 5, 50, 60]
@@ -328,19 +327,6 @@ def test_what_a_user_can_get_wrong(run, images, tmp_path, capsys):
     fails(1, "no run in", "--image", images, "--run_dir", tmp_path)
     # Nothing that could be used.
     fails(1, "1 of 1 could not be used", "--image", images / "notes.txt", "--output_dir", tmp_path / "out")
-
-
-def test_importing_the_command_is_light_and_defines_no_flags():
-    asked = subprocess.run(
-        [sys.executable, "-c", ASK, "evaluate.prediction.cli"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert asked.returncode == 0, asked.stderr
-    assert json.loads(asked.stdout)["heavy"] == []
 
 
 @pytest.mark.smoke

@@ -1,6 +1,8 @@
 """Parts of predictions: what is cut where, what comes back, and what a damaged file does."""
 
 import json
+import logging
+from unittest import TestCase
 
 import numpy as np
 import pytest
@@ -57,26 +59,25 @@ def test_whatever_is_missing_is_predicted_and_nothing_else(
     tmp_path_factory, instances, batch_size, size, data
 ):
     parts = make_parts(tmp_path_factory.mktemp("parts"), instances, batch_size, size)
-    whole = parts.complete(parts.begin(False, print), predict(parts, []))
+    whole = parts.complete(parts.begin(False), predict(parts, []))
     assert_equal(whole, predictions(0, instances))
     missing = data.draw(st.sets(st.integers(0, len(parts.sizes) - 1)))
     for number in missing:
         parts.path(number).unlink()
-    calls, said = [], []
-    done = parts.begin(True, said.append)
+    calls = []
+    done = parts.begin(True)
     assert sorted({*range(len(parts.sizes))} - done.keys()) == sorted(missing)
     assert_equal(parts.complete(done, predict(parts, calls)), whole)
     assert sum(count for _, count in calls) == parts.batches * len(missing)
     assert len(calls) == len([number for number in missing if number - 1 not in missing])
-    assert len(said) == 1
 
 
 def test_without_continue_nothing_of_before_stays(tmp_path):
     parts = make_parts(tmp_path / "parts")
-    parts.complete(parts.begin(False, print), predict(parts, []))
+    parts.complete(parts.begin(False), predict(parts, []))
     (tmp_path / "parts/part-00099.npz.partial").write_text("")
     (tmp_path / "parts/lock").write_text("")
-    assert parts.begin(False, print) == {}
+    assert parts.begin(False) == {}
     assert [path.name for path in (tmp_path / "parts").iterdir()] == ["lock"]
 
 
@@ -84,8 +85,8 @@ def test_without_continue_a_folder_that_is_a_link_is_emptied_and_stays_one(tmp_p
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "parts").symlink_to(tmp_path / "elsewhere")
     parts = make_parts(tmp_path / "parts")
-    parts.complete(parts.begin(False, print), predict(parts, []))
-    assert parts.begin(False, print) == {}
+    parts.complete(parts.begin(False), predict(parts, []))
+    assert parts.begin(False) == {}
     assert list((tmp_path / "elsewhere").iterdir()) == []
     assert (tmp_path / "parts").is_symlink()
 
@@ -100,10 +101,10 @@ def test_parts_that_cannot_be_removed_are_named_and_not_taken(tmp_path, monkeypa
     with monkeypatch.context() as context:
         context.setattr("pathlib.Path.unlink", read_only)
         with pytest.raises(RunError, match=r"part-00000\.npz could not be removed: Read-only .*; remove"):
-            parts.begin(False, print)
+            parts.begin(False)
         context.setattr(PredictionCache, "_remove", lambda self, pattern: None)
-        assert parts.begin(False, print) == {}
-    assert len(parts.begin(True, print)) == 3
+        assert parts.begin(False) == {}
+    assert len(parts.begin(True)) == 3
 
 
 def test_a_part_that_cannot_be_read_for_a_moment_is_not_damaged(tmp_path, monkeypatch):
@@ -116,15 +117,15 @@ def test_a_part_that_cannot_be_read_for_a_moment_is_not_damaged(tmp_path, monkey
     with monkeypatch.context() as context:
         context.setattr("pathlib.Path.read_bytes", unreadable)
         with pytest.raises(RunError, match=r"part-00000\.npz cannot be read: Input/output error; try again"):
-            parts.begin(True, print)
-    assert len(parts.begin(True, print)) == 3
+            parts.begin(True)
+    assert len(parts.begin(True)) == 3
 
 
 def test_what_a_killed_evaluation_was_writing_is_removed(tmp_path):
     parts = make_parts(tmp_path)
     parts.complete({}, predict(parts, []))
     (tmp_path / "part-00001.npz.123-0a.partial").write_text("half")
-    assert len(parts.begin(True, print)) == 3
+    assert len(parts.begin(True)) == 3
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"part-0000{n}.npz" for n in range(3)]
 
 
@@ -135,7 +136,7 @@ def test_a_part_that_was_being_written_is_none(tmp_path, monkeypatch):
         with pytest.raises(WriteError, match=r"part-00000\.npz could not be written: No space left"):
             parts.complete({}, predict(parts, []))
     assert list(tmp_path.iterdir()) == []
-    assert parts.begin(True, print) == {}
+    assert parts.begin(True) == {}
     assert_equal(parts.complete({}, predict(parts, [])), predictions(0, 5))
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"part-0000{n}.npz" for n in range(3)]
 
@@ -154,7 +155,7 @@ def test_other_settings_are_refused_by_name(tmp_path, changes, difference):
     parts = make_parts(tmp_path)
     parts.complete({}, predict(parts, []))
     with pytest.raises(RunError) as refused:
-        make_parts(tmp_path, **changes).begin(True, print)
+        make_parts(tmp_path, **changes).begin(True)
     assert f"part-00000.npz was predicted with other settings ({difference})" in str(refused.value)
 
 
@@ -186,12 +187,12 @@ def test_damage_is_noticed_or_changes_nothing(whole, kinds):
         else:
             content[place : place + value] = bytes(len(content[place : place + value]))
     parts.path(0).write_bytes(content)
-    said = []
-    done = parts.begin(True, said.append)
+    with TestCase().assertLogs("evaluate.prediction_cache", logging.INFO) as said:
+        done = parts.begin(True)
     if done:
         assert_equal(done[0], predictions(0, 2))
     else:
-        assert said[0].startswith(f"{parts.path(0)} is damaged (")
+        assert said.records[0].getMessage().startswith(f"{parts.path(0)} is damaged (")
 
 
 @pytest.mark.parametrize(
@@ -208,13 +209,12 @@ def test_damage_is_noticed_or_changes_nothing(whole, kinds):
     ],
     ids=["keypoints", "instances", "dtype", "ids", "objects", "list", "json", "deep"],
 )
-def test_what_is_no_part_is_named_and_never_run(tmp_path, changes):
+def test_what_is_no_part_is_named_and_never_run(tmp_path, changes, caplog):
     parts = make_parts(tmp_path, instances=2)
     fingerprint = SETTINGS | {"batch_size": 2, "instances_per_part": 2}
     arrays = {"fingerprint": np.array(json.dumps(fingerprint)), **vars(predictions(0, 2))}
     np.savez(parts.path(0), **arrays)
-    assert_equal(join([*parts.begin(True, print).values()]), predictions(0, 2))
+    assert_equal(join([*parts.begin(True).values()]), predictions(0, 2))
     np.savez(parts.path(0), **arrays | changes)
-    said = []
-    assert parts.begin(True, said.append) == {}
-    assert "part-00000.npz is damaged" in said[0]
+    assert parts.begin(True) == {}
+    assert "part-00000.npz is damaged" in caplog.text

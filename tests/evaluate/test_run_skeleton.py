@@ -1,6 +1,7 @@
 """What an evaluation takes from the run, whatever the records say: flip pairs and sigmas."""
 
 import json
+import logging
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from evaluate.run import evaluate_run
-from evaluate.skeletons import other_facts
+from evaluate.run_inputs import other_facts
 from model.networks import NETWORKS
 from model.run_config import read_config
 from model.run_folder import Progress, read_checkpoint
@@ -77,13 +78,12 @@ def one_of(folder, pattern):
 OTHER = {"flip_pairs": [], "sigmas": [0.5] * 17}
 
 
-def test_records_without_the_run_s_flip_pairs_and_sigmas_change_no_number(tmp_path, evaluation, capsys):
+def test_records_without_the_run_s_flip_pairs_and_sigmas_change_no_number(tmp_path, evaluation, caplog):
+    caplog.set_level(logging.INFO)
     expected = evaluation(tmp_path / "same")
-    said = capsys.readouterr().out
-    assert "note:" not in said
+    assert "note:" not in caplog.text
     received = evaluation(tmp_path / "other", **OTHER)
-    said = capsys.readouterr().out
-    notes = [line.removeprefix("note: ") for line in said.splitlines() if line.startswith("note: ")]
+    notes = [line.removeprefix("note: ") for line in caplog.messages if line.startswith("note: ")]
     assert len(notes) == 2
     assert notes[0].startswith("the flip pairs of 16 keypoints are other ones in the records ('left_eye' ")
     assert notes[1].startswith("the sigmas of 17 keypoints are other ones in the records ('nose': 0.5 there")

@@ -1,7 +1,9 @@
 """A metric of one file: what `docs/extending.md` says is all there is to write."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from tests.helpers.small_runs import SMALL, make_records, small_options
 from train.loop import train
 
 
-def check(split: EvaluationSplit, options: dict) -> None:
+def check(split: EvaluationSplit, options: Mapping[str, Any]) -> None:
     """Refuses a split, in one line, before anything is predicted."""
     if split.manifest.boxes != "ground_truth":
         raise ValueError("the toy compares each annotation with the pose in its box: --boxes=ground_truth")
@@ -36,7 +38,7 @@ def measure(metric_input: MetricInput) -> MetricResult:
     )
 
 
-TOY = Metric(
+METRIC = Metric(
     name="toy",
     summary="percent of keypoints with a score",
     measure=measure,
@@ -49,7 +51,7 @@ TOY = Metric(
 def run(tmp_path, monkeypatch):
     """`TrainOptions` of a run of an epoch; the toy is a metric."""
     monkeypatch.setitem(NETWORKS, SMALL.name, SMALL)
-    monkeypatch.setitem(METRICS, "toy", TOY)
+    monkeypatch.setitem(METRICS, "toy", METRIC)
     options = small_options(make_records(tmp_path), tmp_path / "run", epochs=1)
     train(options)
     return options

@@ -12,7 +12,9 @@ import numpy as np
 
 from pipelines.build_specs import Build
 from pipelines.crops import CropOptions
+from pipelines.errors import UnusableImageError
 from records.manifest import MANIFEST
+from records.schema import FIELDS, field_shapes
 from records.skeletons import COCO
 from records.tfrecord import frame
 
@@ -155,3 +157,35 @@ def rewrite_shard(folder, index, content, **changes):
     shard |= described | changes
     (folder / MANIFEST).write_text(json.dumps(data))
     return shard["name"]
+
+
+def record_values(seed=0, keypoints=5):
+    """A record's values, all different, each at an extreme of its type somewhere."""
+    rng = np.random.default_rng(seed)
+    made = {}
+    for name, shape in field_shapes(keypoints).items():
+        dtype = {field.name: field.dtype for field in FIELDS}[name]
+        if dtype == "bytes":
+            made[name] = rng.bytes(200) + b"\x00\xff"
+        elif dtype == "int64":
+            made[name] = rng.integers(-(2**63), 2**63 - 1, shape)
+        else:
+            made[name] = rng.normal(0, 1e6, shape).astype(np.float32)
+    return made
+
+
+def broken_box(folder, box):
+    """Replaces the box of the first annotation of `make_dataset`'s train split; returns what it was."""
+    path = folder / "annotations/person_keypoints_train2017.json"
+    data = json.loads(path.read_text())
+    data["annotations"][0]["bbox"], before = box, data["annotations"][0]["bbox"]
+    path.write_text(json.dumps(data))
+    return before
+
+
+def or_reason(call, *arguments, **options):
+    """(what a call returns, None, None), or (None, reason, detail) of its `UnusableImageError`."""
+    try:
+        return call(*arguments, **options), None, None
+    except UnusableImageError as error:
+        return None, error.reason, error.detail

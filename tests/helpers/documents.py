@@ -1,7 +1,6 @@
 """The pages of the documentation, taken apart for the tests that hold them against the code."""
 
 import argparse
-import contextlib
 import functools
 import importlib
 import re
@@ -93,25 +92,15 @@ def parse_flags(command, words):
     """Parses a command's own flags as the command does, and returns the names of all that it has.
 
     Raises:
-        flags.Error, argparse.ArgumentError, SystemExit: if it would refuse them.
+        flags.Error: if it would refuse them.
     """
     own = words[: words.index("--")] if "--" in words else words
     module = _module(command)
-    if not hasattr(module, "define_flags"):
-        if own:
-            with contextlib.redirect_stderr(None):
-                module.parser().parse_args(own)
-        return {name.lstrip("-") for name in re.findall(r"--\w+", _help(module.parser()))}
     values = flags.FlagValues()
     module.define_flags(values)
+    values.set_gnu_getopt(True)  # a sub-command, or a folder, may stand before flags
     values([command, *own])
     return set(values) | {f"no{name}" for name in values if values[name].boolean}
-
-
-def _help(parser):
-    """The help of a parser and of those for what it can be asked to do."""
-    inner = [action.choices.values() for action in parser._actions if isinstance(action.choices, dict)]
-    return "\n".join(one.format_help() for one in [parser, *(one for some in inner for one in some)])
 
 
 def beam_parser():
@@ -123,3 +112,8 @@ def beam_parser():
             found._add_argparse_args(parser)
         classes += found.__subclasses__()
     return parser
+
+
+def files_of(page):
+    """{path: code} of a page's Python blocks that are preceded by a file's path."""
+    return dict(re.findall(r"^`([\w/]+\.py)`:\n\n```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))

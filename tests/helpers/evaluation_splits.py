@@ -4,7 +4,8 @@ from pathlib import Path
 
 from evaluate.ground_truth import GroundTruth
 from evaluate.run_inputs import EvaluationPaths, EvaluationSplit
-from records.datasets import DATASETS, dataset_paths
+from records.datasets import DATASETS
+from records.datasets.paths import dataset_paths
 from records.manifest import Manifest
 from records.skeletons import Skeleton
 

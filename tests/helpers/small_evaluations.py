@@ -17,6 +17,7 @@ import evaluate.run
 from evaluate.metrics import choose_metrics
 from evaluate.options import EvaluateOptions
 from evaluate.run_inputs import evaluation_paths, run_dataset
+from hrpose import logs
 from model.networks import DEFAULT_NETWORK, NETWORKS
 from model.run_config import read_config
 from tests.helpers.small_runs import SMALL
@@ -97,6 +98,7 @@ def main():
         cpu, one = tf.config.list_physical_devices("CPU")[0], tf.config.LogicalDeviceConfiguration()
         tf.config.set_logical_device_configuration(cpu, [one] * devices)
         evaluate.run.use_gpus = lambda gpus, verb: tuple(f"CPU:{index}" for index in range(devices))
+    logs.start()
     counts = {}
     NETWORKS[DEFAULT_NETWORK] = SMALL
     evaluate.run.INSTANCES_PER_PART = PART

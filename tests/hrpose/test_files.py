@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from hrpose.atomic_files import WriteError, write_json, write_whole
+from hrpose.atomic_files import WriteError, replacing, write_json, write_whole
 from hrpose.command import CommandError
 from hrpose.storage import irregular_kind
 from tests.helpers.full_disk import full_disk_at
@@ -30,6 +30,53 @@ def test_a_full_disk_is_named_with_the_path_and_leaves_what_was_there(tmp_path, 
         write_json(path, {"b": 2})
     assert json.loads(path.read_text()) == {"b": 1}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_where_a_file_is_to_go_is_refused_and_stays(tmp_path):
+    (tmp_path / "a/b").mkdir(parents=True)
+    with pytest.raises(WriteError, match=r"a could not be written: Is a directory"):
+        write_whole(tmp_path / "a", b"")
+    assert [path.name for path in tmp_path.rglob("*")] == ["a", "b"]
+
+
+def fill(path, kind, content):
+    if kind == "file":
+        path.write_text(content)
+    else:
+        path.mkdir()
+        (path / "inside").write_text(content)
+
+
+@pytest.mark.parametrize("durable", [False, True])
+@pytest.mark.parametrize("after", ["file", "folder"])
+@pytest.mark.parametrize("before", ["file", "folder", "nothing"])
+def test_a_file_or_folder_takes_the_place_of_another_as_a_whole(tmp_path, before, after, durable):
+    path = tmp_path / "a"
+    if before != "nothing":
+        fill(path, before, "before")
+    if before not in (after, "nothing"):
+        with pytest.raises(OSError, match="directory"), replacing(path, durable) as temporary:
+            fill(temporary, after, "after")
+        assert (path if before == "file" else path / "inside").read_text() == "before"
+    with replacing(path, durable, any_kind=True) as temporary:
+        fill(temporary, after, "after")
+        assert temporary.parent == tmp_path
+    assert (path if after == "file" else path / "inside").read_text() == "after"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_of_a_body_that_fails_nothing_is_left_and_what_was_there_stays(tmp_path, kind):
+    fill(tmp_path / "a", kind, "before")
+
+    def fail(temporary):
+        fill(temporary, kind, "half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "a") as temporary:
+        fail(temporary)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert "before" in (tmp_path / "a" if kind == "file" else tmp_path / "a/inside").read_text()
 
 
 def test_a_folder_that_is_none_is_named(tmp_path):

@@ -13,10 +13,9 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from model.codecs import codec
-from model.exporting.errors import ExportError
 from model.exporting.formats import export_litert, export_onnx, export_saved_model
-from model.exporting.serving import inference_network, serving_function
-from model.image_files import read_images
+from model.exporting.serving import ExportError, inference_network, serving_function
+from model.image_files import ImageError, read_images
 from model.inputs import IMAGENET_MEAN, IMAGENET_STD, normalize
 from model.layers import Upsample
 from model.networks import NETWORKS
@@ -309,18 +308,18 @@ def test_images_are_cut_about_their_middle_to_the_shape_of_the_input(tmp_path):
     assert len(read_images(tmp_path, (64, 96), 1)) == 1
 
 
-def test_a_folder_without_images_or_with_damaged_ones_is_named(tmp_path, capsys):
-    with pytest.raises(ExportError, match=r"no images in .*expected files that end in \.jpg"):
+def test_a_folder_without_images_or_with_damaged_ones_is_named(tmp_path, caplog):
+    with pytest.raises(ImageError, match=r"no images in .*expected files that end in \.jpg"):
         read_images(tmp_path, SIZE, 5)
     (tmp_path / "c.jpg").write_bytes(b"\xff\xd8\xff\xe0 and no more")
     os.mkfifo(tmp_path / "d.jpg")
-    with pytest.raises(ExportError, match=r"^none of the 2 images in .* can be used: .*c\.jpg is .*no image"):
+    with pytest.raises(ImageError, match=r"^none of the 2 images in .* can be used: .*c\.jpg is .*no image"):
         read_images(tmp_path, SIZE, 5)
     for name in ("b.png", "e.png"):
         cv2.imwrite(str(tmp_path / name), np.full((10, 10), 255, np.uint8))
     assert len(read_images(tmp_path, SIZE, 1)) == 1
-    assert capsys.readouterr().out == ""
+    assert caplog.messages == []
     assert len(read_images(tmp_path, SIZE, 5)) == 2
-    said = capsys.readouterr().out
+    (said,) = caplog.messages
     assert said.startswith("left out 2 images that cannot be used: ")
     assert "c.jpg" in said

@@ -13,10 +13,9 @@ import tensorflow as tf
 
 from model.best_epoch import write_best
 from model.exporting.cli import command
-from model.exporting.cli import parser as export_parser
 from model.run_config import write_config
 from model.run_folder import Progress, save_checkpoint, variable_arrays, write_checkpoint
-from model.weight_import.cli import parser as weights_parser
+from model.weight_import.cli import command as weights_command
 from tests.helpers.exports import description, make_images, random_network
 from tests.helpers.full_disk import full_disk_at
 from tests.helpers.networks import make_config
@@ -57,7 +56,7 @@ def call(folder, program, *arguments):
     ("arguments", "name", "shape"),
     [
         (["--format=saved_model", "--decode"], "export", "(1, 17, 3)"),
-        (["--format=onnx", "--decode", "--batch=2", "--epoch=1"], "export.onnx", "(2, 17, 3)"),
+        (["--format=onnx", "--decode", "--batch_size=2", "--epoch=1"], "export.onnx", "(2, 17, 3)"),
         (["--format=litert", "--precision=int8", "--images=pictures"], "export.tflite", "(1, 24, 16, 17)"),
     ],
 )
@@ -89,18 +88,23 @@ def test_the_command_s_help_teaches_and_is_light(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--to=x"], "--format"),
-        (["--format=onnx"], "--to"),
+        (["--to=x"], "--format is missing"),
+        (["--format=onnx"], "--to is missing"),
         (["--format=onnx", "--to="], "expected a file to write, for example hrpose.onnx"),
-        (["--format=coreml", "--to=x"], "invalid choice: 'coreml'"),
+        (["--format=coreml", "--to=x"], "--format=coreml: value should be one of <saved_model|onnx|litert>"),
         (
             ["--format=onnx", "--to=x", "--epoch=last"],
             "expected a number of epochs, or best; received 'last'",
         ),
-        (["--format=onnx", "--to=x", "--averaged", "--noaveraged"], "not allowed with argument --averaged"),
-        (["--format=onnx", "--to=x", "--batch=0"], "a whole number from 1 to 65,536, or any; received '0'"),
-        (["--format=onnx", "--to=x", f"--batch={10**20}"], "from 1 to 65,536, or any; received '1000000"),
-        (["--format=onnx", "--to=x", "--batch=²"], "from 1 to 65,536, or any; received '²'"),
+        (
+            ["--format=onnx", "--to=x", "--batch_size=0"],
+            "a whole number from 1 to 65,536, or any; received",
+        ),
+        (
+            ["--format=onnx", "--to=x", f"--batch_size={10**20}"],
+            "65,536, or any; received '1000000",
+        ),
+        (["--format=onnx", "--to=x", "--batch_size=²"], "from 1 to 65,536, or any; received '²'"),
         (["--format=onnx", "--to=x", "--precision=float16"], "--precision=float16 is for --format=litert"),
         (
             ["--format=litert", "--to=x", "--precision=int8"],
@@ -236,15 +240,20 @@ def test_a_run_of_an_unknown_network_or_codec_is_named(tmp_path, monkeypatch, ca
 def test_what_a_terminal_cannot_show_does_not_end_the_command(tmp_path, monkeypatch):
     out = io.TextIOWrapper(io.BytesIO(), "latin-1")
     monkeypatch.setattr("sys.stdout", out)
-    monkeypatch.setattr("model.exporting.cli._run", lambda options: print(options.to))
+    monkeypatch.setattr("model.exporting.cli.main", lambda values, rest: print(values.to))
     assert command(["--format=onnx", f"--to=ż{os.fsdecode(bytes([255]))}"]) == 0
     out.flush()
-    assert out.buffer.getvalue() == b"\\u017c\\udcff.onnx\n"
+    assert out.buffer.getvalue() == b"\\u017c\\udcff\n"
 
 
 def test_a_tilde_is_the_user_s_folder_whatever_the_shell_makes_of_it(tmp_path, monkeypatch):
+    seen = []
+    for cli in ("exporting", "weight_import"):
+        monkeypatch.setattr(f"model.{cli}.cli.main", lambda values, rest: seen.append(values))
     monkeypatch.setenv("HOME", str(tmp_path))
-    options = export_parser().parse_args(["--run_dir=~/a", "--to=~/b", "--format=onnx", "--images=~/c"])
-    assert (options.run_dir, options.to, options.images) == tuple(f"{tmp_path}/{name}" for name in "abc")
-    options = weights_parser().parse_args(["import", "--from=~/a", "--to=~/b"])
-    assert (options.source, options.target) == (f"{tmp_path}/a", f"{tmp_path}/b")
+    assert command(["--run_dir=~/a", "--to=~/b", "--format=onnx", "--images=~/c"]) == 0
+    assert weights_command(["import", "--from=~/a", "--to=~/b"]) == 0
+    names = [("run_dir", "a"), ("to", "b"), ("images", "c")], [("from", "a"), ("to", "b")]
+    for values, expected in zip(seen, names, strict=True):
+        for flag, name in expected:
+            assert values[flag].value == f"{tmp_path}/{name}"

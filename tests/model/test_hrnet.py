@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from model.hrnet import build_hrnet
-from model.networks import NETWORKS
+from model.networks import NETWORKS, PRECISIONS
 from model.official_weights import load_state_dict, official_name
 from tests.helpers.networks import PUBLISHED, network, official_case, published
 from train.losses import heatmap_loss
@@ -85,6 +85,11 @@ def test_every_layer_is_named_after_its_place(case):
             # Steps lead down only, and nothing is fused from a branch into itself.
             assert (place["to"] > place["source"]) == bool(place["step"]), layer.name
             assert place["to"] != place["source"], layer.name
+
+
+def test_every_precision_on_offer_can_be_built():
+    for precision in PRECISIONS:
+        assert NETWORKS["w24_tiny"].build((32, 32), 1, precision).output_shape == (None, 8, 8, 1)
 
 
 def test_bfloat16_computes_in_bfloat16_and_answers_and_remembers_in_float32():

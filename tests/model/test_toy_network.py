@@ -10,7 +10,7 @@ from model.networks import NETWORKS, Network
 from model.official_weights import official_shapes
 from model.run_config import read_known_config, write_config
 from model.run_folder import checkpoint_folder, save_checkpoint
-from model.weight_import.cli import import_weights
+from model.weight_import.importing import Imported, import_weights
 from model.weight_import.initial_weights import find_initial_weights, load_initial_weights
 from tests.helpers.networks import make_config
 from train.flags import define_flags, options_from
@@ -59,7 +59,7 @@ def test_its_checkpoints_are_imported_by_name_and_start_a_run_on_other_keypoints
     optimizer.build(model.trainable_variables)
     save_checkpoint(tmp_path, 1, 10, model, optimizer)
     target = tmp_path / "hrnet_toy.safetensors"
-    assert import_weights(checkpoint_folder(tmp_path, 1), target) == ("toy", 17, (), False)
+    assert import_weights(checkpoint_folder(tmp_path, 1), target) == Imported("toy", 17, (), False)
     written = load_file(target)
     assert {name: value.shape for name, value in written.items()} == official_shapes(
         model, TOY.official_names

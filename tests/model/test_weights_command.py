@@ -25,7 +25,8 @@ from model.run_folder import (
     variable_arrays,
     write_checkpoint,
 )
-from model.weight_import.cli import checkpoint_of, command, import_weights
+from model.weight_import.cli import command
+from model.weight_import.importing import checkpoint_of, import_weights
 from model.weight_import.initial_weights import find_initial_weights, load_initial_weights
 from model.weight_import.readers import WeightsError, sha256
 from tests.helpers.full_disk import full_disk_at
@@ -80,7 +81,7 @@ def test_a_classifier_is_imported_without_its_head_and_the_source_is_on_record(t
     printed = imported(tmp_path, source.name, "dataset/imagenet_weights/hrnet_w24_tiny")
     target = tmp_path / "dataset" / "imagenet_weights" / "hrnet_w24_tiny.safetensors"
     assert printed.splitlines()[:2] == [
-        "hrnet_w24.safetensors: backbone of HRNet w24_tiny, no head for keypoints",
+        "hrnet_w24.safetensors: backbone of w24_tiny, no head for keypoints",
         "left out 25 arrays: classifier (2), downsamp_modules (9), final_layer (3), incre_modules (8), "
         "stage4.2.fuse_layers.1 (1), stage4.2.fuse_layers.2 (1), stage4.2.fuse_layers.3 (1)",
     ]
@@ -116,7 +117,7 @@ def test_a_checkpoint_of_ours_becomes_a_file_with_official_names(tmp_path, state
     optimizer.build(tiny.trainable_variables)
     save_checkpoint(tmp_path, 7, 100, tiny, optimizer)
     printed = imported(tmp_path, checkpoint_folder(tmp_path, 7), "mine.safetensors")
-    assert "backbone of HRNet w24_tiny, head for 17 keypoints" in printed
+    assert "backbone of w24_tiny, head for 17 keypoints" in printed
     assert "note: train/main.py --model=w24_tiny looks for files named hrnet_w24_tiny*" in printed
     written = load_file(tmp_path / "mine.safetensors")
     assert written.keys() == state.keys()
@@ -156,7 +157,7 @@ def run(tmp_path_factory, state):
 )
 def test_of_a_run_the_average_is_taken_unless_told_otherwise(tmp_path, run, source, choice, bias):
     target, checkpoint = tmp_path / "mine.safetensors", checkpoint_of(run / source, choice.pop("epoch", None))
-    *_, averaged = import_weights(checkpoint, target, **choice)
+    averaged = import_weights(checkpoint, target, **choice).averaged
     assert load_file(target)["final_layer.bias"].tolist() == [bias] * 17
     with safe_open(target, "np") as file:
         metadata = file.metadata()
@@ -195,7 +196,7 @@ def test_a_full_disk_is_named_and_leaves_what_was_there(tmp_path, monkeypatch, c
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert command(["import", f"--from={run}", f"--to={target}", "--overwrite"]) == 1
     said = capsys.readouterr().err
-    assert said.startswith(f"python model/weights.py: {target} could not be written: ")
+    assert said.startswith(f"python model/weights.py import: {target} could not be written: ")
     assert "No space left on device; see to it" in said
     assert list(tmp_path.iterdir()) == [target]
     assert target.read_bytes() == b"before"
@@ -224,9 +225,9 @@ def test_a_file_that_is_there_is_replaced_only_when_asked(tmp_path, state):
 
 
 def test_wrong_usage_exits_with_2_and_says_what_is_expected(tmp_path):
-    assert "required: import" in refused(2, tmp_path)
-    assert "required: --from, --to" in refused(2, tmp_path, "import")
-    assert "invalid choice: 'export'" in refused(2, tmp_path, "export")
+    assert "nothing is given, expected import" in refused(2, tmp_path)
+    assert "--from is missing" in refused(2, tmp_path, "import")
+    assert "received 'export', expected import" in refused(2, tmp_path, "export")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not a safetensors file"])
@@ -234,7 +235,7 @@ def test_what_cannot_be_read_exits_with_1_and_one_line(tmp_path, content):
     if content is not None:
         (tmp_path / "in.safetensors").write_bytes(content)
     message = refused(1, tmp_path, "import", "--from", "in.safetensors", "--to", "out")
-    assert message.startswith("python model/weights.py: ")
+    assert message.startswith("python model/weights.py import: ")
     assert "in.safetensors" in message
     assert len(message.splitlines()) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ([] if content is None else ["in.safetensors"])
@@ -262,7 +263,7 @@ def test_a_target_that_is_no_file_is_refused(tmp_path, to):
 def test_weights_are_not_named_for_another_network(tmp_path, state):
     save_file(state, tmp_path / "in.safetensors")
     message = refused(1, tmp_path, "import", "--from", "in.safetensors", "--to", "hrnet_w32")
-    assert message.startswith("python model/weights.py: in.safetensors: it holds a w24_tiny")
+    assert message.startswith("python model/weights.py import: in.safetensors: it holds a w24_tiny")
     assert "name it hrnet_w24_tiny" in message
     assert not (tmp_path / "hrnet_w32.safetensors").exists()
 
@@ -272,7 +273,7 @@ def test_help_teaches_by_example(tmp_path):
         result = call(tmp_path, *arguments)
         assert result.returncode == 0
         assert "python model/weights.py import --from hrnet_w32-36af842e.pth" in result.stdout
-    assert "--overwrite" in result.stdout
+    assert "--[no]overwrite" in result.stdout
 
 
 def test_importing_the_command_is_light():

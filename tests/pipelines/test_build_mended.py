@@ -9,6 +9,7 @@ from pipelines.build import build_records
 from pipelines.errors import BuildError
 from tests.helpers.builders import (
     annotations,
+    broken_box,
     image,
     instance,
     make_build,
@@ -16,14 +17,6 @@ from tests.helpers.builders import (
     shard_bytes,
     write_split,
 )
-
-
-def broken_box(folder, box):
-    path = folder / "annotations/person_keypoints_train2017.json"
-    data = json.loads(path.read_text())
-    data["annotations"][0]["bbox"], before = box, data["annotations"][0]["bbox"]
-    path.write_text(json.dumps(data))
-    return before
 
 
 def test_annotations_may_be_mended_after_a_build_that_failed(tmp_path):

@@ -27,7 +27,7 @@ def test_nobody_stays_in_memory_while_the_shards_are_made(dataset_dir, finished,
         run_pipeline(job, beam_args, instances)
 
     before = images_in_memory()
-    manifest = build_records(make_build(dataset_dir, tmp_path / "out", instances_per_shard=6), print, run)
+    manifest = build_records(make_build(dataset_dir, tmp_path / "out", instances_per_shard=6), run)
     assert seen[0] == (0, 24)
     assert seen[1] == (manifest.images, 24)  # where there are any, they are counted
     assert shard_bytes(tmp_path / "out") == shard_bytes(finished)
@@ -46,5 +46,5 @@ def test_shards_of_a_command_that_was_at_work_meanwhile_do_not_stay(dataset_dir,
         run_pipeline(*arguments)
         stray.write_bytes(b"of the other command")
 
-    build_records(make_build(dataset_dir, tmp_path / "out"), print, run)
+    build_records(make_build(dataset_dir, tmp_path / "out"), run)
     assert not stray.exists()

@@ -60,6 +60,18 @@ def test_while_an_image_is_missing_nothing_is_written_again(tmp_path, dataset, w
     assert sum("images are missing or unreadable" in line for line in said) == 2
 
 
+def test_what_the_first_version_has_converted_is_not_converted_again(mpii_folder):
+    first, path = convert(mpii_folder), mpii_folder / "annotations/conversion.json"
+    text = path.read_text()
+    earlier = text.replace('"filtered"', '"left_out"').replace('"unreadable_images"', '"unreadable_pictures"')
+    assert earlier != text
+    path.write_text(earlier)
+    before, said = identities(mpii_folder), []
+    assert convert(mpii_folder, said=said) == first
+    assert touched(mpii_folder, before) == set()
+    assert "already converted" in said[0]
+
+
 def test_an_image_that_has_come_changes_its_size_and_nothing_else(mpii_folder, tmp_path):
     (mpii_folder / "images/b.jpg").rename(tmp_path / "b.jpg")
     convert(mpii_folder)

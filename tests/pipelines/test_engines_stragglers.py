@@ -15,9 +15,8 @@ from pipelines.errors import BuildError
 from pipelines.runner import run_pipeline
 from pipelines.transforms import WriteShard
 from pipelines.watchdog import DRIVER
-from tests.helpers.builders import make_build, make_dataset, shard_bytes
+from tests.helpers.builders import broken_box, make_build, make_dataset, shard_bytes
 from tests.helpers.large_builds import is_complete
-from tests.pipelines.test_build_mended import broken_box
 
 
 class Killed(BaseException):

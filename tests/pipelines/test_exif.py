@@ -33,6 +33,7 @@ from tests.helpers.builders import (
     image,
     instance,
     make_build,
+    or_reason,
     shard_bytes,
     write_json,
 )
@@ -66,7 +67,9 @@ def test_an_image_is_turned_as_opencv_turns_it(tmp_path, orientation, form):
     (tmp_path / "a").write_bytes(content)
     expected = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     size = expected.shape[1::-1]
-    pixels, reason, _ = read_image(str(tmp_path), AnnotatedImage(1, "a", *size), exif_orientation="apply")
+    pixels, reason, _ = or_reason(
+        read_image, str(tmp_path), AnnotatedImage(1, "a", *size), exif_orientation="apply"
+    )
     assert reason is None
     np.testing.assert_array_equal(pixels, expected)
 
@@ -119,8 +122,8 @@ def test_the_annotated_size_decides_and_where_it_cannot_the_user_is_told(
 ):
     image = AnnotatedImage(1, "a.jpg", *size)
     content = with_orientation(orientation)
-    pixels, reason, _, received = decode_image(image, "a.jpg", content, None, None, rule)
-    assert (reason, received) == (None, note)
+    pixels, received = decode_image(image, "a.jpg", content, rule)
+    assert received == note
     flags = cv2.IMREAD_COLOR | (0 if turned else cv2.IMREAD_IGNORE_ORIENTATION)
     np.testing.assert_array_equal(pixels, cv2.imdecode(np.frombuffer(content, np.uint8), flags))
 
@@ -144,8 +147,8 @@ def test_neither_a_square_nor_a_size_read_from_the_file_decides():
 )
 def test_a_wrong_size_names_exif_where_that_is_the_cause(tmp_path, size, rule, hint):
     (tmp_path / "a.jpg").write_bytes(with_orientation(6))
-    pixels, reason, detail = read_image(
-        str(tmp_path), AnnotatedImage(1, "a.jpg", *size), exif_orientation=rule
+    pixels, reason, detail = or_reason(
+        read_image, str(tmp_path), AnnotatedImage(1, "a.jpg", *size), exif_orientation=rule
     )
     assert (pixels, reason) == (None, "wrong_image_size")
     assert detail.endswith(hint)

@@ -13,7 +13,7 @@ from PIL import Image
 from pipelines.image_names import locate_image
 from pipelines.images import read_image
 from pipelines.instances import AnnotatedImage
-from tests.helpers.builders import generate_image
+from tests.helpers.builders import generate_image, or_reason
 
 SIZE = (96, 64)
 PIXELS = generate_image(np.random.default_rng(0), *SIZE)
@@ -35,7 +35,7 @@ def by_pillow(mode, form, **options):
 
 def read(folder, content, name="a.jpg", size=SIZE):
     (folder / name).write_bytes(content)
-    return read_image(str(folder), AnnotatedImage(1, name, *size))
+    return or_reason(read_image, str(folder), AnnotatedImage(1, name, *size))
 
 
 def reason_of(folder, content, **changes):
@@ -163,7 +163,7 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.jpg", "sub/b.jpg", "sub\\b.jpg", "./a.jpg", "sub//b.jpg", "sub/./b.jpg"])
 def test_images_inside_are_found(folder, name):
-    path, reason, _ = locate_image(str(folder), name)
+    path, reason, _ = or_reason(locate_image, str(folder), name)
     assert reason is None
     assert os.path.samefile(path, folder / ("a.jpg" if name.endswith("a.jpg") else "sub/b.jpg"))  # noqa: PTH121
 
@@ -173,7 +173,7 @@ OUTSIDE = ("../secret.jpg", "sub/../../secret.jpg", "sub/../a.jpg", "..\\secret.
 
 @pytest.mark.parametrize("name", [*OUTSIDE, "/etc/passwd", "\\etc", "", "/", "~", "~/a.jpg", ".."])
 def test_names_that_leave_the_folder_are_unsafe(folder, name):
-    path, reason, detail = locate_image(str(folder), name)
+    path, reason, detail = or_reason(locate_image, str(folder), name)
     assert (path, reason) == (None, "unsafe_path")
     assert repr(name) in detail
 
@@ -181,36 +181,36 @@ def test_names_that_leave_the_folder_are_unsafe(folder, name):
 @pytest.mark.parametrize("target", ["../secret.jpg", "../images2/c.jpg", "/etc/hostname"])
 def test_links_that_leave_the_folder_are_unsafe_also_into_one_whose_name_begins_alike(folder, target):
     (folder / "link.jpg").symlink_to(target)
-    assert locate_image(str(folder), "link.jpg")[1] == "unsafe_path"
+    assert or_reason(locate_image, str(folder), "link.jpg")[1] == "unsafe_path"
     (folder / "out").symlink_to((folder / target).parent)
-    assert locate_image(str(folder), f"out/{target.rsplit('/', 1)[1]}")[1] == "unsafe_path"
+    assert or_reason(locate_image, str(folder), f"out/{target.rsplit('/', 1)[1]}")[1] == "unsafe_path"
 
 
 def test_links_inside_the_folder_and_to_the_folder_are_fine(folder):
     (folder / "link.jpg").symlink_to("sub/b.jpg")
     (folder.parent / "linked").symlink_to(folder)
     for where in (folder, folder.parent / "linked"):
-        assert locate_image(str(where), "link.jpg")[1] is None
+        assert or_reason(locate_image, str(where), "link.jpg")[1] is None
 
 
 def test_links_to_nothing_and_in_circles_are_missing(folder):
     (folder / "nothing.jpg").symlink_to("nowhere.jpg")
     (folder / "circle.jpg").symlink_to("circle.jpg")
     for name in ("nothing.jpg", "circle.jpg"):
-        assert locate_image(str(folder), name)[1] == "missing_image"
+        assert or_reason(locate_image, str(folder), name)[1] == "missing_image"
 
 
 @pytest.mark.parametrize("name", ["sub", ".", "sub/."])
 def test_a_folder_is_no_image(folder, name):
-    pixels, reason, _ = read_image(str(folder), AnnotatedImage(1, name, *SIZE))
+    pixels, reason, _ = or_reason(read_image, str(folder), AnnotatedImage(1, name, *SIZE))
     assert (pixels, reason) == (None, "unreadable_image")
 
 
 def test_a_prefix_is_no_part_of_the_path(folder):
-    assert locate_image(str(folder), "images/a.jpg", "images/")[1] is None
-    assert locate_image(str(folder), "a.jpg", "images/")[1] == "missing_image"
+    assert or_reason(locate_image, str(folder), "images/a.jpg", "images/")[1] is None
+    assert or_reason(locate_image, str(folder), "a.jpg", "images/")[1] == "missing_image"
     for name in ("images//etc/passwd", "images/../secret.jpg", "images/"):
-        assert locate_image(str(folder), name, "images/")[1] == "unsafe_path"
+        assert or_reason(locate_image, str(folder), name, "images/")[1] == "unsafe_path"
 
 
 parts = st.sampled_from(["..", "sub", "a.jpg", "/", "\\", "~", ".", "\0", "\ud800"])
@@ -220,7 +220,7 @@ parts = st.sampled_from(["..", "sub", "a.jpg", "/", "\\", "~", ".", "\0", "\ud80
 def test_whatever_the_name_is_no_image_outside_is_found(tmp_path_factory, name):
     folder = tmp_path_factory.getbasetemp() / "names"
     (folder / "sub").mkdir(parents=True, exist_ok=True)
-    path, reason, detail = locate_image(str(folder), name)
+    path, reason, detail = or_reason(locate_image, str(folder), name)
     if path is None:
         assert reason in ("missing_image", "unsafe_path")
         assert detail
@@ -233,5 +233,5 @@ ODD = ("x" * 5000, "a.jpg/b", "\0", "\ud800.jpg", "a://b", "*.jpg", "[a].jpg", "
 
 @pytest.mark.parametrize("name", ODD)
 def test_odd_names_are_missing(folder, name):
-    pixels, reason, _ = read_image(str(folder), AnnotatedImage(1, name, *SIZE))
+    pixels, reason, _ = or_reason(read_image, str(folder), AnnotatedImage(1, name, *SIZE))
     assert (pixels, reason) == (None, "missing_image")

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from pipelines.annotations.mpii import coco_files, divide, read_list
+from pipelines.annotations.mpii import coco_files
+from pipelines.annotations.mpii_division import divide, read_list
 from pipelines.annotations.mpii_release import Entry, Rect
 from pipelines.cli import command
 from pipelines.errors import BuildError

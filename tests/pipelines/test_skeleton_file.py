@@ -12,7 +12,7 @@ from pipelines.cli import command
 from pipelines.errors import BuildError
 from records.manifest import read_manifest
 from tests.helpers.builders import write_json
-from tests.pipelines.test_custom import FIVE, INPUT, write_dataset
+from tests.helpers.custom_data import FIVE, INPUT, write_dataset
 
 OWN = {
     "keypoints": ["sole", "toe_l", "toe_r", "tip_l", "tip_r"],

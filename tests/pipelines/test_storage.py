@@ -43,7 +43,7 @@ from records.annotations.image_ids import read_image_ids
 from records.checking import cli as check_cli
 from records.datasets import records_folder
 from records.skeletons import COCO
-from tests.helpers.builders import make_build, make_dataset, shard_bytes, write_json
+from tests.helpers.builders import make_build, make_dataset, or_reason, shard_bytes, write_json
 from tests.helpers.stores import BUCKET, put, store_of_this_process, stored, upload
 from train import cli as train_cli
 
@@ -197,15 +197,15 @@ def test_no_name_leads_out_of_an_image_folder_in_a_store_and_none_is_fatal(reque
     for name in (*NAMES, *NOWHERE):
         image = AnnotatedImage(1, name, 4, 4)
         expected = "unsafe_path" if name in NAMES else "missing_image"
-        assert read_image(images, image)[:2] == (None, expected), name
-    assert read_image(images, AnnotatedImage(1, "sub/a.jpg", 4, 4))[1] == "unreadable_image"
+        assert or_reason(read_image, images, image)[:2] == (None, expected), name
+    assert or_reason(read_image, images, AnnotatedImage(1, "sub/a.jpg", 4, 4))[1] == "unreadable_image"
 
 
 @given(
     st.text(max_size=20) | st.lists(st.sampled_from(["..", "a", "/", "\\", "~", ".", "gs:"])).map("/".join)
 )
 def test_whatever_the_name_a_path_in_a_store_stays_below_the_folder(name):
-    path, reason, _ = locate_image("gs://bucket/images", name)
+    path, reason, _ = or_reason(locate_image, "gs://bucket/images", name)
     if path is None:
         assert reason in ("missing_image", "unsafe_path")
     else:
@@ -274,7 +274,7 @@ def test_looking_at_the_progress_takes_one_request_however_many_shards_wait(requ
     before = len(of_objects())
     assert job.written().keys() == {3}
     assert len(of_objects()) == before + 1
-    assert job.attempt(3)["records"] > 0
+    assert job.shard_result(3)["records"] > 0
     assert len(of_objects()) == before + 1 + 4
 
 
@@ -387,7 +387,7 @@ def test_paths_of_nobody_are_refused(capsys):
 
 def test_drawing_and_writing_results_into_a_store_is_refused(requests, capsys):
     line = fails(capsys, "build", "--dataset=synthetic", f"--dataset_dir={BUCKET}/drawn")
-    assert "drawn on this host" in line
+    assert "generated on this host" in line
     for command in ("train", "evaluate"):
         line = fails(capsys, command, f"--run_dir={BUCKET}/output", code=2)
         assert line.startswith(f"python {command}/main.py: --run_dir={BUCKET}/output")

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from pipelines.synthetic.bodies import sample_body
-from pipelines.synthetic.dataset import CATEGORY, SPLITS, SyntheticOptions, generate
+from pipelines.synthetic.dataset import CATEGORY, generate
 from pipelines.synthetic.detections import DetectorOptions, simulate_detections
+from pipelines.synthetic.options import SPLITS, SyntheticOptions
 from pipelines.synthetic.parts import FOREARMS, PARTS_OF_KEYPOINT, SHINS
 from pipelines.synthetic.scenes import render_scene
 from pipelines.synthetic.shapes import CIRCLE

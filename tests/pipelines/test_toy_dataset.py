@@ -63,6 +63,9 @@ POINTS = {
     "val": [[[30, 30], [55, 25], [50, 70], [110, 55]]],
 }
 
+#: {split: (width, height) of its images}.
+SIZES = {"train": (160, 120), "val": (150, 110)}
+
 
 def find(folder, options):
     tables = {split: Path(folder) / f"{split}.csv" for split in ("train", "val")}
@@ -96,7 +99,7 @@ def fish(number, points):
 def write_photos(folder):
     for split, fishes in POINTS.items():
         for number in range(1, len(fishes) + 1):
-            write_image(folder / "photos" / split / f"{number}.jpg", seed=number)
+            write_image(folder / "photos" / split / f"{number}.jpg", SIZES[split], seed=number)
 
 
 @pytest.fixture
@@ -106,7 +109,7 @@ def pond(tmp_path, monkeypatch):
     write_photos(tmp_path)
     category = {"id": 1, "name": "fish", "keypoints": list(FISH.keypoints)}
     for split, fishes in POINTS.items():
-        images = [image(number, 160, 120, f"{number}.jpg") for number in range(1, len(fishes) + 1)]
+        images = [image(number, *SIZES[split], f"{number}.jpg") for number in range(1, len(fishes) + 1)]
         annotated = [fish(number, points) for number, points in enumerate(fishes, start=1)]
         content = {"images": images, "annotations": annotated, "categories": [category]}
         write_json(tmp_path / f"labels/fish_{split}.json", content)

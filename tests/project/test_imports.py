@@ -1,6 +1,7 @@
 """Who may import whom, and what no module of ours does."""
 
 import ast
+import graphlib
 import json
 import re
 import subprocess
@@ -61,10 +62,60 @@ def test_a_module_imports_only_whom_it_may(module):
     assert rooms - {room} <= MAY_IMPORT[room]
 
 
+#: {name: file} of each of our modules, a package by its own name. The public API is loaded lazily, by text.
+NAMES = {
+    ".".join(module.with_suffix("").parts).removesuffix(".__init__"): module
+    for module in SOURCES
+    if module.parts != ("hrpose", "__init__.py")
+}
+
+
+def own_imports(module):
+    """Names of those of our modules that a module imports, also inside functions."""
+    for node in ast.walk(parse(module)):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names if name.name in NAMES)
+        elif isinstance(node, ast.ImportFrom):
+            for name in node.names:  # a module of a package, or something in a module
+                whole = f"{node.module}.{name.name}"
+                yield from [whole] if whole in NAMES else [node.module] if node.module in NAMES else []
+
+
+GRAPH = {name: {*own_imports(module)} - {name} for name, module in NAMES.items()}
+
+
+def circle(graph):
+    """The nodes of a circle in a graph {node: nodes it points to}; [] if there is none."""
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return error.args[1]
+    return []
+
+
+def test_the_search_finds_circles_and_imports_of_modules_and_from_modules():
+    assert set(circle({"a": {"b"}, "b": {"c"}, "c": {"a"}})) == {"a", "b", "c"}
+    assert {"hrpose.logs", "hrpose.proxies"} <= GRAPH["hrpose.command"]
+
+
+def test_no_modules_import_one_another_in_a_circle():
+    assert circle(GRAPH) == []
+
+
+def test_no_shelves_import_one_another_in_a_circle():
+    """A shelf is a folder inside of a package: who reads one need not read the other with it."""
+    shelves = {name: ".".join(module.parts[:-1]) for name, module in NAMES.items()}
+    graph = {}
+    for name, others in GRAPH.items():
+        graph.setdefault(shelves[name], set()).update(shelves[other] for other in others)
+    inner = {shelf: {other for other in others if "." in other} for shelf, others in graph.items()}
+    assert circle({shelf: others - {shelf} for shelf, others in inner.items() if "." in shelf}) == []
+
+
 @pytest.mark.parametrize("module", [path for path in SOURCES if path.parts[0] == "model"], ids=str)
 def test_the_model_knows_of_records_only_what_a_skeleton_is(module):
     of_records = {name for name in imported(parse(module), "model") if name.split(".")[0] == "records"}
-    assert of_records <= {"records.manifest_checks", "records.skeletons"}
+    assert of_records <= {"records.skeletons"}
 
 
 @each_module
@@ -106,23 +157,81 @@ def test_libraries_do_not_read_the_flags_of_the_process(module):
     assert "FLAGS" not in names | attributes
 
 
-ASK = """
-import importlib, json, sys
-importlib.import_module(sys.argv[1])
+@pytest.mark.parametrize("module", [path for path in MODULES if path.parts[0] == "tests"], ids=str)
+def test_no_test_imports_another(module):
+    """What tests share is in tests/helpers."""
+    names = [name for name in imported(parse(module), "tests") if name.startswith("tests.")]
+    assert [name for name in names if not name.startswith("tests.helpers")] == []
+
+
+#: What takes seconds to import, or more memory than help needs.
+HEAVY = ("tensorflow", "keras", "torch", "apache_beam", "onnx")
+
+ASK = f"""
+import json, sys
+{{}}
 from absl import flags
-print(json.dumps({
-    "heavy": [name for name in ("tensorflow", "keras", "torch") if name in sys.modules],
+print(json.dumps({{{{
+    "heavy": [name for name in {HEAVY!r} if name in sys.modules],
+    "ours": sorted(name for name in {PACKAGES!r} if name in sys.modules),
     "flags": sorted(module for module in flags.FLAGS.flags_by_module_dict()),
-}))
+}}}}), file=sys.stderr)
 """
+
+HELP = """
+import runpy
+sys.argv = sys.argv[1:]
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+except SystemExit as end:
+    assert end.code == 0, end.code
+"""
+
+
+def after(code, *arguments):
+    """What a process has loaded after some code: {"heavy": …, "ours": …, "flags": …}."""
+    command = [sys.executable, "-c", ASK.format(code), *arguments]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stderr.splitlines()[-1])
 
 
 @pytest.mark.parametrize("module", COMMANDS)
 def test_importing_a_command_is_light_and_defines_no_flags(module):
-    run = subprocess.run(
-        [sys.executable, "-c", ASK, module], cwd=ROOT, capture_output=True, text=True, timeout=120
-    )
-    assert run.returncode == 0, run.stderr
-    answer = json.loads(run.stdout)
+    answer = after(f"import {module}")
     assert answer["heavy"] == []
     assert not {module.split(".")[0] for module in answer["flags"]} & {*MAY_IMPORT, "__main__"}
+
+
+COMMAND_FILES = (
+    "pipelines/build_records.py",
+    "train/main.py",
+    "evaluate/main.py",
+    "evaluate/predict.py",
+    "model/weights.py",
+    "model/export.py",
+    "records/check.py",
+)
+
+
+def test_command_files_differ_in_what_they_run_and_nothing_else():
+    def rest(command):
+        tree = parse(command)
+        (imported_command,) = [
+            node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and "cli" in node.module
+        ]
+        imported_command.module = ""
+        return ast.dump(ast.Module(tree.body[1:], []))  # without the docstring
+
+    assert len({rest(command) for command in COMMAND_FILES}) == 1
+
+
+@pytest.mark.parametrize("command", COMMAND_FILES)
+def test_help_is_light(command):
+    assert after(HELP, command, "--help")["heavy"] == []
+
+
+def test_importing_the_public_api_imports_nothing_yet():
+    answer = after("import hrpose")
+    assert answer["heavy"] == []
+    assert answer["ours"] == ["hrpose"]

@@ -8,23 +8,9 @@ import tensorflow as tf
 
 from records.reader import Batch
 from records.schema import FIELDS, Record, field_shapes, markdown_table, parse_examples, to_example
+from tests.helpers.builders import record_values
 
 K = 5
-
-
-def values(seed=0, keypoints=K):
-    """A record's values, all different, each at an extreme of its type somewhere."""
-    rng = np.random.default_rng(seed)
-    made = {}
-    for name, shape in field_shapes(keypoints).items():
-        dtype = {field.name: field.dtype for field in FIELDS}[name]
-        if dtype == "bytes":
-            made[name] = rng.bytes(200) + b"\x00\xff"
-        elif dtype == "int64":
-            made[name] = rng.integers(-(2**63), 2**63 - 1, shape)
-        else:
-            made[name] = rng.normal(0, 1e6, shape).astype(np.float32)
-    return made
 
 
 def test_the_types_of_a_record_and_a_batch_are_those_of_the_table():
@@ -38,7 +24,7 @@ def test_the_types_of_a_record_and_a_batch_are_those_of_the_table():
 
 
 def test_every_field_comes_back_as_it_went_in():
-    instances = [values(seed) for seed in range(3)]
+    instances = [record_values(seed) for seed in range(3)]
     parsed = parse_examples([to_example(instance, K) for instance in instances], K)
     assert set(parsed) == {field.name for field in FIELDS}
     for field in FIELDS:
@@ -52,17 +38,17 @@ def test_every_field_comes_back_as_it_went_in():
 
 
 def test_parsing_works_inside_a_graph_with_known_shapes():
-    serialized = [to_example(values(seed), K) for seed in range(4)]
+    serialized = [to_example(record_values(seed), K) for seed in range(4)]
     dataset = tf.data.Dataset.from_tensor_slices(serialized).batch(4, drop_remainder=True)
     dataset = dataset.map(lambda batch: parse_examples(batch, K))
     for name, shape in field_shapes(K).items():
         assert tuple(dataset.element_spec[name].shape) == (4, *shape)
     (batch,) = dataset
-    np.testing.assert_array_equal(batch["keypoints"][2], values(2)["keypoints"])
+    np.testing.assert_array_equal(batch["keypoints"][2], record_values(2)["keypoints"])
 
 
 def test_the_same_values_give_the_same_bytes_in_any_order_of_the_dict():
-    made = values()
+    made = record_values()
     backwards = dict(reversed(made.items()))
     as_lists = {n: v if isinstance(v, bytes) else np.asarray(v).tolist() for n, v in made.items()}
     assert to_example(made, K) == to_example(backwards, K) == to_example(as_lists, K)
@@ -71,7 +57,7 @@ def test_the_same_values_give_the_same_bytes_in_any_order_of_the_dict():
 
 @pytest.mark.parametrize("name", [field.name for field in FIELDS])
 def test_a_missing_field_is_refused_by_name(name):
-    made = values()
+    made = record_values()
     del made[name]
     with pytest.raises(ValueError, match=name):
         to_example(made, K)
@@ -79,21 +65,21 @@ def test_a_missing_field_is_refused_by_name(name):
 
 def test_an_unknown_field_is_refused_by_name():
     with pytest.raises(ValueError, match="tracking_id"):
-        to_example(values() | {"tracking_id": 3}, K)
+        to_example(record_values() | {"tracking_id": 3}, K)
 
 
 @pytest.mark.parametrize("name", [field.name for field in FIELDS if field.dtype != "bytes"])
 def test_a_field_of_another_shape_is_refused_by_name(name):
     wrong = np.zeros((*field_shapes(K)[name], 2))
     with pytest.raises(ValueError, match=rf"field {name} has shape"):
-        to_example(values() | {name: wrong}, K)
+        to_example(record_values() | {name: wrong}, K)
 
 
 def test_another_number_of_keypoints_is_refused_by_writer_and_parser():
     with pytest.raises(ValueError, match="keypoints"):
-        to_example(values(keypoints=6), K)
+        to_example(record_values(keypoints=6), K)
     with pytest.raises(tf.errors.InvalidArgumentError, match="keypoints"):
-        parse_examples([to_example(values(keypoints=6), 6)], K)
+        parse_examples([to_example(record_values(keypoints=6), 6)], K)
 
 
 def test_the_documentation_lists_every_field_once():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from pycocotools.cocoeval import Params
 
+from nms import COCO_SIGMAS
 from records.skeletons import COCO, MPII, POSETRACK, Skeleton, keypoint_difference
 
 
@@ -46,6 +47,7 @@ def test_coco_upper_body_ends_at_the_wrists():
 
 def test_coco_sigmas_are_those_of_cocos_own_tool():
     np.testing.assert_allclose(COCO.sigmas, Params("keypoints").kpt_oks_sigmas, rtol=1e-12)
+    np.testing.assert_allclose(COCO.sigmas, COCO_SIGMAS, rtol=1e-12)  # of nms, which imports nobody
 
 
 def test_posetrack_has_both_ends_of_the_head_where_coco_has_eyes():

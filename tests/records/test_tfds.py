@@ -23,7 +23,7 @@ from records.schema import FIELDS, field_shapes, parse_examples, to_example
 from records.skeletons import COCO, Skeleton
 from records.tfds_files import DATASET_INFO, FEATURES, tfds_files
 from records.tfrecord import frame, unframe
-from tests.records.test_schema import values
+from tests.helpers.builders import record_values
 
 # TFDS asks protobuf in a way that protobuf is about to drop.
 pytestmark = pytest.mark.filterwarnings(r"ignore:label\(\) is deprecated:DeprecationWarning")
@@ -159,13 +159,13 @@ def test_the_stored_crop_decodes_to_the_pixels_that_training_sees(folder):
 
 def test_a_crop_of_another_image_format_passes_unchanged(tmp_path):
     png = cv2.imencode(".png", np.arange(48, dtype=np.uint8).reshape(4, 4, 3))[1].tobytes()
-    write_records(tmp_path, [[values() | {"crop": png}]], keypoints=5)
+    write_records(tmp_path, [[record_values() | {"crop": png}]], keypoints=5)
     assert read(tmp_path, "train")[0]["crop"] == png
 
 
 @pytest.mark.parametrize("dataset", ["custom", "mpii", "posetrack", "synthetic"])
 def test_another_skeleton_and_empty_shards_do_no_harm(tmp_path, dataset):
-    instances = [values(seed) for seed in range(4)]
+    instances = [record_values(seed) for seed in range(4)]
     shards = [[], instances[:1], [], instances[1:], []]
     manifest = write_records(tmp_path, shards, keypoints=5, dataset=dataset, split="val")
     assert_same_instances(read(tmp_path, "val"), instances)
@@ -179,7 +179,7 @@ def test_another_skeleton_and_empty_shards_do_no_harm(tmp_path, dataset):
 
 def test_names_in_any_script_come_back(tmp_path):
     name = "Bücher/人物/🤸 1.jpg".encode()
-    manifest = write_records(tmp_path, [[values() | {"file_name": name}]], keypoints=5)
+    manifest = write_records(tmp_path, [[record_values() | {"file_name": name}]], keypoints=5)
     names = ["nez", "épaule", "膝", 'a "quoted" one', "{SPLIT}"]
     write_description(tmp_path, replace(manifest, skeleton=skeleton(5, names)))
     assert read(tmp_path, "train")[0]["file_name"] == name
@@ -190,7 +190,7 @@ def test_names_in_any_script_come_back(tmp_path):
 def test_two_splits_folders_make_one_data_set(tmp_path):
     for split, count in (("train", 3), ("val", 2)):
         (tmp_path / split).mkdir()
-        write_records(tmp_path / split, [[values(seed) for seed in range(count)]], 5, split=split)
+        write_records(tmp_path / split, [[record_values(seed) for seed in range(count)]], 5, split=split)
     builder = tfds.builder_from_directories([tmp_path / "train", tmp_path / "val"])
     assert {name: split.num_examples for name, split in builder.info.splits.items()} == {"train": 3, "val": 2}
     assert len(list(builder.as_dataset(split="val"))) == 2

@@ -18,9 +18,9 @@ from safetensors.numpy import load_file, save_file
 from hrpose.command import CommandError
 from model.best_epoch import read_best
 from model.run_folder import Progress, RunError, saved_progress
+from tests.helpers.clusters import HOSTS, tf_config
 from tests.helpers.shared import ROOT
 from tests.helpers.small_runs import options_of, small_options
-from tests.train.test_workers import HOSTS, tf_config
 from train import loop, train_step
 from train.checkpoints import check_finite
 from train.failures import TrainStepCheck, full_device_reported, lost_worker_reported

@@ -6,7 +6,7 @@ import pytest
 from absl import flags
 
 from model.networks import NETWORKS
-from pipelines.cli import define_flags as define_build_flags
+from pipelines.flags import define_flags as define_build_flags
 from records.datasets import DATASETS
 from tests.helpers.shared import ROOT
 from train.flags import define_flags, options_from

@@ -22,17 +22,12 @@ from model.networks import NETWORKS
 from model.run_folder import RunError, saved_epochs, saved_progress
 from records.errors import RecordsError
 from records.manifest import read_manifest
+from tests.helpers.clusters import HOSTS, tf_config
 from tests.helpers.shared import ROOT
 from tests.helpers.small_runs import small_network, small_options
 from train.setup import load_weights, look_over
 from train.strategy import make_strategy, read_cluster
 from train.worker_consistency import alike, differences
-
-HOSTS = ["a:1", "b:1", "c:1"]
-
-
-def tf_config(kinds, kind="worker", index=0):
-    return json.dumps({"cluster": kinds, "task": {"type": kind, "index": index}})
 
 
 def test_without_tf_config_there_is_one_worker():
@@ -241,7 +236,7 @@ def test_workers_start_from_the_same_weights_and_each_says_its_own_failure(monke
     other["facts"] = load_weights(model, NETWORKS["w32"], "a.pth")[1]
     assert load() == "a fit of a.pth"
     model.get_layer("head").kernel.assign_add(tf.ones_like(model.get_layer("head").kernel))
-    with pytest.raises(RunError, match=r'alike \(initial weights, CRC-32: "\w{8}" on worker 0, "\w{8}" on m'):
+    with pytest.raises(RunError, match=r'alike \(initial weights, CRC-32: "\w{8}" on worker 0, "\w{8}" on w'):
         load()
     other.clear()
     other["failure"] = "no such file"
