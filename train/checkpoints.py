@@ -229,10 +229,10 @@ class Checkpoints:
     def note_validation(self, epoch: int, name: str, value: float | None) -> bool:
         """Notes the epoch if it validated better than those before, so that it stays; returns whether."""
         _, best = read_best(self.folder)
-        better = self._write and value is not None and (best is None or value > best)
-        if better:
+        if self._write and value is not None and (best is None or value > best):
             write_best(self.folder, epoch, name, value)
-        return better
+            return True
+        return False
 
     def say_best(self) -> None:
         """Says which epoch validated best, if that is known."""
