@@ -65,6 +65,8 @@ def find_existing_run(folder: Path, config: RunConfig, resume: bool, write: bool
             write_config(folder, config)
         return False
     before = read_config(folder)
+    unknown = not before.records
+    before = replace(before, records=before.records or config.records)
     if not resume:
         raise RunError(
             f"{folder} already holds a run ({before.model} on {before.dataset}, {saved[-1].epoch} epochs "
@@ -75,8 +77,16 @@ def find_existing_run(folder: Path, config: RunConfig, resume: bool, write: bool
             f"{folder} holds a run with other settings ({'; '.join(differences)}); use its settings to "
             "continue it, or --run_dir to start another"
         )
+    if unknown:
+        log.warning(
+            "the run in %s is of an earlier version, and so were its records: that those it goes on with "
+            "were built with the same options cannot be told",
+            folder,
+        )
     if write:
         remove_partial(folder)
+        if unknown:
+            write_config(folder, before)
     return True
 
 
