@@ -1,12 +1,14 @@
 """What a training run is told, and what of it decides the result."""
 
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from model.codecs import DEFAULT_CODEC
 from model.networks import DEFAULT_NETWORK
 from model.run_config import RunConfig
 from records.augment import Augmentation
 from records.datasets import DATASETS
+from records.manifest import Manifest
 from train.schedule import Schedule
 
 
@@ -82,15 +84,11 @@ class TrainOptions:
     records_dir: str | None = None
     skip_steps: tuple[int, ...] = ()
     skip_damaged: bool = False
-    provenance: dict = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
 
 
-def recipe_line(options):
-    """A line for the user: augmentation and batch size in force, and how they differ from what is published.
-
-    Args:
-        options: `TrainOptions`.
-    """
+def recipe_line(options: TrainOptions) -> str:
+    """For the user: augmentation and batch size in force, and how they differ from what is published."""
     recipe, ours = DATASETS[options.dataset].recipe, options.augmentation
     published = asdict(recipe.augmentation) | {"batch_size": recipe.batch_size}
     in_force = asdict(ours) | {"batch_size": options.batch_size}
@@ -105,14 +103,14 @@ def recipe_line(options):
     )
 
 
-def run_config(options, manifest, workers=1):
+def run_config(options: TrainOptions, manifest: Manifest, workers: int = 1) -> RunConfig:
     """The `RunConfig` of a run on some records.
 
     Settings under which a run of an earlier version would have been the same are not written, so that such a
     run can be continued.
 
     Args:
-        options: `TrainOptions`.
+        options: the run's.
         manifest: the training records'.
         workers: number of workers.
     """

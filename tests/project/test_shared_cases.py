@@ -3,6 +3,7 @@
 Each kind has tests of its own that need nothing; these hold the files as they were found.
 """
 
+import functools
 import hashlib
 import json
 import re
@@ -14,9 +15,12 @@ from pipelines.cli import command
 from records.checking import cli as check
 from records.manifest import read_manifest
 from records.tfrecord import frame, unframe
+from tests.helpers import commands
 from tests.helpers.builders import write_json
-from tests.helpers.commands import call, fails, succeeds
+from tests.helpers.commands import call, call_here, fails
 from tests.helpers.shared import shared_data
+
+succeeds = functools.partial(commands.succeeds, call=call_here)
 
 #: What is built from each: folder, annotation file, instances, what is said (with .* across lines).
 BUILT = (

@@ -22,7 +22,8 @@ from tests.helpers.clusters import HOSTS, tf_config
 from tests.helpers.shared import ROOT
 from tests.helpers.small_runs import options_of, small_options
 from train import loop, train_step
-from train.failures import TrainStepCheck, check_finite, full_device_reported, lost_worker_reported
+from train.checkpoints import check_finite
+from train.failures import TrainStepCheck, full_device_reported, lost_worker_reported
 from train.loop import train
 from train.metrics_log import read_metrics
 from train.validation import Validation
