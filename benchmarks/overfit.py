@@ -62,10 +62,8 @@ def define_flags(values):
     )
 
 
-def main(values, rest):
+def main(values):
     """Builds, trains, measures; prints the table and the numbers."""
-    if rest:
-        raise UsageError(f"nothing is expected after --, received {rest[0]!r}")
     annotations, images = find_instances(values.dataset_dir)
     passes, epochs = (1, 1) if values.smoke else (PASSES, EPOCHS)
     import_tensorflow()

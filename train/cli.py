@@ -12,7 +12,7 @@ from typing import Any
 
 from absl import flags
 
-from hrpose.command import UsageError, import_tensorflow, run
+from hrpose.command import import_tensorflow, run
 from hrpose.flag_values import input_size_note
 from model.networks import NETWORKS
 from train.flags import IMAGENET_WEIGHTS, define_flags, options_from
@@ -46,10 +46,8 @@ with --run_dir on storage that all of them see. --gpus counts those of each work
 """
 
 
-def main(values: flags.FlagValues, rest: Sequence[str]) -> None:
+def main(values: flags.FlagValues) -> None:
     """Trains what the flags ask for."""
-    if rest:
-        raise UsageError(f"nothing is expected after --, received {rest[0]!r}")
     asked = options_from(values)  # what is wrong with a flag is said before TensorFlow starts
     if asked.input_size and (note := input_size_note(asked.input_size)):
         log.info("%s", note)

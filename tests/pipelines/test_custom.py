@@ -1,5 +1,6 @@
 """Users' own keypoints, five and twenty-three of them, by the three commands; and files with faults."""
 
+import functools
 import json
 import re
 
@@ -8,9 +9,13 @@ import pytest
 
 from pipelines.cli import command
 from records.manifest import read_manifest
+from tests.helpers import commands
 from tests.helpers.builders import instance, write_json
-from tests.helpers.commands import fails, succeeds
+from tests.helpers.commands import call_here
 from tests.helpers.custom_data import FIVE, INPUT, TWENTY_THREE, write_dataset
+
+fails = functools.partial(commands.fails, call=call_here)
+succeeds = functools.partial(commands.succeeds, call=call_here)
 
 RUN = ("--dataset=custom", "--gpus=0", "--model=w24_tiny", "--batch_size=4")
 
@@ -46,7 +51,7 @@ def trained_on(tmp_path_factory):
 def test_any_keypoints_are_built_trained_and_evaluated(trained_on, category):
     folder, built, _, trained = trained_on(category)
     count = len(category["keypoints"])
-    assert f"instances              8  of {count} keypoints" in built.stdout
+    assert f"instances           8  of {count} keypoints" in built.stdout
     # A warning for what was guessed, once; none where the file says everything.
     assert built.stderr.count("warning:") == ("sigmas" not in category)
     assert ('no "sigmas"' in built.stderr) == ("sigmas" not in category)

@@ -1,5 +1,6 @@
-"""The three commands from nothing to an AP table, by subprocess from another directory."""
+"""The three commands from nothing to an AP table, by subprocess; what else they do, in this process."""
 
+import functools
 import json
 import re
 import shutil
@@ -8,15 +9,13 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.helpers.commands import fails, succeeds
-from tests.helpers.shared import ROOT, shared_data
+from tests.helpers import commands
+from tests.helpers.commands import COMMANDS, call_here
+from tests.helpers.shared import shared_data
 
-#: What runs a `cli` module.
-COMMANDS = [
-    str(path.relative_to(ROOT))
-    for path in sorted(ROOT.glob("[a-z]*/*.py"))
-    if re.search(r"^    from \w+\.\w*cli import command$", path.read_text(), re.MULTILINE)
-]
+fails = functools.partial(commands.fails, call=call_here)
+succeeds = functools.partial(commands.succeeds, call=call_here)
+
 METRICS = ["AP", "AP .5", "AP .75", "AP (M)", "AP (L)", "AR", "AR .5", "AR .75", "AR (M)", "AR (L)"]
 SYNTHETIC = ("--dataset=synthetic", "--dataset_dir=data")
 TINY_DATA = ("--train_images=12", "--val_images=5", "--input_size=64x96", "--instances_per_shard=8")
@@ -27,8 +26,8 @@ TINY_RUN = ("--gpus=0", "--model=w24_tiny", "--batch_size=8")
 def tiny(tmp_path_factory):
     """A folder with records of a few synthetic people and a run of one epoch on them."""
     folder = tmp_path_factory.mktemp("tiny")
-    built = succeeds(folder, "pipelines/build_records.py", *SYNTHETIC, *TINY_DATA, "--workers=2")
-    trained = succeeds(folder, "train/main.py", *SYNTHETIC, *TINY_RUN, "--epochs=1")
+    built = commands.succeeds(folder, "pipelines/build_records.py", *SYNTHETIC, *TINY_DATA, "--workers=2")
+    trained = commands.succeeds(folder, "train/main.py", *SYNTHETIC, *TINY_RUN, "--epochs=1")
     return folder, built, trained
 
 
@@ -40,7 +39,9 @@ def test_from_nothing_to_a_table_on_synthetic_instances(tiny):
     assert re.search(r"filtered +0\n  rejected +0\n", built.stdout)
     assert "epoch 1: loss" in trained.stdout + trained.stderr
     assert list((folder / "output/log").glob("events.*"))
-    evaluation = succeeds(folder, "evaluate/main.py", "--epoch=1", "--dataset_dir=data", "--num_images=8")
+    evaluation = commands.succeeds(
+        folder, "evaluate/main.py", "--epoch=1", "--dataset_dir=data", "--num_images=8"
+    )
     assert len(re.findall(r"^Average (?:Precision|Recall)", evaluation.stdout, re.MULTILINE)) == 10
     sheet = re.search(r"^image: (.*)$", evaluation.stdout, re.MULTILINE)[1]
     assert cv2.imread(str(folder / sheet)) is not None
@@ -141,7 +142,7 @@ def test_no_records_yet_says_what_to_run(tmp_path):
 @pytest.mark.smoke
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_is_there_from_any_folder(tmp_path, command):
-    result = succeeds(tmp_path, command, "--help")
+    result = commands.succeeds(tmp_path, command, "--help")
     assert result.stdout.startswith(f"usage: python {command}")
     assert result.stderr == ""
 

@@ -3,6 +3,8 @@
 Each kind has tests of its own that need nothing; these hold the files as they were found.
 """
 
+import functools
+import hashlib
 import json
 import re
 import shutil
@@ -12,9 +14,13 @@ import pytest
 from pipelines.cli import command
 from records.checking import cli as check
 from records.manifest import read_manifest
+from records.tfrecord import frame, unframe
+from tests.helpers import commands
 from tests.helpers.builders import write_json
-from tests.helpers.commands import call, fails, succeeds
+from tests.helpers.commands import call, call_here, fails
 from tests.helpers.shared import shared_data
+
+succeeds = functools.partial(commands.succeeds, call=call_here)
 
 #: What is built from each: folder, annotation file, instances, what is said (with .* across lines).
 BUILT = (
@@ -131,9 +137,40 @@ def test_a_mat_that_ends_the_process_ends_in_one_line(case):
     fails(1, r"mpii_human_pose_v1_u12_1\.mat", case, "pipelines/build_records.py", *arguments)
 
 
+def to_version_2(folder):
+    """Makes records of schema version 1 what version 2 calls them, the damaged ones with their damage."""
+    data = json.loads((folder / "manifest.json").read_text())
+    data |= {"schema_version": 2, "filtered": data.pop("dropped")}
+    for shard in data["shards"]:
+        path = folder / shard["name"]
+        if path.exists():
+            content = b"".join(frame(with_new_name(payload)) for payload in unframe(path.read_bytes()))
+            path.write_bytes(content)
+            shard |= {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    write_json(folder / "manifest.json", data)
+
+
+def with_new_name(payload):
+    """A serialized example with "instance_id" for "person_id": two letters more, in two lengths."""
+    head, _, tail = payload.partition(b"\n\tperson_id")
+    end = next(place for place in range(1, 10) if head[place] < 0x80) + 1
+    length = sum((byte & 0x7F) << 7 * place for place, byte in enumerate(head[1:end])) + 2
+    sizes = [(length >> 7 * place) & 0x7F for place in range(end - 1)]
+    varint = bytes([*(size | 0x80 for size in sizes[:-1]), sizes[-1]])
+    return head[:1] + varint + head[end:-1] + bytes([head[-1] + 2]) + b"\n\x0binstance_id" + tail
+
+
 @pytest.mark.parametrize("case", ["a04-record-that-ends-the-process"], indirect=True)
 def test_a_record_that_ends_the_process_is_named_by_check_and_by_the_reader(case):
     records = case / "records"
+    fails(
+        1,
+        "schema version 1.*build_records.py --dataset=coco --split=train",
+        case,
+        "records/check.py",
+        records,
+    )
+    to_version_2(records)
     checked = call(case, "records/check.py", records)
     assert checked.returncode == 1, checked.stderr
     assert re.search(r"coco-train\.tfrecord-00001-of-00009: .*record 8", checked.stderr)
@@ -213,7 +250,7 @@ def test_predict_takes_boxes_of_the_category_that_the_run_is_of(case):
     where = (
         f"--image={case / 'photos'}",
         f"--run_dir={case / 'output'}",
-        f"--run_dir={case / 'seen'}",
+        f"--output_dir={case / 'seen'}",
     )
     predicted = succeeds(case, "evaluate/predict.py", *where, f"--boxes={case / 'category7.json'}")
     assert "8 instances" in predicted.stdout
