@@ -1,17 +1,18 @@
 """The flags of ``train/main.py``, and what they make."""
 
 from dataclasses import replace
+from pathlib import Path
 
 from absl import flags
 
 from hrpose.command import UsageError
 from hrpose.flag_values import integers, parse_input_size
-from hrpose.storage import local_only, path_of
+from hrpose.storage import local_only
 from model.codecs import CODECS, DEFAULT_CODEC, SIGMAS
 from model.networks import DEFAULT_NETWORK, NETWORKS, PRECISIONS
 from records.augment import Augmentation
-from records.datasets import DATASETS, DEFAULT_DATASET, records_folder
-from train.options import TrainOptions
+from records.datasets import DATASETS, DEFAULT_DATASET, dataset_paths
+from train.options import TrainOptions, TrainPaths
 from train.schedule import SHAPES, Schedule
 
 #: Flags of what the dataset's recipe augments with: name, what it does, upper bound.
@@ -277,13 +278,14 @@ def options_from(values: flags.FlagValues, workers: int = 1) -> TrainOptions:
     Raises:
         UsageError: naming the flag that is wrong.
     """
-    layout = DATASETS[values.dataset].layout
-    records_dir = values.records_dir or path_of(values.dataset_dir or layout.default_dir()) / "records"
+    places = dataset_paths(
+        DATASETS[values.dataset], dataset_dir=values.dataset_dir, records_dir=values.records_dir
+    )
+    run_dir = Path(local_only(values.run_dir, "run_dir"))
     skip_steps = tuple(integers(step, 1, ",", "skip_steps")[0] for step in values.skip_steps)
     return TrainOptions(
         dataset=values.dataset,
-        records=str(records_folder(records_dir, values.split, "ground_truth")),
-        output=local_only(values.run_dir, "run_dir"),
+        paths=TrainPaths(run_dir, places, places.records(values.split, "ground_truth")),
         model=values.model,
         input_size=parse_input_size(values.input_size) if values.input_size else None,
         codec=values.codec,
@@ -314,8 +316,6 @@ def options_from(values: flags.FlagValues, workers: int = 1) -> TrainOptions:
         save_minutes=values.save_minutes,
         max_to_keep=values.max_to_keep,
         eval_every=values.eval_every,
-        dataset_dir=values.dataset_dir,
-        records_dir=values.records_dir,
         skip_steps=skip_steps,
         skip_damaged=values.skip_damaged,
     )

@@ -47,7 +47,7 @@ def _replica_batches(run: Run, epoch: int, **which: Any) -> tf.data.Dataset:
     """The batches of one worker's replicas, in turn; `which` of them is for `read_records`."""
     options = run.options
     dataset = read_records(
-        options.records,
+        options.paths.records,
         options.batch_size * options.gradient_accumulation_steps,
         input_size=run.config.input_size,
         augmentation=options.augmentation,

@@ -4,7 +4,6 @@ import contextlib
 import logging
 import os
 import time
-from pathlib import Path
 
 from hrpose.logs import log_file
 from model.run_folder import Progress
@@ -37,19 +36,18 @@ def train(options: TrainOptions) -> int:
         InterruptedRunError: after Ctrl-C or SIGTERM.
     """
     workers = read_cluster(os.environ.get("TF_CONFIG")).workers
-    folder = Path(options.output) / "model_dump"
-    with contextlib.ExitStack() as held, lost_worker_reported(workers, folder):
+    with contextlib.ExitStack() as held, lost_worker_reported(workers, options.paths.checkpoints):
         run = prepare(options, held)
         if run.cluster.is_chief:
-            held.enter_context(log_file(Path(options.output) / "log" / "train.log"))
+            held.enter_context(log_file(options.paths.log / "train.log"))
         return train_run(run)
 
 
 def train_run(run: Run) -> int:
     """`train`, of what `train.setup.prepare` has made."""
-    options, folder = run.options, Path(run.options.output) / "log"
+    options, paths = run.options, run.options.paths
     timetable = Timetable(options, run.checkpoints.folder)
-    owed = any_worker(run.strategy, run.cluster, run.cluster.is_chief and is_owed(run, timetable, folder))
+    owed = any_worker(run.strategy, run.cluster, run.cluster.is_chief and is_owed(run, timetable))
     finished = run.done.epoch >= options.epochs
     if finished:
         log.info("%s: all %d epochs are done", run.checkpoints.folder, options.epochs)
@@ -67,9 +65,9 @@ def train_run(run: Run) -> int:
     before = (run.done.epoch * run.steps_per_epoch + run.done.update) * run.global_batch
     instances = options.epochs * run.steps_per_epoch * run.global_batch
     with (
-        MetricLog(folder, instances, before, write=run.cluster.is_chief) as metric_log,
+        MetricLog(paths.log, instances, before, write=run.cluster.is_chief) as metric_log,
         damage_reported(
-            options.records,
+            paths.records,
             "; --continue --skip_damaged goes on without what is lost",
             fingerprint=run.config.records,
         ),

@@ -1,15 +1,41 @@
 """What a training run is told, and what of it decides the result."""
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from model.codecs import DEFAULT_CODEC
 from model.networks import DEFAULT_NETWORK
 from model.run_config import RunConfig
 from records.augment import Augmentation
-from records.datasets import DATASETS
+from records.datasets import DATASETS, DatasetPaths
 from records.manifest import Manifest
 from train.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class TrainPaths:
+    """Where a run reads and writes.
+
+    Attributes:
+        run_dir: the run's folder.
+        dataset: places of the dataset; validation looks there.
+        records: folder of the records to train on.
+    """
+
+    run_dir: Path
+    dataset: DatasetPaths
+    records: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the run's configuration and checkpoints."""
+        return self.run_dir / "model_dump"
+
+    @property
+    def log(self) -> Path:
+        """The folder of train.log, metrics.jsonl and curves."""
+        return self.run_dir / "log"
 
 
 @dataclass(frozen=True)
@@ -18,8 +44,7 @@ class TrainOptions:
 
     Attributes:
         dataset: name of the dataset, for messages and the run's configuration.
-        records: folder of the training records.
-        output: folder for log/ and model_dump/.
+        paths: where it reads and writes.
         model: a name in `model.networks.NETWORKS`.
         input_size: (width, height) of the network input; None for the records' own.
         codec: how keypoints become heatmaps, a name in `model.codecs.CODECS`.
@@ -41,20 +66,18 @@ class TrainOptions:
         shuffle_buffer: instances to shuffle among.
         seed: of initial weights, order and augmentation.
         deterministic: whether to use only operations that give the same bits every time.
-        resume: whether to go on from the output folder's last checkpoint.
+        resume: whether to go on from the run folder's last checkpoint.
         save_minutes: also save after so many minutes; 0 for after epochs only.
         max_to_keep: how many epochs' checkpoints stay besides the best; None for all.
         eval_every: validate after every so many epochs and the last; 0 for never, None for as often as takes
             little time, see `train.timetable`.
-        dataset_dir, records_dir: where validation looks, as the evaluator's options of these names.
         skip_steps: numbers of the updates not to do.
         skip_damaged: whether to leave out what of the records is damaged.
         provenance: what the run was made by, for its configuration: flags, versions.
     """
 
     dataset: str
-    records: str
-    output: str
+    paths: TrainPaths
     model: str = DEFAULT_NETWORK
     input_size: tuple[int, int] | None = None
     codec: str = DEFAULT_CODEC
@@ -80,8 +103,6 @@ class TrainOptions:
     save_minutes: float = 0.0
     max_to_keep: int | None = None
     eval_every: int | None = 0
-    dataset_dir: str | None = None
-    records_dir: str | None = None
     skip_steps: tuple[int, ...] = ()
     skip_damaged: bool = False
     provenance: dict[str, Any] = field(default_factory=dict)

@@ -188,21 +188,21 @@ def look_over(
     Raises:
         RecordsError, RunError, UsageError, CommandError: as `prepare`.
     """
-    manifest = read_manifest(options.records, missing_ok=options.skip_damaged)
+    records = options.paths.records
+    manifest = read_manifest(records, missing_ok=options.skip_damaged)
     if manifest.dataset != options.dataset:
         raise RecordsError(
-            f"{options.records} holds records of {manifest.dataset}, but --dataset={options.dataset} was "
-            "given"
+            f"{records} holds records of {manifest.dataset}, but --dataset={options.dataset} was given"
         )
     config = run_config(options, manifest, cluster.workers)
     check_usable(manifest, config.input_size, options.augmentation)
-    damage = find_damage(options.records) if options.skip_damaged else ()
+    damage = find_damage(records) if options.skip_damaged else ()
     shards = len(usable_shards(manifest, damage))
     if not shards:
-        raise RecordsError(f"nothing of the records in {options.records} can be read; build them again")
+        raise RecordsError(f"nothing of the records in {records} can be read; build them again")
     if shards < cluster.workers:
         raise RecordsError(
-            f"{options.records} has {shards} shards for {cluster.workers} workers, which each "
+            f"{records} has {shards} shards for {cluster.workers} workers, which each "
             "need one; build_records.py --instances_per_shard makes more"
         )
     if options.sync_batch_norm and options.gradient_accumulation_steps > 1 and replicas > 1:
@@ -213,10 +213,10 @@ def look_over(
     global_batch = options.batch_size * options.gradient_accumulation_steps * replicas
     if manifest.records < global_batch:
         raise RecordsError(
-            f"{options.records} holds {manifest.records} instances, fewer than one batch of {global_batch}; "
+            f"{records} holds {manifest.records} instances, fewer than one batch of {global_batch}; "
             "--batch_size makes it smaller"
         )
-    folder = Path(options.output) / "model_dump"
+    folder = options.paths.checkpoints
     if cluster.is_chief:  # the workers of a run share the folder
         instead = "wait until it is done, end it, or give another --run_dir"
         held.enter_context(only_one(folder, "training", instead))

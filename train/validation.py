@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from evaluate.metrics import check_metrics, choose_metrics, measure
 from evaluate.options import EvaluateOptions
 from evaluate.predict_split import make_metric_input, predict_split
 from evaluate.report.contact_sheet import draw_instances
-from evaluate.run_inputs import evaluation_paths, find_evaluation_split, run_dataset
+from evaluate.run_inputs import EvaluationPaths, find_evaluation_split, run_dataset
 from hrpose.command import CommandError
 from model.run_config import RunConfig
 from model.run_folder import read_checkpoint
@@ -68,20 +67,15 @@ class Validator:
         # As the official recipes validate while training (TEST.USE_GT_BBOX): COCO has sixteen times as many
         # detected boxes.
         dataset = run_dataset(config)
-        paths = evaluation_paths(
-            dataset,
-            options.output,
-            boxes="ground_truth",
-            dataset_dir=options.dataset_dir,
-            records_dir=options.records_dir,
-        )
+        places = options.paths.dataset
+        paths = EvaluationPaths(options.paths.run_dir, places, places.records("val", "ground_truth"))
         # The headline metric decides which epoch is the best; others are the evaluator's.
         metrics = choose_metrics(dataset.metrics[:1])
         self._options = EvaluateOptions(paths, metrics, batch_size=options.batch_size)
         self._split = find_evaluation_split(paths, config)
         check_metrics(metrics, self._split)
         self.notes = self._split.notes
-        self._files = Path(options.output) / "log" / "validation"
+        self._files = options.paths.log / "validation"
         self._model = config.network.build(config.input_size, config.num_keypoints)
         self._step = make_predict_step(
             self._model, config.make_codec(), self._split.skeleton.flip_permutation
@@ -171,7 +165,7 @@ def validate(
     return time.monotonic() - started
 
 
-def is_owed(run: Run, timetable: Timetable, metric_log_folder: Path) -> bool:
+def is_owed(run: Run, timetable: Timetable) -> bool:
     """Whether the checkpoint that a run goes on from is still to be validated: the run was killed before.
 
     Its validation is the last line of metrics.jsonl that is not of a later epoch, if there was one. Lines
@@ -180,7 +174,7 @@ def is_owed(run: Run, timetable: Timetable, metric_log_folder: Path) -> bool:
     epoch = run.done.epoch
     if not epoch or run.done.update or not timetable.is_due(epoch):
         return False
-    lines = [line for line in read_metrics(metric_log_folder) if line["epoch"] <= epoch]
+    lines = [line for line in read_metrics(run.options.paths.log) if line["epoch"] <= epoch]
     return not lines or (lines[-1]["kind"], lines[-1]["epoch"]) != ("validation", epoch)
 
 

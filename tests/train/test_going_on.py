@@ -15,7 +15,7 @@ from model.best_epoch import read_best, write_best
 from model.networks import NETWORKS
 from model.run_config import read_config, write_config
 from model.run_folder import Progress, RunError, saved_progress
-from tests.helpers.small_runs import SMALL, small_network, small_options
+from tests.helpers.small_runs import SMALL, elsewhere, small_network, small_options
 from train import checkpoints
 from train.loop import train
 
@@ -35,12 +35,12 @@ def three_epochs(records, tmp_path_factory):
 @pytest.fixture
 def options(three_epochs, tmp_path):
     """Those of a copy of it."""
-    shutil.copytree(three_epochs.output, tmp_path / "run")
-    return replace(three_epochs, output=str(tmp_path / "run"))
+    shutil.copytree(three_epochs.paths.run_dir, tmp_path / "run")
+    return elsewhere(three_epochs, tmp_path / "run")
 
 
 def folder_of(options):
-    return Path(options.output) / "model_dump"
+    return options.paths.checkpoints
 
 
 def damage(options, *epochs):
@@ -91,14 +91,14 @@ def test_a_second_training_in_the_folder_ends_with_one_line_and_writes_nothing(o
     new = small_options(records, tmp_path / "new")
     for second in (replace(options, resume=True, epochs=4), new):
         with only_one(folder_of(second), "training"):
-            before = files(second.output)
+            before = files(second.paths.run_dir)
             with pytest.raises(
                 CommandError,
                 match=r"^another training is running: .*/model_dump; wait until it is done, end it, or give "
                 r"another --run_dir$",
             ):
                 train(second)
-            assert files(second.output) == before
+            assert files(second.paths.run_dir) == before
     assert train(new) == 8
     assert train(replace(options, resume=True, epochs=4)) == 16
 
