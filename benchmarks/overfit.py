@@ -25,7 +25,7 @@ from absl import flags
 
 from benchmarks.turns import COCO_DIR
 from hrpose.command import UsageError, import_tensorflow, run
-from records.datasets import DATASETS
+from records.datasets import DATASETS, dataset_paths
 from records.manifest import MANIFEST
 
 NAME = "python benchmarks/overfit.py"
@@ -62,10 +62,8 @@ def define_flags(values):
     )
 
 
-def main(values, rest):
+def main(values):
     """Builds, trains, measures; prints the table and the numbers."""
-    if rest:
-        raise UsageError(f"nothing is expected after --, received {rest[0]!r}")
     annotations, images = find_instances(values.dataset_dir)
     passes, epochs = (1, 1) if values.smoke else (PASSES, EPOCHS)
     import_tensorflow()
@@ -88,7 +86,7 @@ def main(values, rest):
         dataset = DATASETS["coco"]
         paths = evaluation_paths(
             dataset,
-            options.output,
+            options.paths.run_dir,
             split="train",
             boxes="ground_truth",
             records_dir=records,
@@ -104,7 +102,7 @@ def main(values, rest):
         f"\nOverfitting {instances} instances of {annotations.name}, {options.model} at {width}x{height}, CPU"
     )
     print(f"  training   {updates:,} updates of {BATCH} instances, {seconds / 60:.1f} minutes")
-    print(f"  speed      {updates * BATCH / seconds:.0f} people/s, {used / 60:.1f} core-minutes in all")
+    print(f"  speed      {updates * BATCH / seconds:.0f} instances/s, {used / 60:.1f} core-minutes in all")
     numbers = ", ".join(f"{name} {metrics[name]:.3f}" for name in ("AP", "AP .5", "AP .75", "AR"))
     print(f"  measured   {numbers}")
     print(f"  AP of {GOAL:.2f} {verdict}{' (--smoke learns nothing)' if values.smoke else ''}")
@@ -161,16 +159,15 @@ def repeat(folder, to, times):
     (to / MANIFEST).write_text(json.dumps(repeated.to_json()))
 
 
-def train_options(records, output, epochs, seed):
+def train_options(records, run_dir, epochs, seed):
     """`TrainOptions` of the run."""
     from records.augment import Augmentation
-    from train.options import TrainOptions
+    from train.options import TrainOptions, TrainPaths
     from train.schedule import Schedule
 
     return TrainOptions(
         dataset="coco",
-        records=str(records),
-        output=str(output),
+        paths=TrainPaths(run_dir, dataset_paths(DATASETS["coco"]), records),
         model="w24_tiny",
         codec="udp",
         sigma=1.2,

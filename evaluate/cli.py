@@ -123,10 +123,8 @@ def define_flags(values: flags.FlagValues) -> None:
     define_options(values, _own_options())
 
 
-def main(values: flags.FlagValues, rest: Sequence[str]) -> None:
+def main(values: flags.FlagValues) -> None:
     """Evaluates what the flags ask for."""
-    if rest:
-        raise UsageError(f"nothing is expected after --, received {rest[0]!r}")
     local_only(values.run_dir, "run_dir")
     run_dir = Path(values.run_dir)
     dataset = run_dataset(read_config(run_dir / "model_dump"))

@@ -42,6 +42,7 @@ def run(
     main: Callable[..., int | None],
     argv: Sequence[str] | None = None,
     positional: Sequence[str] = (),
+    after_dashes: bool = False,
 ) -> int:
     """Runs a command to its exit code, without a stack trace for anything the user can cause.
 
@@ -49,11 +50,12 @@ def run(
         name: how the command is called, e.g. ``python train/main.py``.
         description: what ``--help`` says before the list of flags.
         define_flags: defines the command's flags in what it is given; every command has --verbosity too.
-        main: function of the flags' values, of the list of arguments after ``--``, and of one more argument
-            for each of `positional`. May return an exit code.
+        main: function of the flags' values and of one more argument for each of `positional`. May return an
+            exit code.
         argv: the arguments without the program's name; `sys.argv`'s by default.
         positional: what the arguments that are no flags are called in the help, e.g. ``("DIR",)``; each has
             to be given.
+        after_dashes: whether arguments may follow after ``--``; main's last argument is the list of them.
 
     Returns:
         0, or main's exit code; 2 for a usage error, 1 for a failed run, 130 after Ctrl-C.
@@ -86,8 +88,10 @@ def run(
             raise UsageError(f"unexpected argument {given[len(positional)]!r}: {other} option is a --flag")
         if len(given) < len(positional):
             raise UsageError(f"{positional[len(given)]} is missing\nTry {name} --help")
+        if rest and not after_dashes:
+            raise UsageError(f"nothing is expected after --, received {rest[0]!r}")
         logs.start(values["verbosity"].value or 0)
-        return main(values, rest, *given) or 0
+        return main(values, *given, *([rest] if after_dashes else [])) or 0
     except flags.Error as error:
         return _fail(name, f"{_explained(error, values)}\nTry {name} --help", UsageError.exit_code)
     except CommandError as error:

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from tqdm import tqdm
 
@@ -17,6 +17,9 @@ from hrpose.command import CommandError, UsageError
 
 #: Shards that are copied at the same time; each is held in memory.
 _COPIES = 8
+
+#: A path, which a flag may leave out.
+Given = TypeVar("Given", str, str | None)
 
 
 def is_remote(path: Path | str) -> bool:
@@ -78,7 +81,7 @@ def absolute(path: Path | str) -> str:
     return str(path) if is_remote(path) else str(Path(path).resolve())
 
 
-def local_only(path: str | None, flag: str) -> str | None:
+def local_only(path: Given, flag: str) -> Given:
     """`path`, unless it is a store's.
 
     Raises:

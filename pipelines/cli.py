@@ -156,4 +156,4 @@ def beam_arguments(values: flags.FlagValues, rest: Sequence[str]) -> tuple[str, 
 
 def command(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    return run(NAME, DESCRIPTION, define_flags, main, argv)
+    return run(NAME, DESCRIPTION, define_flags, main, argv, after_dashes=True)

@@ -2,11 +2,17 @@
 
 import contextlib
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
 
 from model.best_epoch import forget_best, read_best, withdraw_best, write_best
-from model.run_config import read_config, write_config
+from model.run_config import RunConfig, read_config, write_config
 from model.run_folder import (
     DamagedCheckpointError,
     Progress,
@@ -23,17 +29,24 @@ from model.run_folder import (
     write_checkpoint,
 )
 from model.weight_choice import best_epoch
-from train.failures import check_finite
+from train.ema import WeightEMA
+from train.optimizer import Adam
 
 log = logging.getLogger(__name__)
 
+#: What is saved: {"model", "optimizer" and perhaps "average": {path of the variable: array}}.
+CheckpointArrays = dict[str, dict[str, npt.NDArray[Any]]]
 
-def find_existing_run(folder, config, resume, write=True):
+#: What may keep another run's weights finite.
+GENTLER = "a lower --learning_rate, more --warmup_steps or --clip_norm"
+
+
+def find_existing_run(folder: Path, config: RunConfig, resume: bool, write: bool = True) -> bool:
     """Prepares the run folder: writes the configuration of a new run, or checks that of the one to continue.
 
     Args:
         folder: of the checkpoints.
-        config: the run's `RunConfig`.
+        config: the run's.
         resume: whether a run in the folder shall be continued.
         write: whether it is on this host to write.
 
@@ -52,6 +65,8 @@ def find_existing_run(folder, config, resume, write=True):
             write_config(folder, config)
         return False
     before = read_config(folder)
+    unknown = not before.records
+    before = replace(before, records=before.records or config.records)
     if not resume:
         raise RunError(
             f"{folder} already holds a run ({before.model} on {before.dataset}, {saved[-1].epoch} epochs "
@@ -62,12 +77,20 @@ def find_existing_run(folder, config, resume, write=True):
             f"{folder} holds a run with other settings ({'; '.join(differences)}); use its settings to "
             "continue it, or --run_dir to start another"
         )
+    if unknown:
+        log.warning(
+            "the run in %s is of an earlier version, and so were its records: that those it goes on with "
+            "were built with the same options cannot be told",
+            folder,
+        )
     if write:
         remove_partial(folder)
+        if unknown:
+            write_config(folder, before)
     return True
 
 
-def refuse_other_weights(folder, weights):
+def refuse_other_weights(folder: Path, weights: str | None) -> None:
     """Sees to it that a run to go on with is not asked to start from something else.
 
     Args:
@@ -88,11 +111,11 @@ def refuse_other_weights(folder, weights):
     log.info("note: %s is not used, the run goes on from its checkpoints", flag)
 
 
-def _resolved(path):
-    return path and Path(str(path)).resolve()
+def _resolved(path: str | None) -> Path | None:
+    return Path(path).resolve() if path else None
 
 
-def note_continuation(folder, progress, step, provenance):
+def note_continuation(folder: Path, progress: Progress, step: int, provenance: Mapping[str, Any]) -> None:
     """Adds to a run's configuration what it is gone on with.
 
     Args:
@@ -123,22 +146,30 @@ class Checkpoints:
 
     Args:
         folder: of the checkpoints.
-        model, optimizer: objects with Keras `variables`.
-        ema: a `train.ema.WeightEMA`, or None.
+        model, optimizer: what learns.
+        ema: the moving average of the model's weights, if the run keeps one.
         max_to_keep: how many epochs' checkpoints stay besides the best; None for all.
         write: whether it is on this host to write; the others only take part in reading the variables.
     """
 
-    def __init__(self, folder, model, optimizer, ema=None, max_to_keep=None, write=True):
+    def __init__(
+        self,
+        folder: Path,
+        model: keras.Model,
+        optimizer: Adam,
+        ema: WeightEMA | None = None,
+        max_to_keep: int | None = None,
+        write: bool = True,
+    ) -> None:
         self.folder = folder
         self._model, self._optimizer, self._ema = model, optimizer, ema
         self._max_to_keep, self._write = max_to_keep, write
 
-    def restore(self):
+    def restore(self) -> tuple[Progress, int]:
         """Takes over the latest checkpoint that is whole.
 
         Returns:
-            (`Progress`, number of updates done in all).
+            Its progress, and the number of updates done in all.
 
         Raises:
             RunError: if none is whole, or the last of them cannot be read or belongs to another network.
@@ -158,7 +189,7 @@ class Checkpoints:
             return progress, step
         raise RunError(f"every checkpoint in {self.folder} is damaged; --run_dir starts a run elsewhere")
 
-    def go_on_from(self, progress):
+    def go_on_from(self, progress: Progress) -> None:
         """Makes a checkpoint the run's last: those after it, which `restore` found damaged, are set aside.
 
         Later ones must not stay: `max_to_keep` and the next start would take them for what the run has learnt
@@ -177,11 +208,11 @@ class Checkpoints:
                 kept = set_aside(self.folder, later)
                 log.warning("what is left of the damaged checkpoint is kept as %s", kept)
 
-    def save(self, progress, step):
+    def save(self, progress: Progress, step: int) -> CheckpointArrays:
         """Saves, and removes what need not stay: older ones within an epoch, and epochs beyond `max_to_keep`.
 
         Returns:
-            What was saved: {"model", "optimizer" and perhaps "average": {path: array}}.
+            What was saved.
 
         Raises:
             RunError: if it cannot be saved. The checkpoints before it stay.
@@ -205,16 +236,40 @@ class Checkpoints:
                     remove_checkpoint(self.folder, Progress(epoch))
         return parts
 
-    def note_validation(self, epoch, name, value):
+    def note_validation(self, epoch: int, name: str, value: float | None) -> bool:
         """Notes the epoch if it validated better than those before, so that it stays; returns whether."""
         _, best = read_best(self.folder)
-        better = self._write and value is not None and (best is None or value > best)
-        if better:
+        if self._write and value is not None and (best is None or value > best):
             write_best(self.folder, epoch, name, value)
-        return better
+            return True
+        return False
 
-    def say_best(self):
+    def say_best(self) -> None:
         """Says which epoch validated best, if that is known."""
         with contextlib.suppress(RunError):
             epoch = best_epoch(self.folder)
             log.info("epoch %d validated best: evaluate/main.py --epoch=best takes it", epoch)
+
+
+def check_finite(parts: CheckpointArrays, step: int, folder: Path) -> None:
+    """Holds weights back that are no numbers: going on from them is not possible.
+
+    `train.failures.TrainStepCheck` finds them sooner, but running statistics that grew without bound need not
+    show in a loss.
+
+    Args:
+        parts: what is to be saved.
+        step: number of updates done in all.
+        folder: of the run's checkpoints, for the message.
+
+    Raises:
+        RunError: naming a variable with an infinity or NaN.
+    """
+    for part, arrays in parts.items():
+        for path, array in arrays.items():
+            if not np.isfinite(array).all():
+                raise RunError(
+                    f"after update {step:,} {path} of the {part} holds infinities or NaN, so it is not "
+                    f"saved; --continue goes on from the last checkpoint in {folder}, and {GENTLER} may "
+                    "help a new run"
+                )

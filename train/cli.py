@@ -4,14 +4,19 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-from hrpose.command import UsageError, import_tensorflow, run
+from absl import flags
+
+from hrpose.command import import_tensorflow, run
 from hrpose.flag_values import input_size_note
 from model.networks import NETWORKS
 from train.flags import IMAGENET_WEIGHTS, define_flags, options_from
+from train.options import TrainOptions
 
 __all__ = ["DESCRIPTION", "NAME", "command", "define_flags"]
 
@@ -41,10 +46,8 @@ with --run_dir on storage that all of them see. --gpus counts those of each work
 """
 
 
-def main(values, rest):
+def main(values: flags.FlagValues) -> None:
     """Trains what the flags ask for."""
-    if rest:
-        raise UsageError(f"nothing is expected after --, received {rest[0]!r}")
     asked = options_from(values)  # what is wrong with a flag is said before TensorFlow starts
     if asked.input_size and (note := input_size_note(asked.input_size)):
         log.info("%s", note)
@@ -62,7 +65,7 @@ def main(values, rest):
     train(options)
 
 
-def initial_weights(options, folder=IMAGENET_WEIGHTS):
+def initial_weights(options: TrainOptions, folder: Path | str = IMAGENET_WEIGHTS) -> str | None:
     """The file a run starts from, or None; the user is told where one would be looked for.
 
     Raises:
@@ -80,25 +83,31 @@ def initial_weights(options, folder=IMAGENET_WEIGHTS):
             folder,
             options.model,
         )
-    return found and str(found)
+    return str(found) if found else None
 
 
-def provenance(values):
+def provenance(values: flags.FlagValues) -> dict[str, Any]:
     """What a run is made by, for its configuration: every flag, versions, and the commit if there is one."""
     ours = values.flags_by_module_dict().values()
-    flags = {flag.name: flag.value for module_flags in ours for flag in module_flags}
+    given = {flag.name: flag.value for module_flags in ours for flag in module_flags}
     versions = {name: version(name) for name in ("tensorflow", "keras", "numpy")}
     versions["python"] = sys.version.split()[0]
-    return {"flags": flags, "versions": versions, "commit": commit()}
+    return {"flags": given, "versions": versions, "commit": commit()}
 
 
-def commit():
+def commit() -> str | None:
     """The commit of the code, with "+" if files differ from it; None outside of a repository."""
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None
     try:
-        call = {"cwd": root, "capture_output": True, "text": True, "timeout": 10, "check": True}
+        call: dict[str, Any] = {
+            "cwd": root,
+            "capture_output": True,
+            "text": True,
+            "timeout": 10,
+            "check": True,
+        }
         head = subprocess.run(["git", "rev-parse", "HEAD"], **call).stdout.strip()
         changed = subprocess.run(["git", "status", "--porcelain", "--untracked-files=no"], **call).stdout
     except (OSError, subprocess.SubprocessError):
@@ -106,6 +115,6 @@ def commit():
     return head + ("+" if changed else "")
 
 
-def command(argv=None):
+def command(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     return run(NAME, DESCRIPTION, define_flags, main, argv)

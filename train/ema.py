@@ -1,6 +1,11 @@
 """The moving average of a network's weights."""
 
+from collections.abc import Mapping
+from typing import Any
+
+import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from model.run_folder import variable_arrays
@@ -17,7 +22,7 @@ class WeightEMA:
         decay: of the average, for example 0.9999.
     """
 
-    def __init__(self, strategy, model, decay):
+    def __init__(self, strategy: tf.distribute.Strategy, model: keras.Model, decay: float) -> None:
         """Begins with the network's present weights; call it in the strategy's scope."""
         self.decay = decay
         self._strategy, self._model = strategy, model
@@ -26,7 +31,7 @@ class WeightEMA:
             for index, variable in enumerate(model.trainable_variables)
         ]
 
-    def update(self, updates):
+    def update(self, updates: tf.Tensor) -> None:
         """Takes in the network's present weights; to be called in cross-replica context.
 
         Args:
@@ -42,13 +47,13 @@ class WeightEMA:
                 args=(value,),
             )
 
-    def arrays(self):
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """{path of the network's variable: array}, averaged where it is trainable, for each variable."""
         pairs = zip(self._model.trainable_variables, self._emas, strict=True)
         averaged = {variable.path: np.array(ema.numpy(), order="C") for variable, ema in pairs}
         return variable_arrays(self._model) | averaged
 
-    def assign(self, arrays):
+    def assign(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Takes over what `arrays` gave."""
         for variable, ema in zip(self._model.trainable_variables, self._emas, strict=True):
             ema.assign(arrays[variable.path])

@@ -3,17 +3,19 @@
 import contextlib
 import math
 import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
 
 from model.run_folder import RunError
+from train.checkpoints import GENTLER
 from train.input_pipeline import instances_of
+from train.options import TrainOptions
+from train.setup import Run
 
 #: How many instances of a batch a message names.
 _NAMED = 8
-
-_GENTLER = "a lower --learning_rate, more --warmup_steps or --clip_norm"
 
 
 class TrainStepCheck:
@@ -24,25 +26,26 @@ class TrainStepCheck:
     waits for the device, so they are collected and read together.
 
     Args:
-        run: `train.setup.Run`.
+        run: whose updates they are.
         epoch: number of epochs done.
 
     Attributes:
         loss: the last that was read, or None.
     """
 
-    def __init__(self, run, epoch):
+    def __init__(self, run: Run, epoch: int) -> None:
         self._run, self._epoch = run, epoch
-        self._unread, self.loss = [], None
+        self._unread: list[tuple[int, tf.Tensor, tf.Tensor, Sequence[tf.Tensor]]] = []
+        self.loss: float | None = None
 
-    def add(self, step, seen, ids):
+    def add(self, step: int, seen: Mapping[str, tf.Tensor], ids: Sequence[tf.Tensor]) -> None:
         """Takes an update's number from 1, what it gave, and the (image ids, instance ids) of its instances.
 
         `seen` is from `train.train_step.make_train_step`.
         """
         self._unread.append((step, seen["loss"], seen["gradient_norm"], ids))
 
-    def check(self):
+    def check(self) -> None:
         """Reads what was collected.
 
         Raises:
@@ -56,7 +59,7 @@ class TrainStepCheck:
                 raise RunError(self._message(step, ids, f"the gradients became {norm}"))
         self._unread = []
 
-    def _message(self, step, ids, what):
+    def _message(self, step: int, ids: Sequence[tf.Tensor], what: str) -> str:
         run, filtered = self._run, self._run.options.skip_steps
         instances = instances_of(run.strategy, *ids)
         named = ", ".join(f"{instance} in {image}" for image, instance in instances[:_NAMED])
@@ -69,41 +72,17 @@ class TrainStepCheck:
         if step - 1 in filtered:
             return message + (
                 f"Update {step - 1:,} was left out already, so it is the weights rather than these "
-                f"instances: a new run (--run_dir) with {_GENTLER} may help, or --continue once the last "
+                f"instances: a new run (--run_dir) with {GENTLER} may help, or --continue once the last "
                 f"checkpoint in {run.checkpoints.folder} is moved away"
             )
         return message + (
             f"--continue --skip_steps={','.join(map(str, [*filtered, step]))} goes on from the last "
-            f"checkpoint without this update; {_GENTLER} may help a new run"
+            f"checkpoint without this update; {GENTLER} may help a new run"
         )
 
 
-def check_finite(parts, step, folder):
-    """Holds weights back that are no numbers: going on from them is not possible.
-
-    `TrainStepCheck` finds them sooner, but running statistics that grew without bound need not show in a
-    loss.
-
-    Args:
-        parts: {name of the part: {path of the variable: array}}.
-        step: number of updates done in all.
-        folder: of the run's checkpoints, for the message.
-
-    Raises:
-        RunError: naming a variable with an infinity or NaN.
-    """
-    for part, arrays in parts.items():
-        for path, array in arrays.items():
-            if not np.isfinite(array).all():
-                raise RunError(
-                    f"after update {step:,} {path} of the {part} holds infinities or NaN, so it is not "
-                    f"saved; --continue goes on from the last checkpoint in {folder}, and {_GENTLER} may "
-                    "help a new run"
-                )
-
-
 @contextlib.contextmanager
-def full_device_reported(options):
+def full_device_reported(options: TrainOptions) -> Iterator[None]:
     """Makes one clear error of a batch that is too large.
 
     Raises:
@@ -121,7 +100,7 @@ def full_device_reported(options):
 
 
 @contextlib.contextmanager
-def lost_worker_reported(workers, folder):
+def lost_worker_reported(workers: int, folder: Path) -> Iterator[None]:
     """Makes one clear error of what TensorFlow says when another worker of the run is gone.
 
     Args:

@@ -4,7 +4,6 @@ import contextlib
 import logging
 import os
 import time
-from pathlib import Path
 
 from hrpose.logs import log_file
 from model.run_folder import Progress
@@ -12,11 +11,12 @@ from records.checking.damage import damage_reported
 from train.failures import TrainStepCheck, full_device_reported, lost_worker_reported
 from train.input_pipeline import epoch_batches
 from train.metrics_log import EpochTotals, MetricLog
-from train.setup import prepare
-from train.signals import interrupted, stop_on_signals
+from train.options import TrainOptions
+from train.setup import Run, prepare
+from train.signals import StopRequest, interrupted, stop_on_signals
 from train.strategy import any_worker, read_cluster
 from train.timetable import Timetable
-from train.train_step import make_train_step
+from train.train_step import TrainStep, make_train_step
 from train.validation import is_owed, make_validator, validate, validate_saved
 
 log = logging.getLogger(__name__)
@@ -25,11 +25,8 @@ log = logging.getLogger(__name__)
 CHECK_EVERY = 10
 
 
-def train(options):
+def train(options: TrainOptions) -> int:
     """Trains a run to its last epoch.
-
-    Args:
-        options: `train.options.TrainOptions`.
 
     Returns:
         The number of updates done in all.
@@ -39,19 +36,18 @@ def train(options):
         InterruptedRunError: after Ctrl-C or SIGTERM.
     """
     workers = read_cluster(os.environ.get("TF_CONFIG")).workers
-    folder = Path(options.output) / "model_dump"
-    with contextlib.ExitStack() as held, lost_worker_reported(workers, folder):
+    with contextlib.ExitStack() as held, lost_worker_reported(workers, options.paths.checkpoints):
         run = prepare(options, held)
         if run.cluster.is_chief:
-            held.enter_context(log_file(Path(options.output) / "log" / "train.log"))
+            held.enter_context(log_file(options.paths.log / "train.log"))
         return train_run(run)
 
 
-def train_run(run):
-    """`train`, of a `train.setup.Run`."""
-    options, folder = run.options, Path(run.options.output) / "log"
-    timetable = Timetable(options, run.checkpoints.folder) if run.cluster.is_chief else None
-    owed = any_worker(run.strategy, run.cluster, bool(timetable) and is_owed(run, timetable, folder))
+def train_run(run: Run) -> int:
+    """`train`, of what `train.setup.prepare` has made."""
+    options, paths = run.options, run.options.paths
+    timetable = Timetable(options, run.checkpoints.folder)
+    owed = any_worker(run.strategy, run.cluster, run.cluster.is_chief and is_owed(run, timetable))
     finished = run.done.epoch >= options.epochs
     if finished:
         log.info("%s: all %d epochs are done", run.checkpoints.folder, options.epochs)
@@ -69,9 +65,9 @@ def train_run(run):
     before = (run.done.epoch * run.steps_per_epoch + run.done.update) * run.global_batch
     instances = options.epochs * run.steps_per_epoch * run.global_batch
     with (
-        MetricLog(folder, instances, before, write=run.cluster.is_chief) as metric_log,
+        MetricLog(paths.log, instances, before, write=run.cluster.is_chief) as metric_log,
         damage_reported(
-            options.records,
+            paths.records,
             "; --continue --skip_damaged goes on without what is lost",
             fingerprint=run.config.records,
         ),
@@ -104,20 +100,28 @@ def train_run(run):
     return step
 
 
-def train_epoch(run, train_step, epoch, start, step, metric_log, stop):
+def train_epoch(
+    run: Run,
+    train_step: TrainStep,
+    epoch: int,
+    start: int,
+    step: int,
+    metric_log: MetricLog,
+    stop: StopRequest,
+) -> tuple[int, EpochTotals]:
     """Trains an epoch, or the rest of one.
 
     Args:
-        run: `train.setup.Run`.
+        run: which is trained.
         train_step: from `make_train_step`.
         epoch: number of epochs done.
         start: number of updates done of this one.
         step: number of updates done in all.
-        metric_log: `MetricLog`.
-        stop: a `StopRequest`; it is answered by saving.
+        metric_log: told of each update.
+        stop: a wish that is answered by saving.
 
     Returns:
-        step, and the `EpochTotals` of what was done.
+        step, and the totals of what was done.
     """
     options, several = run.options, run.cluster.workers > 1
     metric_log.begin_epoch(f"epoch {epoch + 1}/{options.epochs}")

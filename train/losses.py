@@ -1,9 +1,10 @@
 """The training loss."""
 
+import tensorflow as tf
 from keras import ops
 
 
-def heatmap_loss(heatmaps, targets, weights):
+def heatmap_loss(heatmaps: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     """Half the mean squared error of weighted heatmaps.
 
     The official code's JointsMSELoss with USE_TARGET_WEIGHT: the weight multiplies both maps, so it counts

@@ -4,6 +4,8 @@ Keras' optimizers compose an update of a dozen operations per variable. HRNet-W3
 was two thirds of the training step's graph, and of the minute before a first step ended.
 """
 
+from collections.abc import Iterable, Sequence
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -33,14 +35,14 @@ class Adam:
 
     def __init__(
         self,
-        weights,
-        learning_rate,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        weight_decay=0.0,
-        clip_norm=None,
-    ):
+        weights: Iterable[keras.Variable],
+        learning_rate: float,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
+    ) -> None:
         """Makes the variables; call it in the strategy's scope, as the model.
 
         Args:
@@ -66,7 +68,7 @@ class Adam:
         self.learning_rate.assign(learning_rate)
         self.variables = [self.iterations, self.learning_rate, *(v for pair in self._slots for v in pair)]
 
-    def apply(self, gradients):
+    def apply(self, gradients: Sequence[tf.Tensor]) -> tf.Tensor:
         """Does one step; to be called in replica context, on every replica.
 
         Args:
@@ -110,5 +112,5 @@ class Adam:
         return norm
 
 
-def _variable(shape, dtype, name):
+def _variable(shape: Sequence[int], dtype: str, name: str) -> keras.Variable:
     return keras.Variable("zeros", shape=shape, dtype=dtype, trainable=False, name=name)

@@ -1,13 +1,41 @@
 """What a training run is told, and what of it decides the result."""
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
 
 from model.codecs import DEFAULT_CODEC
 from model.networks import DEFAULT_NETWORK
 from model.run_config import RunConfig
 from records.augment import Augmentation
-from records.datasets import DATASETS
+from records.datasets import DATASETS, DatasetPaths
+from records.manifest import Manifest
 from train.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class TrainPaths:
+    """Where a run reads and writes.
+
+    Attributes:
+        run_dir: the run's folder.
+        dataset: places of the dataset; validation looks there.
+        records: folder of the records to train on.
+    """
+
+    run_dir: Path
+    dataset: DatasetPaths
+    records: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the run's configuration and checkpoints."""
+        return self.run_dir / "model_dump"
+
+    @property
+    def log(self) -> Path:
+        """The folder of train.log, metrics.jsonl and curves."""
+        return self.run_dir / "log"
 
 
 @dataclass(frozen=True)
@@ -16,8 +44,7 @@ class TrainOptions:
 
     Attributes:
         dataset: name of the dataset, for messages and the run's configuration.
-        records: folder of the training records.
-        output: folder for log/ and model_dump/.
+        paths: where it reads and writes.
         model: a name in `model.networks.NETWORKS`.
         input_size: (width, height) of the network input; None for the records' own.
         codec: how keypoints become heatmaps, a name in `model.codecs.CODECS`.
@@ -39,20 +66,18 @@ class TrainOptions:
         shuffle_buffer: instances to shuffle among.
         seed: of initial weights, order and augmentation.
         deterministic: whether to use only operations that give the same bits every time.
-        resume: whether to go on from the output folder's last checkpoint.
+        resume: whether to go on from the run folder's last checkpoint.
         save_minutes: also save after so many minutes; 0 for after epochs only.
         max_to_keep: how many epochs' checkpoints stay besides the best; None for all.
         eval_every: validate after every so many epochs and the last; 0 for never, None for as often as takes
             little time, see `train.timetable`.
-        dataset_dir, records_dir: where validation looks, as the evaluator's options of these names.
         skip_steps: numbers of the updates not to do.
         skip_damaged: whether to leave out what of the records is damaged.
         provenance: what the run was made by, for its configuration: flags, versions.
     """
 
     dataset: str
-    records: str
-    output: str
+    paths: TrainPaths
     model: str = DEFAULT_NETWORK
     input_size: tuple[int, int] | None = None
     codec: str = DEFAULT_CODEC
@@ -78,19 +103,13 @@ class TrainOptions:
     save_minutes: float = 0.0
     max_to_keep: int | None = None
     eval_every: int | None = 0
-    dataset_dir: str | None = None
-    records_dir: str | None = None
     skip_steps: tuple[int, ...] = ()
     skip_damaged: bool = False
-    provenance: dict = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
 
 
-def recipe_line(options):
-    """A line for the user: augmentation and batch size in force, and how they differ from what is published.
-
-    Args:
-        options: `TrainOptions`.
-    """
+def recipe_line(options: TrainOptions) -> str:
+    """For the user: augmentation and batch size in force, and how they differ from what is published."""
     recipe, ours = DATASETS[options.dataset].recipe, options.augmentation
     published = asdict(recipe.augmentation) | {"batch_size": recipe.batch_size}
     in_force = asdict(ours) | {"batch_size": options.batch_size}
@@ -105,14 +124,14 @@ def recipe_line(options):
     )
 
 
-def run_config(options, manifest, workers=1):
+def run_config(options: TrainOptions, manifest: Manifest, workers: int = 1) -> RunConfig:
     """The `RunConfig` of a run on some records.
 
     Settings under which a run of an earlier version would have been the same are not written, so that such a
     run can be continued.
 
     Args:
-        options: `TrainOptions`.
+        options: the run's.
         manifest: the training records'.
         workers: number of workers.
     """

@@ -25,7 +25,7 @@ class Schedule:
     factor: float = 0.1
     warmup_steps: int = 0
 
-    def learning_rate(self, step, steps_per_epoch, epochs):
+    def learning_rate(self, step: int, steps_per_epoch: int, epochs: int) -> float:
         """The learning rate of an update.
 
         Args:

@@ -1,5 +1,6 @@
 """Everything a run needs before its first update."""
 
+import contextlib
 import logging
 import os
 import zlib
@@ -14,9 +15,10 @@ from hrpose import logs
 from hrpose.cluster import Cluster
 from hrpose.command import UsageError
 from hrpose.lock import only_one
+from model.networks import Network
 from model.run_config import RunConfig
 from model.run_folder import Progress, checkpoint_folder
-from model.weight_import.initial_weights import load_initial_weights
+from model.weight_import.initial_weights import Fit, load_initial_weights
 from records.checking.damage import find_damage
 from records.errors import RecordsError
 from records.examine import Damage
@@ -28,7 +30,7 @@ from train.optimizer import Adam
 from train.options import TrainOptions, recipe_line, run_config
 from train.strategy import make_strategy, read_cluster
 from train.sync_batch_norm import synchronized
-from train.worker_consistency import alike
+from train.worker_consistency import Facts, alike
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +46,7 @@ class Run:
         config: the run's `RunConfig`.
         global_batch: instances per update, of all replicas.
         steps_per_epoch: updates an epoch.
-        model, optimizer, ema: what learns; average may be None.
+        model, optimizer, ema: what learns; ema may be None.
         checkpoints: `Checkpoints` of the three.
         done: `Progress` of the checkpoint it goes on from.
         step: number of updates done in all.
@@ -68,7 +70,7 @@ class Run:
     origin: str
     damage: tuple[Damage, ...] = ()
 
-    def say(self):
+    def say(self) -> None:
         """Says what is trained on what."""
         width, height = self.config.input_size
         if note := resolution_note(self.manifest, self.config.input_size):
@@ -100,15 +102,12 @@ class _Plan:
     started: bool
 
 
-def prepare(options, held):
+def prepare(options: TrainOptions, held: contextlib.ExitStack) -> Run:
     """Checks that a run can be done and makes all it needs, without an update.
 
     Args:
-        options: `TrainOptions`.
-        held: a `contextlib.ExitStack` of what is held until the run ends: the lock of its folder.
-
-    Returns:
-        `Run`.
+        options: the run's.
+        held: what is held until the run ends: the lock of its folder.
 
     Raises:
         RecordsError: if the records cannot be trained on.
@@ -134,11 +133,9 @@ def prepare(options, held):
         if options.sync_batch_norm and replicas > 1:
             model = synchronized(model)
         origin = "from random weights"
-        if options.initial_weights and not plan.started:
-            fit = alike(
-                strategy, cluster, lambda: load_weights(model, config.network, options.initial_weights)
-            )
-            origin = f"from {options.initial_weights}: " + fit.report().replace("\n", "; ")
+        if (weights := options.initial_weights) and not plan.started:
+            fit = alike(strategy, cluster, lambda: load_weights(model, config.network, weights))
+            origin = f"from {weights}: " + fit.report().replace("\n", "; ")
         optimizer = Adam(
             model.trainable_variables,
             options.schedule.initial,
@@ -173,12 +170,14 @@ def prepare(options, held):
     )
 
 
-def look_over(options, cluster, replicas, held):
+def look_over(
+    options: TrainOptions, cluster: Cluster, replicas: int, held: contextlib.ExitStack
+) -> tuple[_Plan, Facts]:
     """Looks at the records and the run folder, on this host; the chief locks the folder.
 
     Args:
-        options: `TrainOptions`.
-        cluster: a `Cluster`.
+        options: the run's.
+        cluster: of its workers.
         replicas: number of devices of all workers.
         held: as of `prepare`.
 
@@ -189,21 +188,21 @@ def look_over(options, cluster, replicas, held):
     Raises:
         RecordsError, RunError, UsageError, CommandError: as `prepare`.
     """
-    manifest = read_manifest(options.records, missing_ok=options.skip_damaged)
+    records = options.paths.records
+    manifest = read_manifest(records, missing_ok=options.skip_damaged)
     if manifest.dataset != options.dataset:
         raise RecordsError(
-            f"{options.records} holds records of {manifest.dataset}, but --dataset={options.dataset} was "
-            "given"
+            f"{records} holds records of {manifest.dataset}, but --dataset={options.dataset} was given"
         )
     config = run_config(options, manifest, cluster.workers)
     check_usable(manifest, config.input_size, options.augmentation)
-    damage = find_damage(options.records) if options.skip_damaged else ()
+    damage = find_damage(records) if options.skip_damaged else ()
     shards = len(usable_shards(manifest, damage))
     if not shards:
-        raise RecordsError(f"nothing of the records in {options.records} can be read; build them again")
+        raise RecordsError(f"nothing of the records in {records} can be read; build them again")
     if shards < cluster.workers:
         raise RecordsError(
-            f"{options.records} has {shards} shards for {cluster.workers} workers, which each "
+            f"{records} has {shards} shards for {cluster.workers} workers, which each "
             "need one; build_records.py --instances_per_shard makes more"
         )
     if options.sync_batch_norm and options.gradient_accumulation_steps > 1 and replicas > 1:
@@ -214,10 +213,10 @@ def look_over(options, cluster, replicas, held):
     global_batch = options.batch_size * options.gradient_accumulation_steps * replicas
     if manifest.records < global_batch:
         raise RecordsError(
-            f"{options.records} holds {manifest.records} instances, fewer than one batch of {global_batch}; "
+            f"{records} holds {manifest.records} instances, fewer than one batch of {global_batch}; "
             "--batch_size makes it smaller"
         )
-    folder = Path(options.output) / "model_dump"
+    folder = options.paths.checkpoints
     if cluster.is_chief:  # the workers of a run share the folder
         instead = "wait until it is done, end it, or give another --run_dir"
         held.enter_context(only_one(folder, "training", instead))
@@ -235,21 +234,21 @@ def look_over(options, cluster, replicas, held):
     return _Plan(manifest, config, global_batch, damage, folder, started), facts
 
 
-def load_weights(model, network, path):
+def load_weights(model: keras.Model, network: Network, path: str) -> tuple[Fit, Facts]:
     """Loads initial weights into this host's copies; returns the fit, and facts as `look_over`."""
     fit = load_initial_weights(model, path, network)
     return fit, {"initial weights, CRC-32": _crc32(model)}
 
 
-def _restore(checkpoints, model):
+def _restore(checkpoints: Checkpoints, model: keras.Model) -> tuple[tuple[Progress, int], Facts]:
     done, step = checkpoints.restore()
     name = checkpoint_folder(checkpoints.folder, done.epoch, done.update).name
     return (done, step), {"checkpoint": name, "updates": step, "its weights, CRC-32": _crc32(model)}
 
 
-def _crc32(model):
+def _crc32(model: keras.Model) -> str:
     """Of this host's copy of the weights; running statistics could only be read by all together."""
     crc = 0
     for variable in model.trainable_variables:
-        crc = zlib.crc32(np.ascontiguousarray(variable.numpy()), crc)
+        crc = zlib.crc32(np.ascontiguousarray(variable.numpy()).data, crc)
     return f"{crc:08x}"

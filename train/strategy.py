@@ -25,22 +25,21 @@ def read_cluster(tf_config: str | None) -> Cluster:
         raise UsageError(str(error)) from error
 
 
-def make_strategy(gpus, cluster=None):
+def make_strategy(gpus: int, cluster: Cluster | None = None) -> tf.distribute.Strategy:
     """The distribution strategy for a number of GPUs; 0 is the CPU.
 
     Args:
         gpus: of this host.
-        cluster: a `Cluster`, for several workers.
+        cluster: the workers, if there are several.
 
     Raises:
         UsageError: if there are fewer GPUs.
         RunError: if this host cannot join the others.
     """
     devices = use_gpus(gpus, "trains")
-    several = cluster is not None and cluster.workers > 1
-    if several and gpus:
-        tf.config.set_visible_devices(tf.config.list_physical_devices("GPU")[:gpus], "GPU")
-    if several:  # finds the others by TF_CONFIG, and waits for them
+    if cluster is not None and cluster.workers > 1:  # finds the others by TF_CONFIG, and waits for them
+        if gpus:
+            tf.config.set_visible_devices(tf.config.list_physical_devices("GPU")[:gpus], "GPU")
         index, workers = cluster.index, cluster.workers
         log.info("worker %d of %d waits for the others; Ctrl-C ends it", index, workers)
         try:
@@ -59,7 +58,7 @@ def make_strategy(gpus, cluster=None):
     return tf.distribute.MirroredStrategy(list(devices))
 
 
-def any_worker(strategy, cluster, wish):
+def any_worker(strategy: tf.distribute.Strategy, cluster: Cluster, wish: bool) -> bool:
     """Whether any worker has a wish; all have to ask at the same place of the run."""
     if cluster.workers == 1:
         return wish

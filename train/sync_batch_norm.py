@@ -13,7 +13,9 @@ class SyncBatchNorm(BatchNorm):
     squared mean would lose half of float32's digits.
     """
 
-    def call(self, inputs, training=None, mask=None):
+    def call(
+        self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """Normalizes ``inputs`` (N, H, W, C); replicas have equal shares of the batch."""
         replicas = tf.distribute.get_replica_context()
         if not (training and self.trainable) or replicas is None:
@@ -35,10 +37,10 @@ class SyncBatchNorm(BatchNorm):
         return tf.cast(outputs, inputs.dtype)
 
 
-def synchronized(model):
+def synchronized(model: keras.Model) -> keras.Model:
     """A network like another, with `SyncBatchNorm`; call it in the strategy's scope."""
 
-    def clone(layer):
+    def clone(layer: keras.Layer) -> keras.Layer:
         kind = SyncBatchNorm if isinstance(layer, BatchNorm) else type(layer)
         return kind.from_config(layer.get_config())
 

@@ -3,9 +3,11 @@
 import logging
 import math
 from dataclasses import replace
+from pathlib import Path
 
 from model.run_config import read_config, write_config
 from model.run_folder import RunError
+from train.options import TrainOptions
 
 log = logging.getLogger(__name__)
 
@@ -16,7 +18,7 @@ AFFORDABLE = 0.02
 NOTED = "validated_every"
 
 
-def affordable_interval(validation_seconds, epoch_seconds):
+def affordable_interval(validation_seconds: float, epoch_seconds: float) -> int:
     """After how many epochs validations take `AFFORDABLE` of the time, and no more: a whole number from 1."""
     if validation_seconds <= AFFORDABLE * epoch_seconds:
         return 1
@@ -30,25 +32,25 @@ class Timetable:
     what came of it, so that the run goes on with the same after an interruption.
 
     Args:
-        options: `train.options.TrainOptions`.
+        options: the run's.
         folder: of the run's checkpoints, with its configuration.
 
     Attributes:
         every: the number of epochs; 0 for never, None as long as it has to be measured.
     """
 
-    def __init__(self, options, folder):
+    def __init__(self, options: TrainOptions, folder: Path) -> None:
         self._epochs, self._folder = options.epochs, folder
         asked = options.eval_every
-        self.every = read_config(folder).provenance.get(NOTED) if asked is None else asked
+        self.every: int | None = read_config(folder).provenance.get(NOTED) if asked is None else asked
 
-    def is_due(self, epoch):
+    def is_due(self, epoch: int) -> bool:
         """Whether the run is to be validated after so many epochs."""
         if self.every is None:
             return True
         return self.every > 0 and (epoch == self._epochs or epoch % self.every == 0)
 
-    def decide(self, validation_seconds, epoch_seconds):
+    def decide(self, validation_seconds: float, epoch_seconds: float) -> None:
         """Settles how often to validate from how long the first validation and the epoch before it took."""
         self.every = affordable_interval(validation_seconds, epoch_seconds)
         how_often = f"after every {self.every} epochs and the last" if self.every > 1 else "after every epoch"

@@ -2,14 +2,25 @@
 
 import json
 import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
+from hrpose.cluster import Cluster
 from model.run_folder import RunError
 
+#: {name: JSON value} of what has to be the same on every worker.
+Facts = dict[str, Any]
 
-def alike(strategy, cluster, work):
+Result = TypeVar("Result")
+
+
+def alike(
+    strategy: tf.distribute.Strategy, cluster: Cluster, work: Callable[[], tuple[Result, Facts]]
+) -> Result:
     """Does a part of a run's preparation on every worker, and sees to it that it went the same on all.
 
     Training would not notice: workers that start from different weights or take different updates exchange
@@ -17,9 +28,8 @@ def alike(strategy, cluster, work):
 
     Args:
         strategy: of all workers. They have to come here together.
-        cluster: a `train.strategy.Cluster`.
-        work: function without arguments that returns a result and {name: JSON value} of what has to be the
-            same everywhere. It must not wait for other workers.
+        cluster: the workers.
+        work: returns a result, and what has to be the same everywhere. It must not wait for other workers.
 
     Returns:
         The result.
@@ -30,12 +40,14 @@ def alike(strategy, cluster, work):
     """
     if cluster.workers == 1:
         return work()[0]
-    result, facts, failure = None, {}, None
+    failure: Exception | None = None
     try:
         result, facts = work()
     except Exception as error:  # whatever it is, the others wait
         failure = error
-    text = json.dumps({"failure": str(failure) or repr(failure)} if failure else {"facts": facts})
+        text = json.dumps({"failure": str(error) or repr(error)})
+    else:
+        text = json.dumps({"facts": facts})
     try:
         said = [json.loads(line) for line in gather_texts(strategy, cluster, text)]
     except tf.errors.OpError as error:
@@ -58,7 +70,7 @@ def alike(strategy, cluster, work):
     return result
 
 
-def differences(facts):
+def differences(facts: Sequence[Mapping[str, Any]]) -> list[str]:
     """Lines that say where workers differ: "name: a on worker 0, 2, b on worker 1".
 
     Args:
@@ -66,7 +78,7 @@ def differences(facts):
     """
     lines = []
     for name in dict.fromkeys(name for one in facts for name in one):
-        workers = {}
+        workers: dict[str, list[str]] = {}
         for index, one in enumerate(facts):
             workers.setdefault(json.dumps(one.get(name)), []).append(str(index))
         if len(workers) > 1:
@@ -75,7 +87,7 @@ def differences(facts):
     return lines
 
 
-def gather_texts(strategy, cluster, text):
+def gather_texts(strategy: tf.distribute.Strategy, cluster: Cluster, text: str) -> list[str]:
     """What every worker says, in the order of workers; all have to ask at the same place of the run."""
     content = np.frombuffer(text.encode(), np.uint8)
     # Of what all backends can exchange, float32 sums are the least; every number here is below 2^24.
@@ -86,7 +98,7 @@ def gather_texts(strategy, cluster, text):
     return [row[:length].tobytes().decode() for row, length in zip(rows, lengths, strict=True)]
 
 
-def _rows(strategy, cluster, row):
+def _rows(strategy: tf.distribute.Strategy, cluster: Cluster, row: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     """(workers, len(row)) ints: each worker's row, of small numbers."""
     rows = np.zeros((cluster.workers, len(row)), np.float32)
     rows[cluster.index] = row

@@ -82,10 +82,8 @@ def define_flags(values: flags.FlagValues) -> None:
     )
 
 
-def main(values: flags.FlagValues, rest: Sequence[str]) -> int:
+def main(values: flags.FlagValues) -> int:
     """Predicts what the flags ask for; returns the exit code."""
-    if rest:
-        raise UsageError(f"nothing is expected after --, received {rest[0]!r}")
     if not values.image:
         raise UsageError("--image is missing: an image or a folder of images")
     for flag in ("image", "boxes", "run_dir", "output_dir"):

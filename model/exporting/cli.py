@@ -221,10 +221,8 @@ def options_from(values: flags.FlagValues) -> ExportOptions:
     )
 
 
-def main(values: flags.FlagValues, rest: Sequence[str]) -> None:
+def main(values: flags.FlagValues) -> None:
     """Exports what the flags ask for, and shows how to run it."""
-    if rest:
-        raise UsageError(f"nothing is expected after --, received {rest[0]!r}")
     options = options_from(values)
     folder = Path(options.run_dir) / "model_dump"
     config = read_known_config(folder)

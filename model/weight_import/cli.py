@@ -51,10 +51,8 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_bool("overwrite", False, "Replace the file if it is there.", flag_values=values)
 
 
-def main(values: flags.FlagValues, rest: Sequence[str]) -> None:
+def main(values: flags.FlagValues) -> None:
     """Imports what the flags name, and shows what became of it."""
-    if rest:
-        raise UsageError(f"nothing is expected after --, received {rest[0]!r}")
     for flag, what in (("from", "the weights to read"), ("to", "the file to write")):
         if values[flag].value is None:
             raise UsageError(f"--{flag} is missing: {what}")

@@ -9,7 +9,7 @@ from typing import Any
 
 from absl import flags
 
-from hrpose.command import UsageError, run
+from hrpose.command import run
 from hrpose.storage import file_sizes, path_of
 from records.manifest import Manifest, read_manifest, shard_prefix
 
@@ -45,10 +45,8 @@ def define_flags(values: flags.FlagValues) -> None:
     )
 
 
-def main(values: flags.FlagValues, rest: Sequence[str], folder: str) -> int:
+def main(values: flags.FlagValues, folder: str) -> int:
     """Checks the folder; returns the exit code."""
-    if rest:
-        raise UsageError(f"nothing is expected after --, received {rest[0]!r}")
     manifest = read_manifest(folder, missing_ok=True)
     from records.checking.contact_sheet import write_sheet
     from records.checking.summary import format_summary

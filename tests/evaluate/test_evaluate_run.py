@@ -39,7 +39,7 @@ from tests.helpers.small_evaluations import (
     small_arguments,
     small_evaluation,
 )
-from tests.helpers.small_runs import SMALL, make_records, small_options
+from tests.helpers.small_runs import SMALL, elsewhere, make_records, small_options
 from train.loop import train
 
 NAME = "person_keypoints_train2017_w32_epoch-0001"
@@ -59,10 +59,10 @@ def trained(tmp_path_factory):
 @pytest.fixture
 def run(trained, tmp_path, monkeypatch):
     """The same run in a folder of its own."""
-    shutil.copytree(Path(trained.output) / "model_dump", tmp_path / "run/model_dump")
+    shutil.copytree(Path(trained.paths.run_dir) / "model_dump", tmp_path / "run/model_dump")
     monkeypatch.setitem(NETWORKS, SMALL.name, SMALL)
     monkeypatch.setattr("evaluate.run.INSTANCES_PER_PART", PART)
-    return replace(trained, output=str(tmp_path / "run"))
+    return elsewhere(trained, tmp_path / "run")
 
 
 @pytest.fixture
@@ -74,15 +74,15 @@ def batches(monkeypatch):
 
 
 def instances(run):
-    return read_manifest(Path(run.records_dir) / "train").records
+    return read_manifest(run.paths.dataset.records_dir / "train").records
 
 
 def results(run, name=f"{NAME}_averaged_ground_truth"):
-    return (Path(run.output) / f"result/{name}_results.json").read_bytes()
+    return (run.paths.run_dir / f"result/{name}_results.json").read_bytes()
 
 
 def parts(run, name=f"{NAME}_averaged_ground_truth"):
-    return sorted((Path(run.output) / "result/parts" / name).glob("part-*"))
+    return sorted((run.paths.run_dir / "result/parts" / name).glob("part-*"))
 
 
 def in_a_process(run, tmp_path, **changes):
@@ -107,7 +107,7 @@ def test_a_killed_evaluation_goes_on_and_ends_as_if_nothing_had_been(run, tmp_pa
     assert whole == {"CPU:0": -(-instances(run) // BATCH)}
     assert whole["CPU:0"] > 6
     expected = results(run)
-    shutil.rmtree(Path(run.output) / "result")
+    shutil.rmtree(run.paths.run_dir / "result")
     killed = in_a_process(run, tmp_path, kill_at=4)
     assert killed.returncode == -signal.SIGKILL
     assert [path.name for path in parts(run)] == ["part-00000.npz"]
@@ -161,7 +161,7 @@ def test_parts_of_other_settings_are_refused_and_stay(run, batches):
     batches.clear()
     with pytest.raises(RunError, match=r"other settings \(batch_size: 4 → 3\); .*leave out --continue"):
         evaluate_run(replace(options, resume=True, batch_size=3))
-    weights = checkpoint_folder(Path(run.output) / "model_dump", 1) / "average.safetensors"
+    weights = checkpoint_folder(run.paths.checkpoints, 1) / "average.safetensors"
     arrays = load_file(weights)
     arrays["head/bias"] = arrays["head/bias"] + 1
     save_file(arrays, weights)
@@ -173,7 +173,7 @@ def test_parts_of_other_settings_are_refused_and_stay(run, batches):
 
 
 def test_the_boxes_have_parts_and_reports_of_their_own(run, batches):
-    folder = Path(run.output) / "result"
+    folder = run.paths.run_dir / "result"
     evaluate_run(small_evaluation(run))
     evaluate_run(small_evaluation(run, averaged=False))
     assert len(list((folder / "parts").iterdir())) == 2
@@ -183,7 +183,7 @@ def test_the_boxes_have_parts_and_reports_of_their_own(run, batches):
 
 
 def test_what_predicts_otherwise_has_another_name(run, tmp_path):
-    network = load_network(run.output)
+    network = load_network(run.paths.run_dir)
 
     def name(**changes):
         options = small_evaluation(run, **changes)
@@ -193,11 +193,11 @@ def test_what_predicts_otherwise_has_another_name(run, tmp_path):
     assert name(batch_size=1, gpus=1, resume=True) == name()
     assert name(flip_test=False) == f"{NAME}_averaged_ground_truth_noflip"
     # Two splits, and two folders of records, of files that are called the same.
-    records, called = Path(run.records_dir), {}
+    records, called = run.paths.dataset.records_dir, {}
     for split in ("train", "val"):
         annotations = tmp_path / split / "annotations.json"
         annotations.parent.mkdir()
-        source = Path(run.dataset_dir) / f"annotations/person_keypoints_{split}2017.json"
+        source = run.paths.dataset.dataset_dir / f"annotations/person_keypoints_{split}2017.json"
         shutil.copyfile(source, annotations)
         called[split] = name(split=split, annotations=str(annotations))
     assert called == {
@@ -209,7 +209,7 @@ def test_what_predicts_otherwise_has_another_name(run, tmp_path):
 
 
 def test_records_of_a_list_of_images_and_custom_data_are_named_by_their_fingerprint(run):
-    network, options = load_network(run.output), small_evaluation(run)
+    network, options = load_network(run.paths.run_dir), small_evaluation(run)
     split = find_evaluation_split(options.paths, network.config)
     listed = replace(split, ground_truth=replace(split.ground_truth, image_ids=frozenset({1})))
     own = replace(network, config=replace(network.config, dataset="custom"))
@@ -239,26 +239,26 @@ def test_more_gpus_than_there_are_end_before_anything_is_read(run, monkeypatch):
 
 
 def test_the_flags_are_the_options(run, monkeypatch, capsys):
-    asked, folder = [], f"--run_dir={run.output}"
+    asked, folder = [], f"--run_dir={run.paths.run_dir}"
     monkeypatch.setattr("evaluate.run.evaluate_run", asked.append)
     assert command([folder]) == 0
-    assert asked.pop() == options_of(run.output)
+    assert asked.pop() == options_of(run.paths.run_dir)
     assert command([folder, "--continue", "--gpus=4", "--noaveraged", "--batch_size=8", "--epoch=210"]) == 0
     changes = {"resume": True, "gpus": 4, "averaged": False, "batch_size": 8, "epoch": 210}
-    assert asked.pop() == options_of(run.output, **changes)
+    assert asked.pop() == options_of(run.paths.run_dir, **changes)
     assert command([folder, "--epoch=best", "--metric=pck,posetrack", "--tracking"]) == 0
     metrics = {"metrics": ["pck", "posetrack"], "metric_options": {"tracking": True}}
-    assert asked.pop() == options_of(run.output, epoch="best", **metrics)
+    assert asked.pop() == options_of(run.paths.run_dir, epoch="best", **metrics)
     places = {"split": "train", "boxes": "detections", "dataset_dir": "a", "records_dir": "b/records"}
     places |= {"annotations": "c.json"}
     assert command([folder, *(f"--{name}={value}" for name, value in places.items())]) == 0
-    assert asked.pop() == options_of(run.output, **places)
+    assert asked.pop() == options_of(run.paths.run_dir, **places)
     assert command([folder, "--gpus=-1"]) == 2
     assert command([folder, f"--batch_size={10**20}"]) == 2
     assert command([folder, "--metric=ap"]) == 2
     assert "--metric=ap: unknown; known: coco, pckh, posetrack, pck" in capsys.readouterr().err
     monkeypatch.undo()
-    assert command([f"--run_dir={run.output}", "--gpus=99"]) == 2
+    assert command([f"--run_dir={run.paths.run_dir}", "--gpus=99"]) == 2
     assert re.search(r"evaluate/main.py: --gpus=99: ", capsys.readouterr().err)
 
 
@@ -266,18 +266,18 @@ def test_the_flags_are_the_options(run, monkeypatch, capsys):
 
 
 def test_the_average_is_the_default_where_there_is_one(run, batches):
-    weights = load_file(checkpoint_folder(Path(run.output) / "model_dump", 1) / "model.safetensors")
-    averaged = load_file(checkpoint_folder(Path(run.output) / "model_dump", 1) / "average.safetensors")
+    weights = load_file(checkpoint_folder(run.paths.checkpoints, 1) / "model.safetensors")
+    averaged = load_file(checkpoint_folder(run.paths.checkpoints, 1) / "average.safetensors")
     assert not np.array_equal(weights["head/kernel"], averaged["head/kernel"])
     for asked, expected in ((None, averaged), (True, averaged), (False, weights)):
-        network = load_network(run.output, averaged=asked)
+        network = load_network(run.paths.run_dir, averaged=asked)
         (model,) = network.models
         np.testing.assert_array_equal(model.get_layer("head").kernel, expected["head/kernel"])
         assert network.averaged == (asked is not False)
     evaluate_run(small_evaluation(run))
     evaluate_run(small_evaluation(run, averaged=False))
     assert results(run) != results(run, f"{NAME}_ground_truth")
-    summary = Path(run.output) / f"result/{NAME}_averaged_ground_truth_metrics.json"
+    summary = run.paths.run_dir / f"result/{NAME}_averaged_ground_truth_metrics.json"
     told = json.loads(summary.read_text())
     assert (told["averaged"], told["oks_threshold"], told["soft_nms"]) == (True, 0.9, False)
     report = summary.with_name(f"{NAME}_averaged_ground_truth.html").read_text()
@@ -286,22 +286,22 @@ def test_the_average_is_the_default_where_there_is_one(run, batches):
 
 
 def test_a_run_without_an_average_says_so_only_if_asked_for_it(run, monkeypatch):
-    folder = Path(run.output) / "model_dump"
+    folder = run.paths.checkpoints
     config = read_config(folder)
     write_config(folder, replace(config, recipe={}))
-    assert not load_network(run.output).averaged
+    assert not load_network(run.paths.run_dir).averaged
     with pytest.raises(RunError, match=r"keeps no moving average .*--ema_decay would; without"):
-        load_network(run.output, averaged=True)
+        load_network(run.paths.run_dir, averaged=True)
 
 
 def test_the_best_epoch_is_the_one_that_validated_best(run, capsys):
-    folder = Path(run.output) / "model_dump"
+    folder = run.paths.checkpoints
     shutil.copytree(checkpoint_folder(folder, 1), checkpoint_folder(folder, 2))
-    assert load_network(run.output).epoch == 2
+    assert load_network(run.paths.run_dir).epoch == 2
     with pytest.raises(RunError, match="known to have validated best"):
-        load_network(run.output, "best")
+        load_network(run.paths.run_dir, "best")
     write_best(folder, 1, "AP", 0.5)
-    assert load_network(run.output, "best").epoch == 1
+    assert load_network(run.paths.run_dir, "best").epoch == 1
     assert command(["--epoch=newest"]) == 2
     assert "expected a number of epochs, or best; received 'newest'" in capsys.readouterr().err
 
@@ -322,7 +322,7 @@ def test_a_full_disk_ends_in_one_line_and_continue_goes_on(run, batches, monkeyp
         )
         with pytest.raises(CommandError, match=line):
             evaluate_run(options)
-    written = [path.name for path in (Path(run.output) / "result").rglob("*") if path.is_file()]
+    written = [path.name for path in (run.paths.run_dir / "result").rglob("*") if path.is_file()]
     assert not [path for path in written if name in path or ".partial" in path]
     predicted = sum(batches.values())
     evaluate_run(replace(options, resume=True))
@@ -350,7 +350,7 @@ def test_a_second_evaluation_of_a_name_leaves_the_first_alone(run, batches, monk
 
 
 def test_records_damaged_since_they_were_predicted_are_named(run, batches, tmp_path):
-    shutil.copytree(run.records_dir, tmp_path / "records")
+    shutil.copytree(run.paths.dataset.records_dir, tmp_path / "records")
     options = small_evaluation(run, records_dir=str(tmp_path / "records"))
     evaluate_run(options)
     for shard in (tmp_path / "records/train").glob("*.tfrecord-*"):
@@ -373,7 +373,7 @@ def test_an_input_larger_than_the_records_is_noted(run, monkeypatch, caplog):
 
 @pytest.mark.parametrize(("flag", "owner"), [("tracking", "posetrack"), ("official_tenth", "pckh")])
 def test_flags_of_another_metric_are_refused(run, capsys, flag, owner):
-    assert command([f"--run_dir={run.output}", f"--{flag}", "--records_dir=nowhere"]) == 2
+    assert command([f"--run_dir={run.paths.run_dir}", f"--{flag}", "--records_dir=nowhere"]) == 2
     expected = f"--{flag} is for --metric={owner}, here it is coco; leave it out"
     assert expected in capsys.readouterr().err
 
@@ -391,7 +391,7 @@ def test_a_metric_that_does_not_fit_is_refused_before_anything_is_predicted(run,
 
 
 def test_the_first_of_several_metrics_keeps_its_place_and_the_others_stand_beside_it(run, capsys):
-    path = Path(run.output) / f"result/{NAME}_averaged_ground_truth_metrics.json"
+    path = run.paths.run_dir / f"result/{NAME}_averaged_ground_truth_metrics.json"
     alone = evaluate_run(small_evaluation(run))
     told = json.loads(path.read_text())
     assert told["metrics"] == alone
@@ -410,7 +410,7 @@ def test_the_first_of_several_metrics_keeps_its_place_and_the_others_stand_besid
 
 
 def test_a_network_that_says_nan_ends_in_one_line_that_names_it(run):
-    path = checkpoint_folder(Path(run.output) / "model_dump", 1) / "average.safetensors"
+    path = checkpoint_folder(run.paths.checkpoints, 1) / "average.safetensors"
     weights = load_file(path)
     weights["head/bias"] = np.full_like(weights["head/bias"], np.nan)
     save_file(weights, path)
@@ -431,7 +431,7 @@ def test_a_batch_too_large_for_a_device_ends_in_one_line(run, monkeypatch):
 
 
 def test_records_of_other_keypoints_are_refused_by_number(run):
-    folder = Path(run.output) / "model_dump"
+    folder = run.paths.checkpoints
     config = read_config(folder)
     first = {name: config.skeleton[name][:5] for name in ("keypoints", "sigmas", "upper_body")}
     five = first | {"flip_pairs": [[1, 2], [3, 4]], "limbs": []}
@@ -441,7 +441,7 @@ def test_records_of_other_keypoints_are_refused_by_number(run):
 
 
 def test_records_of_nobody_end_in_one_line(run, tmp_path):
-    manifest = json.loads((Path(run.records_dir) / "train/manifest.json").read_text())
+    manifest = json.loads((run.paths.dataset.records_dir / "train/manifest.json").read_text())
     write_json(tmp_path / "records/train/manifest.json", manifest | {"shards": []})
     with pytest.raises(RecordsError, match=r"records/train hold nobody, .*records/check.py"):
         evaluate_run(small_evaluation(run, records_dir=str(tmp_path / "records")))

@@ -4,7 +4,6 @@ import json
 import logging
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from model.run_config import read_config
 from model.run_folder import Progress, read_checkpoint
 from records.skeletons import COCO
 from tests.helpers.small_evaluations import small_evaluation
-from tests.helpers.small_runs import SMALL, make_records, small_options
+from tests.helpers.small_runs import SMALL, elsewhere, make_records, small_options
 from train.loop import train
 from train.validation import make_validator
 
@@ -50,10 +49,8 @@ def evaluation(run, monkeypatch):
     def evaluate(folder, **changes):
         records = change_records(run, folder, **changes)
         output = folder / "run"
-        shutil.copytree(Path(run.output) / "model_dump", output / "model_dump")
-        evaluate_run(
-            small_evaluation(replace(run, output=str(output)), records_dir=str(records), split="val")
-        )
+        shutil.copytree(run.paths.checkpoints, output / "model_dump")
+        evaluate_run(small_evaluation(elsewhere(run, output), records_dir=str(records), split="val"))
         return output / "result"
 
     return evaluate
@@ -62,7 +59,7 @@ def evaluation(run, monkeypatch):
 def change_records(run, folder, **changes):
     """Copies a run's records and changes the skeleton of their split val; returns the folder."""
     records = folder / "records"
-    shutil.copytree(run.records_dir, records)
+    shutil.copytree(run.paths.dataset.records_dir, records)
     path = records / "val/manifest.json"
     manifest = json.loads(path.read_text())
     manifest["skeleton"] |= changes
@@ -98,14 +95,14 @@ def test_records_without_the_run_s_flip_pairs_and_sigmas_change_no_number(tmp_pa
 
 def test_validation_while_training_takes_them_from_the_run_too(run, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(NETWORKS, SMALL.name, SMALL)
-    config = read_config(Path(run.output) / "model_dump")
-    options = replace(
-        run, records_dir=str(change_records(run, tmp_path, **OTHER)), output=str(tmp_path / "run")
-    )
+    config = read_config(run.paths.checkpoints)
+    options = elsewhere(run, tmp_path / "run")
+    places = replace(run.paths.dataset, records_dir=change_records(run, tmp_path, **OTHER))
+    options = replace(options, paths=replace(options.paths, dataset=places))
     validators = [make_validator(replace(which, eval_every=1), config) for which in (run, options)]
     said = capsys.readouterr().err
     assert said.count("note: validation while training: the flip pairs of 16 keypoints are other ones") == 1
-    _, learnt = read_checkpoint(Path(run.output) / "model_dump", Progress(2), ["model"])
+    _, learnt = read_checkpoint(run.paths.checkpoints, Progress(2), ["model"])
     first, second = (validator(learnt["model"], "weights") for validator in validators)
     assert first.values == second.values
     np.testing.assert_array_equal(first.image, second.image)

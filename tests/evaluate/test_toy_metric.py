@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,18 +57,23 @@ def run(tmp_path, monkeypatch):
 
 
 def metrics_file(run):
-    (path,) = Path(run.output).glob("result/*_metrics.json")
+    (path,) = run.paths.run_dir.glob("result/*_metrics.json")
     return json.loads(path.read_text())
 
 
 def test_a_metric_of_one_file_has_its_flags_its_place_in_the_results_and_in_the_report(run, capsys):
-    places = [f"--run_dir={run.output}", f"--dataset_dir={run.dataset_dir}", "--batch_size=4", "--gpus=0"]
+    places = [
+        f"--run_dir={run.paths.run_dir}",
+        f"--dataset_dir={run.paths.dataset.dataset_dir}",
+        "--batch_size=4",
+        "--gpus=0",
+    ]
     assert command([*places, "--metric=toy", "--toy_score=-1e9"]) == 0
     said = capsys.readouterr().out
     assert "toy score 100.0 %" in said
     content = metrics_file(run)
     assert content["metrics"]["toy"] == content["metrics"]["toy by keypoint"]["nose"] == 100
-    report = (Path(run.output) / "result/report.html").read_text()
+    report = (run.paths.run_dir / "result/report.html").read_text()
     assert "toy 100.0" in report
     assert "toy by keypoint" in report
 
@@ -90,7 +94,12 @@ def test_its_check_refuses_a_split_in_one_line(run, capsys, monkeypatch):
 
     monkeypatch.setitem(METRICS, "toy", Metric("toy", "", measure, never))
     monkeypatch.setattr("evaluate.run.load_network", lambda *_: pytest.fail("that takes a while"))
-    places = [f"--run_dir={run.output}", f"--dataset_dir={run.dataset_dir}", "--gpus=0", "--metric=toy"]
+    places = [
+        f"--run_dir={run.paths.run_dir}",
+        f"--dataset_dir={run.paths.dataset.dataset_dir}",
+        "--gpus=0",
+        "--metric=toy",
+    ]
     assert command(places) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.endswith("person_keypoints_val2017.json: the toy is not in the mood")

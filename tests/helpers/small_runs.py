@@ -1,7 +1,7 @@
 """Runs that are done in a second or two: a network of two convolutions on records of a few instances.
 
 As a command, ``python -m tests.helpers.small_runs OPTIONS.json``, it does one run in a process of its own:
-JSON of the fields of `TrainOptions`; "kill_at", the update before which the process kills itself;
+JSON of what `options_of` gives; "kill_at", the update before which the process kills itself;
 "kill_in_validation", the validation in which it does so; "instances_to", a folder for the instances of each
 update that this host had; and "replicas", a number of virtual CPUs.
 """
@@ -11,7 +11,7 @@ import json
 import os
 import signal
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import keras
@@ -23,9 +23,10 @@ from hrpose.command import CommandError
 from model.layers import BatchNorm, conv
 from model.networks import DEFAULT_NETWORK, NETWORKS, Network
 from pipelines.build import build_records
+from records.datasets import DATASETS, dataset_paths
 from tests.helpers.builders import make_build, make_dataset
 from train.input_pipeline import instances_of
-from train.options import TrainOptions
+from train.options import TrainOptions, TrainPaths
 from train.schedule import Schedule
 
 INPUT_SIZE = (32, 64)
@@ -59,15 +60,13 @@ def make_records(folder, **crop):
     return folder / "records"
 
 
-def small_options(records, output, **changes):
+def small_options(records, run_dir, dataset="coco", **changes):
     """`TrainOptions` of two epochs of four updates."""
+    places = dataset_paths(DATASETS[dataset], dataset_dir=records.parent, records_dir=records)
     return TrainOptions(
         **{
-            "dataset": "coco",
-            "records": str(records / "train"),
-            "records_dir": str(records),
-            "dataset_dir": str(records.parent),
-            "output": str(output),
+            "dataset": dataset,
+            "paths": TrainPaths(Path(run_dir), places, places.records("train", "ground_truth")),
             "epochs": 2,
             "batch_size": 8,
             "gpus": 0,
@@ -78,11 +77,19 @@ def small_options(records, output, **changes):
     )
 
 
+def elsewhere(options, run_dir, **changes):
+    """`TrainOptions` like others but for the run's folder, and more."""
+    return replace(options, paths=replace(options.paths, run_dir=run_dir), **changes)
+
+
 def options_of(options):
     """`TrainOptions` as the command takes them."""
     data = asdict(options)
-    del data["augmentation"], data["provenance"]
-    return data
+    del data["augmentation"], data["provenance"], data["paths"]
+    return data | {
+        "run_dir": str(options.paths.run_dir),
+        "records_dir": str(options.paths.dataset.records_dir),
+    }
 
 
 def deadly(function, call):
@@ -109,7 +116,8 @@ def main():
         tf.config.set_logical_device_configuration(cpu, [one] * replicas)
         devices = [f"CPU:{index}" for index in range(replicas)]
         train.setup.make_strategy = lambda gpus, cluster: tf.distribute.MirroredStrategy(devices)
-    options = TrainOptions(**data | {"schedule": Schedule(**data.get("schedule", {}))})
+    data["schedule"] = Schedule(**data["schedule"])
+    options = small_options(Path(data.pop("records_dir")), data.pop("run_dir"), **data)
     if kill_at is not None:
         make = train.loop.make_train_step
         train.loop.make_train_step = lambda *arguments: deadly(make(*arguments), kill_at)

@@ -25,18 +25,31 @@ def define(values):
     flags.mark_flag_as_required("to", flag_values=values)
 
 
-def command(*argv, main=lambda values, rest: None, positional=()):
-    return run("python a.py", "Does it.", define, main, argv, positional)
+def command(*argv, main=lambda values: None, **options):
+    return run("python a.py", "Does it.", define, main, argv, **options)
 
 
 def test_main_has_the_flags_what_comes_after_dashes_and_what_is_no_flag():
     seen = []
 
-    def main(values, rest, first, second):
+    def main(values, first, second, rest):
         seen.append((values.to, values.count, rest, first, second))
         return 7
 
-    assert command("one", "--to=x", "two", "--count=2", "--", "--y", main=main, positional=("A", "B")) == 7
+    assert (
+        command(
+            "one",
+            "--to=x",
+            "two",
+            "--count=2",
+            "--",
+            "--y",
+            main=main,
+            positional=("A", "B"),
+            after_dashes=True,
+        )
+        == 7
+    )
     assert seen == [("x", 2, ["--y"], "one", "two")]
 
 
@@ -48,6 +61,7 @@ def test_main_has_the_flags_what_comes_after_dashes_and_what_is_no_flag():
         (["--to=x", "other"], "unexpected argument 'other': every option is a --flag"),
         (["--to=x", "--loud", "no"], "--loud no: a switch has no word after it"),
         (["--to=x", "--lod"], "Unknown command line flag 'lod'"),
+        (["--to=x", "--", "--y"], "nothing is expected after --, received '--y'"),
         (["--to=x", "--verbosity=2"], "verbosity"),
         (["--to=x", "--verbosity=all"], "--verbosity=all: expected a whole number"),
     ],
@@ -73,7 +87,7 @@ class OwnError(CommandError):
     ],
 )
 def test_what_a_user_can_cause_is_one_line(capsys, error, code, said):
-    def main(values, rest):
+    def main(values):
         raise error
 
     assert command("--to=x", main=main) == code
@@ -81,7 +95,7 @@ def test_what_a_user_can_cause_is_one_line(capsys, error, code, said):
 
 
 def test_a_defect_shows_where_it_is():
-    def main(values, rest):
+    def main(values):
         raise KeyError("defect")
 
     with pytest.raises(KeyError):
@@ -92,7 +106,7 @@ def test_a_defect_shows_where_it_is():
     ("flag", "said"), [((), ["info"]), (("--verbosity=1",), ["debug", "info"]), (("--verbosity=-1",), [])]
 )
 def test_every_command_says_as_much_as_was_asked_for(capsys, flag, said):
-    def main(values, rest):
+    def main(values):
         log.debug("debug")
         log.info("info")
         print("result")
@@ -112,7 +126,7 @@ def test_help_has_every_flag_and_verbosity(capsys):
 
 def words(*argv):
     def copy(rest):
-        return run("python a.py copy", "Copies.", define, lambda values, rest: 5, rest)
+        return run("python a.py copy", "Copies.", define, lambda values: 5, rest)
 
     def show(rest):
         return run("python a.py show", "Shows.", lambda values: None, print_file, rest, ("FILE",))
@@ -121,7 +135,7 @@ def words(*argv):
     return run_one_of("python a.py", "Copies or shows.\n\n  copy  copies", commands, argv)
 
 
-def print_file(values, rest, file):
+def print_file(values, file):
     print(file)
 
 

@@ -16,11 +16,11 @@ from pipelines.crops import CropOptions
 from pipelines.errors import BuildError
 from pipelines.shard_job import ShardJob
 from pipelines.spool import Spool
+from pipelines.transforms import make_records
 from records.manifest import read_manifest
 from records.schema import parse_examples
 from records.skeletons import COCO
 from tests.helpers.builders import annotations, generate_image, image, instance, make_build, write_json
-from tests.helpers.small_runs import make_records
 from tests.helpers.sources import anything, everyone, ground_truth, keypoints, some_of
 
 SIZE = (80, 60)

@@ -410,6 +410,21 @@ def test_damaged_files_beside_a_manifest_are_ours(dataset_dir, tmp_path):
     assert files(tmp_path / "train") == before
 
 
+def test_records_of_an_earlier_schema_version_are_replaced_if_asked_for(dataset_dir, tmp_path):
+    build = make_build(dataset_dir, tmp_path / "train")
+    manifest = build_records(build)
+    path = tmp_path / "train/manifest.json"
+    earlier = json.loads(path.read_text()) | {"schema_version": 1}
+    earlier["dropped"] = earlier.pop("filtered")
+    write_json(path, earlier)
+    with pytest.raises(
+        BuildError, match=r"schema version 1, .*build_records.py --dataset=coco .*--overwrite"
+    ):
+        build_records(build)
+    assert json.loads(path.read_text()) == earlier
+    assert build_records(replace(build, overwrite=True)) == read_manifest(tmp_path / "train") == manifest
+
+
 def test_the_command_keeps_the_records_when_it_cannot_replace_them(tmp_path, capsys):
     make_dataset(tmp_path, images=3)
     flags = [f"--dataset_dir={tmp_path}", "--split=train", "--input_size=64x96", "--max_bad_fraction=1"]

@@ -95,8 +95,7 @@ def test_a_worker_that_is_late_does_not_bring_back_what_was_mended(tmp_path, mon
             builds = []
 
             def build_again():
-                run = {"say": lambda _: None, "run": wait_for_the_late_one}
-                builds.append(thread.submit(build_records, build, **run))
+                builds.append(thread.submit(build_records, build, run=wait_for_the_late_one))
                 assert written.wait(60)
 
             first(once, "make_records", build_again)

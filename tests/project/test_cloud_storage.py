@@ -10,7 +10,7 @@ import pytest
 
 from evaluate.metrics.posetrack_files import frame_ids
 from hrpose.command import CommandError
-from hrpose.storage import copies_folder
+from hrpose.storage import copies_folder, path_of
 from pipelines import cli as build_cli
 from pipelines import transforms
 from pipelines.build import build_records
@@ -269,12 +269,7 @@ def test_a_run_is_trained_and_evaluated_from_a_store_as_from_here(
     results = []
     for place in (str(records.parent), f"{BUCKET}/small"):
         output = tmp_path / str(len(results))
-        options = replace(
-            small_options(records, output, epochs=1, deterministic=True),
-            records=f"{place}/records/train",
-            records_dir=f"{place}/records",
-            dataset_dir=place,
-        )
+        options = small_options(path_of(f"{place}/records"), output, epochs=1, deterministic=True)
         train(options)
         evaluate_run(small_evaluation(options))
         (written,) = (output / "result").glob("*_results.json")

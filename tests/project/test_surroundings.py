@@ -45,7 +45,7 @@ def test_an_encoding_that_lacks_a_sign_does_not_end_a_build(encoding, tmp_path):
         tmp_path, "pipelines/build_records.py", *build_flags(tmp_path / "Köln"), PYTHONIOENCODING=encoding
     )
     assert result.returncode == 0, result.stderr
-    assert rb"\u2192" in result.stdout  # the arrow
+    assert rb"\u2192" in result.stderr  # the arrow
     assert read_manifest(tmp_path / "Köln/records/train").records
 
 

@@ -268,10 +268,11 @@ def missing(one):
 def test_the_build_warns_and_counts_and_check_says_the_same(tmp_path, capsys, change, misplaced, cause):
     flags = dataset(tmp_path, change)
     assert command(flags) == 0
-    built = capsys.readouterr().out
+    shown = capsys.readouterr()
+    built, said = shown.out, shown.err
     assert check([str(tmp_path / "records/train"), "--num_images=0"]) == 0
     checked = capsys.readouterr().out
-    for output in (built, checked):
+    for output in (said, checked):
         warned = [line for line in output.splitlines() if line.startswith("warning: ")]
         assert len(warned) == (cause is not None)
         assert cause is None or cause in warned[0]

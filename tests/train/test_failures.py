@@ -20,9 +20,10 @@ from model.best_epoch import read_best
 from model.run_folder import Progress, RunError, saved_progress
 from tests.helpers.clusters import HOSTS, tf_config
 from tests.helpers.shared import ROOT
-from tests.helpers.small_runs import options_of, small_options
+from tests.helpers.small_runs import elsewhere, options_of, small_options
 from train import loop, train_step
-from train.failures import TrainStepCheck, check_finite, full_device_reported, lost_worker_reported
+from train.checkpoints import check_finite
+from train.failures import TrainStepCheck, full_device_reported, lost_worker_reported
 from train.loop import train
 from train.metrics_log import read_metrics
 from train.validation import Validation
@@ -82,13 +83,13 @@ def test_gradients_that_are_no_numbers_are_not_saved_and_the_offered_way_goes_on
     with pytest.raises(RunError, match=rf"^the gradients became nan in epoch {epoch}, ") as error:
         train(options)
     assert f"update {bad_step}, which is not saved" in str(error.value)
-    assert saved_progress(f"{options.output}/model_dump") == saved
+    assert saved_progress(options.paths.checkpoints) == saved
     offered = re.search(r"--continue --skip_steps=([\d,]+) ", str(error.value))[1]
     filtered = tuple(map(int, offered.split(",")))
     assert train(replace(options, resume=True, skip_steps=filtered)) == 8
-    whole = replace(options, output=str(tmp_path / "whole"), skip_steps=(bad_step,))
+    whole = elsewhere(options, tmp_path / "whole", skip_steps=(bad_step,))
     train(whole)
-    expected, found = arrays(whole.output), arrays(options.output)
+    expected, found = arrays(whole.paths.run_dir), arrays(options.paths.run_dir)
     for name, array in expected.items():
         assert np.isfinite(array).all()
         np.testing.assert_array_equal(found[name], array, err_msg=name)
@@ -98,7 +99,7 @@ def test_saving_within_the_epoch_does_not_save_what_is_no_number(options, monkey
     poison(monkeypatch, 3)
     with pytest.raises(RunError, match="the gradients became nan in epoch 1, update 3"):
         train(replace(options, save_minutes=1e-9))
-    assert saved_progress(f"{options.output}/model_dump") == [Progress(0, 2)]
+    assert saved_progress(options.paths.checkpoints) == [Progress(0, 2)]
 
 
 def test_a_loss_that_is_no_number_ends_the_run_names_instances_and_is_not_saved(options, tmp_path):
@@ -201,12 +202,12 @@ def test_a_validation_in_which_the_run_was_killed_is_done_when_it_goes_on(option
     command = [sys.executable, "-m", "tests.helpers.small_runs", str(tmp_path / "options.json")]
     killed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
-    before = lines(options.output)
+    before = lines(options.paths.run_dir)
     assert len(before) == 2 * killed_in - 1
     assert train(replace(options, eval_every=1, max_to_keep=1, resume=True)) == 8
-    said = [(line["kind"], line["epoch"]) for line in lines(options.output)]
+    said = [(line["kind"], line["epoch"]) for line in lines(options.paths.run_dir)]
     assert said == [("train", 1), ("validation", 1), ("train", 2), ("validation", 2)]
-    assert lines(options.output)[: len(before)] == before
+    assert lines(options.paths.run_dir)[: len(before)] == before
 
 
 def without_measuring(monkeypatch, attempts):
@@ -234,13 +235,13 @@ def test_what_is_validated_late_is_the_average_if_there_is_one_and_it_may_be_the
     seen = without_measuring(monkeypatch, [0.2, 0.1, 0.4])
     options = replace(options, eval_every=1, ema_decay=0.9)
     train(options)
-    forget_last_validation(options.output)
+    forget_last_validation(options.paths.run_dir)
     train(replace(options, resume=True))
     assert len(seen) == 3
     for name, array in seen[1].items():
         np.testing.assert_array_equal(seen[2][name], array, err_msg=name)
-    assert read_best(f"{options.output}/model_dump") == (2, 0.4)
-    assert read_metrics(f"{options.output}/log")[-1] == {"kind": "validation", "epoch": 2, "AP": 0.4}
+    assert read_best(options.paths.checkpoints) == (2, 0.4)
+    assert read_metrics(options.paths.log)[-1] == {"kind": "validation", "epoch": 2, "AP": 0.4}
 
 
 def test_nothing_is_validated_twice(options, monkeypatch, capsys):
@@ -260,7 +261,7 @@ def test_a_validation_in_the_log_of_an_earlier_run_does_not_count(options, tmp_p
     train(replace(options, eval_every=1))
     shutil.rmtree(tmp_path / "run/model_dump")
     train(replace(options, eval_every=1))
-    forget_last_validation(options.output)
+    forget_last_validation(options.paths.run_dir)
     assert len(seen) == 4
     train(replace(options, eval_every=1, resume=True))
     assert len(seen) == 5
@@ -293,10 +294,10 @@ def test_a_best_epoch_that_cannot_be_noted_does_not_end_the_run_and_is_validated
     with monkeypatch.context() as context:
         context.setattr("train.checkpoints.write_best", full_disk)
         assert train(replace(options, eval_every=1)) == 8
-    assert [line["kind"] for line in lines(options.output)] == ["train", "train"]
+    assert [line["kind"] for line in lines(options.paths.run_dir)] == ["train", "train"]
     train(replace(options, eval_every=1, resume=True))
     assert len(seen) == 3
-    assert read_best(f"{options.output}/model_dump") == (2, 0.3)
+    assert read_best(options.paths.checkpoints) == (2, 0.3)
 
 
 # ---- memory

@@ -1,6 +1,7 @@
 """A run that goes on: what it does with checkpoints that are damaged, half there or of another worker."""
 
 import errno
+import json
 import os
 import shutil
 from dataclasses import replace
@@ -14,7 +15,7 @@ from model.best_epoch import read_best, write_best
 from model.networks import NETWORKS
 from model.run_config import read_config, write_config
 from model.run_folder import Progress, RunError, saved_progress
-from tests.helpers.small_runs import SMALL, small_network, small_options
+from tests.helpers.small_runs import SMALL, elsewhere, small_network, small_options
 from train import checkpoints
 from train.loop import train
 
@@ -34,12 +35,12 @@ def three_epochs(records, tmp_path_factory):
 @pytest.fixture
 def options(three_epochs, tmp_path):
     """Those of a copy of it."""
-    shutil.copytree(three_epochs.output, tmp_path / "run")
-    return replace(three_epochs, output=str(tmp_path / "run"))
+    shutil.copytree(three_epochs.paths.run_dir, tmp_path / "run")
+    return elsewhere(three_epochs, tmp_path / "run")
 
 
 def folder_of(options):
-    return Path(options.output) / "model_dump"
+    return options.paths.checkpoints
 
 
 def damage(options, *epochs):
@@ -60,6 +61,26 @@ def killed(*_):
     raise KilledError
 
 
+# ---- of an earlier version
+
+
+def test_a_run_of_the_first_version_goes_on_with_its_records_built_again(options, caplog):
+    path = folder_of(options) / "config.json"
+    now = json.loads(path.read_text())
+    old = {name: value for name, value in now.items() if name != "version"}
+    path.write_text(json.dumps(old | {"codec": "standard", "records": "of schema 1"}))
+    train(replace(options, epochs=4, resume=True))
+    assert names(options)[-1] == "epoch-0004"
+    assert any("is of an earlier version, and so were its records" in line for line in caplog.messages)
+    after = json.loads(path.read_text())
+    assert {name: after[name] for name in now if name != "provenance"} == {
+        name: value for name, value in now.items() if name != "provenance"
+    }
+    write_config(folder_of(options), replace(read_config(folder_of(options)), records="others"))
+    with pytest.raises(RunError, match=r"other settings \(records: "):  # from here on they are known
+        train(replace(options, epochs=5, resume=True))
+
+
 # ---- two at the same time
 
 
@@ -70,14 +91,14 @@ def test_a_second_training_in_the_folder_ends_with_one_line_and_writes_nothing(o
     new = small_options(records, tmp_path / "new")
     for second in (replace(options, resume=True, epochs=4), new):
         with only_one(folder_of(second), "training"):
-            before = files(second.output)
+            before = files(second.paths.run_dir)
             with pytest.raises(
                 CommandError,
                 match=r"^another training is running: .*/model_dump; wait until it is done, end it, or give "
                 r"another --run_dir$",
             ):
                 train(second)
-            assert files(second.output) == before
+            assert files(second.paths.run_dir) == before
     assert train(new) == 8
     assert train(replace(options, resume=True, epochs=4)) == 16
 

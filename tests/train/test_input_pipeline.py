@@ -46,7 +46,7 @@ def test_records_that_are_replaced_between_two_epochs_end_the_run_and_keep_its_c
 
     def batches_of_others(run, epoch, start):
         if epoch == 1:
-            exchange(options.records, other_records / "train")
+            exchange(options.paths.records, other_records / "train")
         return batches(run, epoch, start)
 
     monkeypatch.setattr("train.loop.epoch_batches", batches_of_others)

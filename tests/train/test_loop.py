@@ -33,7 +33,7 @@ from records.reader import read_records
 from tests.helpers.builders import make_build
 from tests.helpers.shared import ROOT, shared_data
 from tests.helpers.small_evaluations import options_of as evaluation_of
-from tests.helpers.small_runs import options_of, small_options
+from tests.helpers.small_runs import elsewhere, options_of, small_options
 from train import loop
 from train.loop import train
 from train.signals import InterruptedRunError
@@ -68,11 +68,11 @@ def lines(output):
 
 def test_a_run_that_was_continued_ends_as_one_that_was_not(options, tmp_path):
     steps = train(options)
-    parts = replace(options, output=str(tmp_path / "parts"))
+    parts = elsewhere(options, tmp_path / "parts")
     assert train(replace(parts, epochs=1)) * 2 == steps
     assert train(replace(parts, resume=True)) == steps
-    assert_same(options.output, parts.output)
-    first, second = arrays(options.output, 1), arrays(options.output, 2)
+    assert_same(options.paths.run_dir, parts.paths.run_dir)
+    first, second = arrays(options.paths.run_dir, 1), arrays(options.paths.run_dir, 2)
     assert any((first[name] != array).any() for name, array in second.items())
 
 
@@ -96,7 +96,7 @@ def stop_after(monkeypatch, updates, act):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_saves_within_the_epoch_and_the_run_goes_on_from_there(options, tmp_path, monkeypatch, number):
-    whole = replace(options, output=str(tmp_path / "whole"), ema_decay=0.9)
+    whole = elsewhere(options, tmp_path / "whole", ema_decay=0.9)
     train(whole)
     parts = replace(options, ema_decay=0.9)
     # Whoever runs the tests may ignore the signal, as nohup does SIGHUP, and a shell's "&" SIGINT.
@@ -110,16 +110,16 @@ def test_ctrl_c_saves_within_the_epoch_and_the_run_goes_on_from_there(options, t
             train(parts)
     signal.signal(number, before)
     assert error.value.exit_code == 128 + number
-    assert saved_progress(f"{parts.output}/model_dump") == [Progress(1), Progress(1, 2)]
+    assert saved_progress(parts.paths.checkpoints) == [Progress(1), Progress(1, 2)]
     train(replace(parts, resume=True))
-    assert_same(whole.output, parts.output)
+    assert_same(whole.paths.run_dir, parts.paths.run_dir)
     emas = [
         load_file(f"{output}/model_dump/epoch-0002/average.safetensors")
-        for output in (whole.output, parts.output)
+        for output in (whole.paths.run_dir, parts.paths.run_dir)
     ]
     for name, array in emas[0].items():
         np.testing.assert_array_equal(emas[1][name], array, err_msg=name)
-    assert saved_progress(f"{parts.output}/model_dump") == [Progress(1), Progress(2)]
+    assert saved_progress(parts.paths.checkpoints) == [Progress(1), Progress(2)]
 
 
 def test_saving_every_so_many_minutes_leaves_a_checkpoint_to_go_on_from(options, monkeypatch):
@@ -129,7 +129,7 @@ def test_saving_every_so_many_minutes_leaves_a_checkpoint_to_go_on_from(options,
         stop_after(context, 8, break_down)
         with pytest.raises(ZeroDivisionError):
             train(replace(options, save_minutes=1.5))  # after every other update
-    assert saved_progress(f"{options.output}/model_dump") == [Progress(1), Progress(1, 2)]
+    assert saved_progress(options.paths.checkpoints) == [Progress(1), Progress(1, 2)]
     assert train(replace(options, resume=True)) == 8
 
 
@@ -140,13 +140,13 @@ def break_down():
 def test_a_damaged_checkpoint_is_passed_over_and_named(options, tmp_path, capsys):
     train(options)
     path = tmp_path / "run/model_dump/epoch-0002/optimizer.safetensors"
-    before = arrays(options.output, 2)
+    before = arrays(options.paths.run_dir, 2)
     path.write_bytes(path.read_bytes()[:-20])
     train(replace(options, resume=True))
     printed = capsys.readouterr().err
     assert "epoch-0002 is damaged" in printed
     assert "going on from the one before" in printed
-    for name, array in arrays(options.output, 2).items():
+    for name, array in arrays(options.paths.run_dir, 2).items():
         np.testing.assert_array_equal(array, before[name], err_msg=name)
 
 
@@ -191,7 +191,7 @@ def in_a_process(folder, options, **more):
 @pytest.mark.parametrize("kill_at", [3, 5])  # within an epoch, and after its end
 def test_a_run_that_was_killed_ends_with_the_same_bits(options, tmp_path, kill_at):
     def run(output, **more):
-        changed = replace(options, output=str(tmp_path / output), deterministic=True, save_minutes=1e-9)
+        changed = elsewhere(options, tmp_path / output, deterministic=True, save_minutes=1e-9)
         return in_a_process(tmp_path, changed, **more)
 
     assert run("whole").returncode == 0
@@ -208,16 +208,14 @@ def test_a_run_that_was_killed_ends_with_the_same_bits(options, tmp_path, kill_a
 def test_a_run_on_two_replicas_is_that_of_one_with_twice_the_batch(options, tmp_path):
     one = replace(options, ema_decay=0.9, clip_norm=0.5)
     train(one)
-    two = replace(
-        one, output=str(tmp_path / "two"), batch_size=4, sync_batch_norm=True, gradient_accumulation_steps=1
-    )
+    two = elsewhere(one, tmp_path / "two", batch_size=4, sync_batch_norm=True, gradient_accumulation_steps=1)
     result = in_a_process(tmp_path, two, replicas=2)
     assert result.returncode == 0, result.stderr[-2000:]
     assert "4 updates of 8 instances" in result.stderr
-    for expected, found in zip(lines(one.output), lines(two.output), strict=True):
+    for expected, found in zip(lines(one.paths.run_dir), lines(two.paths.run_dir), strict=True):
         assert found["loss"] == pytest.approx(expected["loss"], rel=1e-4)
         assert found["accuracy_of"] == pytest.approx(expected["accuracy_of"], abs=0.05)
-    expected, found = arrays(one.output, 1), arrays(two.output, 1)
+    expected, found = arrays(one.paths.run_dir, 1), arrays(two.paths.run_dir, 1)
     for name, array in expected.items():
         np.testing.assert_allclose(found[name], array, rtol=1e-2, atol=1e-3, err_msg=name)
 
@@ -227,7 +225,7 @@ def test_a_run_on_two_replicas_is_that_of_one_with_twice_the_batch(options, tmp_
 
 def test_accumulating_two_halves_is_one_update_and_batches_are_counted_so(options, tmp_path):
     assert train(replace(options, batch_size=4, gradient_accumulation_steps=2, epochs=1)) == 4
-    found = arrays(options.output, 1)
+    found = arrays(options.paths.run_dir, 1)
     assert all(np.isfinite(array).all() for array in found.values())
     assert int(found["adam/iteration"]) == 4
 
@@ -235,7 +233,7 @@ def test_accumulating_two_halves_is_one_update_and_batches_are_counted_so(option
 def test_every_option_changes_what_is_learnt(options, tmp_path):
     plain = replace(options, epochs=1)
     train(plain)
-    expected = arrays(plain.output, 1)["first/kernel"]
+    expected = arrays(plain.paths.run_dir, 1)["first/kernel"]
     for number, change in enumerate(
         (
             {"weight_decay": 0.5},
@@ -245,18 +243,18 @@ def test_every_option_changes_what_is_learnt(options, tmp_path):
             {"codec": "udp"},
         )
     ):
-        other = replace(plain, output=str(tmp_path / str(number)), **change)
+        other = elsewhere(plain, tmp_path / str(number), **change)
         train(other)
-        assert (arrays(other.output, 1)["first/kernel"] != expected).any(), change
+        assert (arrays(other.paths.run_dir, 1)["first/kernel"] != expected).any(), change
 
 
 def test_an_average_is_saved_beside_the_weights_and_moves_slower(options):
     train(replace(options, ema_decay=0.999))
-    folder = f"{options.output}/model_dump/epoch-0002"
+    folder = f"{options.paths.run_dir}/model_dump/epoch-0002"
     ema, weights = (load_file(f"{folder}/{name}.safetensors") for name in ("average", "model"))
     assert ema.keys() == weights.keys()
     assert (ema["head/kernel"] != weights["head/kernel"]).any()
-    before = load_file(f"{options.output}/model_dump/epoch-0001/average.safetensors")
+    before = load_file(f"{options.paths.run_dir}/model_dump/epoch-0001/average.safetensors")
     moved, ema_moved = (
         np.abs(after["head/kernel"] - before["head/kernel"]).mean() for after in (weights, ema)
     )
@@ -266,7 +264,7 @@ def test_an_average_is_saved_beside_the_weights_and_moves_slower(options):
 
 def test_updates_that_are_left_out_change_nothing_but_are_counted(options):
     assert train(replace(options, epochs=1, skip_steps=(1, 2, 3, 4))) == 4
-    found = arrays(options.output, 1)
+    found = arrays(options.paths.run_dir, 1)
     assert int(found["adam/iteration"]) == 0
     assert (found["adam/head_kernel_momentum"] == 0).all()
 
@@ -276,7 +274,7 @@ def test_updates_that_are_left_out_change_nothing_but_are_counted(options):
 
 def test_numbers_of_every_epoch_are_in_the_log_and_as_curves(options, tmp_path):
     train(replace(options, eval_every=2))
-    first, second, validation = lines(options.output)
+    first, second, validation = lines(options.paths.run_dir)
     assert [line["kind"] for line in (first, second, validation)] == ["train", "train", "validation"]
     assert (first["epoch"], second["epoch"], validation["epoch"]) == (1, 2, 2)
     assert second["loss"] < first["loss"]
@@ -304,7 +302,8 @@ def test_the_last_epoch_is_validated_and_the_best_stays_when_only_few_are_kept(
 
 
 def test_without_validation_records_the_run_goes_on_and_says_so(options, tmp_path, capsys):
-    train(replace(options, epochs=1, eval_every=1, records_dir=str(tmp_path / "nowhere")))
+    places = replace(options.paths.dataset, records_dir=tmp_path / "nowhere")
+    train(replace(options, epochs=1, eval_every=1, paths=replace(options.paths, dataset=places)))
     assert "no validation while training: no records in" in capsys.readouterr().err
 
 
@@ -317,10 +316,11 @@ def test_the_trainer_s_validation_is_the_evaluator_s(options, name, ema_decay, m
 
     monkeypatch.setitem(METRICS, "coco", Metric("coco", "", every_number))
     train(replace(options, eval_every=2, codec=name, sigma=1.5, ema_decay=ema_decay))
+    places = options.paths.dataset
     metrics = evaluate_run(
-        evaluation_of(options.output, records_dir=options.records_dir, dataset_dir=options.dataset_dir)
+        evaluation_of(options.paths.run_dir, records_dir=places.records_dir, dataset_dir=places.dataset_dir)
     )
-    logged = lines(options.output)[-1]
+    logged = lines(options.paths.run_dir)[-1]
     assert metrics["poses"] > 3
     # The evaluator folds batch normalization into the convolutions, which rounds otherwise.
     assert {name: logged[name] for name in metrics} == pytest.approx(metrics, rel=1e-6)

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from itertools import count
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -71,7 +70,7 @@ def test_the_first_validation_is_measured_and_a_run_that_goes_on_does_not_measur
 ):
     validated = measured_as(monkeypatch, 5, VALUES)
     train(replace(options, epochs=2))
-    folder = Path(options.output) / "model_dump"
+    folder = options.paths.checkpoints
     assert read_config(folder).provenance["validated_every"] == 3
     assert validated == [1, 2]  # the last epoch, as it was then
     said = "a validation takes 5 s and an epoch 100 s: validating after every 3 epochs and the last"
@@ -109,6 +108,6 @@ def test_what_was_measured_but_cannot_be_noted_does_not_end_the_run(options, mon
 @pytest.mark.usefixtures("small_networks")
 def test_an_unmeasured_run_validates_for_real(options):
     train(options)
-    kinds = [(line["kind"], line["epoch"]) for line in read_metrics(f"{options.output}/log")]
+    kinds = [(line["kind"], line["epoch"]) for line in read_metrics(options.paths.log)]
     assert kinds == [("train", 1), ("validation", 1), ("train", 2), ("validation", 2)]
-    assert read_config(f"{options.output}/model_dump").provenance["validated_every"] >= 1
+    assert read_config(options.paths.checkpoints).provenance["validated_every"] >= 1

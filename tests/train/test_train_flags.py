@@ -137,7 +137,7 @@ def test_weights_that_are_named_are_told_from_those_that_are_found(monkeypatch, 
     found.touch()
     monkeypatch.setattr(initial_weights, "__defaults__", (tmp_path,))
     for arguments in ((), ("--initial_weights=none",), ("--initial_weights=a.pth",)):
-        main(parse("--continue", *arguments), [])
+        main(parse("--continue", *arguments))
     expected = [(str(found), False), (None, True), ("a.pth", True)]
     assert [(options.initial_weights, options.weights_given) for options in trained] == expected
 
