@@ -20,7 +20,7 @@ from evaluate.run_inputs import evaluation_paths, find_evaluation_split, run_dat
 from hrpose.command import CommandError
 from model.run_config import RunConfig
 from model.run_folder import read_checkpoint
-from train.checkpoints import Parts
+from train.checkpoints import SavedParts
 from train.metrics_log import MetricLog, read_metrics
 from train.options import TrainOptions
 from train.setup import Run
@@ -136,7 +136,7 @@ def validate(
     validator: Validator,
     run: Run,
     epoch: int,
-    learnt: Parts,
+    learnt: SavedParts,
     metric_log: MetricLog,
     timed: bool = False,
 ) -> float | None:
