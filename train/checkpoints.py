@@ -35,7 +35,7 @@ from train.optimizer import Adam
 log = logging.getLogger(__name__)
 
 #: What is saved: {"model", "optimizer" and perhaps "average": {path of the variable: array}}.
-Parts = dict[str, dict[str, npt.NDArray[Any]]]
+SavedArrays = dict[str, dict[str, npt.NDArray[Any]]]
 
 #: What may keep another run's weights finite.
 GENTLER = "a lower --learning_rate, more --warmup_steps or --clip_norm"
@@ -198,7 +198,7 @@ class Checkpoints:
                 kept = set_aside(self.folder, later)
                 log.warning("what is left of the damaged checkpoint is kept as %s", kept)
 
-    def save(self, progress: Progress, step: int) -> Parts:
+    def save(self, progress: Progress, step: int) -> SavedArrays:
         """Saves, and removes what need not stay: older ones within an epoch, and epochs beyond `max_to_keep`.
 
         Returns:
@@ -241,7 +241,7 @@ class Checkpoints:
             log.info("epoch %d validated best: evaluate/main.py --epoch=best takes it", epoch)
 
 
-def check_finite(parts: Parts, step: int, folder: Path) -> None:
+def check_finite(parts: SavedArrays, step: int, folder: Path) -> None:
     """Holds weights back that are no numbers: going on from them is not possible.
 
     `train.failures.TrainStepCheck` finds them sooner, but running statistics that grew without bound need not
