@@ -24,7 +24,8 @@ class RunConfig:
 
     Attributes:
         dataset: the name given as --dataset.
-        records: fingerprint of the training records.
+        records: fingerprint of the training records; empty for a run of the first version, whose records were
+            of a form that this one does not read.
         skeleton: the keypoints, as `records.skeletons.Skeleton.to_json` gives them.
         model: a name in `model.networks.NETWORKS`.
         input_size: (width, height) of the network input in pixels.
@@ -134,7 +135,7 @@ def _upgraded(data: dict[str, Any]) -> dict[str, Any]:
         return data
     codecs, settings = {"standard": "msra"}, {"accumulate": "gradient_accumulation_steps"}
     recipe = {settings.get(name, name): value for name, value in data["recipe"].items()}
-    return data | {"codec": codecs.get(data["codec"], data["codec"]), "recipe": recipe}
+    return data | {"codec": codecs.get(data["codec"], data["codec"]), "recipe": recipe, "records": ""}
 
 
 def read_known_config(folder: Path | str) -> RunConfig:

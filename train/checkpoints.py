@@ -35,7 +35,7 @@ from train.optimizer import Adam
 log = logging.getLogger(__name__)
 
 #: What is saved: {"model", "optimizer" and perhaps "average": {path of the variable: array}}.
-SavedArrays = dict[str, dict[str, npt.NDArray[Any]]]
+CheckpointArrays = dict[str, dict[str, npt.NDArray[Any]]]
 
 #: What may keep another run's weights finite.
 GENTLER = "a lower --learning_rate, more --warmup_steps or --clip_norm"
@@ -65,6 +65,8 @@ def find_existing_run(folder: Path, config: RunConfig, resume: bool, write: bool
             write_config(folder, config)
         return False
     before = read_config(folder)
+    unknown = not before.records
+    before = replace(before, records=before.records or config.records)
     if not resume:
         raise RunError(
             f"{folder} already holds a run ({before.model} on {before.dataset}, {saved[-1].epoch} epochs "
@@ -75,8 +77,16 @@ def find_existing_run(folder: Path, config: RunConfig, resume: bool, write: bool
             f"{folder} holds a run with other settings ({'; '.join(differences)}); use its settings to "
             "continue it, or --run_dir to start another"
         )
+    if unknown:
+        log.warning(
+            "the run in %s is of an earlier version, and so were its records: that those it goes on with "
+            "were built with the same options cannot be told",
+            folder,
+        )
     if write:
         remove_partial(folder)
+        if unknown:
+            write_config(folder, before)
     return True
 
 
@@ -198,7 +208,7 @@ class Checkpoints:
                 kept = set_aside(self.folder, later)
                 log.warning("what is left of the damaged checkpoint is kept as %s", kept)
 
-    def save(self, progress: Progress, step: int) -> SavedArrays:
+    def save(self, progress: Progress, step: int) -> CheckpointArrays:
         """Saves, and removes what need not stay: older ones within an epoch, and epochs beyond `max_to_keep`.
 
         Returns:
@@ -241,7 +251,7 @@ class Checkpoints:
             log.info("epoch %d validated best: evaluate/main.py --epoch=best takes it", epoch)
 
 
-def check_finite(parts: SavedArrays, step: int, folder: Path) -> None:
+def check_finite(parts: CheckpointArrays, step: int, folder: Path) -> None:
     """Holds weights back that are no numbers: going on from them is not possible.
 
     `train.failures.TrainStepCheck` finds them sooner, but running statistics that grew without bound need not

@@ -19,7 +19,7 @@ from evaluate.run_inputs import EvaluationPaths, find_evaluation_split, run_data
 from hrpose.command import CommandError
 from model.run_config import RunConfig
 from model.run_folder import read_checkpoint
-from train.checkpoints import SavedArrays
+from train.checkpoints import CheckpointArrays
 from train.metrics_log import MetricLog, read_metrics
 from train.options import TrainOptions
 from train.setup import Run
@@ -130,7 +130,7 @@ def validate(
     validator: Validator,
     run: Run,
     epoch: int,
-    learnt: SavedArrays,
+    learnt: CheckpointArrays,
     metric_log: MetricLog,
     timed: bool = False,
 ) -> float | None:

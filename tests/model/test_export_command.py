@@ -240,7 +240,7 @@ def test_a_run_of_an_unknown_network_or_codec_is_named(tmp_path, monkeypatch, ca
 def test_what_a_terminal_cannot_show_does_not_end_the_command(tmp_path, monkeypatch):
     out = io.TextIOWrapper(io.BytesIO(), "latin-1")
     monkeypatch.setattr("sys.stdout", out)
-    monkeypatch.setattr("model.exporting.cli.main", lambda values, rest: print(values.to))
+    monkeypatch.setattr("model.exporting.cli.main", lambda values: print(values.to))
     assert command(["--format=onnx", f"--to=ż{os.fsdecode(bytes([255]))}"]) == 0
     out.flush()
     assert out.buffer.getvalue() == b"\\u017c\\udcff\n"
@@ -249,7 +249,7 @@ def test_what_a_terminal_cannot_show_does_not_end_the_command(tmp_path, monkeypa
 def test_a_tilde_is_the_user_s_folder_whatever_the_shell_makes_of_it(tmp_path, monkeypatch):
     seen = []
     for cli in ("exporting", "weight_import"):
-        monkeypatch.setattr(f"model.{cli}.cli.main", lambda values, rest: seen.append(values))
+        monkeypatch.setattr(f"model.{cli}.cli.main", lambda values: seen.append(values))
     monkeypatch.setenv("HOME", str(tmp_path))
     assert command(["--run_dir=~/a", "--to=~/b", "--format=onnx", "--images=~/c"]) == 0
     assert weights_command(["import", "--from=~/a", "--to=~/b"]) == 0

@@ -138,7 +138,7 @@ def test_a_run_of_the_first_version_is_read_in_today_s_words(tmp_path):
     config = replace(CONFIGURATION, recipe={"seed": 0, "gradient_accumulation_steps": 2})
     old = asdict(config) | {"codec": "standard", "recipe": {"seed": 0, "accumulate": 2}}
     (tmp_path / CONFIG).write_text(json.dumps(old))
-    assert read_known_config(tmp_path) == config
+    assert read_known_config(tmp_path) == replace(config, records="")
     write_config(tmp_path, read_config(tmp_path))
     assert json.loads((tmp_path / CONFIG).read_text())["codec"] == "msra"
     (tmp_path / CONFIG).write_text(json.dumps(old | {"version": CONFIG_VERSION}))
@@ -510,7 +510,7 @@ def test_a_configuration_from_before_provenance_can_be_read(tmp_path):
     data = asdict(CONFIGURATION)
     del data["provenance"]
     (tmp_path / CONFIG).write_text(json.dumps(data))
-    assert read_config(tmp_path) == CONFIGURATION
+    assert read_config(tmp_path) == replace(CONFIGURATION, records="")
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json"])

@@ -145,7 +145,7 @@ def test_modules_and_files_of_ours_that_the_prose_names_exist(page):
 @pytest.mark.parametrize("page", [*PAGES, "CHANGELOG.md"])
 def test_every_flag_the_pages_name_exists(page):
     known = {name for command in COMMANDS for name in parse_flags(command, [])}
-    known |= {"help", "logdir", "flagfile"}
+    known |= {"help", "logdir", "flagfile", "verbosity"}
     known |= {"region", "display", "config"}  # of gcloud
     known |= {"smoke", "peer"}  # of the benchmarks
     known |= {option.lstrip("-") for action in beam_parser()._actions for option in action.option_strings}

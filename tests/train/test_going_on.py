@@ -1,6 +1,7 @@
 """A run that goes on: what it does with checkpoints that are damaged, half there or of another worker."""
 
 import errno
+import json
 import os
 import shutil
 from dataclasses import replace
@@ -58,6 +59,26 @@ class KilledError(BaseException):
 
 def killed(*_):
     raise KilledError
+
+
+# ---- of an earlier version
+
+
+def test_a_run_of_the_first_version_goes_on_with_its_records_built_again(options, caplog):
+    path = folder_of(options) / "config.json"
+    now = json.loads(path.read_text())
+    old = {name: value for name, value in now.items() if name != "version"}
+    path.write_text(json.dumps(old | {"codec": "standard", "records": "of schema 1"}))
+    train(replace(options, epochs=4, resume=True))
+    assert names(options)[-1] == "epoch-0004"
+    assert any("is of an earlier version, and so were its records" in line for line in caplog.messages)
+    after = json.loads(path.read_text())
+    assert {name: after[name] for name in now if name != "provenance"} == {
+        name: value for name, value in now.items() if name != "provenance"
+    }
+    write_config(folder_of(options), replace(read_config(folder_of(options)), records="others"))
+    with pytest.raises(RunError, match=r"other settings \(records: "):  # from here on they are known
+        train(replace(options, epochs=5, resume=True))
 
 
 # ---- two at the same time
