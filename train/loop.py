@@ -35,10 +35,10 @@ def train(options: TrainOptions) -> int:
         RunError: if the run cannot go on; see `train.setup.prepare` for what else.
         InterruptedRunError: after Ctrl-C or SIGTERM.
     """
-    workers = read_cluster(os.environ.get("TF_CONFIG")).workers
-    with contextlib.ExitStack() as held, lost_worker_reported(workers, options.paths.checkpoints):
-        run = prepare(options, held)
-        if run.cluster.is_chief:
+    cluster = read_cluster(os.environ.get("TF_CONFIG"))
+    with contextlib.ExitStack() as held, lost_worker_reported(cluster.workers, options.paths.checkpoints):
+        run = prepare(options, cluster, held)
+        if cluster.is_chief:
             held.enter_context(log_file(options.paths.log / "train.log"))
         return train_run(run)
 
