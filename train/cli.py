@@ -12,15 +12,20 @@ from typing import Any
 
 from absl import flags
 
-from hrpose.command import import_tensorflow, run
-from hrpose.flag_values import input_size_note
+from hrpose.command import UsageError, import_tensorflow, run
+from hrpose.flag_values import input_size_note, integers, parse_input_size
+from hrpose.storage import local_only
 from model.networks import NETWORKS
-from train.flags import IMAGENET_WEIGHTS, define_flags, options_from
-from train.options import TrainOptions
-
-__all__ = ["DESCRIPTION", "NAME", "command", "define_flags"]
+from records.augment import Augmentation
+from records.datasets import DATASETS, dataset_paths
+from train.flags import AUGMENTATION, define_flags
+from train.options import TrainOptions, TrainPaths
+from train.schedule import Schedule
 
 log = logging.getLogger(__name__)
+
+#: Where the trainer looks for weights to start from.
+IMAGENET_WEIGHTS = "dataset/imagenet_weights"
 
 NAME = "python train/main.py"
 
@@ -63,6 +68,85 @@ def main(values: flags.FlagValues) -> None:
         rate, per_256 = options.schedule.initial, values.lr_per_256
         log.info("learning rate %g, scaled from %g for 256 instances", rate, per_256)
     train(options)
+
+
+def options_from(values: flags.FlagValues, workers: int = 1) -> TrainOptions:
+    """The `TrainOptions` that flags ask for.
+
+    Args:
+        values: the command's flags, parsed.
+        workers: number of workers.
+
+    Raises:
+        UsageError: naming the flag that is wrong.
+    """
+    places = dataset_paths(
+        DATASETS[values.dataset], dataset_dir=values.dataset_dir, records_dir=values.records_dir
+    )
+    run_dir = Path(local_only(values.run_dir, "run_dir"))
+    skip_steps = tuple(integers(step, 1, ",", "skip_steps")[0] for step in values.skip_steps)
+    return TrainOptions(
+        dataset=values.dataset,
+        paths=TrainPaths(run_dir, places, places.records(values.split, "ground_truth")),
+        model=values.model,
+        input_size=parse_input_size(values.input_size) if values.input_size else None,
+        codec=values.codec,
+        sigma=values.sigma,
+        epochs=values.epochs,
+        batch_size=batch_size(values),
+        gradient_accumulation_steps=values.gradient_accumulation_steps,
+        gpus=values.gpus,
+        precision=values.precision,
+        schedule=Schedule(
+            initial=learning_rate(values, workers),
+            shape=values.lr_schedule,
+            milestones=tuple(integers(step, 1, ",", "lr_steps")[0] for step in values.lr_steps),
+            factor=values.lr_factor,
+            warmup_steps=values.warmup_steps,
+        ),
+        weight_decay=values.weight_decay,
+        clip_norm=values.clip_norm,
+        ema_decay=values.ema_decay,
+        sync_batch_norm=values.sync_batch_norm,
+        augmentation=augmentation(values),
+        coarse_dropout_probability=values.coarse_dropout_probability,
+        initial_weights=values.initial_weights,
+        shuffle_buffer=values.shuffle_buffer,
+        seed=values.seed,
+        deterministic=values.deterministic,
+        resume=bool(values["continue"].value),
+        save_minutes=values.save_minutes,
+        max_to_keep=values.max_to_keep,
+        eval_every=values.eval_every,
+        skip_steps=skip_steps,
+        skip_damaged=values.skip_damaged,
+    )
+
+
+def batch_size(values: flags.FlagValues) -> int:
+    """--batch_size, or that of the dataset's recipe."""
+    return DATASETS[values.dataset].recipe.batch_size if values.batch_size is None else values.batch_size
+
+
+def augmentation(values: flags.FlagValues) -> Augmentation:
+    """The `Augmentation` of the dataset's recipe, but for the flags that are given."""
+    named = {name: values[name].value for name, *_ in AUGMENTATION}
+    given = {name: value for name, value in named.items() if value is not None}
+    return replace(DATASETS[values.dataset].recipe.augmentation, **given)
+
+
+def learning_rate(values: flags.FlagValues, workers: int) -> float:
+    """--learning_rate, or --lr_per_256 for the instances per update that the flags give.
+
+    Raises:
+        UsageError: if both are given.
+    """
+    if values.lr_per_256 is None:
+        return values.learning_rate
+    if values["learning_rate"].present:
+        raise UsageError("--learning_rate and --lr_per_256 say the same in two ways; give one of them")
+    instances = batch_size(values) * values.gradient_accumulation_steps * max(values.gpus, 1) * workers
+    return values.lr_per_256 * instances / 256
 
 
 def initial_weights(options: TrainOptions, folder: Path | str = IMAGENET_WEIGHTS) -> str | None:

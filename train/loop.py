@@ -35,10 +35,10 @@ def train(options: TrainOptions) -> int:
         RunError: if the run cannot go on; see `train.setup.prepare` for what else.
         InterruptedRunError: after Ctrl-C or SIGTERM.
     """
-    workers = read_cluster(os.environ.get("TF_CONFIG")).workers
-    with contextlib.ExitStack() as held, lost_worker_reported(workers, options.paths.checkpoints):
-        run = prepare(options, held)
-        if run.cluster.is_chief:
+    cluster = read_cluster(os.environ.get("TF_CONFIG"))
+    with contextlib.ExitStack() as held, lost_worker_reported(cluster.workers, options.paths.checkpoints):
+        run = prepare(options, cluster, held)
+        if cluster.is_chief:
             held.enter_context(log_file(options.paths.log / "train.log"))
         return train_run(run)
 
@@ -86,11 +86,11 @@ def train_run(run: Run) -> int:
             with full_device_reported(options):
                 step, totals = train_epoch(run, train_step, epoch, start, step, metric_log, stop)
                 seconds = totals.seconds_per_update * run.steps_per_epoch
-            learnt = run.checkpoints.save(Progress(epoch + 1), step)
+            learned = run.checkpoints.save(Progress(epoch + 1), step)
             metric_log.end_epoch(epoch + 1, totals.summary(run.config.skeleton["keypoints"]))
             if validator and timetable.is_due(epoch + 1):
                 unsettled = timetable.every is None and seconds > 0
-                took = validate(validator, run, epoch + 1, learnt, metric_log, unsettled)
+                took = validate(validator, run, epoch + 1, learned, metric_log, unsettled)
                 if unsettled and took is not None:
                     timetable.decide(took, seconds)
             if any_worker(run.strategy, run.cluster, bool(stop)):

@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,7 @@ from train.checkpoints import Checkpoints, find_existing_run, note_continuation,
 from train.ema import WeightEMA
 from train.optimizer import Adam
 from train.options import TrainOptions, recipe_line, run_config
-from train.strategy import make_strategy, read_cluster
+from train.strategy import make_strategy
 from train.sync_batch_norm import synchronized
 from train.worker_consistency import Facts, alike
 
@@ -102,11 +101,12 @@ class _Plan:
     started: bool
 
 
-def prepare(options: TrainOptions, held: contextlib.ExitStack) -> Run:
+def prepare(options: TrainOptions, cluster: Cluster, held: contextlib.ExitStack) -> Run:
     """Checks that a run can be done and makes all it needs, without an update.
 
     Args:
         options: the run's.
+        cluster: its workers.
         held: what is held until the run ends: the lock of its folder.
 
     Raises:
@@ -119,7 +119,6 @@ def prepare(options: TrainOptions, held: contextlib.ExitStack) -> Run:
     """
     if options.deterministic:
         tf.config.experimental.enable_op_determinism()
-    cluster = read_cluster(os.environ.get("TF_CONFIG"))
     strategy = make_strategy(options.gpus, cluster)
     if not cluster.is_chief:  # the first speaks for all
         logs.set_level(logging.ERROR)

@@ -12,8 +12,8 @@ from model.weight_import.readers import WeightsError
 from pipelines.cli import command as build_command
 from records.augment import Augmentation
 from train.cli import command as train_command
-from train.cli import initial_weights, main, provenance
-from train.flags import define_flags, options_from
+from train.cli import initial_weights, main, options_from, provenance
+from train.flags import define_flags
 from train.options import recipe_line
 
 
