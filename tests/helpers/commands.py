@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from unittest import mock
 
 from tests.helpers.shared import ROOT
 
@@ -35,7 +36,8 @@ def call(folder, command, *arguments):
 def call_here(folder, command, *arguments):
     """The same in this process; what it and those it starts write is read from the file descriptors."""
     arguments = list(map(str, arguments))
-    with _written(1, "stdout") as out, _written(2, "stderr") as err, contextlib.chdir(folder):
+    streams = _written(1, "stdout"), _written(2, "stderr")
+    with streams[0] as out, streams[1] as err, contextlib.chdir(folder), mock.patch.dict(os.environ):
         code = importlib.import_module(COMMANDS[command]).command(arguments)
     return subprocess.CompletedProcess([command, *arguments], code, *map("".join, (out, err)))
 

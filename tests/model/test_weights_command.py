@@ -1,4 +1,4 @@
-"""``python model/weights.py import``, by subprocess from another directory."""
+"""``python model/weights.py import``, from another directory."""
 
 import json
 import os
@@ -29,6 +29,7 @@ from model.weight_import.cli import command
 from model.weight_import.importing import checkpoint_of, import_weights
 from model.weight_import.initial_weights import find_initial_weights, load_initial_weights
 from model.weight_import.readers import WeightsError, sha256
+from tests.helpers import commands
 from tests.helpers.full_disk import full_disk_at
 from tests.helpers.networks import (
     classifier_state,
@@ -53,7 +54,11 @@ def call(folder, *arguments):
     )
 
 
-def imported(folder, source, target, *options):
+def call_here(folder, *arguments):
+    return commands.call_here(folder, "model/weights.py", *arguments)
+
+
+def imported(folder, source, target, *options, call=call_here):
     """What a successful import prints."""
     result = call(folder, "import", "--from", source, "--to", target, *options)
     assert result.returncode == 0, result.stderr
@@ -62,7 +67,7 @@ def imported(folder, source, target, *options):
 
 
 def refused(exit_code, folder, *arguments):
-    result = call(folder, *arguments)
+    result = call_here(folder, *arguments)
     assert result.returncode == exit_code, result.stderr
     assert "Traceback" not in result.stderr
     assert result.stdout == ""
@@ -78,7 +83,7 @@ def state():
 def test_a_classifier_is_imported_without_its_head_and_the_source_is_on_record(tmp_path, state):
     source = tmp_path / "hrnet_w24.safetensors"
     save_file({f"module.{name}": value for name, value in classifier_state(state).items()}, source)
-    printed = imported(tmp_path, source.name, "dataset/imagenet_weights/hrnet_w24_tiny")
+    printed = imported(tmp_path, source.name, "dataset/imagenet_weights/hrnet_w24_tiny", call=call)
     target = tmp_path / "dataset" / "imagenet_weights" / "hrnet_w24_tiny.safetensors"
     assert printed.splitlines()[:2] == [
         "hrnet_w24.safetensors: backbone of w24_tiny, no head for keypoints",
