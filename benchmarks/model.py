@@ -36,13 +36,14 @@ def operations(function, *arguments):
 def main():
     """Prints the table and the numbers."""
     smoke = argument_parser(__doc__).parse_args().smoke
-    channels, rounds = (8, 1) if smoke else (32, STEPS)
+    network, rounds = ("w24_tiny", 1) if smoke else ("w32", STEPS)
     import_tensorflow()
     import keras
     import tensorflow as tf
 
     from model.codecs import codec
-    from model.hrnet import build_hrnet
+    from model.networks import NETWORKS
+    from records.skeletons import COCO
     from train.optimizer import Adam
     from train.train_step import make_train_step
 
@@ -53,7 +54,7 @@ def main():
     keypoints = tf.constant(rng.uniform(0, width, (BATCH, 17, 3)), tf.float32)
     inputs = tf.cast(images, tf.float32)
 
-    model, build_seconds = timed(lambda: build_hrnet(channels, INPUT_SIZE))
+    model, build_seconds = timed(lambda: NETWORKS[network].build(INPUT_SIZE, COCO.num_keypoints))
     forward = tf.function(lambda inputs: model(inputs, training=False))
     _, forward_seconds = timed(lambda: forward(inputs).numpy())
 
@@ -77,9 +78,7 @@ def main():
     ]
     later = np.min(turns, axis=0)
     sizes = [operations(step, images, keypoints) for step in steps]
-    print(
-        f"HRNet-W{channels}, {width}x{height}, batches of {BATCH}, {len(model.trainable_variables)} weights"
-    )
+    print(f"HRNet {network}, {width}x{height}, batches of {BATCH}, {len(model.trainable_variables)} weights")
     print(f"  build          {build_seconds:6.2f} s\n  first forward  {forward_seconds:6.2f} s")
     print("                           ours   Keras' Adam")
     print(f"  operations of a step   {sizes[0]:6,}   {sizes[1]:11,}")

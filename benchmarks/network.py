@@ -26,10 +26,11 @@ from hrpose.command import import_tensorflow
 INPUT_SIZE = (192, 256)
 SECONDS = 4.0
 ROUNDS = 5
-CHANNELS = 32
+#: Of `model.networks`; the smaller one is what --smoke takes.
+NETWORK, SMOKE_NETWORK = "w32", "w24_tiny"
 
 
-def predict_once(batch, precision):
+def predict_once(batch, precision, network=NETWORK):
     """A function that predicts a batch of random images as the evaluator does; returns instances.
 
     For the weights see `benchmarks.peer.forward`.
@@ -38,10 +39,10 @@ def predict_once(batch, precision):
 
     from evaluate.inference import make_predict_step
     from model.codecs import codec
-    from model.hrnet import build_hrnet
+    from model.networks import NETWORKS
     from records.skeletons import COCO
 
-    model = build_hrnet(CHANNELS, INPUT_SIZE, precision=precision)
+    model = NETWORKS[network].build(INPUT_SIZE, COCO.num_keypoints, precision=precision)
     random = np.random.default_rng(0)
     for layer in model.layers:
         if hasattr(layer, "kernel"):
@@ -55,24 +56,26 @@ def predict_once(batch, precision):
     return lambda: len(step(images).numpy())
 
 
-def train_once(batch, strategy=None):
+def train_once(batch, strategy=None, network=NETWORK):
     """A function that does a training step of `batch` random instances on each replica; returns instances.
 
     Args:
         batch: instances of a replica.
         strategy: a `tf.distribute.Strategy`; by default the trainer's for the CPU.
+        network: its name.
     """
     import tensorflow as tf
 
     from model.codecs import codec
-    from model.hrnet import build_hrnet
+    from model.networks import NETWORKS
+    from records.skeletons import COCO
     from train.optimizer import Adam
     from train.strategy import make_strategy
     from train.train_step import make_train_step
 
     strategy = strategy or make_strategy(0)
     with strategy.scope():
-        model = build_hrnet(CHANNELS, INPUT_SIZE)
+        model = NETWORKS[network].build(INPUT_SIZE, COCO.num_keypoints)
         optimizer = Adam(model.trainable_variables, 1e-3)
     step = make_train_step(strategy, model, optimizer, codec("msra"))
     keypoints = np.random.default_rng(0).uniform(0, 192, (batch, 17, 3)).astype(np.float32)
@@ -93,10 +96,10 @@ def random_images(batch):
     return np.random.default_rng(0).integers(0, 256, (batch, INPUT_SIZE[1], INPUT_SIZE[0], 3), np.uint8)
 
 
-def first_step_seconds(batch):
+def first_step_seconds(batch, network):
     """Seconds from the start of a process of its own to the end of its first training step."""
     start = time.perf_counter()
-    command = [sys.executable, __file__, "--first_step", str(batch)]
+    command = [sys.executable, __file__, "--first_step", str(batch), network]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         if process.stdout.readline() != "done\n":
             sys.exit("the first training step failed; the lines above say why")
@@ -127,13 +130,15 @@ def main():
     arguments = parse_with_peer(__doc__)
     import_tensorflow()
     rounds, seconds, batches = (1, 0.1, (2,)) if arguments.smoke else (ROUNDS, SECONDS, (8, 16))
+    network = SMOKE_NETWORK if arguments.smoke else NETWORK
     # Inference comes first: the training step's strategy changes how TensorFlow prepares all graphs.
     rows = []
     for precision in ("float32", "bfloat16"):
-        once = functools.partial(predict_once, batches[0], precision)
+        once = functools.partial(predict_once, batches[0], precision, network)
         rows.append(("forward", f"inference_{precision}", batches[0], {"--precision": precision}, once))
     for batch in batches:
-        rows.append(("step", f"train_step_{batch}", batch, {}, functools.partial(train_once, batch)))
+        once = functools.partial(train_once, batch, network=network)
+        rows.append(("step", f"train_step_{batch}", batch, {}, once))
     for what, name, batch, options, make in rows:
         with contextlib.ExitStack() as stack:
             once = make()
@@ -144,18 +149,20 @@ def main():
                 peer = stack.enter_context(Peer(arguments.peer, what, *itertools.chain(*options.items())))
                 peer.once()
                 sides["official PyTorch"] = peer.rate
-            compare(f"W32 {name.replace('_', ' ')}, batches of {batch}, people/s", name, sides, rounds)
+            title = f"{network} {name.replace('_', ' ')}, batches of {batch}, people/s"
+            compare(title, name, sides, rounds)
     batch = batches[0]
-    sides = {"HRPose": lambda: first_step_seconds(batch)}
+    sides = {"HRPose": lambda: first_step_seconds(batch, network)}
     if arguments.peer:
         sides["official PyTorch"] = lambda: official_first_step_seconds(arguments.peer, batch)
-    compare("W32 from a process' start to its first step's end, seconds", "first_step", sides, min(rounds, 3))
+    title = f"{network} from a process' start to its first step's end, seconds"
+    compare(title, "first_step", sides, min(rounds, 3))
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--first_step"]:
         import_tensorflow()
-        train_once(int(sys.argv[2]))()
+        train_once(int(sys.argv[2]), network=sys.argv[3])()
         print("done", flush=True)
     else:
         main()

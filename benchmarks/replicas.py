@@ -13,7 +13,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import numpy as np
 
-from benchmarks.network import train_once
+from benchmarks.network import NETWORK, SMOKE_NETWORK, train_once
 from benchmarks.turns import argument_parser, in_turns, rate, ratio
 from hrpose.command import import_tensorflow
 
@@ -30,6 +30,7 @@ def main():
     from train.strategy import make_strategy
 
     seconds, rounds, batch = (0.1, 1, 1) if arguments.smoke else (SECONDS, ROUNDS, 8)
+    network = SMOKE_NETWORK if arguments.smoke else NETWORK
     # An operation computes on one core, so that the replicas need not wait for each other's operations.
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(len(os.sched_getaffinity(0)))
@@ -39,10 +40,12 @@ def main():
         "1 replica": make_strategy(0),
         "2 replicas": tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]),
     }
-    sides = {name: rate(train_once(batch, strategy), seconds) for name, strategy in strategies.items()}
+    sides = {
+        name: rate(train_once(batch, strategy, network), seconds) for name, strategy in strategies.items()
+    }
     in_turns(sides, 1)  # first calls are not counted
     found = in_turns(sides, rounds)
-    print(f"W32 training on the CPU, batches of {batch} a replica, people/s")
+    print(f"{network} training on the CPU, batches of {batch} a replica, people/s")
     for name, numbers in found.items():
         print(f"  {name:12} {np.median(numbers):6.2f}")
     print(f"two_replicas_over_one {ratio(found['2 replicas'], found['1 replica']):.2f}")

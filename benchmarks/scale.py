@@ -214,7 +214,7 @@ def main():
     if values.measure:
         measure(*values.measure)
         return
-    sizes = sorted(values.num_images or INSTANCES)
+    sizes = sorted(values.instances or INSTANCES)
     images, labeled, others, corners = COCO_SIZE
     if values.smoke:
         sizes, images, labeled, others = (40, 400), 118, 150, 110
