@@ -23,7 +23,7 @@ help:
 	@echo "make test-fast  those of its tests that take no more than a few seconds each (about 8 min)"
 	@echo "make smoke   what CI runs on every Python: the commands' help, a tiny build, training, evaluation (2 min)"
 	@echo "make bench   the benchmarks: ratios against bare loops, NumPy, pycocotools … (15 min at most)"
-	@echo "make overfit 86 real people of $(INSTANCES) learnt by heart (about 4 min)"
+	@echo "make overfit 86 real people of $(INSTANCES) learned by heart (about 4 min)"
 	@echo "make lint    ruff: lint and format check; mypy: types"
 	@echo "make docs    the pages of docs/ and a reference out of the docstrings, as HTML in build/docs (half a minute)"
 	@echo "make clean   remove $(VENV), build files, the demo's data and its results"

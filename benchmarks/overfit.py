@@ -1,4 +1,4 @@
-"""A few real people learnt by heart: do records, network, codec and metric fit together on real annotations?
+"""A few real people learned by heart: do records, network, codec and metric fit together on real annotations?
 
 A small network is trained on the labeled instances of COCO's train split in `--dataset_dir`, on the CPU
 without augmentation but mirroring, and measured on the same instances with their annotated boxes and the flip
@@ -175,7 +175,7 @@ def train_options(records, run_dir, epochs, seed):
         batch_size=BATCH,
         gpus=0,
         schedule=Schedule(initial=3e-3, shape="cosine", warmup_steps=100),
-        # Mirrored images are learnt too because the flip test shows them.
+        # Mirrored images are learned too because the flip test shows them.
         augmentation=Augmentation(
             scale_factor=0, rotation_factor=0, rotation_probability=0, half_body_probability=0
         ),

@@ -188,7 +188,7 @@ def settings_of(network: Network, options: EvaluateOptions) -> list[tuple[str, s
     """[(name, value)] of how was evaluated, for the report."""
     nms = f"above {options.oks_threshold:g}, keypoints that score above {options.min_visibility:g}"
     return [
-        ("weights", "moving average" if network.averaged else "as learnt"),
+        ("weights", "moving average" if network.averaged else "as learned"),
         ("OKS-NMS", f"{'soft, ' * options.soft_nms}{nms}"),
     ]
 

@@ -1,8 +1,8 @@
 """Which checkpoint is meant, and which of its weights: one rule for all that use them.
 
-A run with train/main.py --ema_decay keeps two sets: the weights as learnt, from which it goes on, and their
+A run with train/main.py --ema_decay keeps two sets: the weights as learned, from which it goes on, and their
 moving average, which it validates. Who uses a checkpoint gets the average where the run keeps one;
-``--averaged`` insists on it, and ``--noaveraged`` asks for the weights as learnt.
+``--averaged`` insists on it, and ``--noaveraged`` asks for the weights as learned.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ EPOCH_HELP = (
 )
 AVERAGED_HELP = (
     "Take the moving average of the weights, which train/main.py --ema_decay keeps; with --noaveraged the "
-    "weights as learnt. By default the average where the run keeps one, as validation while training does."
+    "weights as learned. By default the average where the run keeps one, as validation while training does."
 )
 
 
@@ -92,7 +92,7 @@ def choose_averaged(config: RunConfig, folder: Path | str, averaged: bool | None
     if averaged and not kept:
         raise RunError(
             f"the run in {folder} keeps no moving average of its weights, as train/main.py --ema_decay "
-            "would; without --averaged its weights as learnt are taken"
+            "would; without --averaged its weights as learned are taken"
         )
     return kept if averaged is None else averaged
 

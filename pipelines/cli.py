@@ -61,8 +61,8 @@ annotations do not, or say them wrong. --split (train by default) says what to c
 The job runs in this process, in --workers=N processes, or on an engine that Apache Beam's own options after
 -- name (-- --help lists them; docs/clusters.md has each engine's command), with the same bytes:
 
-  python pipelines/build_records.py --dataset coco -- --runner DaskRunner --dask_client_address
-  tcp://host:8786
+  python pipelines/build_records.py --dataset coco -- --runner DaskRunner \\
+      --dask_client_address tcp://host:8786
 """
 
 

@@ -4,7 +4,7 @@ Every function works on a whole batch of NumPy arrays. Nothing but `drop_rectang
 computed here are composed with the record's own and the crop is resampled once, so an augmented input is the
 same computation as drawing from the full image.
 
-The rules are those of the official HRNet code (KeypointsDataset.__getitem__ and half_body_transform).
+The rules are those of the official HRNet code (JointsDataset.__getitem__ and half_body_transform).
 """
 
 import math

@@ -5,7 +5,7 @@ is a (2, 3) matrix A: out = A[:, :2] @ p + A[:, 2]. All functions accept leading
 float64. Boxes are x, y, w, h.
 
 The rules are those of the official HRNet code (leoxiaobin/deep-high-resolution-net.pytorch:
-utils.transforms, dataset.KeypointsDataset, dataset.coco); its scales are divided by 200, ours are in pixels.
+utils.transforms, dataset.JointsDataset, dataset.coco); its scales are divided by 200, ours are in pixels.
 """
 
 from collections.abc import Sequence

@@ -142,7 +142,7 @@ def note_continuation(folder: Path, progress: Progress, step: int, provenance: M
 
 
 class Checkpoints:
-    """Saves and restores what a run has learnt.
+    """Saves and restores what a run has learned.
 
     Args:
         folder: of the checkpoints.
@@ -178,7 +178,7 @@ class Checkpoints:
         for progress in reversed(saved_progress(self.folder)):
             try:
                 step, parts = read_checkpoint(self.folder, progress, names)
-            except DamagedCheckpointError as error:  # others may be mended, and what was learnt is there
+            except DamagedCheckpointError as error:  # others may be mended, and what was learned is there
                 log.warning("%s; going on from the one before", error)
                 continue
             path = checkpoint_folder(self.folder, progress.epoch, progress.update)
@@ -192,7 +192,8 @@ class Checkpoints:
     def go_on_from(self, progress: Progress) -> None:
         """Makes a checkpoint the run's last: those after it, which `restore` found damaged, are set aside.
 
-        Later ones must not stay: `max_to_keep` and the next start would take them for what the run has learnt
+        Later ones must not stay: `max_to_keep` and the next start would take them for what the run has
+            learned
         last. A best epoch after it is of weights that the run no longer has; the best before it is the best
         again.
 

@@ -86,11 +86,11 @@ def train_run(run: Run) -> int:
             with full_device_reported(options):
                 step, totals = train_epoch(run, train_step, epoch, start, step, metric_log, stop)
                 seconds = totals.seconds_per_update * run.steps_per_epoch
-            learnt = run.checkpoints.save(Progress(epoch + 1), step)
+            learned = run.checkpoints.save(Progress(epoch + 1), step)
             metric_log.end_epoch(epoch + 1, totals.summary(run.config.skeleton["keypoints"]))
             if validator and timetable.is_due(epoch + 1):
                 unsettled = timetable.every is None and seconds > 0
-                took = validate(validator, run, epoch + 1, learnt, metric_log, unsettled)
+                took = validate(validator, run, epoch + 1, learned, metric_log, unsettled)
                 if unsettled and took is not None:
                     timetable.decide(took, seconds)
             if any_worker(run.strategy, run.cluster, bool(stop)):

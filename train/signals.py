@@ -11,7 +11,7 @@ from hrpose.command import CommandError
 
 
 class InterruptedRunError(CommandError):
-    """The run was asked to end and has saved what it learnt."""
+    """The run was asked to end and has saved what it learned."""
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)

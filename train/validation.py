@@ -130,7 +130,7 @@ def validate(
     validator: Validator,
     run: Run,
     epoch: int,
-    learnt: CheckpointArrays,
+    learned: CheckpointArrays,
     metric_log: MetricLog,
     timed: bool = False,
 ) -> float | None:
@@ -140,7 +140,7 @@ def validate(
         validator: of the run.
         run: which is validated.
         epoch: number of epochs done.
-        learnt: what was saved.
+        learned: what was saved.
         metric_log: gets the numbers.
         timed: whether to compile beforehand, so that the time tells how long later ones take.
 
@@ -151,10 +151,10 @@ def validate(
         if timed:
             validator.warm_up()
         started = time.monotonic()
-        result = validator(learnt.get("average", learnt["model"]), f"{run.config.model} epoch {epoch}")
+        result = validator(learned.get("average", learned["model"]), f"{run.config.model} epoch {epoch}")
         best = run.checkpoints.note_validation(epoch, result.name, result.value)
         metric_log.record("validation", epoch, result.values, image=result.image)  # last: see is_owed
-    # What was learnt is saved, and days of training are worth more than a file that cannot be read or
+    # What was learned is saved, and days of training are worth more than a file that cannot be read or
     # written, for which TensorFlow has errors of its own.
     except (CommandError, OSError, tf.errors.OpError) as error:
         log.warning("epoch %d: not validated: %s", epoch, error)
@@ -182,5 +182,5 @@ def validate_saved(validator: Validator, run: Run, metric_log: MetricLog) -> Non
     """Validates the checkpoint that a run goes on from."""
     names = ["model", *(["average"] if run.ema else [])]
     # From its files: several workers would have to read the variables together.
-    _, learnt = read_checkpoint(run.checkpoints.folder, run.done, names)
-    validate(validator, run, run.done.epoch, learnt, metric_log)
+    _, learned = read_checkpoint(run.checkpoints.folder, run.done, names)
+    validate(validator, run, run.done.epoch, learned, metric_log)

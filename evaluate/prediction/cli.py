@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 NAME = "python evaluate/predict.py"
 
 DESCRIPTION = """
-Predicts the instances in images of your own with a trained network.
+Predicts the keypoints in images of your own with a trained network.
 
   python evaluate/predict.py --image A.jpg --run_dir output
   python evaluate/predict.py --image photos --boxes boxes.json --run_dir output

@@ -59,7 +59,7 @@ def export_saved_model(
             `model.exporting.serving.serving_function` has the shapes.
         batch: how many images a call takes; None for any number.
         overwrite: whether to replace what is there.
-        averaged: whether the weights are the moving average of those learnt, for the metadata.
+        averaged: whether the weights are the moving average of those learned, for the metadata.
 
     Raises:
         ExportError: if something is there already, or the network is not float32.

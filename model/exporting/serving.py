@@ -133,7 +133,7 @@ def describe(
     Args:
         config: the run's `RunConfig`.
         epoch: of the checkpoint.
-        averaged: whether the weights are the moving average of those learnt.
+        averaged: whether the weights are the moving average of those learned.
         decode, batch: as for `serving_function`.
         precision: of the weights.
     """

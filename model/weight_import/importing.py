@@ -14,7 +14,7 @@ from model.run_config import CONFIG
 from model.run_folder import Progress, checkpoint_folder, require_saved
 from model.weight_choice import choose_epoch
 from model.weight_import.initial_weights import fit_backbone, head_size, is_named_for, network_of
-from model.weight_import.readers import EMA, LEARNT, WeightsError, read_weights, sha256, weights_file
+from model.weight_import.readers import EMA, LEARNED, WeightsError, read_weights, sha256, weights_file
 
 
 def checkpoint_of(source: Path | str, epoch: int | str | None) -> Path:
@@ -29,7 +29,7 @@ def checkpoint_of(source: Path | str, epoch: int | str | None) -> Path:
         WeightsError: if there is an epoch, but no run.
     """
     source = Path(source)
-    is_checkpoint = (source / LEARNT).is_file()  # other programs' folders may have a config.json too
+    is_checkpoint = (source / LEARNED).is_file()  # other programs' folders may have a config.json too
     for folder in () if is_checkpoint else (source / "model_dump", source):
         if (folder / CONFIG).is_file():
             progress = Progress(choose_epoch(folder, epoch))

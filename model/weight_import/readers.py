@@ -29,8 +29,8 @@ from model.networks import NETWORKS, Network
 from model.official_weights import official_name
 from model.run_folder import read_parts, saved_parts
 
-#: The weights of a checkpoint: as learnt, and their moving average.
-LEARNT, EMA = "model.safetensors", "average.safetensors"
+#: The weights of a checkpoint: as learned, and their moving average.
+LEARNED, EMA = "model.safetensors", "average.safetensors"
 #: The largest published file (HRNet-W48 with its optimizer's state) has 0.8 GB.
 MAX_BYTES = 4 << 30
 TORCH_SUFFIXES = (".pth", ".pth.tar", ".pt", ".bin")
@@ -101,23 +101,23 @@ def weights_file(path: Path | str, averaged: bool | None = None) -> Path:
     """
     path = Path(path)
     if path.is_dir():
-        learnt, ema = path / LEARNT, path / EMA
-        if not learnt.is_file():
+        learned, ema = path / LEARNED, path / EMA
+        if not learned.is_file():
             raise WeightsError(
-                f"{path} is a folder without {LEARNT}; name a file, or a checkpoint such as "
+                f"{path} is a folder without {LEARNED}; name a file, or a checkpoint such as "
                 "output/model_dump/epoch-0210"
             )
         if averaged and not ema.is_file():
             raise WeightsError(
                 f"{path} has no moving average of the weights, as train/main.py --ema_decay would keep; "
-                "without --averaged the weights as learnt are taken"
+                "without --averaged the weights as learned are taken"
             )
         if averaged is None and Path(EMA).stem in saved_parts(path) and not ema.is_file():
             raise WeightsError(
                 f"{path} is damaged: the moving average of the weights was saved, but {EMA} is gone; "
-                "--noaveraged takes the weights as learnt"
+                "--noaveraged takes the weights as learned"
             )
-        path = learnt if averaged is False or not ema.is_file() else ema
+        path = learned if averaged is False or not ema.is_file() else ema
     elif averaged is not None:
         raise WeightsError(
             f"{path} is no folder of a run or a checkpoint, so there is nothing to choose; leave out "

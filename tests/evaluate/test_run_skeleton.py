@@ -102,8 +102,8 @@ def test_validation_while_training_takes_them_from_the_run_too(run, tmp_path, mo
     validators = [make_validator(replace(which, eval_every=1), config) for which in (run, options)]
     said = capsys.readouterr().err
     assert said.count("note: validation while training: the flip pairs of 16 keypoints are other ones") == 1
-    _, learnt = read_checkpoint(run.paths.checkpoints, Progress(2), ["model"])
-    first, second = (validator(learnt["model"], "weights") for validator in validators)
+    _, learned = read_checkpoint(run.paths.checkpoints, Progress(2), ["model"])
+    first, second = (validator(learned["model"], "weights") for validator in validators)
     assert first.values == second.values
     np.testing.assert_array_equal(first.image, second.image)
 

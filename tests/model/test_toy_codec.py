@@ -7,7 +7,8 @@ from absl import flags
 from model.codecs import CODECS, Codec, codec
 from model.run_config import read_known_config, write_config
 from tests.helpers.networks import make_config
-from train.cli import define_flags, options_from
+from train.cli import options_from
+from train.flags import define_flags
 
 
 def toy(sigma):

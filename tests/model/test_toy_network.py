@@ -13,7 +13,8 @@ from model.run_folder import checkpoint_folder, save_checkpoint
 from model.weight_import.importing import Imported, import_weights
 from model.weight_import.initial_weights import find_initial_weights, load_initial_weights
 from tests.helpers.networks import make_config
-from train.cli import define_flags, options_from
+from train.cli import options_from
+from train.flags import define_flags
 
 
 def build(input_size, num_keypoints, precision="float32"):

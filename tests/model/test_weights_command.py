@@ -185,7 +185,7 @@ def test_what_a_run_or_a_file_does_not_have_is_said(tmp_path, run, state):
         import_weights(tmp_path / "in.safetensors", tmp_path / "out.safetensors", averaged=True)
     (tmp_path / "epoch-0001").mkdir()
     save_file(state, tmp_path / "epoch-0001/model.safetensors")
-    with pytest.raises(WeightsError, match=r"epoch-0001 has no moving average .* as learnt are taken"):
+    with pytest.raises(WeightsError, match=r"epoch-0001 has no moving average .* as learned are taken"):
         import_weights(tmp_path / "epoch-0001", tmp_path / "out.safetensors", averaged=True)
 
 

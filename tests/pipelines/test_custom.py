@@ -87,7 +87,7 @@ def test_a_detectors_boxes_of_another_tools_category_are_evaluated(trained_on):
     detected = ("--split=val", "--boxes=detections", "--detections=found.json", "--detection_category=3")
     build(folder, folder / "labels_101.json", *detected)
     evaluation = succeeds(folder, "evaluate/main.py", "--epoch=1", "--num_images=2")
-    assert "2 detected boxes of custom val" in evaluation.stdout
+    assert "2 detected boxes of custom val" in evaluation.stderr
     digits = records_of(folder / "dataset/Custom/records/val_detections")
     name = f"labels_101_val_w24_tiny_epoch-0001_detections_{digits}"
     check_results(folder / f"output/result/{name}_results.json", FIVE, {101, 102})

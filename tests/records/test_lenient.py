@@ -638,7 +638,7 @@ def test_lenient_and_strict_files_end_in_the_same_ap(tmp_path, small_networks):
         for split, first in (("train", 1), ("val", 101)):
             data = strict_and_lenient(first)[kind]
             for category in data["categories"]:
-                category["sigmas"] = [0.9] * 3  # a network that has learnt next to nothing finds somebody
+                category["sigmas"] = [0.9] * 3  # a network that has learned next to nothing finds somebody
             (folder / split).mkdir(parents=True)
             build = build_of(folder / split, data, split=split, crop={"input_size": INPUT_SIZE})
             build_records(replace(build, folder=str(folder / "records" / split)))

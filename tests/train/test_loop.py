@@ -233,7 +233,7 @@ def test_accumulating_two_halves_is_one_update_and_batches_are_counted_so(option
     assert int(found["adam/iteration"]) == 4
 
 
-def test_every_option_changes_what_is_learnt(options, tmp_path):
+def test_every_option_changes_what_is_learned(options, tmp_path):
     plain = replace(options, epochs=1)
     train(plain)
     expected = arrays(plain.paths.run_dir, 1)["first/kernel"]

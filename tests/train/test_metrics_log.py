@@ -97,10 +97,10 @@ def test_an_epoch_without_updates_has_no_loss():
     assert np.isnan(per_keypoint["nose"])
 
 
-def test_an_epoch_without_updates_says_that_nothing_was_learnt(tmp_path, capsys):
+def test_an_epoch_without_updates_says_that_nothing_was_learned(tmp_path, capsys):
     with MetricLog(tmp_path, instances=8, done=0) as metric_log:
         metric_log.end_epoch(3, EpochTotals(8).summary(["nose"]))
-    assert "epoch 3: nothing was learnt, every update was left out\n" in capsys.readouterr().err
+    assert "epoch 3: nothing was learned, every update was left out\n" in capsys.readouterr().err
 
 
 def test_instances_without_keypoints_have_no_accuracy(tmp_path, capsys):
@@ -148,7 +148,7 @@ def test_a_folder_that_cannot_be_written_costs_notes_and_no_run(tmp_path, capsys
     reason = "File exists" if what == "a file" else "No space left on device"
     assert f"warning: {tmp_path}/log/metrics.jsonl lacks the numbers of epoch 1, train: {reason}" in said
     assert f"warning: the curves in {tmp_path}/log cannot be written: " in said
-    assert "epoch 1: nothing was learnt" in said
+    assert "epoch 1: nothing was learned" in said
 
 
 def test_curves_that_failed_once_are_tried_again_with_the_next_numbers(tmp_path, monkeypatch, capsys):
@@ -205,7 +205,7 @@ def test_a_terminal_or_a_pipe_that_is_gone_does_not_end_the_run(tmp_path, monkey
             for _ in range(3):
                 metric_log.update(EpochTotals(5), 0.5)
             metric_log.end_epoch(3, EpochTotals(8).summary(["nose"]))
-    assert " epoch 3: nothing was learnt" in (tmp_path / "train.log").read_text()
+    assert " epoch 3: nothing was learned" in (tmp_path / "train.log").read_text()
     other = threading.Thread(target=tqdm([]).refresh, daemon=True)
     other.start()
     other.join(10)

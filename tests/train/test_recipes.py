@@ -9,7 +9,8 @@ from model.networks import NETWORKS
 from pipelines.flags import define_flags as define_build_flags
 from records.datasets import DATASETS
 from tests.helpers.shared import ROOT
-from train.cli import define_flags, options_from
+from train.cli import options_from
+from train.flags import define_flags
 from train.options import TrainOptions
 from train.schedule import Schedule
 
