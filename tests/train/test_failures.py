@@ -355,7 +355,7 @@ def test_on_one_worker_the_error_stays_as_it_is():
 
 
 def test_a_worker_that_is_lost_before_the_first_update_is_told_too(options, monkeypatch):
-    def lost(options, held):
+    def lost(options, cluster, held):
         raise tf.errors.UnavailableError(None, None, "failed to connect to all addresses")
 
     monkeypatch.setenv("TF_CONFIG", tf_config({"worker": HOSTS}))

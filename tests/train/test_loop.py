@@ -21,6 +21,7 @@ from evaluate.metrics.coco import evaluate_coco
 from evaluate.metrics.metric import Metric, MetricResult
 from evaluate.rescoring import to_results
 from evaluate.run import evaluate_run
+from hrpose import logs
 from hrpose.command import UsageError
 from model.best_epoch import read_best
 from model.codecs import codec
@@ -142,10 +143,12 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(options, tmp_path, capsys
     path = tmp_path / "run/model_dump/epoch-0002/optimizer.safetensors"
     before = arrays(options.paths.run_dir, 2)
     path.write_bytes(path.read_bytes()[:-20])
+    logs.start()  # as in another process
     train(replace(options, resume=True))
     printed = capsys.readouterr().err
     assert "epoch-0002 is damaged" in printed
     assert "going on from the one before" in printed
+    assert "epoch-0002 is damaged" in (tmp_path / "run/log/train.log").read_text()
     for name, array in arrays(options.paths.run_dir, 2).items():
         np.testing.assert_array_equal(array, before[name], err_msg=name)
 
