@@ -65,11 +65,11 @@ def poison(monkeypatch, bad_step):
     monkeypatch.setattr("train.train_step.heatmap_loss", without_a_slope)
 
 
+# The last update of an epoch, one within it, also of accumulated gradients, and the last of the run.
 @pytest.mark.parametrize(
-    ("bad_step", "epoch", "saved"),
-    [(4, 1, []), (6, 2, [Progress(1)]), (8, 2, [Progress(1)])],
+    ("bad_step", "epoch", "saved", "gradient_accumulation_steps"),
+    [(4, 1, [], 1), (6, 2, [Progress(1)], 1), (6, 2, [Progress(1)], 2), (8, 2, [Progress(1)], 2)],
 )
-@pytest.mark.parametrize("gradient_accumulation_steps", [1, 2])
 def test_gradients_that_are_no_numbers_are_not_saved_and_the_offered_way_goes_on_to_the_end(
     options, tmp_path, monkeypatch, bad_step, epoch, saved, gradient_accumulation_steps
 ):

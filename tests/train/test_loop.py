@@ -190,21 +190,31 @@ def in_a_process(folder, options, **more):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
 
 
+#: A run that gives the same bits again, and saves after each update.
+SAME_BITS = {"deterministic": True, "save_minutes": 1e-9}
+
+
+@pytest.fixture(scope="module")
+def whole(records, tmp_path_factory):
+    """The folder of such a run that nobody kills."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert in_a_process(folder, small_options(records, folder / "run", **SAME_BITS)).returncode == 0
+    return folder / "run"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kill_at", [3, 5])  # within an epoch, and after its end
-def test_a_run_that_was_killed_ends_with_the_same_bits(options, tmp_path, kill_at):
+def test_a_run_that_was_killed_ends_with_the_same_bits(options, whole, tmp_path, kill_at):
     def run(output, **more):
-        changed = elsewhere(options, tmp_path / output, deterministic=True, save_minutes=1e-9)
-        return in_a_process(tmp_path, changed, **more)
+        return in_a_process(tmp_path, elsewhere(options, tmp_path / output, **SAME_BITS), **more)
 
-    assert run("whole").returncode == 0
     assert run("parts", kill_at=kill_at).returncode == -signal.SIGKILL
     saved = saved_progress(tmp_path / "parts/model_dump")[-1]
     assert saved.epoch * 4 + saved.update == kill_at - 1
     again = run("parts", resume=True)
     assert again.returncode == 0, again.stderr[-2000:]
     assert f"after {kill_at - 1} updates" in again.stderr
-    assert_same(tmp_path / "whole", tmp_path / "parts")
+    assert_same(whole, tmp_path / "parts")
 
 
 @pytest.mark.slow
