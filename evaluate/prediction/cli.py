@@ -11,6 +11,7 @@ from evaluate.options import LARGEST_BATCH
 from hrpose.command import UsageError, import_tensorflow, run
 from hrpose.storage import local_only
 from model.run_config import read_config
+from model.run_folder import checkpoints_folder
 from model.weight_choice import define_weight_flags
 from records.annotations.instance_checks import PERSON_CATEGORY
 from records.datasets import DATASETS
@@ -124,7 +125,7 @@ def _category(values: flags.FlagValues, run_dir: Path) -> int | None:
     """Whose boxes count; None for the only category in the file."""
     if values.category is not None:
         return values.category
-    dataset = DATASETS.get(read_config(run_dir / "model_dump").dataset)
+    dataset = DATASETS.get(read_config(checkpoints_folder(run_dir)).dataset)
     # A skeleton that the annotation file describes is of a category of that file's own.
     return PERSON_CATEGORY if dataset is not None and dataset.skeleton is not None else None
 
