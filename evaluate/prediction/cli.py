@@ -38,7 +38,7 @@ instance per box. Without --boxes the whole image is one box, which suits images
 name is that number, as COCO's 000000000139.jpg is of 139, or that text, with or without ending. The box is in
 pixels from the upper left corner of the upright image. "score" is 1 where it is missing. Of entries with a
 "category_id" those of --category count: by default 1, COCO's person; for a run on data of your own, the only
-one in the file. An image or a box that cannot be used is named and left out; the exit code is 1 only if no
+one in the file. An image or a box that cannot be used is named and rejected; the exit code is 1 only if no
 image could be used.
 """
 
@@ -74,7 +74,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_float(
         "min_score",
         0.2,
-        "Instances with a lower score are not drawn, and of the others no keypoint with a lower one. The "
+        "Instances with a lower score are not rendered, and of the others no keypoint with a lower one. The "
         "JSON has all of them.",
         **add,
     )
