@@ -60,7 +60,6 @@ class TrainOptions:
         clip_norm: what the norm of all gradients together is held below; None for no limit.
         ema_decay: of the moving average of the weights; None for none.
         sync_batch_norm: whether batch normalization looks at all GPUs' instances together.
-        augmentation: an `Augmentation`.
         coarse_dropout_probability: how often a rectangle of the input is blackened.
         initial_weights: file to start from; None for random weights.
         weights_given: whether the user named them, or none, and they were not just found.
