@@ -13,6 +13,7 @@ from hrpose.command import UsageError, import_tensorflow, run
 from hrpose.options import Option, define_options, options_of
 from hrpose.storage import local_only
 from model.run_config import read_config
+from model.run_folder import checkpoints_folder
 from model.weight_choice import define_weight_flags
 from records.datasets import BOXES, SPLITS
 
@@ -127,7 +128,7 @@ def main(values: flags.FlagValues) -> None:
     """Evaluates what the flags ask for."""
     local_only(values.run_dir, "run_dir")
     run_dir = Path(values.run_dir)
-    dataset = run_dataset(read_config(run_dir / "model_dump"))
+    dataset = run_dataset(read_config(checkpoints_folder(run_dir)))
     metrics = tuple(dict.fromkeys(values.metric or dataset.metrics))
     if unknown := [name for name in metrics if name not in METRICS]:
         raise UsageError(f"--metric={','.join(unknown)}: unknown; known: {', '.join(METRICS)}")

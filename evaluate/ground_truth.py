@@ -132,7 +132,7 @@ def read_ground_truth(
             unusable += 1
             continue
         verdict = selection.judge(entry)
-        if verdict.filtered == "not_a_person":
+        if verdict.filtered == "other_category":
             continue
         instance_id = entry.get("id")
         if is_id(instance_id):

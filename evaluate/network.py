@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from model.run_config import RunConfig, read_known_config
-from model.run_folder import checkpoint_folder, load_checkpoint
+from model.run_folder import checkpoint_folder, checkpoints_folder, load_checkpoint
 from model.weight_choice import choose_averaged, choose_epoch
 
 
@@ -55,7 +55,7 @@ def load_network(
         RunError: if there is no such run, epoch or average, or this version does not know its network or
             codec.
     """
-    checkpoints = Path(run_dir) / "model_dump"
+    checkpoints = checkpoints_folder(run_dir)
     config = read_known_config(checkpoints)
     chosen = choose_epoch(checkpoints, epoch)
     averaged = choose_averaged(config, checkpoints, averaged)

@@ -95,13 +95,12 @@ def make_metric_input(
     Raises:
         CommandError: if the network says NaN.
     """
-    instances = predictions
     try:
         kept, scores = rescore_and_nms(
-            instances.keypoints,
-            instances.areas,
-            instances.box_scores,
-            instances.image_ids,
+            predictions.keypoints,
+            predictions.areas,
+            predictions.box_scores,
+            predictions.image_ids,
             options.oks_threshold,
             options.min_visibility,
             options.soft_nms,
@@ -109,5 +108,7 @@ def make_metric_input(
         )
     except ValueError as error:
         raise CommandError(f"{title} on {split.ground_truth.path}: {error}") from error
-    results = as_results(instances.keypoints, instances.image_ids, kept, scores, split.ground_truth.category)
+    results = as_results(
+        predictions.keypoints, predictions.image_ids, kept, scores, split.ground_truth.category
+    )
     return MetricInput(split, predictions, kept, results, name)

@@ -8,6 +8,7 @@ import numpy as np
 from evaluate.ground_truth import GroundTruth, find_ground_truth
 from hrpose.storage import remote_errors
 from model.run_config import RunConfig
+from model.run_folder import checkpoints_folder
 from records.datasets import DATASETS, Dataset, DatasetPaths, dataset_paths
 from records.errors import RecordsError
 from records.manifest import MANIFEST, Manifest, read_manifest
@@ -33,7 +34,7 @@ class EvaluationPaths:
     @property
     def checkpoints(self) -> Path:
         """The folder of the run's configuration and checkpoints."""
-        return self.run_dir / "model_dump"
+        return checkpoints_folder(self.run_dir)
 
     @property
     def results(self) -> Path:

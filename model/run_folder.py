@@ -77,6 +77,11 @@ class Progress:
     update: int = 0
 
 
+def checkpoints_folder(run_dir: Path | str) -> Path:
+    """Where in a run's folder its configuration and its checkpoints stand."""
+    return Path(run_dir) / "model_dump"
+
+
 def checkpoint_folder(folder: Path | str, epoch: int, update: int = 0) -> Path:
     """Where the checkpoint of an epoch stands, or the one so many updates after it."""
     return Path(folder) / (f"epoch-{epoch:04d}" + (f"-update-{update:06d}" if update else ""))

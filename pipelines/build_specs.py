@@ -37,7 +37,6 @@ class Build:
         exif_orientation: "ignore", "apply" or "auto", see `pipelines.exif.orient`.
         detections: the detector's results, read if boxes is "detections".
         folder: where the records go.
-        options: `CropOptions`.
         clean_boxes: whether to cut ground-truth boxes to their image.
         skeleton_file: a file in the form of a category, whose fields replace those of the annotation file's;
             read if `skeleton` is None; None for nothing to replace.

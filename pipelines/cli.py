@@ -108,7 +108,6 @@ def format_table(manifest: Manifest, seconds: float) -> str:
     """What a finished build says for itself.
 
     Args:
-        manifest: its `Manifest`.
         seconds: how long it took.
     """
     size = sum(shard.size for shard in manifest.shards)

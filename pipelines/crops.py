@@ -87,8 +87,6 @@ def plain_views(
     Args:
         center, scale: (2,) of the instance, image pixels.
         keypoints: (K, 3) x, y in image pixels and visibility.
-        skeleton: the `Skeleton`.
-        options: `CropOptions`.
 
     Returns:
         centers, scales: (M, 2) float64 each, M from 1 to 3, image pixels; the instance's own are the first.
@@ -119,7 +117,6 @@ def crop_rectangle(
     Args:
         centers, scales: (M, 2) of its `plain_views`.
         image_size: (width, height) of the image.
-        options: `CropOptions`.
         margin: image pixels to add on every side, see `covering_rectangle`.
 
     Returns:
@@ -144,8 +141,6 @@ def cut_crop(
         pixels: (height, width, 3) uint8, BGR: the whole image.
         center, scale: (2,) of the instance, image pixels.
         keypoints: (K, 3) x, y in image pixels and visibility.
-        skeleton: the `Skeleton`.
-        options: `CropOptions`.
 
     Returns:
         crop: (h, w, 3) uint8, BGR.
@@ -189,7 +184,6 @@ def encode_crop(crop: Pixels, stored_scale: float, options: CropOptions) -> byte
     Args:
         crop: (h, w, 3) uint8, BGR.
         stored_scale: stored pixels per pixel of the network input.
-        options: `CropOptions`.
 
     Returns:
         bytes: a baseline JPEG with full color resolution, and where there is room for augmentation a
@@ -217,10 +211,6 @@ def make_record(
 
     Args:
         pixels: (height, width, 3) uint8, BGR: the whole image.
-        image: its `AnnotatedImage`.
-        instance: the `Instance`.
-        skeleton: the `Skeleton`.
-        options: `CropOptions`.
 
     Returns:
         {field: value} for `records.schema.to_example`; None if no view of the instance shows the image.

@@ -98,7 +98,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_float(
         "max_crop_scale",
         1.5,
-        "Large instances, and those with large halves if half bodies may be drawn, are stored at this many "
+        "Large instances, and those with large halves if half bodies may be sampled, are stored at this many "
         "times the network input's resolution at most.",
         lower_bound=0.1,
         **add,

@@ -77,7 +77,6 @@ def match_names(images: Iterable[AnnotatedImage], folder: str) -> list[Annotated
     elsewhere, stay what they are.
 
     Args:
-        images: list of `AnnotatedImage`.
         folder: the image folder.
 
     Returns:

@@ -81,7 +81,6 @@ def with_sizes(
     """Images with the size of their files' headers where none is stated; from a store many at a time.
 
     Args:
-        images: list of `AnnotatedImage`.
         folder, name_prefix, upright: as for `header_sizes`.
 
     Returns:

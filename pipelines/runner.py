@@ -41,7 +41,6 @@ def run_pipeline(job: ShardJob, beam_args: Sequence[str], instances: int) -> Non
     """Runs the Beam job with a progress bar. Without a runner in `beam_args` it runs on this host.
 
     Args:
-        job: the `ShardJob`.
         beam_args: arguments for Beam's `PipelineOptions`, as `pipelines.runner_options.beam_arguments`
             returns them.
         instances: how many instances are planned.

@@ -33,8 +33,6 @@ class ShardJob:
         folder: where the shards go.
         dataset, split: parts of the shards' names.
         count: number of shards.
-        skeleton: the `Skeleton`.
-        options: `CropOptions`.
         key: stands for all that decides the shards besides their plans. Each plan file begins with it, so
             that workers of an earlier job, which may still be busy, neither read nor pass for this one's.
         follow_links: whether links may lead out of the image folder.

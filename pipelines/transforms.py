@@ -103,8 +103,6 @@ def make_records(
     """Makes the records of a shard, one after the other.
 
     Args:
-        images: list of `AnnotatedImage`.
-        job: `ShardJob`.
         records: `Spool` that takes the serialized records, in hash order of the instances.
 
     Returns:

@@ -7,6 +7,7 @@ from typing import Any
 from model.codecs import DEFAULT_CODEC
 from model.networks import DEFAULT_NETWORK
 from model.run_config import RunConfig
+from model.run_folder import checkpoints_folder
 from records.augment import Augmentation
 from records.datasets import DATASETS, DatasetPaths
 from records.manifest import Manifest
@@ -30,7 +31,7 @@ class TrainPaths:
     @property
     def checkpoints(self) -> Path:
         """The folder of the run's configuration and checkpoints."""
-        return self.run_dir / "model_dump"
+        return checkpoints_folder(self.run_dir)
 
     @property
     def log(self) -> Path:
@@ -59,7 +60,6 @@ class TrainOptions:
         clip_norm: what the norm of all gradients together is held below; None for no limit.
         ema_decay: of the moving average of the weights; None for none.
         sync_batch_norm: whether batch normalization looks at all GPUs' instances together.
-        augmentation: an `Augmentation`.
         coarse_dropout_probability: how often a rectangle of the input is blackened.
         initial_weights: file to start from; None for random weights.
         weights_given: whether the user named them, or none, and they were not just found.

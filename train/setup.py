@@ -39,7 +39,6 @@ class Run:
     """A run that is ready to go.
 
     Attributes:
-        options: `TrainOptions`.
         cluster, strategy: workers and devices.
         manifest: of the training records.
         config: the run's `RunConfig`.

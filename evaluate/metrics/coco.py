@@ -24,6 +24,7 @@ from evaluate.metrics.pck import pck_of_boxes
 from evaluate.run_inputs import EvaluationSplit
 from hrpose.atomic_files import write_whole
 from nms import COCO_SIGMAS
+from records.datasets import DATASETS
 
 NUMBERS = (
     ("AP", "Average Precision", "0.50:0.95", "all"),
@@ -252,8 +253,9 @@ def _crowded(annotated: GroundTruth) -> tuple[str, ...]:
 
 
 def _submission(metric_input: MetricInput) -> tuple[Path, ...]:
-    """For COCO's own images without annotations the file for its server: a tuple of one path, or none."""
-    if metric_input.split.manifest.dataset != "coco":
+    """For images that COCO's server evaluates the file for it: a tuple of one path, or none."""
+    dataset = DATASETS.get(metric_input.split.manifest.dataset)
+    if dataset is None or not dataset.has_coco_server:
         return ()
     stem, name = metric_input.split.ground_truth.path.stem, metric_input.name
     split = stem.removeprefix("image_info_").removeprefix("person_keypoints_")

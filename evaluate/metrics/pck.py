@@ -35,7 +35,7 @@ def pck(
         threshold: float, > 0.
 
     Returns:
-        Dict: "mean", percent of all annotated keypoints that are right, NaN without any; "per_keypoint", (K,)
+        Dict: "mean", percent of all annotated keypoints that are right, NaN without any; "per_joint", (K,)
         float64, the same of each keypoint, NaN where nobody has it annotated.
 
     Raises:

@@ -60,7 +60,7 @@ def pckh(
 
     Returns:
         Dict of float: "head", "shoulder", "elbow", "wrist", "hip", "knee", "ankle" (mean of left and right);
-        "mean" of all annotated keypoints but pelvis and thorax; and "per_keypoint", (16,) float64. NaN stands
+        "mean" of all annotated keypoints but pelvis and thorax; and "per_joint", (16,) float64. NaN stands
         for what no one has annotated.
 
     Raises:

@@ -11,6 +11,7 @@ from evaluate.options import LARGEST_BATCH
 from hrpose.command import UsageError, import_tensorflow, run
 from hrpose.storage import local_only
 from model.run_config import read_config
+from model.run_folder import checkpoints_folder
 from model.weight_choice import define_weight_flags
 from records.annotations.instance_checks import PERSON_CATEGORY
 from records.datasets import DATASETS
@@ -37,7 +38,7 @@ instance per box. Without --boxes the whole image is one box, which suits images
 name is that number, as COCO's 000000000139.jpg is of 139, or that text, with or without ending. The box is in
 pixels from the upper left corner of the upright image. "score" is 1 where it is missing. Of entries with a
 "category_id" those of --category count: by default 1, COCO's person; for a run on data of your own, the only
-one in the file. An image or a box that cannot be used is named and left out; the exit code is 1 only if no
+one in the file. An image or a box that cannot be used is named and rejected; the exit code is 1 only if no
 image could be used.
 """
 
@@ -73,7 +74,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_float(
         "min_score",
         0.2,
-        "Instances with a lower score are not drawn, and of the others no keypoint with a lower one. The "
+        "Instances with a lower score are not rendered, and of the others no keypoint with a lower one. The "
         "JSON has all of them.",
         **add,
     )
@@ -124,7 +125,7 @@ def _category(values: flags.FlagValues, run_dir: Path) -> int | None:
     """Whose boxes count; None for the only category in the file."""
     if values.category is not None:
         return values.category
-    dataset = DATASETS.get(read_config(run_dir / "model_dump").dataset)
+    dataset = DATASETS.get(read_config(checkpoints_folder(run_dir)).dataset)
     # A skeleton that the annotation file describes is of a category of that file's own.
     return PERSON_CATEGORY if dataset is not None and dataset.skeleton is not None else None
 

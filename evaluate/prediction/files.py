@@ -95,11 +95,11 @@ def write_results(
         pixels: (height, width, 3) RGB.
         instances: {"box", "score", "keypoints": (K, 3) x, y in image pixels, and score}, best first.
         skeleton: of their keypoints.
-        min_score: instances and keypoints with a lower score are not drawn.
+        min_score: instances and keypoints with a lower score are not rendered.
         about: more to say in the JSON file.
 
     Returns:
-        How many instances are drawn.
+        How many instances are rendered.
     """
     rendered, sides = pixels, keypoint_sides(skeleton.keypoints)
     shown = [instance for instance in instances if instance["score"] >= min_score]
@@ -116,7 +116,7 @@ def write_results(
         **about,
         "width": pixels.shape[1],
         "height": pixels.shape[0],
-        "people": [
+        "instances": [
             {
                 **instance,
                 "keypoints": dict(zip(skeleton.keypoints, instance["keypoints"].tolist(), strict=True)),

@@ -50,7 +50,7 @@ class PredictOptions:
         averaged: whether to take the moving average of the weights; None for where the run keeps one.
         flip_test: whether to average with the mirrored image's heatmaps.
         exif_orientation: whether to turn images upright as their EXIF data say.
-        min_score: instances and keypoints with a lower score are not drawn.
+        min_score: instances and keypoints with a lower score are not rendered.
         batch_size: instances per forward pass.
     """
 
@@ -65,7 +65,7 @@ class PredictOptions:
 
 
 def predict_images(images: Sequence[Path], boxes: ImageBoxes | None, options: PredictOptions) -> int:
-    """Predicts, draws and writes; images that cannot be read are reported and left out.
+    """Predicts, renders and writes; images that cannot be read are reported and rejected.
 
     Args:
         images: at least one.
@@ -133,7 +133,7 @@ def predict_images(images: Sequence[Path], boxes: ImageBoxes | None, options: Pr
     if failed:
         log.warning("%s of %s could not be used", f"{failed:,}", f"{len(images):,}")
     print(
-        f"{instances:,} instances in {used:,} image{'s' * (used != 1)}, {rendered:,} drawn "
+        f"{instances:,} instances in {used:,} image{'s' * (used != 1)}, {rendered:,} rendered "
         f"(score of at least {options.min_score:g})"
     )
     print(f"results: {folder}")

@@ -10,7 +10,7 @@ from absl import flags
 
 from hrpose.command import CommandError, UsageError, captured_stderr, import_tensorflow, run
 from model.run_config import RunConfig, read_known_config
-from model.run_folder import load_checkpoint
+from model.run_folder import checkpoints_folder, load_checkpoint
 from model.weight_choice import choose_averaged, choose_epoch, define_weight_flags
 
 NAME = "python model/export.py"
@@ -224,7 +224,7 @@ def options_from(values: flags.FlagValues) -> ExportOptions:
 def main(values: flags.FlagValues) -> None:
     """Exports what the flags ask for, and shows how to run it."""
     options = options_from(values)
-    folder = Path(options.run_dir) / "model_dump"
+    folder = checkpoints_folder(options.run_dir)
     config = read_known_config(folder)
     epoch = choose_epoch(folder, options.epoch)
     averaged = choose_averaged(config, folder, options.averaged)

@@ -19,11 +19,12 @@ Turns a weight file into one that training starts from.
 
   python model/weights.py import --from hrnet_w32-36af842e.pth --to dataset/imagenet_weights/hrnet_w32
   python train/main.py --model=w32
-  python model/weights.py import --from output --epoch best --to hrnet_w32_mine
+  python model/weights.py import --run_dir output --epoch best --to hrnet_w32_mine
 
 Read are the authors' ImageNet and pose files (.pth; needs PyTorch: pip install 'torch>=2.6'), timm's
-hrnet_w30, hrnet_w32 and hrnet_w48 (.safetensors), and checkpoints of train/main.py (the run's folder, or a
-folder epoch-NNNN): the moving average of the weights where the run keeps one, or what --noaveraged says.
+hrnet_w30, hrnet_w32 and hrnet_w48 (.safetensors), and checkpoints of train/main.py (of the run in
+--run_dir, or --from a folder epoch-NNNN): the moving average of the weights where the run keeps one, or what
+--noaveraged says.
 Written is a .safetensors file with the authors' names, float32, for which PyTorch is not needed. What the
 pose network has no place for, such as a classifier, is left out and named.
 
@@ -34,11 +35,10 @@ Exits with 0 if the file is written, 2 for wrong usage, 1 if the weights cannot 
 def define_flags(values: flags.FlagValues) -> None:
     """Defines the flags of ``import`` in an absl `FlagValues`."""
     flags.DEFINE_string(
-        "from",
-        None,
-        "Weights to read: a file, a run's folder (what train/main.py calls --run_dir), or a folder "
-        "epoch-NNNN.",
-        flag_values=values,
+        "from", None, "Weights to read: a file, or a checkpoint's folder epoch-NNNN.", flag_values=values
+    )
+    flags.DEFINE_string(
+        "run_dir", None, "In place of --from: the run's folder, of which --epoch is read.", flag_values=values
     )
     flags.DEFINE_string(
         "to",
@@ -53,10 +53,16 @@ def define_flags(values: flags.FlagValues) -> None:
 
 def main(values: flags.FlagValues) -> None:
     """Imports what the flags name, and shows what became of it."""
-    for flag, what in (("from", "the weights to read"), ("to", "the file to write")):
-        if values[flag].value is None:
-            raise UsageError(f"--{flag} is missing: {what}")
-    given, target = str(values["from"].value), Path(values.to)
+    file, run_dir = values["from"].value, values.run_dir
+    if file is None and run_dir is None:
+        raise UsageError("--from is missing: the weights to read; or --run_dir, a run's folder")
+    if file is not None and run_dir is not None:
+        raise UsageError("--from and --run_dir both say what to read; give one of them")
+    if run_dir is None and values.epoch is not None:
+        raise UsageError(f"--epoch chooses a checkpoint of --run_dir, and --from={file} is one already")
+    if values.to is None:
+        raise UsageError("--to is missing: the file to write")
+    given, target = str(run_dir if file is None else file), Path(values.to)
     if not target.name or target.is_dir():
         raise WeightsError(f"--to={values.to}: expected a file to write, for example hrnet_w32")
     if target.suffix != ".safetensors":
@@ -65,7 +71,7 @@ def main(values: flags.FlagValues) -> None:
         raise WeightsError(f"{target} is there already; --overwrite replaces it")
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the network is asked for names and shapes only
     try:
-        source = checkpoint_of(given, values.epoch)
+        source = given if run_dir is None else checkpoint_of(run_dir, values.epoch)
         done = import_weights(source, target, values.averaged)
     except WeightsError as error:
         if given in str(error) or isinstance(error.__cause__, OSError):

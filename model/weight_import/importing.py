@@ -10,37 +10,28 @@ from hrpose.atomic_files import WriteError, write_whole
 from hrpose.command import captured_stderr, import_tensorflow
 from model.networks import NETWORKS
 from model.official_weights import official_shapes
-from model.run_config import CONFIG
-from model.run_folder import Progress, checkpoint_folder, require_saved
+from model.run_config import read_config
+from model.run_folder import Progress, checkpoint_folder, checkpoints_folder, require_saved
 from model.weight_choice import choose_epoch
 from model.weight_import.initial_weights import fit_backbone, head_size, is_named_for, network_of
-from model.weight_import.readers import EMA, LEARNED, WeightsError, read_weights, sha256, weights_file
+from model.weight_import.readers import EMA, WeightsError, read_weights, sha256, weights_file
 
 
-def checkpoint_of(source: Path | str, epoch: int | str | None) -> Path:
-    """The checkpoint's folder, if `source` is a run's folder; anything else is returned as it is.
+def checkpoint_of(run_dir: Path | str, epoch: int | str | None) -> Path:
+    """The folder of a run's checkpoint.
 
     Args:
-        source: path of a file or folder.
-        epoch: as for `model.weight_choice.choose_epoch`; for runs only.
+        run_dir: the run's folder, with model_dump/.
+        epoch: as for `model.weight_choice.choose_epoch`.
 
     Raises:
-        RunError: if the run has no such epoch.
-        WeightsError: if there is an epoch, but no run.
+        RunError: if there is no such run, or it has no such epoch.
     """
-    source = Path(source)
-    is_checkpoint = (source / LEARNED).is_file()  # other programs' folders may have a config.json too
-    for folder in () if is_checkpoint else (source / "model_dump", source):
-        if (folder / CONFIG).is_file():
-            progress = Progress(choose_epoch(folder, epoch))
-            require_saved(folder, progress)
-            return checkpoint_folder(folder, progress.epoch)
-    if epoch is not None:
-        raise WeightsError(
-            f"{source} is no run's folder, so there is no --epoch to choose; expected what train/main.py "
-            "calls --run_dir"
-        )
-    return source
+    folder = checkpoints_folder(run_dir)
+    read_config(folder)  # says so if there is no run
+    progress = Progress(choose_epoch(folder, epoch))
+    require_saved(folder, progress)
+    return checkpoint_folder(folder, progress.epoch)
 
 
 @dataclass(frozen=True)

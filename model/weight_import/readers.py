@@ -105,7 +105,7 @@ def weights_file(path: Path | str, averaged: bool | None = None) -> Path:
         if not learned.is_file():
             raise WeightsError(
                 f"{path} is a folder without {LEARNED}; name a file, or a checkpoint such as "
-                "output/model_dump/epoch-0210"
+                "output/model_dump/epoch-0210; a run's own folder is --run_dir"
             )
         if averaged and not ema.is_file():
             raise WeightsError(
@@ -120,7 +120,7 @@ def weights_file(path: Path | str, averaged: bool | None = None) -> Path:
         path = learned if averaged is False or not ema.is_file() else ema
     elif averaged is not None:
         raise WeightsError(
-            f"{path} is no folder of a run or a checkpoint, so there is nothing to choose; leave out "
+            f"{path} is no checkpoint's folder, so there is nothing to choose; leave out "
             "--averaged or --noaveraged"
         )
     if not path.is_file():

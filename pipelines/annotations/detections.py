@@ -60,7 +60,7 @@ def read_detections(
         box: Any = entry.get("bbox")
         score: Any = entry.get("score")
         if category.id not in (given := entry.get("category_id", category.id), whole_number(given)):
-            filtered["not_a_person"] += 1
+            filtered["other_category"] += 1
             others[described(given)] += 1
         elif (image := finder(entry.get("image_id"))) is None:
             filtered["image_of_another_split"] += 1
@@ -76,13 +76,13 @@ def read_detections(
             image.instances.append(Instance(position, box, keypoints, box[2] * box[3], score))
     if not detections:
         raise BuildError(f"{path} is an empty list; expected a detector's boxes")
-    if filtered["not_a_person"] == len(detections):
+    if filtered["other_category"] == len(detections):
         theirs = ", ".join(f"{count:,} of {name}" for name, count in others.most_common(5))
         raise BuildError(
             f"{path}: none of its {len(detections)} boxes is of the category {category.id}; "
             f"--detection_category says which to take: it has {theirs}"
         )
-    if filtered["image_of_another_split"] == len(detections) - filtered["not_a_person"]:
+    if filtered["image_of_another_split"] == len(detections) - filtered["other_category"]:
         raise BuildError(
             f"{path}: none of its {len(detections)} boxes belongs to one of the {len(images)} images of "
             f"this split; expected a detector's results for these images. {finder.compared()}"

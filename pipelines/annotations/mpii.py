@@ -111,7 +111,6 @@ def coco_files(
     start with "images/".
 
     Args:
-        entries: list of `Entry`.
         image_size_of: function: file name -> (width, height) in pixels, or None.
         boxes: one of `MPII_BOXES`.
 

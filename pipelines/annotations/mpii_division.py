@@ -68,7 +68,6 @@ def divide(entries: Sequence[Entry], listed: Sequence[Listed], where: str) -> tu
     neither part, because training on them would show the network a validation image.
 
     Args:
-        entries: list of `Entry`.
         listed: list of (file name, instance), as `read_list` returns it.
         where: where the list was read, for messages.
 

@@ -59,7 +59,7 @@ def _annotated(build, annotations, image_ids, lenient):
         image_ids=image_ids,
         complete=complete if lenient else None,
     )
-    if source.filtered.keys() == {"not_a_person"} and not source.images and not source.rejected:
+    if source.filtered.keys() == {"other_category"} and not source.images and not source.rejected:
         coco.refuse_other_categories(annotations, build.annotations, build.skeleton)
     return replace(source, filtered=build.filtered | source.filtered)
 

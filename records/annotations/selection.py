@@ -100,7 +100,7 @@ class Selection:
     def _reason_to_filter(self, entry: Mapping[str, Any]) -> str | None:
         """Why an annotation is left out on purpose whatever its keypoints are, or None."""
         if entry.get("category_id", self._category) != self._category:
-            return "not_a_person"
+            return "other_category"
         if self._image_ids is not None and not (
             is_id(entry.get("image_id")) and entry["image_id"] in self._image_ids
         ):

@@ -20,10 +20,10 @@ POSITIONAL = ("DIR",)
 DESCRIPTION = """
 Checks every shard of a folder of records against the manifest: size, SHA-256, number of records, every field
 of every record, every crop; and the two files by which TensorFlow Datasets reads them. Shows the sizes of
-boxes and crops and how often each keypoint is labeled, and draws some of the instances.
+boxes and crops and how often each keypoint is labeled, and renders some of the instances.
 
   python records/check.py dataset/COCO/records/train
-  python records/check.py dataset/COCO/records/val --num_images=60 --image=people.png
+  python records/check.py dataset/COCO/records/val --num_images=60 --image=instances.png
 
 Exits with 0 if all is well, else with 1 and one line for each damaged file.
 """

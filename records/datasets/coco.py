@@ -13,4 +13,5 @@ DATASET = Dataset(
         images="images/{split}2017",
     ),
     metrics=("coco",),
+    has_coco_server=True,
 )

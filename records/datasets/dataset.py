@@ -86,6 +86,7 @@ class Dataset:
             `pipelines.exif.orient`. Published datasets were annotated on the pixels as they are stored.
         user_data: whether it stands for a user's own files, which may be called anything: where they are is
             said by ``--annotations`` and ``--images``, and results are named after the records too.
+        has_coco_server: whether COCO's server evaluates its images that have no public annotations.
         options: flags of its own. The conversion that brings it to COCO format gets their values.
         adapted: function of the dataset and of these values; returns the dataset as they make it.
     """
@@ -101,6 +102,7 @@ class Dataset:
     lenient: bool = False
     exif_orientation: str = "ignore"
     user_data: bool = False
+    has_coco_server: bool = False
     options: tuple[Option, ...] = ()
     adapted: Callable[["Dataset", Mapping[str, Any]], "Dataset"] = _as_it_is
 

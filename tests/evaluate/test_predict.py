@@ -197,7 +197,7 @@ def test_a_folder_gives_an_image_and_a_json_file_each(run, images, tmp_path, cap
     for path in out.glob("*.json"):
         content = json.loads(path.read_text())
         assert (content["width"], content["height"], content["boxes"]) == (120, 90, "whole image")
-        (instance,) = content["people"]
+        (instance,) = content["instances"]
         assert instance["box"] == [0, 0, 120, 90]
         assert list(instance["keypoints"]) == list(COCO.keypoints)
         assert np.isfinite(list(instance["keypoints"].values())).all()
@@ -269,7 +269,7 @@ def test_the_category_is_coco_s_for_named_datasets_and_the_file_s_for_users_own(
     assert command([*arguments, "--run_dir", str(run)]) == 1
     assert "is of category 1; they are of 7 (1). --category says which" in capsys.readouterr().err
     assert command([*arguments, "--run_dir", str(run), "--category=7"]) == 0
-    assert len(json.loads((tmp_path / "b.json").read_text())["people"]) == 1
+    assert len(json.loads((tmp_path / "b.json").read_text())["instances"]) == 1
     shutil.copytree(run, tmp_path / "custom")
     write_config(tmp_path / "custom/model_dump", replace(CONFIG, dataset="custom"))
     assert command([*arguments, "--run_dir", str(tmp_path / "custom")]) == 0
@@ -281,7 +281,7 @@ def test_the_flip_test_is_on_unless_told_otherwise(run, images, tmp_path):
     assert command([*arguments, str(tmp_path / "both")]) == 0
     assert command([*arguments, str(tmp_path / "one"), "--noflip_test"]) == 0
     (both, one) = (json.loads((tmp_path / name / "b.json").read_text()) for name in ("both", "one"))
-    assert both["people"] != one["people"]
+    assert both["instances"] != one["instances"]
     assert not both["averaged"]
 
 
@@ -299,16 +299,16 @@ def test_images_without_boxes_and_boxes_outside_of_the_image(run, images, tmp_pa
     said = capsys.readouterr()
     assert "b.jpg: the box [500.0, 5.0, 50.0, 60.0] lies outside of the image" in said.err
     assert "1 images have no boxes" in said.err
-    assert json.loads((out / "000000000139.json").read_text())["people"] == []
-    (instance,) = json.loads((out / "b.png.json").read_text())["people"]
+    assert json.loads((out / "000000000139.json").read_text())["instances"] == []
+    (instance,) = json.loads((out / "b.png.json").read_text())["instances"]
     assert instance["box"] == [5, 5, 50, 60]
 
 
 def test_nobody_below_min_score_is_rendered_but_everybody_is_in_the_file(run, images, tmp_path, capsys):
     arguments = ["--image", str(images / "b.png"), "--run_dir", str(run), "--output_dir", str(tmp_path)]
     assert command([*arguments, "--min_score=1e9"]) == 0
-    assert "1 instances in 1 image, 0 drawn" in capsys.readouterr().out
-    assert len(json.loads((tmp_path / "b.json").read_text())["people"]) == 1
+    assert "1 instances in 1 image, 0 rendered" in capsys.readouterr().out
+    assert len(json.loads((tmp_path / "b.json").read_text())["instances"]) == 1
     rendered, image = cv2.imread(str(tmp_path / "b_pose.jpg")), cv2.imread(str(images / "b.png"))
     assert np.abs(rendered.astype(int) - image).mean() < 5
 

@@ -152,16 +152,16 @@ def run(tmp_path_factory, state):
 @pytest.mark.parametrize(
     ("source", "choice", "bias"),
     [
-        ("", {}, 27),
-        ("", {"epoch": "best"}, 23),
-        ("model_dump", {"epoch": 3, "averaged": False}, 13),
-        ("model_dump/epoch-0007", {"averaged": True}, 27),
-        ("model_dump/epoch-0007", {"averaged": False}, 17),
-        ("model_dump/epoch-0007/model.safetensors", {}, 17),
+        (lambda run: checkpoint_of(run, None), {}, 27),
+        (lambda run: checkpoint_of(run, "best"), {}, 23),
+        (lambda run: checkpoint_of(run, 3), {"averaged": False}, 13),
+        (lambda run: run / "model_dump/epoch-0007", {"averaged": True}, 27),
+        (lambda run: run / "model_dump/epoch-0007", {"averaged": False}, 17),
+        (lambda run: run / "model_dump/epoch-0007/model.safetensors", {}, 17),
     ],
 )
 def test_of_a_run_the_average_is_taken_unless_told_otherwise(tmp_path, run, source, choice, bias):
-    target, checkpoint = tmp_path / "mine.safetensors", checkpoint_of(run / source, choice.pop("epoch", None))
+    target, checkpoint = tmp_path / "mine.safetensors", source(run)
     averaged = import_weights(checkpoint, target, **choice).averaged
     assert load_file(target)["final_layer.bias"].tolist() == [bias] * 17
     with safe_open(target, "np") as file:
@@ -179,10 +179,10 @@ def test_training_starts_from_the_average_of_a_checkpoint_too(run):
 def test_what_a_run_or_a_file_does_not_have_is_said(tmp_path, run, state):
     with pytest.raises(RunError, match=r"no epoch in .* is known to have validated best"):
         checkpoint_of(copy_without_best(run, tmp_path), "best")
-    with pytest.raises(
-        WeightsError, match=r"epoch-0007 is no run's folder, so there is no --epoch to choose"
-    ):
+    with pytest.raises(RunError, match=r"no run in .*epoch-0007/model_dump: config.json is missing"):
         checkpoint_of(run / "model_dump/epoch-0007", 3)
+    with pytest.raises(WeightsError, match=r"a run's own folder is --run_dir"):
+        import_weights(run, tmp_path / "out.safetensors")
     with pytest.raises(RunError, match=r"epoch 5 was never saved in .*; saved epochs: 3, 7$"):
         checkpoint_of(run, 5)
     save_file(state, tmp_path / "in.safetensors")
@@ -199,7 +199,7 @@ def test_a_full_disk_is_named_and_leaves_what_was_there(tmp_path, monkeypatch, c
     target.write_bytes(b"before")
     full_disk_at("mine", monkeypatch)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert command(["import", f"--from={run}", f"--to={target}", "--overwrite"]) == 1
+    assert command(["import", f"--run_dir={run}", f"--to={target}", "--overwrite"]) == 1
     said = capsys.readouterr().err
     assert said.startswith(f"python model/weights.py import: {target} could not be written: ")
     assert "No space left on device; see to it" in said
@@ -232,6 +232,9 @@ def test_a_file_that_is_there_is_replaced_only_when_asked(tmp_path, state):
 def test_wrong_usage_exits_with_2_and_says_what_is_expected(tmp_path):
     assert "nothing is given, expected import" in refused(2, tmp_path)
     assert "--from is missing" in refused(2, tmp_path, "import")
+    assert "--to is missing" in refused(2, tmp_path, "import", "--run_dir=output")
+    assert "both say what to read" in refused(2, tmp_path, "import", "--from=a", "--run_dir=b", "--to=c")
+    assert "--from=a is one already" in refused(2, tmp_path, "import", "--from=a", "--epoch=3", "--to=c")
     assert "received 'export', expected import" in refused(2, tmp_path, "export")
 
 

@@ -54,14 +54,14 @@ def test_a_detection_keeps_its_box_its_score_and_its_place_in_the_file():
     assert (one.instance_id, one.box, one.score) == (1, [-5, 40, 100.5, 60], 0.25)
     assert one.area == 100.5 * 60
     assert one.keypoints == [0] * 51
-    assert source.filtered == {"not_a_person": 1}
+    assert source.filtered == {"other_category": 1}
 
 
 @pytest.mark.filterwarnings("ignore:.*because of their image ids")
 @pytest.mark.parametrize(
     ("reason", "change"),
     [
-        ("not_a_person", {"category_id": 2}),
+        ("other_category", {"category_id": 2}),
         ("image_of_another_split", {"image_id": 99}),
         ("image_of_another_split", {"image_id": {}}),
         ("low_score", {"score": 0.29}),
@@ -225,11 +225,11 @@ def test_the_category_is_that_of_the_annotations_unless_another_is_named(tmp_pat
     write_json(tmp_path / "dets/human_detection.json", boxes)
     build = make_build(tmp_path, tmp_path / "out", "val", "detections")
     manifest = build_records(build)
-    assert (manifest.records, manifest.filtered) == (2, {"not_a_person": 1})
+    assert (manifest.records, manifest.filtered) == (2, {"other_category": 1})
     with pytest.raises(BuildError, match="detection_category was None, now 3"):
         build_records(replace(build, detection_category=3))
     manifest = build_records(replace(build, detection_category=3, overwrite=True))
-    assert (manifest.records, manifest.filtered) == (1, {"not_a_person": 2})
+    assert (manifest.records, manifest.filtered) == (1, {"other_category": 2})
     with pytest.raises(BuildError, match="none of its 3 boxes is of the category 4; --detection_category"):
         build_records(replace(build, detection_category=4, overwrite=True))
 

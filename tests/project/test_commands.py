@@ -156,7 +156,7 @@ def test_the_same_commands_on_real_coco(tmp_path):
     where = ("--dataset_dir", data)
     built = succeeds(tmp_path, "pipelines/build_records.py", *where, "--input_size=96x128").stdout
     assert re.findall(r"instances +([\d,]+)  of 17", built) == ["86", "68", "200"]
-    for reason in ("81  no_keypoints", "5  crowd", "4  not_a_person"):
+    for reason in ("81  no_keypoints", "5  crowd", "4  other_category"):
         assert reason in built
     succeeds(tmp_path, "train/main.py", *where, *TINY_RUN, "--epochs=2", "--batch_size=16")
     for boxes, kept in (("detections", 200), ("ground_truth", 68)):

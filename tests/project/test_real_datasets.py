@@ -75,7 +75,7 @@ def test_coco(tmp_path, capsys):
     assert counts(manifests) == {
         "train": (86, {"no_keypoints": 81, "crowd": 5}, {}),
         "val": (68, {"no_keypoints": 49, "crowd": 1}, {}),
-        "val_detections": (200, {"not_a_person": 4}, {}),
+        "val_detections": (200, {"other_category": 4}, {}),
     }
     for split in ("train", "val"):
         path = data / f"annotations/person_keypoints_{split}2017.json"

@@ -136,7 +136,7 @@ def test_the_only_category_that_is_annotated_is_taken(tmp_path):
     unlabeled = {"id": 9, "image_id": 1, "category_id": 19, "keypoints": [0] * 6, "bbox": BOX}
     source, warned = read(tmp_path, data_of([hand(1, 1), unlabeled], categories=[FOOT, HAND]))
     assert source.skeleton.keypoints == tuple(HAND["keypoints"])
-    assert (source.count, source.filtered) == (1, {"not_a_person": 1})
+    assert (source.count, source.filtered) == (1, {"other_category": 1})
     assert "only hand (id 1) is annotated and taken, not foot (id 19)" in warned[0]
 
 
