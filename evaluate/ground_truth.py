@@ -1,8 +1,7 @@
 """What predictions are measured against: the annotation file that the records were built with."""
 
 import hashlib
-from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +46,7 @@ class GroundTruth:
     instances: dict[int, dict[str, Any]]
     listed: tuple[int, ...]
     category: int
-    image_ids: AbstractSet[int] | None
+    image_ids: Collection[int] | None
     unusable: int
     labeled: bool
     has_areas: bool
@@ -91,7 +90,7 @@ def read_ground_truth(
     path: Path,
     annotations: Mapping[str, Any],
     skeleton: Skeleton,
-    image_ids: AbstractSet[int] | None = None,
+    image_ids: Collection[int] | None = None,
     *,
     clean_boxes: bool = True,
 ) -> GroundTruth:

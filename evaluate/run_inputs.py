@@ -128,7 +128,7 @@ def find_evaluation_split(paths: EvaluationPaths, config: RunConfig) -> Evaluati
     if not manifest.records:
         raise RecordsError(
             f"the records in {paths.records} hold nobody, so there is nothing to predict; records/check.py "
-            f"{paths.records} says why instances were left out"
+            f"{paths.records} says why instances were filtered or rejected"
         )
     skeleton = Skeleton.from_json(config.skeleton)
     file = paths.dataset.annotations[manifest.split]

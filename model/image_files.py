@@ -84,7 +84,7 @@ def read_images(folder: Path | str, input_size: Sequence[int], limit: int) -> np
     if not read:
         raise ImageError(f"none of the {len(failed):,} images in {folder} can be used: {failed[0]}")
     if failed:
-        log.warning("left out %s images that cannot be used: %s", f"{len(failed):,}", failed[0])
+        log.warning("rejected %s images that cannot be used: %s", f"{len(failed):,}", failed[0])
     return np.stack(read)
 
 

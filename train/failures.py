@@ -71,7 +71,7 @@ class TrainStepCheck:
         )
         if step - 1 in filtered:
             return message + (
-                f"Update {step - 1:,} was left out already, so it is the weights rather than these "
+                f"Update {step - 1:,} was skipped already, so it is the weights rather than these "
                 f"instances: a new run (--run_dir) with {GENTLER} may help, or --continue once the last "
                 f"checkpoint in {run.checkpoints.folder} is moved away"
             )

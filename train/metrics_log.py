@@ -87,7 +87,7 @@ class MetricLog:
         values, per_keypoint = summary
         self.record("train", epoch, values, per_keypoint)
         if values["loss"] is None:
-            log.info("epoch %d: nothing was learned, every update was left out", epoch)
+            log.info("epoch %d: nothing was learned, every update was skipped", epoch)
             return
         accuracy = "unknown" if values["accuracy"] is None else f"{values['accuracy']:.3f}"
         log.info(

@@ -208,7 +208,7 @@ def measure(metric_input: MetricInput) -> MetricResult:
         table += "\nNo poses were kept, so nobody is found."
     if annotated.unusable:
         table += (
-            f"\n{annotated.unusable:,} annotations without usable id, image, box or keypoints are left out"
+            f"\n{annotated.unusable:,} annotations without usable id, image, box or keypoints are rejected"
         )
     if not annotated.has_areas:
         remark = "The annotations have no areas; OKS takes those of the boxes."

@@ -39,7 +39,7 @@ def read_boxes(
     Returns:
         found: {image: (boxes (N, 4) x y w h in image pixels, scores (N,))}, N >= 1;
             images without boxes are not in it.
-        notes: lines for the user: what was assumed, and what is left out.
+        notes: lines for the user: what was assumed, and what is rejected.
 
     Raises:
         CommandError: if the file cannot be read or is of another form, several categories or images could
@@ -87,7 +87,7 @@ def read_boxes(
     if elsewhere:
         notes.append(f"{len(elsewhere):,} boxes are of images that are not there, for example {elsewhere[0]}")
     if problems:
-        notes.append(f"{len(problems):,} boxes are left out, the first because of {problems[0]}")
+        notes.append(f"{len(problems):,} boxes are rejected, the first because of {problems[0]}")
     return {
         image: (np.array([box for box, _ in boxes]), np.array([score for _, score in boxes]))
         for image, boxes in found.items()

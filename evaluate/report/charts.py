@@ -57,13 +57,12 @@ def line_chart(
     return _svg(title, _WIDTH, _HEIGHT, parts)
 
 
-def bar_chart(title: str, bars: Sequence[tuple[str, float | None, str]], largest: float = 1.0) -> str:
+def bar_chart(title: str, bars: Sequence[tuple[str, float | None, str]]) -> str:
     """Horizontal bars, each with its name before and its value behind.
 
     Args:
         title: what they show, for instances that listen to the page.
         bars: (short name, value or None, text); None: no bar, only the text.
-        largest: value of a bar of full length, > 0.
 
     Returns:
         An svg element.
@@ -72,7 +71,7 @@ def bar_chart(title: str, bars: Sequence[tuple[str, float | None, str]], largest
     parts = []
     for number, (name, value, text) in enumerate(bars):
         top = 4 + step * number
-        length = 0 if value is None else full * min(max(value / largest, 0), 1)
+        length = 0 if value is None else full * min(max(value, 0), 1)
         parts += [
             _text(left - 10, top + 15, name, "end"),
             f'<rect class="track" x="{left}" y="{top}" width="{full}" height="20" rx="2"/>',

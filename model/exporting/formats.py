@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from hrpose.atomic_files import replacing
+from hrpose.atomic_files import WriteError, replacing
 from model.exporting.serving import ExportError, describe, inference_network, serving_function
 from model.inputs import normalize
 from model.run_config import RunConfig
@@ -189,8 +189,7 @@ def _replacing(path: Path | str, overwrite: bool) -> Iterator[Path]:
             yield temporary
     except (OSError, *_OF_THE_DISK) as error:
         # TensorFlow's texts begin with a node of its graph, and end with an operation's name.
-        reason = re.sub(r"^\{\{.*?\}\} *| *\[Op:\w+\]$", "", getattr(error, "strerror", None) or str(error))
-        raise ExportError(
-            f"{path} could not be written: {reason}; see to it that there is room in {path.parent} and that "
-            "it may be written"
-        ) from error
+        reason = (
+            error if isinstance(error, OSError) else re.sub(r"^\{\{.*?\}\} *| *\[Op:\w+\]$", "", str(error))
+        )
+        raise ExportError(str(WriteError.of(path, reason))) from error

@@ -37,7 +37,7 @@ def format_summary(manifest: Manifest, instances: Instances, placement: Counter[
     without_area = manifest.filtered.get("no_area", 0)
     if without_area > manifest.records:
         lines.append(
-            f"note: most instances, {without_area:,}, were left out because their area is 0 in the "
+            f"note: most instances, {without_area:,}, were filtered because their area is 0 in the "
             "annotations: "
             'OKS has nothing to measure them by. Annotations without "area" are taken with their box\'s'
         )

@@ -1,6 +1,6 @@
 """What a dataset is to this project: one `Dataset` each, in a file of its own beside this one."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,6 +112,6 @@ class Dataset:
         return tuple(self.layout.annotations)
 
 
-def each_split(pattern: str, splits: Sequence[str] = SPLITS) -> dict[str, str]:
+def each_split(pattern: str) -> dict[str, str]:
     """{split: the pattern with ``{split}`` filled in}."""
-    return {split: pattern.format(split=split) for split in splits}
+    return {split: pattern.format(split=split) for split in SPLITS}

@@ -140,7 +140,7 @@ def test_a_rejected_duplicate_is_no_miss_and_not_the_one_to_compare_with():
     del data["annotations"][-1]["area"]
     metric_result = measure(metric_input(data, skeleton_from_coco_category(FIVE), instances))
     assert (metric_result.content["AP"], metric_result.content["PCK@0.2"]) == (pytest.approx(1), 100)
-    assert "1 annotations without usable id, image, box or keypoints are left out" in metric_result.table
+    assert "1 annotations without usable id, image, box or keypoints are rejected" in metric_result.table
 
 
 def test_annotations_that_the_metric_could_not_read_are_refused_before_predicting():

@@ -104,7 +104,7 @@ def test_one_bad_box_does_not_end_the_others(tmp_path):
     found, notes = read(tmp_path, [{"image": "b.png"}, {"image": "b.jpg", "bbox": BOX}, "b.jpg"])
     assert found == {"b.jpg": [1.0]}
     assert len(notes) == 1
-    assert notes[0].startswith("2 boxes are left out, the first because of --boxes=")
+    assert notes[0].startswith("2 boxes are rejected, the first because of --boxes=")
     assert "entry 0: bbox is None" in notes[0]
 
 

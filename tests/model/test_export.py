@@ -319,5 +319,5 @@ def test_a_folder_without_images_or_with_damaged_ones_is_named(tmp_path, caplog)
     assert caplog.messages == []
     assert len(read_images(tmp_path, SIZE, 5)) == 2
     (said,) = caplog.messages
-    assert said.startswith("left out 2 images that cannot be used: ")
+    assert said.startswith("rejected 2 images that cannot be used: ")
     assert "c.jpg" in said

@@ -200,7 +200,7 @@ def test_instances_without_an_area_are_explained_when_they_are_most(folder, caps
     change_manifest(folder, lambda data: data["filtered"].update(no_area=5))
     assert "note:" not in check(capsys, folder, "--num_images=0")[1]
     change_manifest(folder, lambda data: data["filtered"].update(no_area=5000))
-    assert "5,000, were left out because their area is 0" in check(capsys, folder, "--num_images=0")[1]
+    assert "5,000, were filtered because their area is 0" in check(capsys, folder, "--num_images=0")[1]
 
 
 def test_nothing_left_to_read_is_no_crash(folder, capsys):

@@ -116,7 +116,7 @@ def test_a_loss_that_is_no_number_ends_the_run_names_instances_and_is_not_saved(
     with pytest.raises(RunError, match=message):
         train(replace(options, resume=True))
     assert saved_progress(tmp_path / "run/model_dump") == [Progress(1)]
-    with pytest.raises(RunError, match="Update 5 was left out already, so it is the weights"):
+    with pytest.raises(RunError, match="Update 5 was skipped already, so it is the weights"):
         train(replace(options, resume=True, skip_steps=(5,)))
 
 
@@ -177,7 +177,7 @@ def test_one_of_several_workers_says_that_it_names_only_its_own_instances():
 def test_leaving_out_one_update_after_the_other_is_not_offered_without_end():
     said = said_of(check_of(filtered=(5,)), 6, float("nan"), 1.0)
     assert "skip_steps" not in said
-    assert "Update 5 was left out already, so it is the weights rather than these instances" in said
+    assert "Update 5 was skipped already, so it is the weights rather than these instances" in said
     assert "--continue once the last checkpoint in run/model_dump is moved away" in said
 
 

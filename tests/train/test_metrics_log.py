@@ -100,7 +100,7 @@ def test_an_epoch_without_updates_has_no_loss():
 def test_an_epoch_without_updates_says_that_nothing_was_learned(tmp_path, capsys):
     with MetricLog(tmp_path, instances=8, done=0) as metric_log:
         metric_log.end_epoch(3, EpochTotals(8).summary(["nose"]))
-    assert "epoch 3: nothing was learned, every update was left out\n" in capsys.readouterr().err
+    assert "epoch 3: nothing was learned, every update was skipped\n" in capsys.readouterr().err
 
 
 def test_instances_without_keypoints_have_no_accuracy(tmp_path, capsys):
