@@ -12,7 +12,7 @@ DEMO_RUN := output/demo
 DEMO_RECIPE := train/recipes/synthetic_tiny.cfg
 DEMO_EPOCHS := $(shell sed -n 's/^--epochs=//p' $(DEMO_RECIPE))
 BENCHMARKS := reader crops build memory scale model network replicas oks_nms evaluation
-INSTANCES := ../shared/dataset/COCO
+COCO := ../shared/dataset/COCO
 
 .PHONY: help setup demo test test-fast coverage smoke bench overfit lint docs clean asked-for
 
@@ -24,7 +24,7 @@ help:
 	@echo "make coverage  the same, and which lines and branches of ours it ran; nothing fails for a number"
 	@echo "make smoke   what CI runs on every Python: the commands' help, a tiny build, training, evaluation (2 min)"
 	@echo "make bench   the benchmarks: ratios against bare loops, NumPy, pycocotools … (15 min at most)"
-	@echo "make overfit 86 real people of $(INSTANCES) learned by heart (about 4 min)"
+	@echo "make overfit 86 real people of $(COCO) learned by heart (about 4 min)"
 	@echo "make lint    ruff: lint and format check; mypy: types"
 	@echo "make docs    the pages of docs/ and a reference out of the docstrings, as HTML in build/docs (half a minute)"
 	@echo "make clean   remove $(VENV), build files, the demo's data and its results"
@@ -75,7 +75,7 @@ bench: $(READY)
 		$(BIN)/python benchmarks/$$benchmark.py $$peer || exit 1; done
 
 overfit: $(READY)
-	@$(BIN)/python benchmarks/overfit.py --dataset_dir $(INSTANCES)
+	@$(BIN)/python benchmarks/overfit.py --dataset_dir $(COCO)
 
 lint: $(READY)
 	$(BIN)/ruff check .

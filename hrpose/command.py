@@ -19,7 +19,21 @@ from hrpose.proxies import bypass_proxies
 
 _HELP = ("--help", "-help", "-h", "--helpfull")
 
-#: What instances write for a switch's value.
+#: Flags of version 0.1 that have other names now.
+_RENAMED = {
+    "output_dir": ("run_dir",),
+    "run": ("run_dir",),
+    "accumulate": ("gradient_accumulation_steps",),
+    "keep": ("max_to_keep",),
+    "leave_out": ("skip_steps",),
+    "people_per_shard": ("instances_per_shard",),
+    "people": ("num_images",),
+    "pictures": ("num_images", "images"),
+    "picture": ("image",),
+    "batch": ("batch_size",),
+}
+
+#: What people write for a switch's value.
 _WORDS = ("true", "false", "yes", "no", "on", "off", "0", "1", "t", "f", "y", "n")
 
 
@@ -129,7 +143,11 @@ def run_one_of(
     names = "|".join(commands)
     if word in _HELP:
         text = textwrap.dedent(description).strip()
-        print(f"usage: {name} {names} [--flag=value ...]\n\n{text}\n\n{name} {names} --help says more")
+        usage = f"usage: {name} {names} [--flag=value ...]\n\n{text}\n\n{name} {names} --help says more"
+        try:
+            print(usage, flush=True)
+        except OSError as error:
+            return _fail(name, error, CommandError.exit_code)
         return 0
     received = f"received {word!r}" if word else "nothing is given"
     return _fail(name, f"{received}, expected {names}\nTry {name} --help", UsageError.exit_code)
@@ -148,8 +166,14 @@ def define_verbosity(values: flags.FlagValues) -> None:
 
 
 def prepare_process() -> None:
-    """Before anything is imported or printed: Keras on TensorFlow, and output that takes any text."""
+    """Before anything is imported or printed: Keras on TensorFlow, and output that takes any text.
+
+    Where the shell has closed standard error (``2>&-``), what is said goes nowhere, and no result into it.
+    """
     os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever the user has for other work
+    if sys.stderr is None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        sys.stderr = os.fdopen(2, "w", closefd=False)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -173,6 +197,9 @@ def _explain_switches(arguments: Sequence[str], values: flags.FlagValues) -> Non
 
 def _explained(error: flags.Error, values: flags.FlagValues) -> str:
     """What absl says of a wrong flag, in words a user knows."""
+    if isinstance(error, flags.UnrecognizedFlagError) and error.flagname in _RENAMED:
+        others = [f"--{flag}" for flag in _RENAMED[error.flagname] if flag in values]
+        return f"--{error.flagname} is called {' or '.join(others)} now" if others else str(error)
     found = re.match(r"flag --(\w+)=(.*?): ", str(error))
     if not found or found[1] not in values:
         return str(error)
@@ -192,6 +219,7 @@ def _explained(error: flags.Error, values: flags.FlagValues) -> str:
 
 
 def _fail(name: str, message: object, exit_code: int) -> int:
+    """Says why a command ends, and returns the exit code."""
     print(f"{name}: {message}", file=sys.stderr)
     return exit_code
 

@@ -41,12 +41,16 @@ class _Console(logging.Handler):
 
     Attributes:
         ours: where messages of ours go while standard error is held back; None for the same place.
+        least: the level from which on messages of ours are shown.
     """
 
     ours: TextIO | None = None
+    least = logging.INFO
 
     def emit(self, record: logging.LogRecord) -> None:
         ours = record.name.partition(".")[0] in PACKAGES
+        if ours and record.levelno < self.least:
+            return
         stream = (ours and self.ours) or sys.stderr
         if stream is None:  # closed by who started us; tqdm would take stdout
             return
@@ -99,9 +103,10 @@ def start(verbosity: int = 0) -> None:
 
 
 def set_level(level: int) -> None:
-    """From which level of `logging` on messages of ours are shown and kept."""
+    """From which level of `logging` on messages of ours are shown. A log file has those from INFO on anyway."""
+    _console.least = level
     for package in PACKAGES:
-        logging.getLogger(package).setLevel(level)
+        logging.getLogger(package).setLevel(min(level, logging.INFO))
 
 
 @contextlib.contextmanager
@@ -116,7 +121,7 @@ def ours_to(stream: TextIO) -> Iterator[None]:
 
 @contextlib.contextmanager
 def log_file(path: Path) -> Iterator[None]:
-    """Keeps all messages of the process in a file too, those from before it was known first.
+    """Keeps all messages of the process in a file too, those from before it was known first, and how it ends.
 
     Args:
         path: of the file, to which lines are added. That it cannot be written is said, and ends nothing.
@@ -137,6 +142,10 @@ def log_file(path: Path) -> Iterator[None]:
     root.addHandler(handler)
     try:
         yield
+    except BaseException as error:  # the console has it from who runs the command
+        line = f"ended by {type(error).__name__}: {error}"
+        handler.handle(logging.makeLogRecord({"msg": line, "levelno": logging.INFO, "levelname": "INFO"}))
+        raise
     finally:
         root.removeHandler(handler)
         with contextlib.suppress(OSError):  # of what is not written yet

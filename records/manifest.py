@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
@@ -120,8 +121,12 @@ class Manifest:
         }
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Self:
+    def from_json(cls, data: dict[str, Any], records_dir: Path | None = None) -> Self:
         """The inverse of `to_json`.
+
+        Args:
+            data: the parsed file.
+            records_dir: what the folder of these records stands in, for messages.
 
         Raises:
             RecordsError: for another schema version.
@@ -130,7 +135,8 @@ class Manifest:
         if data["schema_version"] != SCHEMA_VERSION:
             raise RecordsError(
                 f"the records were built with schema version {repr(data['schema_version'])[:50]}, this code "
-                f"reads version {SCHEMA_VERSION}; build them again: {_build_command(data)} --overwrite"
+                f"reads version {SCHEMA_VERSION}; build them again, from where their dataset is: "
+                f"{_build_command(data, records_dir)} --overwrite"
             )
         missing = REQUIRED_OPTIONS - set(data["options"])
         if missing:
@@ -177,7 +183,7 @@ def read_manifest(folder: Path | str, missing_ok: bool = False, fingerprint: str
             "--records_dir where they are"
         )
     try:
-        manifest = Manifest.from_json(json.loads(content))
+        manifest = Manifest.from_json(json.loads(content), folder.parent)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RecordsError(f"{path} is not a manifest this version can read: {error!r}") from error
     if fingerprint not in (None, manifest.fingerprint):
@@ -203,8 +209,10 @@ def read_manifest(folder: Path | str, missing_ok: bool = False, fingerprint: str
     return manifest
 
 
-def _build_command(data: dict[str, Any]) -> str:
+def _build_command(data: dict[str, Any], records_dir: Path | None) -> str:
     """The command that builds what a manifest of any version says, as far as it can be believed."""
     chosen = {name: data.get(name) for name in ("dataset", "split", "boxes")}
     known = {name: value for name, value in chosen.items() if isinstance(value, str) and value.isidentifier()}
+    if records_dir:
+        known["records_dir"] = shlex.quote(str(records_dir))
     return " ".join(["python pipelines/build_records.py", *(f"--{name}={known[name]}" for name in known)])

@@ -44,7 +44,7 @@ def tfds_files(manifest: Manifest) -> dict[str, str]:
 
 
 def wrong_tfds_files(folder: Path | str, manifest: Manifest) -> dict[str, str]:
-    """What is wrong with a build's two files, besides descriptions, which only instances read.
+    """What is wrong with a build's two files, besides descriptions, which only people read.
 
     Args:
         folder: of the build.

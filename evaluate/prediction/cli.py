@@ -28,7 +28,7 @@ Predicts the keypoints in images of your own with a trained network.
 
 Writes NAME_pose.jpg, the image with skeletons, and NAME.json with everybody's keypoints by name, in pixels
 of the image, which is turned upright first if its EXIF data say so, as phones' do. The network expects one
-instance per box. Without --boxes the whole image is one box, which suits images of a single instance.
+instance per box. Without --boxes the whole image is one box, which suits images of a single person.
 
 --boxes is a JSON file with a list, in the form of COCO results:
 

@@ -41,7 +41,7 @@ def _coco(*values: float) -> Published:
     return Published(
         values=dict(zip(names, values, strict=True)),
         source=f"{_PAPER}, Table 1; {_CODE}",
-        setting="COCO val2017, boxes of a detector with instance AP 56.4, flip test",
+        setting="COCO val2017, boxes of a detector with person AP 56.4, flip test",
         boxes="detections",
     )
 

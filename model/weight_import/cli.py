@@ -59,7 +59,7 @@ def main(values: flags.FlagValues) -> None:
     if file is not None and run_dir is not None:
         raise UsageError("--from and --run_dir both say what to read; give one of them")
     if run_dir is None and values.epoch is not None:
-        raise UsageError(f"--epoch chooses a checkpoint of --run_dir, and --from={file} is one already")
+        raise UsageError(f"--epoch chooses a checkpoint of --run_dir, a run's folder; received --from={file}")
     if values.to is None:
         raise UsageError("--to is missing: the file to write")
     given, target = str(run_dir if file is None else file), Path(values.to)

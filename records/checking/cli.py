@@ -79,7 +79,10 @@ def main(values: flags.FlagValues, folder: str) -> int:
     print(format_summary(manifest, instances, placement))
     well = "the files are whole, but see the warning" if placement_warnings(placement) else "all is well"
     state = "; ".join(states) or well
-    print(f"\nchecked {len(instances):,} instances in {len(reports)} shards in {seconds:.1f} s: {state}")
+    print(
+        f"\nchecked {len(instances):,} instances in {len(reports)} shards in {seconds:.1f} s: {state}",
+        flush=True,
+    )
     sys.stdout.flush()
     for problem in problems:
         print(problem, file=sys.stderr)

@@ -61,6 +61,7 @@ def test_main_has_the_flags_what_comes_after_dashes_and_what_is_no_flag():
         (["--to=x", "other"], "unexpected argument 'other': every option is a --flag"),
         (["--to=x", "--loud", "no"], "--loud no: a switch has no word after it"),
         (["--to=x", "--lod"], "Unknown command line flag 'lod'"),
+        (["--to=x", "--people=3"], "Unknown command line flag 'people'"),
         (["--to=x", "--", "--y"], "nothing is expected after --, received '--y'"),
         (["--to=x", "--verbosity=2"], "verbosity"),
         (["--to=x", "--verbosity=all"], "--verbosity=all: expected a whole number"),
@@ -71,6 +72,14 @@ def test_wrong_usage_is_one_line_and_2(capsys, argv, said):
     assert capsys.readouterr().err.splitlines()[0].startswith("python a.py: ")
     assert command(*argv) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_flag_of_the_first_version_is_told_its_name_of_today(capsys):
+    def define_today(values):
+        flags.DEFINE_string("run_dir", None, "The run's folder.", flag_values=values)
+
+    assert run("python a.py", "", define_today, lambda values: None, ["--output_dir=x"]) == 2
+    assert "python a.py: --output_dir is called --run_dir now\n" in capsys.readouterr().err
 
 
 class OwnError(CommandError):

@@ -167,3 +167,17 @@ def test_while_standard_error_is_held_back_our_messages_pass_and_a_defect_shows_
 
     assert said() == "ours\nafter\n"
     assert said("fail").startswith("ours\nwarning: theirs\nnative code\nTraceback")
+
+
+def test_a_log_file_has_what_is_not_shown_and_how_the_process_ended(tmp_path, capsys):
+    @logs.log_file(tmp_path / "train.log")
+    def train():
+        logging.getLogger("train.loop").info("epoch 1")
+        raise ValueError("a stone in the way")
+
+    logs.start(-1)
+    with pytest.raises(ValueError, match="a stone"):
+        train()
+    assert capsys.readouterr().err == ""
+    lines = (tmp_path / "train.log").read_text().splitlines()
+    assert [line.split(" ", 2)[2] for line in lines] == ["epoch 1", "ended by ValueError: a stone in the way"]

@@ -234,7 +234,7 @@ def test_wrong_usage_exits_with_2_and_says_what_is_expected(tmp_path):
     assert "--from is missing" in refused(2, tmp_path, "import")
     assert "--to is missing" in refused(2, tmp_path, "import", "--run_dir=output")
     assert "both say what to read" in refused(2, tmp_path, "import", "--from=a", "--run_dir=b", "--to=c")
-    assert "--from=a is one already" in refused(2, tmp_path, "import", "--from=a", "--epoch=3", "--to=c")
+    assert "received --from=a" in refused(2, tmp_path, "import", "--from=a", "--epoch=3", "--to=c")
     assert "received 'export', expected import" in refused(2, tmp_path, "export")
 
 

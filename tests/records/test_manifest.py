@@ -228,8 +228,8 @@ def test_any_value_in_a_manifest_is_an_error_or_can_be_worked_with(data):
 @pytest.mark.parametrize(
     ("changes", "command"),
     [
-        ({}, "--dataset=coco --split=val --boxes=ground_truth --overwrite"),
-        ({"dataset": "a; rm", "split": 3}, "--boxes=ground_truth --overwrite"),
+        ({}, "--dataset=coco --split=val --boxes=ground_truth"),
+        ({"dataset": "a; rm", "split": 3}, "--boxes=ground_truth"),
     ],
 )
 def test_another_schema_version_is_refused_with_both_versions_and_the_command_that_builds_anew(
@@ -239,7 +239,8 @@ def test_another_schema_version_is_refused_with_both_versions_and_the_command_th
     (folder / MANIFEST).write_text(json.dumps(data))
     with pytest.raises(RecordsError, match=r"version 1, .*version 2; ") as error:
         read_manifest(folder)
-    assert str(error.value).endswith(f"build them again: python pipelines/build_records.py {command}")
+    command += f" --records_dir={folder.parent} --overwrite"
+    assert str(error.value).endswith(f"dataset is: python pipelines/build_records.py {command}")
 
 
 def test_records_errors_are_shown_as_one_line_by_every_command():
