@@ -29,9 +29,9 @@ BATCH, PART = 4, 8
 def small_arguments(run, **changes):
     """Arguments of `options_of` for a run made with `tests.helpers.small_runs.small_options`."""
     return {
-        "run_dir": run.paths.run_dir,
-        "records_dir": run.paths.dataset.records_dir,
-        "dataset_dir": run.paths.dataset.dataset_dir,
+        "run_dir": str(run.paths.run_dir),
+        "records_dir": str(run.paths.dataset.records_dir),
+        "dataset_dir": str(run.paths.dataset.dataset_dir),
         "split": "train",  # the larger one, in several shards
         "batch_size": BATCH,
         "gpus": 0,

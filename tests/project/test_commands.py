@@ -64,8 +64,8 @@ def test_annotated_boxes_can_be_evaluated_instead(tiny):
     evaluation = succeeds(
         folder, "evaluate/main.py", "--dataset_dir=data", "--boxes=ground_truth", "--noflip_test"
     )
-    assert "annotated boxes" in evaluation.stdout
-    assert "flip test off" in evaluation.stdout
+    assert "annotated boxes" in evaluation.stderr
+    assert "flip test off" in evaluation.stderr
 
 
 @pytest.mark.smoke
@@ -80,7 +80,7 @@ def test_continue_goes_on_after_the_last_epoch_and_ends_where_it_should(tiny):
         "epoch-0001",
         "epoch-0002",
     }
-    assert "all 2 epochs are done" in succeeds(*train, "--continue").stdout
+    assert "all 2 epochs are done" in succeeds(*train, "--continue").stderr
     fails(1, r"other settings \(sigma: 2.0 → 3.0\)", *train, "--continue", "--sigma=3")
 
 
@@ -160,7 +160,7 @@ def test_the_same_commands_on_real_coco(tmp_path):
         assert reason in built
     succeeds(tmp_path, "train/main.py", *where, *TINY_RUN, "--epochs=2", "--batch_size=16")
     for boxes, kept in (("detections", 200), ("ground_truth", 68)):
-        evaluation = succeeds(tmp_path, "evaluate/main.py", *where, "--epoch=2", f"--boxes={boxes}").stdout
-        assert len(re.findall(r"^Average", evaluation, re.MULTILINE)) == 10
-        count = int(re.search(r"(\d+) instances kept of \d+ boxes", evaluation)[1])
+        evaluation = succeeds(tmp_path, "evaluate/main.py", *where, "--epoch=2", f"--boxes={boxes}")
+        assert len(re.findall(r"^Average", evaluation.stdout, re.MULTILINE)) == 10
+        count = int(re.search(r"(\d+) instances kept of \d+ boxes", evaluation.stderr)[1])
         assert 0 < count <= kept
