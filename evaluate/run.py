@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
-
 from evaluate.inference import PredictStep, make_predict_step
 from evaluate.metrics import check_metrics, measure
 from evaluate.metrics.metric import MetricResult, with_ending
@@ -25,6 +23,7 @@ from evaluate.run_inputs import EvaluationSplit, find_evaluation_split, run_data
 from hrpose.atomic_files import WriteError, write_json, write_whole
 from hrpose.command import CommandError
 from hrpose.devices import use_gpus
+from hrpose.drawing import encode
 from hrpose.lock import only_one
 from model.run_config import read_config
 from records.checking.damage import damage_reported
@@ -198,10 +197,7 @@ def write_image(
 ) -> Path:
     """Writes the contact sheet and returns its path; see `evaluate.report.contact_sheet.draw_instances`."""
     sheet = draw_instances(split, network.config.input_size, predictions, count, title)
-    encoded, png = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
-    if not encoded:
-        raise CommandError(f"{path}: OpenCV could not encode an image of shape {sheet.shape}")
-    return write_whole(path, png.tobytes())
+    return write_whole(path, encode(sheet, ".png"))
 
 
 def result_name(network: Network, split: EvaluationSplit, options: EvaluateOptions) -> Path:

@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from hrpose.command import CommandError
+
 SIDE_COLORS = {"left": (86, 180, 233), "right": (230, 159, 0), "center": (240, 240, 240)}
 """RGB of the instance's own left and right: the sky blue and orange of Okabe and Ito's palette (2008), which
 people with any common color blindness tell apart, and a near-white for what is in the middle."""
@@ -222,3 +224,24 @@ def _title_line(title: str, width: int) -> npt.NDArray[np.uint8]:
     if room > 0:
         line[:, MARGIN:right] = _text_line(title, room, TITLE_HEIGHT, TITLE_SCALE)
     return line
+
+
+def encode(image: npt.NDArray[np.uint8], ending: str, quality: int = 95) -> bytes:
+    """The bytes of an image's file.
+
+    Args:
+        image: (h, w, 3) RGB.
+        ending: ".png" or ".jpg".
+        quality: of a JPEG, 1 to 100; the default is OpenCV's.
+
+    Raises:
+        CommandError: if the format has no room for it: a JPEG has at most 65,535 pixels a side.
+    """
+    flags = [cv2.IMWRITE_JPEG_QUALITY, quality] if ending == ".jpg" else []
+    try:
+        encoded, content = cv2.imencode(ending, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), flags)
+    except cv2.error:
+        encoded = False
+    if not encoded:
+        raise CommandError(f"OpenCV could not encode an image of shape {image.shape}")
+    return content.tobytes()

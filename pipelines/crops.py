@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.instances import AnnotatedImage, Instance, keypoint_array
-from records.geometry import box_to_center_scale, covering_rectangle, half_body_box
+from records.geometry import MAX_CROP_SCALE, box_to_center_scale, covering_rectangle, half_body_box
 from records.jpeg_rows import restart_interval
 from records.resample import cut_part, stored_size
 from records.skeletons import Skeleton
@@ -69,7 +69,7 @@ class CropOptions:
     scale_factor: float | None = 0.35
     half_body_min_keypoints: int = 8
     encoding: str = "jpeg"
-    max_crop_scale: float = 1.5
+    max_crop_scale: float = MAX_CROP_SCALE
     quality: int = 80
     sharp_halves: bool = True
 

@@ -10,6 +10,7 @@ from hrpose.command import UsageError
 from hrpose.options import Option, define_options
 from records.datasets import DATASETS, DEFAULT_DATASET
 from records.datasets.dataset import BOXES, SPLITS, Dataset
+from records.geometry import MAX_CROP_SCALE
 
 #: Flags that say where a dataset's files are, if not where its layout has them.
 PLACES = ("dataset_dir", "records_dir", "annotations", "annotations_dir", "images", "detections")
@@ -97,7 +98,7 @@ def define_flags(values: flags.FlagValues) -> None:
     )
     flags.DEFINE_float(
         "max_crop_scale",
-        1.5,
+        MAX_CROP_SCALE,
         "Large instances, and those with large halves if half bodies may be sampled, are stored at this many "
         "times the network input's resolution at most.",
         lower_bound=0.1,

@@ -13,6 +13,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+#: Larger instances are made smaller by averaging first, to this many times the network's input, unless a
+#: build says otherwise (--max_crop_scale). A bilinear sample of a large photo would alias.
+MAX_CROP_SCALE = 1.5
+
 
 def check_positive(name: str, values: npt.ArrayLike) -> None:
     """Refuses numbers that are not finite and above 0, with a ValueError that begins with `name`."""

@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from hrpose.atomic_files import write_json, write_whole
 from hrpose.command import CommandError
-from hrpose.drawing import draw_skeleton, keypoint_sides
+from hrpose.drawing import draw_skeleton, encode, keypoint_sides
 from model.image_files import SUFFIXES, ImageError
 from records.skeletons import Skeleton
 
@@ -106,12 +105,10 @@ def write_results(
     for instance in reversed(shown):  # the best on top
         rendered = draw_skeleton(rendered, instance["keypoints"], skeleton.limbs, sides, min_score)
     try:
-        encoded, jpeg = cv2.imencode(".jpg", cv2.cvtColor(rendered, cv2.COLOR_RGB2BGR))
-    except cv2.error:
-        encoded = False
-    if not encoded:  # a JPEG has at most 65,535 pixels a side
-        raise ImageError(f"{name}: OpenCV could not encode an image of shape {rendered.shape}")
-    write_whole(folder / f"{name}_pose.jpg", jpeg.tobytes())
+        jpeg = encode(rendered, ".jpg")
+    except CommandError as error:
+        raise ImageError(f"{name}: {error}") from error
+    write_whole(folder / f"{name}_pose.jpg", jpeg)
     content = {
         **about,
         "width": pixels.shape[1],

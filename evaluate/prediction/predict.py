@@ -23,6 +23,7 @@ from hrpose.command import CommandError, UsageError
 from model.image_files import ImageError, read_image
 from model.run_config import RunConfig
 from records.geometry import (
+    MAX_CROP_SCALE,
     affine_to_input,
     box_to_center_scale,
     compose_affine,
@@ -33,10 +34,6 @@ from records.resample import cut_part, stored_size
 from records.skeletons import Skeleton
 
 log = logging.getLogger(__name__)
-
-#: Larger instances are made smaller by averaging first, to this many times the network's input: what records
-#: do by default (build_records.py --max_crop_scale). A bilinear sample of a large photo would alias.
-MAX_CROP_SCALE = 1.5
 
 
 @dataclass(frozen=True)

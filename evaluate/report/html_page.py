@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-import cv2
 import numpy as np
 import numpy.typing as npt
+
+from hrpose.drawing import encode
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 """No scripts and no requests, whatever else may be in the page."""
@@ -106,12 +107,7 @@ def embedded_image(image: npt.NDArray[np.uint8], text: str, quality: int) -> Mar
         quality: of the JPEG, 1 to 100.
     """
     height, width = image.shape[:2]
-    encoded, jpeg = cv2.imencode(
-        ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
-    )
-    if not encoded:
-        raise ValueError(f"OpenCV could not encode an image of shape {image.shape}")
-    data = base64.b64encode(jpeg.tobytes()).decode("ascii")
+    data = base64.b64encode(encode(image, ".jpg", quality)).decode("ascii")
     return Markup(
         f'<img src="data:image/jpeg;base64,{data}" width="{width}" height="{height}" alt="{escape(text)}">'
     )

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from hrpose.drawing import TILE_PAPER, contact_sheet, draw_skeleton, keypoint_sides
+from hrpose.drawing import TILE_PAPER, contact_sheet, draw_skeleton, encode, keypoint_sides
 from records.checking.verify import decode_crop
 from records.errors import RecordsError
 from records.geometry import compose_affine, transform_points
@@ -52,16 +52,14 @@ def write_sheet(path: Path, records: Sequence[Record], manifest: Manifest) -> Pa
         f"White: network input; green: box"
     )
     sheet = contact_sheet(tiles, captions, COLUMNS, TILE_SIZE, title)
-    encoded, png = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
-    if not encoded:
-        raise RecordsError(f"{path}: OpenCV could not encode an image of shape {sheet.shape}")
+    png = encode(sheet, ".png")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(png.tobytes())
+        path.write_bytes(png)
     except OSError as error:
         raise RecordsError(
             f"{path} cannot be written: {error.strerror or error}; --image names another file, "
-            "--num_images=0 draws none"
+            "--num_images=0 renders none"
         ) from error
     return path
 
