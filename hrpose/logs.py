@@ -103,7 +103,7 @@ def start(verbosity: int = 0) -> None:
 
 
 def set_level(level: int) -> None:
-    """From which level of `logging` on messages of ours are shown. A log file has those from INFO on anyway."""
+    """From which level on messages of ours are shown. A log file has those from INFO on anyway."""
     _console.least = level
     for package in PACKAGES:
         logging.getLogger(package).setLevel(min(level, logging.INFO))
