@@ -29,7 +29,9 @@ _RENAMED = {
     "people_per_shard": ("instances_per_shard",),
     "people": ("num_images",),
     "pictures": ("num_images", "images"),
-    "picture": ("image",),
+    "picture": ("contact_sheet",),
+    "boxes": ("detections",),
+    "category": ("detection_category",),
     "batch": ("batch_size",),
 }
 

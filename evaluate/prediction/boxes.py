@@ -45,7 +45,7 @@ def read_boxes(
         CommandError: if the file cannot be read or is of another form, several categories or images could
             be meant, the boxes are no pixels, or none of them is for one of the images.
     """
-    name = f"--boxes={path}"
+    name = f"--detections={path}"
     entries = _read(path)
     if not isinstance(entries, list):
         raise CommandError(f'{name}: expected a list of {{"image", "bbox", "score"}}')
@@ -98,10 +98,10 @@ def _read(path):
     try:
         mode = Path(path).stat().st_mode
         if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):  # may be read for ever
-            raise CommandError(f"--boxes={path} is a device; expected a JSON file, or a pipe")
+            raise CommandError(f"--detections={path} is a device; expected a JSON file, or a pipe")
         return parse_json(path, Path(path).read_bytes())
     except (OSError, ValueError) as error:
-        raise CommandError(f"--boxes={path} cannot be read: {error}") from error
+        raise CommandError(f"--detections={path} cannot be read: {error}") from error
 
 
 def _of_category(name, entries, category, notes):
@@ -110,7 +110,8 @@ def _of_category(name, entries, category, notes):
     there = Counter(reprlib.repr(one) for one in ids if one is not None)
     if category is None and len(there) > 1:
         raise CommandError(
-            f"{name} has boxes of the categories {_counted(there)}; --category says which of them to take"
+            f"{name} has boxes of the categories {_counted(there)}; --detection_category says which of them to "
+            "take"
         )
     if category is None:
         notes += [f"the boxes are of category {one}, the only one there" for one in there]
@@ -123,7 +124,7 @@ def _of_category(name, entries, category, notes):
     if entries and not counted:
         raise CommandError(
             f"{name}: none of its {len(entries):,} entries is of category {category}; they are of "
-            f"{_counted(there)}. --category says which to take"
+            f"{_counted(there)}. --detection_category says which to take"
         )
     if len(counted) < len(entries):
         notes.append(

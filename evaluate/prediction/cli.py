@@ -24,22 +24,22 @@ DESCRIPTION = """
 Predicts the keypoints in images of your own with a trained network.
 
   python evaluate/predict.py --image A.jpg --run_dir output
-  python evaluate/predict.py --image photos --boxes boxes.json --run_dir output
+  python evaluate/predict.py --image photos --detections boxes.json --run_dir output
 
 Writes NAME_pose.jpg, the image with skeletons, and NAME.json with everybody's keypoints by name, in pixels
 of the image, which is turned upright first if its EXIF data say so, as phones' do. The network expects one
-instance per box. Without --boxes the whole image is one box, which suits images of a single person.
+instance per box. Without --detections the whole image is one box, which suits images of a single person.
 
---boxes is a JSON file with a list, in the form of COCO results:
+--detections is a JSON file with a list, in the form of COCO results:
 
   [{"image": "A.jpg", "bbox": [x, y, width, height], "score": 0.9}, ...]
 
 "image" is an image's name, for a folder its name there; in its place "image_id" finds the image whose
 name is that number, as COCO's 000000000139.jpg is of 139, or that text, with or without ending. The box is in
 pixels from the upper left corner of the upright image. "score" is 1 where it is missing. Of entries with a
-"category_id" those of --category count: by default 1, COCO's person; for a run on data of your own, the only
-one in the file. An image or a box that cannot be used is named and rejected; the exit code is 1 only if no
-image could be used.
+"category_id" those of --detection_category count: by default 1, COCO's person; for a run on data of your own,
+the only one in the file. An image or a box that cannot be used is named and rejected; the exit code is 1 only
+if no image could be used.
 """
 
 
@@ -47,9 +47,9 @@ def define_flags(values: flags.FlagValues) -> None:
     """Defines the command's flags in an absl `FlagValues`."""
     add: dict[str, Any] = dict(flag_values=values)
     flags.DEFINE_string("image", None, "An image, or a folder: then every image right in it.", **add)
-    flags.DEFINE_string("boxes", None, "JSON file with instances' boxes; see above.", **add)
+    flags.DEFINE_string("detections", None, "JSON file with instances' boxes; see above.", **add)
     flags.DEFINE_integer(
-        "category",
+        "detection_category",
         None,
         "Whose boxes count, by their category_id; see above.",
         **add,
@@ -63,12 +63,13 @@ def define_flags(values: flags.FlagValues) -> None:
         **add,
     )
     flags.DEFINE_bool("flip_test", True, "Average with the heatmaps of the mirrored image.", **add)
-    flags.DEFINE_bool(
+    flags.DEFINE_enum(
         "exif_orientation",
-        True,
-        "Turn images upright as their EXIF data say; boxes and keypoints then are those of the upright "
-        "image. COCO, MPII and PoseTrack count in pixels as stored, and their records are built without "
-        "turning (build_records.py --exif_orientation): --noexif_orientation does the same here.",
+        "apply",
+        ["apply", "ignore"],
+        "apply turns images upright as their EXIF data say; boxes and keypoints then are those of the "
+        "upright image. COCO, MPII and PoseTrack count in pixels as stored, and their records are built without "
+        "turning: ignore does the same here.",
         **add,
     )
     flags.DEFINE_float(
@@ -87,7 +88,7 @@ def main(values: flags.FlagValues) -> int:
     """Predicts what the flags ask for; returns the exit code."""
     if not values.image:
         raise UsageError("--image is missing: an image or a folder of images")
-    for flag in ("image", "boxes", "run_dir", "output_dir"):
+    for flag in ("image", "detections", "run_dir", "output_dir"):
         local_only(values[flag].value, flag)
     run_dir = Path(values.run_dir)
     from evaluate.prediction.boxes import read_boxes
@@ -98,8 +99,8 @@ def main(values: flags.FlagValues) -> int:
     if others := passed_over(values.image):
         log.info("note: passed over %s; images end in %s", others, ", ".join(SUFFIXES))
     boxes = None
-    if values.boxes is not None:
-        boxes, notes = read_boxes(values.boxes, images, _category(values, run_dir))
+    if values.detections is not None:
+        boxes, notes = read_boxes(values.detections, images, _category(values, run_dir))
         for note in notes:
             log.info("note: %s", note)
     import_tensorflow()
@@ -114,7 +115,7 @@ def main(values: flags.FlagValues) -> int:
             epoch=values.epoch,
             averaged=values.averaged,
             flip_test=values.flip_test,
-            exif_orientation=values.exif_orientation,
+            exif_orientation=values.exif_orientation == "apply",
             min_score=values.min_score,
             batch_size=values.batch_size,
         ),
@@ -123,8 +124,8 @@ def main(values: flags.FlagValues) -> int:
 
 def _category(values: flags.FlagValues, run_dir: Path) -> int | None:
     """Whose boxes count; None for the only category in the file."""
-    if values.category is not None:
-        return values.category
+    if values.detection_category is not None:
+        return values.detection_category
     dataset = DATASETS.get(read_config(checkpoints_folder(run_dir)).dataset)
     # A skeleton that the annotation file describes is of a category of that file's own.
     return PERSON_CATEGORY if dataset is not None and dataset.skeleton is not None else None

@@ -95,7 +95,7 @@ def predict_images(images: Sequence[Path], boxes: ImageBoxes | None, options: Pr
     flip_test = "on" if options.flip_test else "off"
     log.info("%s, %s image%s, flip test %s", network.title, f"{len(images):,}", "s" * many, flip_test)
     if boxes is None:
-        log.info("no --boxes: the whole image is taken for the box of one instance")
+        log.info("no --detections: the whole image is taken for the box of one instance")
     failed = instances = rendered = 0
     bar = tqdm(
         list(zip(images, result_names(images), strict=True)),

@@ -23,7 +23,7 @@ of every record, every crop; and the two files by which TensorFlow Datasets read
 boxes and crops and how often each keypoint is labeled, and renders some of the instances.
 
   python records/check.py dataset/COCO/records/train
-  python records/check.py dataset/COCO/records/val --num_images=60 --image=instances.png
+  python records/check.py dataset/COCO/records/val --num_images=60 --contact_sheet=instances.png
 
 Exits with 0 if all is well, else with 1 and one line for each damaged file.
 """
@@ -32,7 +32,9 @@ Exits with 0 if all is well, else with 1 and one line for each damaged file.
 def define_flags(values: flags.FlagValues) -> None:
     """Defines the command's flags in an absl `FlagValues`."""
     add: dict[str, Any] = dict(flag_values=values)
-    flags.DEFINE_string("image", None, "Where the image goes; by default DIR/contact_sheet.png.", **add)
+    flags.DEFINE_string(
+        "contact_sheet", None, "Where the image goes; by default DIR/contact_sheet.png.", **add
+    )
     flags.DEFINE_integer(
         "num_images", 24, "How many instances the image shows; 0 for no image.", lower_bound=0, **add
     )
@@ -88,7 +90,7 @@ def main(values: flags.FlagValues, folder: str) -> int:
         print(problem, file=sys.stderr)
     samples = [record for report in reports for record in report.samples][: values.num_images]
     if samples:
-        path = path_of(values.image or path_of(folder) / "contact_sheet.png")
+        path = path_of(values.contact_sheet or path_of(folder) / "contact_sheet.png")
         print(f"image: {write_sheet(path, samples, manifest)}")
     return 1 if problems else 0
 

@@ -58,7 +58,7 @@ def write_sheet(path: Path, records: Sequence[Record], manifest: Manifest) -> Pa
         path.write_bytes(png)
     except OSError as error:
         raise RecordsError(
-            f"{path} cannot be written: {error.strerror or error}; --image names another file, "
+            f"{path} cannot be written: {error.strerror or error}; --contact_sheet names another file, "
             "--num_images=0 renders none"
         ) from error
     return path

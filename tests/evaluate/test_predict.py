@@ -265,10 +265,10 @@ def test_the_category_is_coco_s_for_named_datasets_and_the_file_s_for_users_own(
     run, images, tmp_path, capsys
 ):
     boxes = boxes_file(tmp_path, [{"image": "b.png", "bbox": [5, 5, 50, 60], "category_id": 7}])
-    arguments = ["--image", str(images / "b.png"), "--boxes", str(boxes), "--output_dir", str(tmp_path)]
+    arguments = ["--image", str(images / "b.png"), "--detections", str(boxes), "--output_dir", str(tmp_path)]
     assert command([*arguments, "--run_dir", str(run)]) == 1
-    assert "is of category 1; they are of 7 (1). --category says which" in capsys.readouterr().err
-    assert command([*arguments, "--run_dir", str(run), "--category=7"]) == 0
+    assert "is of category 1; they are of 7 (1). --detection_category says which" in capsys.readouterr().err
+    assert command([*arguments, "--run_dir", str(run), "--detection_category=7"]) == 0
     assert len(json.loads((tmp_path / "b.json").read_text())["instances"]) == 1
     shutil.copytree(run, tmp_path / "custom")
     write_config(tmp_path / "custom/model_dump", replace(CONFIG, dataset="custom"))
@@ -294,7 +294,7 @@ def test_images_without_boxes_and_boxes_outside_of_the_image(run, images, tmp_pa
         ],
     )
     out = tmp_path / "out"
-    arguments = ["--image", str(images), "--boxes", str(boxes), "--run_dir", str(run)]
+    arguments = ["--image", str(images), "--detections", str(boxes), "--run_dir", str(run)]
     assert command([*arguments, "--output_dir", str(out)]) == 0
     said = capsys.readouterr()
     assert "b.jpg: the box [500.0, 5.0, 50.0, 60.0] lies outside of the image" in said.err

@@ -61,10 +61,14 @@ def test_the_only_category_is_taken_and_of_several_one_has_to_be_named(tmp_path)
         ["the boxes are of category 7, the only one there"],
     )
     assert read(tmp_path, [{"image_id": 139, "bbox": BOX, "category_id": "7"}], category=7)[1] == []
-    with pytest.raises(CommandError, match=r"1 entries is of category 1; they are of 7 \(1\)\. --category"):
+    with pytest.raises(
+        CommandError, match=r"1 entries is of category 1; they are of 7 \(1\)\. --detection_category"
+    ):
         read(tmp_path, sevens, category=1)
     eights = [{"image": "b.png", "bbox": BOX, "category_id": 8}] * 2
-    with pytest.raises(CommandError, match=r"of the categories 8 \(2\), 7 \(1\); --category says which"):
+    with pytest.raises(
+        CommandError, match=r"of the categories 8 \(2\), 7 \(1\); --detection_category says which"
+    ):
         read(tmp_path, sevens + eights)
     assert read(tmp_path, sevens + eights, category=8) == (
         {"b.png": [1.0, 1.0]},
@@ -104,7 +108,7 @@ def test_one_bad_box_does_not_end_the_others(tmp_path):
     found, notes = read(tmp_path, [{"image": "b.png"}, {"image": "b.jpg", "bbox": BOX}, "b.jpg"])
     assert found == {"b.jpg": [1.0]}
     assert len(notes) == 1
-    assert notes[0].startswith("2 boxes are rejected, the first because of --boxes=")
+    assert notes[0].startswith("2 boxes are rejected, the first because of --detections=")
     assert "entry 0: bbox is None" in notes[0]
 
 
@@ -130,5 +134,7 @@ def test_boxes_come_from_a_pipe_too_but_not_from_a_device(tmp_path):
     found, _ = read_boxes(path, IMAGES)
     writer.join()
     assert list(found) == [IMAGES[2]]
-    with pytest.raises(CommandError, match="--boxes=/dev/zero is a device; expected a JSON file, or a pipe"):
+    with pytest.raises(
+        CommandError, match="--detections=/dev/zero is a device; expected a JSON file, or a pipe"
+    ):
         read_boxes("/dev/zero", IMAGES)

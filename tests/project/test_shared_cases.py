@@ -252,5 +252,5 @@ def test_predict_takes_boxes_of_the_category_that_the_run_is_of(case):
         f"--run_dir={case / 'output'}",
         f"--output_dir={case / 'seen'}",
     )
-    predicted = succeeds(case, "evaluate/predict.py", *where, f"--boxes={case / 'category7.json'}")
+    predicted = succeeds(case, "evaluate/predict.py", *where, f"--detections={case / 'category7.json'}")
     assert "8 instances" in predicted.stdout

@@ -79,12 +79,12 @@ def test_a_good_folder(folder, capsys):
 def test_the_image_goes_where_it_is_wanted_or_nowhere(folder, capsys):
     path = folder / "elsewhere/people.png"
     assert check(capsys, folder, "--num_images=0")[0] == 0
-    assert check(capsys, f"--image={path}", folder)[0] == 0
+    assert check(capsys, f"--contact_sheet={path}", folder)[0] == 0
     assert path.is_file()
     assert not (folder / "contact_sheet.png").exists()
-    code, _, errors = check(capsys, folder, f"--image={path}/below.png")
+    code, _, errors = check(capsys, folder, f"--contact_sheet={path}/below.png")
     assert code == 1
-    assert re.search(r"below\.png cannot be written: .*--image names another", errors[-1])
+    assert re.search(r"below\.png cannot be written: .*--contact_sheet names another", errors[-1])
 
 
 def flip_a_bit(path):
