@@ -110,8 +110,8 @@ def _of_category(name, entries, category, notes):
     there = Counter(reprlib.repr(one) for one in ids if one is not None)
     if category is None and len(there) > 1:
         raise CommandError(
-            f"{name} has boxes of the categories {_counted(there)}; --detection_category says which of them to "
-            "take"
+            f"{name} has boxes of the categories {_counted(there)}; --detection_category says which of them "
+            "to take"
         )
     if category is None:
         notes += [f"the boxes are of category {one}, the only one there" for one in there]

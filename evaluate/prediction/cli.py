@@ -68,8 +68,8 @@ def define_flags(values: flags.FlagValues) -> None:
         "apply",
         ["apply", "ignore"],
         "apply turns images upright as their EXIF data say; boxes and keypoints then are those of the "
-        "upright image. COCO, MPII and PoseTrack count in pixels as stored, and their records are built without "
-        "turning: ignore does the same here.",
+        "upright image. COCO, MPII and PoseTrack count in pixels as stored, and their records are built "
+        "without turning: ignore does the same here.",
         **add,
     )
     flags.DEFINE_float(
