@@ -5,7 +5,7 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,8 +112,12 @@ def _errors_in_one_line():
         raise BuildError(f"the job failed: {reason[:500].rstrip('.:;')}{hints}. {_KEPT}") from error
 
 
+#: Seconds after which the main thread is asked once more to end.
+_ASK_AGAIN = 10
+
+
 @contextlib.contextmanager
-def _dead_workers_noticed():
+def _dead_workers_noticed() -> Iterator[None]:
     """Ends the run when a worker process of this host dies; Beam would wait for it for ever.
 
     Beam's thread that waits for the process raises an exception that nobody sees.
@@ -121,9 +125,10 @@ def _dead_workers_noticed():
     Raises:
         BuildError: instead of waiting.
     """
-    died = []
+    died: list[BaseException | None] = []
+    over, usual, main = threading.Event(), threading.excepthook, threading.main_thread().ident or 0
 
-    def notice(arguments):
+    def notice(arguments: threading.ExceptHookArgs) -> None:
         if arguments.thread is None or arguments.thread.name != "run_worker":
             usual(arguments)
         elif not died:
@@ -131,10 +136,13 @@ def _dead_workers_noticed():
             for process in psutil.Process().children(recursive=True):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()  # the other workers, which would be waited for at exit
-            # A real signal: it wakes the main thread, which waits for the dead worker.
-            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            # A real signal: it wakes the main thread, which waits for the dead worker. Where the interrupt
+            # is raised in a callback that drops exceptions, it takes another.
+            while not over.is_set():
+                signal.pthread_kill(main, signal.SIGINT)
+                over.wait(_ASK_AGAIN)
 
-    usual, threading.excepthook = threading.excepthook, notice
+    threading.excepthook = notice
     try:
         yield
     except KeyboardInterrupt:
@@ -144,4 +152,5 @@ def _dead_workers_noticed():
             ) from None
         raise
     finally:
+        over.set()
         threading.excepthook = usual
