@@ -204,7 +204,7 @@ def test_all_three_commands_read_a_byte_order_mark(case):
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ["b01-flip-pairs-of-the-run"], indirect=True)
 def test_flip_pairs_are_those_of_the_run_and_a_difference_is_named(case):
-    generated = ("--train_images=16", "--val_images=8", "--input_size=64x96")
+    generated = ("--train_images=16", "--val_images=60", "--input_size=64x96")
     data = ("--dataset=synthetic", f"--dataset_dir={case / 'data'}")
     succeeds(case, "pipelines/build_records.py", *data, *generated, "--split=train")
     images = f"--images={case / 'data/images/val'}"
