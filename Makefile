@@ -19,7 +19,7 @@ COCO := ../shared/dataset/COCO
 help:
 	@echo "make setup   create $(VENV), install what is needed, build the native extension"
 	@echo "make demo    the whole path on synthetic people: records, training, evaluation, a report (10 min at most)"
-	@echo "make test    the test suite (29 min on 2 busy cores)"
+	@echo "make test    the test suite (20 min on 2 cores)"
 	@echo "make test-fast  those of its tests that take no more than a few seconds each (about 8 min)"
 	@echo "make coverage  the same, and which lines and branches of ours it ran; nothing fails for a number"
 	@echo "make smoke   what CI runs on every Python: the commands' help, a tiny build, training, evaluation (2 min)"
