@@ -113,7 +113,7 @@ def _errors_in_one_line():
 
 
 #: Seconds after which the main thread is asked once more to end.
-_ASK_AGAIN = 10
+_ASK_AGAIN = 5
 
 
 @contextlib.contextmanager
