@@ -19,7 +19,7 @@ from model.networks import NETWORKS
 from records.augment import Augmentation
 from records.datasets import DATASETS, dataset_paths
 from train.flags import AUGMENTATION, define_flags
-from train.options import TrainOptions, TrainPaths
+from train.options import TrainOptions, TrainPaths, read_cluster
 from train.schedule import Schedule
 
 log = logging.getLogger(__name__)
@@ -53,14 +53,13 @@ with --run_dir on storage that all of them see. --gpus counts those of each work
 
 def main(values: flags.FlagValues) -> None:
     """Trains what the flags ask for."""
-    asked = options_from(values)  # what is wrong with a flag is said before TensorFlow starts
-    if asked.input_size and (note := input_size_note(asked.input_size)):
+    # What is wrong with a flag, or with TF_CONFIG, is said before TensorFlow starts.
+    options = options_from(values, read_cluster(os.environ.get("TF_CONFIG")).workers)
+    if options.input_size and (note := input_size_note(options.input_size)):
         log.info("%s", note)
     import_tensorflow()
     from train.loop import train
-    from train.strategy import read_cluster
 
-    options = options_from(values, read_cluster(os.environ.get("TF_CONFIG")).workers)
     given = options.initial_weights is not None
     options = replace(options, initial_weights=initial_weights(options), weights_given=given)
     options = replace(options, provenance=provenance(values) | {"weights": options.initial_weights})

@@ -11,10 +11,10 @@ from records.checking.damage import damage_reported
 from train.failures import TrainStepCheck, full_device_reported, lost_worker_reported
 from train.input_pipeline import epoch_batches
 from train.metrics_log import EpochTotals, MetricLog
-from train.options import TrainOptions
+from train.options import TrainOptions, read_cluster
 from train.setup import Run, prepare
 from train.signals import StopRequest, interrupted, stop_on_signals
-from train.strategy import any_worker, read_cluster
+from train.strategy import any_worker
 from train.timetable import Timetable
 from train.train_step import TrainStep, make_train_step
 from train.validation import is_owed, make_validator, validate, validate_saved

@@ -4,6 +4,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hrpose.cluster import Cluster, parse_cluster
+from hrpose.command import UsageError
 from model.codecs import DEFAULT_CODEC
 from model.networks import DEFAULT_NETWORK
 from model.run_config import RunConfig
@@ -169,3 +171,15 @@ def run_config(options: TrainOptions, manifest: Manifest, workers: int = 1) -> R
         },
         provenance=options.provenance,
     )
+
+
+def read_cluster(tf_config: str | None) -> Cluster:
+    """The workers that the environment variable TF_CONFIG names, as `hrpose.cluster.parse_cluster`.
+
+    Raises:
+        UsageError: if its value is of another form.
+    """
+    try:
+        return parse_cluster(tf_config)
+    except ValueError as error:
+        raise UsageError(str(error)) from error

@@ -4,25 +4,12 @@ import logging
 
 import tensorflow as tf
 
-from hrpose.cluster import Cluster, parse_cluster
-from hrpose.command import UsageError
+from hrpose.cluster import Cluster
 from hrpose.devices import use_gpus
 from model.run_folder import RunError
 from train.signals import ctrl_c_ends_the_process
 
 log = logging.getLogger(__name__)
-
-
-def read_cluster(tf_config: str | None) -> Cluster:
-    """The workers that the environment variable TF_CONFIG names, as `hrpose.cluster.parse_cluster`.
-
-    Raises:
-        UsageError: if its value is of another form.
-    """
-    try:
-        return parse_cluster(tf_config)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
 
 
 def make_strategy(gpus: int, cluster: Cluster | None = None) -> tf.distribute.Strategy:

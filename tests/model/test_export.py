@@ -98,7 +98,7 @@ def test_float16_halves_the_file_and_stays_within_a_hundredth(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter")  # the converter's own, while it measures
 def test_int8_quarters_the_file_and_keeps_the_heatmaps_shape(tmp_path):
-    """Measured here: correlation 0.999. On a network trained for the demo BUILD.md has the numbers."""
+    """Measured here: correlation 0.999. On a network trained for the demo docs/export.md has the numbers."""
     model, path = random_network(17), tmp_path / "byte.tflite"
     export_litert(model, make_config(), 3, path, precision="int8", images=make_images(8, seed=1), batch=3)
     image = normalize(make_images(3)).numpy()

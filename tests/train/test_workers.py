@@ -25,8 +25,9 @@ from records.manifest import read_manifest
 from tests.helpers.clusters import HOSTS, tf_config
 from tests.helpers.shared import ROOT
 from tests.helpers.small_runs import options_of, small_network, small_options
+from train.options import read_cluster
 from train.setup import load_weights, look_over
-from train.strategy import make_strategy, read_cluster
+from train.strategy import make_strategy
 from train.worker_consistency import alike, differences
 
 
